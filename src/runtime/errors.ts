@@ -1,0 +1,121 @@
+/**
+ * Every error this package throws on purpose. Each class carries its data as fields, so a program can react without
+ * parsing a sentence, and its message is one sentence that names the file, tensor, kernel or flag. Messages that begin
+ * with `internal:` are our own bugs.
+ */
+
+/** Base class: `instanceof DdimError` separates our refusals from surprises. */
+export class DdimError extends Error {
+  override name = "DdimError";
+}
+
+/** A caller's argument (an option, a flag's value) cannot be right. The command line exits 2 for it. */
+export class UsageError extends DdimError {
+  override name = "UsageError";
+  constructor(
+    readonly option: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** A tensor does not have the shape that a kernel, or a caller's contract, asks for. */
+export class ShapeError extends DdimError {
+  override name = "ShapeError";
+  constructor(
+    readonly where: string,
+    readonly tensor: string,
+    readonly expected: string,
+    readonly actual: readonly number[],
+  ) {
+    super(`${where}: ${tensor} has shape [${actual.join(", ")}], expected ${expected}`);
+  }
+}
+
+/** A file is not what its name says, or is cut off, or cannot be read or written. */
+export class FileError extends DdimError {
+  override name = "FileError";
+  constructor(
+    readonly file: string,
+    readonly problem: string,
+    options?: ErrorOptions,
+  ) {
+    super(`${file}: ${problem}`, options);
+  }
+}
+
+/** A model configuration holds a key or value that is missing, unknown or not supported. */
+export class ConfigError extends DdimError {
+  override name = "ConfigError";
+  constructor(
+    readonly file: string,
+    readonly key: string,
+    problem: string,
+  ) {
+    super(`${file}: ${key}: ${problem}`);
+  }
+}
+
+/** A tensor of the wrong shape, as listed by {@link WeightError}. */
+export interface MismatchedTensor {
+  name: string;
+  expected: readonly number[];
+  actual: readonly number[];
+}
+
+/** A checkpoint does not fit the network: every problem at once, in the checkpoint's own names. */
+export class WeightError extends DdimError {
+  override name = "WeightError";
+  constructor(
+    readonly file: string,
+    readonly missing: readonly string[],
+    readonly unexpected: readonly string[],
+    readonly mismatched: readonly MismatchedTensor[],
+  ) {
+    const parts: string[] = [];
+    if (missing.length) parts.push(`missing ${missing.join(", ")}`);
+    if (unexpected.length) parts.push(`unexpected ${unexpected.join(", ")}`);
+    if (mismatched.length)
+      parts.push(
+        `wrong shape ${mismatched.map((m) => `${m.name} [${m.actual.join(", ")}] (expected [${m.expected.join(", ")}])`).join(", ")}`,
+      );
+    super(`${file}: the tensors do not fit the configuration: ${parts.join("; ")}`);
+  }
+}
+
+export type DeviceFailure = "unsupported" | "lost" | "out-of-memory" | "validation";
+
+/** The GPU side failed: no adapter, a lost device, memory, or a kernel that does not compile. */
+export class DeviceError extends DdimError {
+  override name = "DeviceError";
+  constructor(
+    readonly reason: DeviceFailure,
+    message: string,
+    /** What the user can do about it, if anything is known. */
+    readonly hint?: string,
+  ) {
+    super(hint ? `${message} (${hint})` : message);
+  }
+}
+
+/** A number stopped being finite during sampling. */
+export class NonFiniteError extends DdimError {
+  override name = "NonFiniteError";
+  constructor(
+    readonly step: number,
+    readonly t: number,
+    readonly image: number,
+    what: string,
+  ) {
+    super(`${what} of image ${image} is not finite at step ${step} (t = ${t})`);
+  }
+}
+
+/** An object was used after `dispose()`. */
+export class UseAfterDisposeError extends DdimError {
+  override name = "UseAfterDisposeError";
+  constructor(readonly what: string) {
+    super(`${what} was used after it was disposed`);
+  }
+}
