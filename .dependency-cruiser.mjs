@@ -1,0 +1,57 @@
+// Imports go downwards only and never in a circle. Each folder names what it may import besides itself and packages.
+const MAY_IMPORT = {
+  cli: ["node", "pipeline", "sampler", "unet", "kernels", "weights", "image", "runtime"],
+  node: ["pipeline", "runtime", "weights", "image"],
+  pipeline: ["sampler", "unet", "kernels", "weights", "image", "runtime"],
+  sampler: ["kernels", "runtime"],
+  unet: ["kernels", "weights", "runtime"],
+  kernels: ["runtime"],
+  weights: [],
+  image: [],
+  runtime: [],
+};
+const NODE_ONLY = "^src/(cli|node)/";
+
+const directions = Object.entries(MAY_IMPORT).map(([folder, allowed]) => ({
+  name: `${folder}-imports-only-downwards`,
+  severity: "error",
+  from: { path: `^src/${folder}/` },
+  // errors.ts has no imports of its own and is everybody's.
+  to: {
+    path: "^src/",
+    pathNot: `^src/(${[folder, ...allowed].join("|")})/|^src/runtime/errors\\.ts$|^src/index\\.ts$`,
+  },
+}));
+
+export default {
+  forbidden: [
+    ...directions,
+    {
+      name: "entry-point-is-not-imported-from-below",
+      severity: "error",
+      from: { path: "^src/(pipeline|sampler|unet|kernels|weights|image|runtime)/" },
+      to: { path: "^src/index\\.ts$" },
+    },
+    { name: "no-cycles", severity: "error", from: {}, to: { circular: true } },
+    { name: "no-unresolvable", severity: "error", from: {}, to: { couldNotResolve: true } },
+    {
+      name: "core-runs-in-browsers",
+      comment: "only src/cli and src/node may use Node's modules and the packages that serve Node",
+      severity: "error",
+      from: { path: "^src/", pathNot: NODE_ONLY },
+      to: { dependencyTypes: ["core", "npm-optional", "npm-dev", "npm-no-pkg", "npm-unknown"] },
+    },
+    {
+      name: "no-development-package-in-the-product",
+      severity: "error",
+      from: { path: "^src/" },
+      to: { dependencyTypes: ["npm-dev"], dependencyTypesNot: ["type-only"] },
+    },
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: "tsconfig.json" },
+    enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "types", "default"] },
+  },
+};
