@@ -1,0 +1,49 @@
+// Finds the Chromium that the browser test runs in; installs Debian's package where there is none.
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import process from "node:process";
+import { aptInstall, distribution, mayInstall } from "./apt.mjs";
+
+const NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge"];
+const MACOS = [
+  "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+  "/Applications/Chromium.app/Contents/MacOS/Chromium",
+];
+
+/** @returns {string | null} the path of the executable: $CHROMIUM, else the first of the usual names on PATH */
+export function findChromium() {
+  const folders = (process.env.PATH ?? "").split(delimiter);
+  const usual = NAMES.flatMap((name) => folders.map((folder) => join(folder, name)));
+  return [process.env.CHROMIUM ?? "", ...usual, ...MACOS].find(isExecutable) ?? null;
+}
+
+/**
+ * @returns {string} the path of the executable
+ * @throws {Error} where there is none and this is not ours to install, with what to do by hand
+ */
+export function ensureChromium() {
+  const found = findChromium();
+  if (found) return found;
+  // Ubuntu's package is a stub that fetches a snap, which containers cannot run.
+  if (distribution()?.id !== "debian" || !mayInstall()) {
+    throw new Error(
+      "no Chromium found for the browser test: install Chromium or Chrome (Debian, as root: apt-get install chromium), " +
+        "or name its executable in the variable CHROMIUM, then run this again",
+    );
+  }
+  process.stderr.write("no Chromium found for the browser test: installing Debian's ...\n");
+  aptInstall(["chromium"]);
+  const installed = findChromium();
+  if (!installed) throw new Error("the package chromium is installed, but no executable of that name is on PATH");
+  return installed;
+}
+
+/** @param {string} path */
+function isExecutable(path) {
+  try {
+    accessSync(path, constants.X_OK);
+    return path !== "";
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,18 @@
+// One bundle per entry point of package.json, shared code in chunks between them. scripts/build.mjs runs it.
+import { defineConfig } from "tsdown";
+
+export default defineConfig({
+  entry: {
+    index: "src/index.ts",
+    "node/index": "src/node/index.ts",
+    "kernels/index": "src/kernels/index.ts",
+    "cli/main": "src/cli/main.ts",
+  },
+  format: "esm",
+  target: "es2023",
+  // Node's own modules are used by ./node and the command line alone (dependency-cruiser sees to it).
+  platform: "node",
+  fixedExtension: false,
+  dts: true,
+  report: false,
+});
