@@ -1,0 +1,52 @@
+// Bundles the page with Vite, serves it together with the shipped weights, and opens it in the system's Chromium.
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium, type Page } from "playwright-core";
+import { build } from "vite";
+import { findChromium } from "../../scripts/chromium.mjs";
+import { serveFolders } from "../support/staticServer.ts";
+
+const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
+
+export interface OpenPage {
+  /** At an origin of its own, with the core as `globalThis.ddim` and the shipped models below `/weights/`. */
+  readonly page: Page;
+  /** What the page wrote to its console as an error, and what it threw without catching. */
+  readonly errors: string[];
+  close(): Promise<void>;
+}
+
+export async function openPage(): Promise<OpenPage> {
+  const executablePath = findChromium();
+  if (!executablePath) throw new Error("no Chromium found: run `npm run setup -- --tests`");
+  const bundle = await mkdtemp(join(tmpdir(), "ddim-page-"));
+  await build({
+    root: path("page"),
+    configFile: false,
+    logLevel: "warn",
+    build: { outDir: bundle, emptyOutDir: true, target: "es2022" },
+  });
+  const server = await serveFolders({ "/": bundle, "/weights/": path("../../weights") });
+  const browser = await chromium.launch({
+    executablePath,
+    // Its own software adapter answers when there is no GPU; the sandbox needs privileges that containers do not give.
+    args: ["--headless=new", "--no-sandbox", "--enable-unsafe-webgpu"],
+  });
+  const page = await browser.newPage();
+  const errors: string[] = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+  await page.goto(`${server.origin}/`);
+  await page.waitForFunction(() => "ddim" in globalThis);
+  return {
+    page,
+    errors,
+    async close() {
+      await browser.close();
+      await server.close();
+      await rm(bundle, { recursive: true });
+    },
+  };
+}
