@@ -1,0 +1,60 @@
+/**
+ * Materialises a load map: normalise, activate, concatenate, upsample, average-pool, pad. On software adapters every
+ * convolution with a normalised or padded input reads the result of one such pass, because exp and a division cost as
+ * much there as dozens of multiply-adds; on GPUs it serves consumers that cannot fuse a load map.
+ */
+import { type Codegen, defineKernel } from "../runtime/kernel.ts";
+import { ShapeError } from "../runtime/errors.ts";
+import { ceilDiv } from "../runtime/values.ts";
+import { wgsl } from "../runtime/wgsl.ts";
+import { LOAD_TENSORS, type LoadFlags, loadHelpers, loadScalars, readInput } from "./parts/loadMap.ts";
+
+export interface ApplyFlags extends LoadFlags {
+  /** Average over 2×2 pixels of the activated input (AvgPool2d(2)). */
+  pool: boolean;
+}
+
+function body(k: Codegen<ApplyFlags>): string {
+  const { pool } = k.flags;
+  const offsets = pool ? ["00", "01", "10", "11"] : ["00"];
+  const read = (o: string) =>
+    readInput(k, `v${o}`, "n", pool ? `(iy + ${o[0]})` : "iy", pool ? `(ix + ${o[1]})` : "ix", "c4");
+  return wgsl`
+${k.header}
+${loadHelpers(k)}
+@compute @workgroup_size(${k.workgroup})
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  ${k.prelude}
+  if (id.x >= WO * C4) { return; }
+  let n = id.z;
+  let c4 = id.x % C4;
+  let ix = ${pool ? "i32(id.x / C4) * 2" : "i32(id.x / C4) - i32(PL)"};
+  let iy = ${pool ? "i32(id.y) * 2" : "i32(id.y) - i32(PT)"};
+  ${offsets.map(read).join("\n")}
+  ${k.store("y", "(n * HO + id.y) * WO * C4 + id.x", pool ? "(v00 + v01 + v10 + v11) * 0.25" : "v00")}
+}`;
+}
+
+/** y = pad(pool(upsample(act(affine(concat(a, b)))))). Extra scalars: PT, PL = zero rows above and columns left. */
+export const apply = defineKernel<ApplyFlags>({
+  name: "apply",
+  tensors: { ...LOAD_TENSORS, y: "out N HO WO CY" },
+  scalars(dims, flags) {
+    const sizes = loadScalars(dims, flags);
+    if (sizes.C4 !== dims.CY4) throw new ShapeError("apply", "y", `${sizes.C4} channel groups`, [dims.CY4 ?? 0]);
+    return sizes;
+  },
+  variants: [
+    {
+      name: "direct",
+      workgroup: (target) => (target.software ? 32 : 64),
+      grid: (d, batch, wg) => [ceilDiv((d.WO as number) * (d.C4 as number), wg), d.HO as number, batch],
+      wgsl: body,
+    },
+  ],
+  cost(d, batch, flags) {
+    const out = (d.HO as number) * (d.WO as number) * (d.C4 as number) * 4 * batch;
+    const input = (d.HA as number) * (d.WA as number) * (d.C4 as number) * 4 * batch;
+    return { flops: out * (flags.act === "none" ? 2 : 8), bytes: (out + input) * 4 };
+  },
+});

@@ -1,0 +1,218 @@
+/**
+ * One opened GPU device with its capabilities, its accounts (live bytes and objects, submits, read-backs: tests count
+ * them) and its cache of pipelines. The engine creates every GPU object through this class; a caller's own GPUDevice can
+ * be wrapped and is never destroyed.
+ */
+import { DeviceError } from "./errors.ts";
+import { PipelineCache } from "./pipelines.ts";
+import { type Storage, TEXTURE_WIDTH } from "./values.ts";
+
+export interface Capabilities {
+  /** A processor plays the GPU (llvmpipe, SwiftShader, WARP): other kernels win there. */
+  software: boolean;
+  /** Lanes of a subgroup when the adapter fixes them (min = max) and has the feature, otherwise 0. */
+  subgroupSize: number;
+  timestamps: boolean;
+}
+
+export interface DeviceCounters {
+  liveBytes: number;
+  peakBytes: number;
+  liveObjects: number;
+  created: number;
+  submits: number;
+  mapAsync: number;
+}
+
+export interface DeviceOptions {
+  /** Passed to requestAdapter. */
+  powerPreference?: GPUPowerPreference;
+}
+
+/** What identifies an adapter to a person and to a cache. */
+export const adapterName = (info: GPUAdapterInfo): string =>
+  info.description || info.device || [info.vendor, info.architecture].filter(Boolean).join(" ") || "unknown adapter";
+
+const isSoftware = (info: GPUAdapterInfo): boolean =>
+  info.isFallbackAdapter === true ||
+  info.architecture === "software" ||
+  /llvmpipe|swiftshader|basic render/i.test(`${info.architecture} ${info.device} ${info.description}`);
+
+const WANTED: readonly GPUFeatureName[] = ["subgroups", "timestamp-query", "shader-f16"];
+
+/** Limits that are raised to what the adapter has; everything else keeps the specification's defaults. */
+const RAISED = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxTextureDimension2D",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+] as const;
+
+export class Device {
+  readonly name: string;
+  readonly capabilities: Capabilities;
+  readonly pipelines: PipelineCache;
+  readonly counters: DeviceCounters = { liveBytes: 0, peakBytes: 0, liveObjects: 0, created: 0, submits: 0, mapAsync: 0 };
+  readonly #sizes = new Map<GPUBuffer | GPUTexture, number>();
+  #failure: DeviceError | undefined;
+
+  constructor(
+    readonly gpu: GPUDevice,
+    info: GPUAdapterInfo,
+    readonly owned: boolean,
+  ) {
+    const fixed = gpu.features.has("subgroups") && info.subgroupMinSize === info.subgroupMaxSize;
+    this.name = adapterName(info);
+    this.capabilities = {
+      software: isSoftware(info),
+      subgroupSize: fixed ? (info.subgroupMinSize ?? 0) : 0,
+      timestamps: gpu.features.has("timestamp-query"),
+    };
+    this.pipelines = new PipelineCache(gpu);
+    gpu.lost.then((lost) => {
+      if (lost.reason !== "destroyed") this.#failure = new DeviceError("lost", `the GPU device was lost: ${lost.message}`);
+    });
+    gpu.addEventListener("uncapturederror", (event) => {
+      const { error } = event as GPUUncapturedErrorEvent;
+      const memory = typeof GPUOutOfMemoryError !== "undefined" && error instanceof GPUOutOfMemoryError;
+      this.#failure ??= new DeviceError(memory ? "out-of-memory" : "validation", `the GPU refused work: ${error.message}`);
+    });
+  }
+
+  /** Most storage units that one binding can hold. */
+  maxUnits(storage: Storage, bytesPerUnit: number): number {
+    const { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D } = this.gpu.limits;
+    if (storage === "texture") return TEXTURE_WIDTH * maxTextureDimension2D;
+    return Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize) / bytesPerUnit);
+  }
+
+  createBuffer(descriptor: GPUBufferDescriptor): GPUBuffer {
+    const buffer = this.gpu.createBuffer(descriptor);
+    this.#account(buffer, descriptor.size);
+    return buffer;
+  }
+
+  createTexture(descriptor: GPUTextureDescriptor, bytes: number): GPUTexture {
+    const texture = this.gpu.createTexture(descriptor);
+    this.#account(texture, bytes);
+    return texture;
+  }
+
+  #account(object: GPUBuffer | GPUTexture, bytes: number): void {
+    this.#sizes.set(object, bytes);
+    this.counters.created++;
+    this.counters.liveObjects++;
+    this.counters.liveBytes += bytes;
+    this.counters.peakBytes = Math.max(this.counters.peakBytes, this.counters.liveBytes);
+  }
+
+  /** Destroys what this device created; a second call for the same object does nothing. */
+  release(object: GPUBuffer | GPUTexture): void {
+    const bytes = this.#sizes.get(object);
+    if (bytes === undefined) return;
+    this.#sizes.delete(object);
+    this.counters.liveObjects--;
+    this.counters.liveBytes -= bytes;
+    object.destroy();
+  }
+
+  submit(commands: GPUCommandBuffer[]): void {
+    this.check();
+    this.counters.submits++;
+    this.gpu.queue.submit(commands);
+  }
+
+  /** Copies `size` bytes of a buffer to JavaScript. The only way the engine reads anything back. */
+  async read(buffer: GPUBuffer, size: number, offset = 0): Promise<ArrayBuffer> {
+    const staging = this.createBuffer({ label: "read-back", size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+    try {
+      const encoder = this.gpu.createCommandEncoder();
+      encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
+      this.submit([encoder.finish()]);
+      this.counters.mapAsync++;
+      await staging.mapAsync(GPUMapMode.READ).catch((cause: unknown) => {
+        this.check();
+        throw cause;
+      });
+      this.check();
+      return staging.getMappedRange().slice(0);
+    } finally {
+      this.release(staging);
+    }
+  }
+
+  /**
+   * Runs a function that allocates, and turns the GPU's refusal into a typed error. Everything the function created is
+   * released again when it fails.
+   */
+  async allocate<T>(what: string, create: () => T): Promise<T> {
+    const before = new Set(this.#sizes.keys());
+    this.gpu.pushErrorScope("out-of-memory");
+    this.gpu.pushErrorScope("validation");
+    let result: T | undefined;
+    let thrown: unknown;
+    try {
+      result = create();
+    } catch (error) {
+      thrown = error;
+    }
+    const invalid = await this.gpu.popErrorScope();
+    const memory = await this.gpu.popErrorScope();
+    if (!thrown && !invalid && !memory) return result as T;
+    for (const object of [...this.#sizes.keys()]) if (!before.has(object)) this.release(object);
+    if (memory) throw new DeviceError("out-of-memory", `${what} does not fit in GPU memory: ${memory.message}`);
+    if (invalid) throw new DeviceError("validation", `internal: ${what}: ${invalid.message}`);
+    throw thrown;
+  }
+
+  /** Throws the failure that an earlier submit met, if any. */
+  check(): void {
+    if (this.#failure) throw this.#failure;
+  }
+
+  dispose(): void {
+    for (const object of [...this.#sizes.keys()]) this.release(object);
+    if (this.owned) this.gpu.destroy();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** Wraps a caller's device: it is used as it is and never destroyed. */
+export function wrapDevice(gpu: GPUDevice): Device {
+  return new Device(gpu, gpu.adapterInfo, false);
+}
+
+/**
+ * Opens a device on an adapter: limits raised to the adapter's own, optional features taken where they exist.
+ * @throws DeviceError "unsupported" when the adapter refuses.
+ */
+export async function openAdapter(adapter: GPUAdapter): Promise<Device> {
+  const requiredLimits = Object.fromEntries(RAISED.map((name) => [name, adapter.limits[name] as number]));
+  const requiredFeatures = WANTED.filter((f) => adapter.features.has(f));
+  try {
+    return new Device(await adapter.requestDevice({ requiredFeatures, requiredLimits }), adapter.info, true);
+  } catch (cause) {
+    throw new DeviceError("unsupported", `adapter ${adapterName(adapter.info)} opens no device: ${(cause as Error).message}`);
+  }
+}
+
+/**
+ * Asks a GPU object (`navigator.gpu`, or Dawn's in Node) for its best adapter and opens it.
+ * @throws DeviceError "unsupported" when there is none.
+ */
+export async function openDevice(gpu: GPU | undefined, options: DeviceOptions = {}): Promise<Device> {
+  const adapter = await gpu?.requestAdapter({ powerPreference: options.powerPreference ?? "high-performance" });
+  if (!adapter)
+    throw new DeviceError(
+      "unsupported",
+      gpu ? "no WebGPU adapter was found" : "this platform has no WebGPU",
+      "run `ddim doctor` for advice, or use a browser with WebGPU enabled",
+    );
+  return openAdapter(adapter);
+}

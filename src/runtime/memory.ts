@@ -1,0 +1,57 @@
+/** Physical storage for values: creation, binding, upload of host data. Who creates an array releases it. */
+import type { Device } from "./device.ts";
+import { byteSize, ceilDiv, type DType, type Storage, TEXTURE_WIDTH, type Value } from "./values.ts";
+
+/** A buffer, or a texture with its cached view. */
+export interface GpuArray {
+  readonly object: GPUBuffer | GPUTexture;
+  readonly resource: GPUBindingResource;
+  readonly bytes: number;
+}
+
+const BUFFER_USAGE = () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+const TEXTURE_USAGE = () => GPUTextureUsage.TEXTURE_BINDING | GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_SRC | GPUTextureUsage.COPY_DST;
+
+/** Storage of a size; `bytes` counts whole texture rows for textures. */
+export function createArray(device: Device, label: string, storage: Storage, dtype: DType, bytes: number): GpuArray {
+  if (storage === "buffer") {
+    const object = device.createBuffer({ label, size: Math.max(16, bytes), usage: BUFFER_USAGE() });
+    return { object, resource: { buffer: object }, bytes };
+  }
+  const texelBytes = dtype === "f16" ? 8 : 16;
+  const size = [TEXTURE_WIDTH, Math.max(1, ceilDiv(bytes, TEXTURE_WIDTH * texelBytes))];
+  const format = dtype === "f16" ? "rgba16float" : "rgba32float";
+  const object = device.createTexture({ label, size, format, usage: TEXTURE_USAGE() }, bytes);
+  return { object, resource: object.createView(), bytes };
+}
+
+export function createValueArray(device: Device, value: Value, batch = 1): GpuArray {
+  return createArray(device, value.name, value.storage, value.dtype, byteSize(value, batch));
+}
+
+/** A buffer that holds host data from the start; sizes are rounded up to 16 bytes. */
+export function uploadBuffer(device: Device, label: string, data: ArrayBufferView, usage = BUFFER_USAGE()): GPUBuffer {
+  const size = Math.max(16, ceilDiv(data.byteLength, 16) * 16);
+  const buffer = device.createBuffer({ label, size, usage, mappedAtCreation: true });
+  new Uint8Array(buffer.getMappedRange()).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  buffer.unmap();
+  return buffer;
+}
+
+export function arrayOf(buffer: GPUBuffer): GpuArray {
+  return { object: buffer, resource: { buffer }, bytes: buffer.size };
+}
+
+/**
+ * Copies the storage of a texture value into a fresh buffer, rows of {@link TEXTURE_WIDTH} texels, so that it can be
+ * read back like any other. The caller releases the buffer.
+ */
+export function textureToBuffer(device: Device, array: GpuArray, dtype: DType): GPUBuffer {
+  const texture = array.object as GPUTexture;
+  const bytesPerRow = TEXTURE_WIDTH * (dtype === "f16" ? 8 : 16);
+  const buffer = device.createBuffer({ label: "texture copy", size: bytesPerRow * texture.height, usage: BUFFER_USAGE() });
+  const encoder = device.gpu.createCommandEncoder();
+  encoder.copyTextureToBuffer({ texture }, { buffer, bytesPerRow }, [TEXTURE_WIDTH, texture.height]);
+  device.submit([encoder.finish()]);
+  return buffer;
+}

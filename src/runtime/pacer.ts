@@ -1,0 +1,83 @@
+/**
+ * Keeps the GPU fed and never far ahead: submits aim at {@link TARGET_MS} of work, at most two are in flight. On a real
+ * GPU the oldest submission's promise opens the door. On a software adapter the GPU's threads need the processor that
+ * Dawn's event loop would burn while a promise is pending in Node, so there two submissions run as a pair and the host
+ * sleeps through most of their expected time before it asks.
+ */
+import type { Device } from "./device.ts";
+import type { Program } from "./program.ts";
+
+/** GPU time that one submit aims at: below watchdogs, short enough for a responsive page. */
+export const TARGET_MS = 100;
+const IN_FLIGHT = 2;
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+export class Pacer {
+  readonly #pending: Promise<void>[] = [];
+  #unconfirmed = 0;
+  #work = 0;
+  #since = 0;
+  /** Floating point operations per millisecond, learned from completed work. */
+  #rate: number;
+
+  constructor(private readonly device: Device) {
+    this.#rate = device.capabilities.software ? 2e7 : 1e9;
+  }
+
+  /** Cuts a program into ranges of dispatches that are expected to last at most {@link TARGET_MS} each. */
+  *segments(program: Program): Generator<{ from: number; to: number; flops: number }> {
+    const budget = this.#rate * TARGET_MS;
+    let from = 0;
+    let flops = 0;
+    for (let i = 0; i < program.dispatches.length; i++) {
+      const own = program.dispatches[i]?.cost.flops ?? 0;
+      if (i > from && flops + own > budget) {
+        yield { from, to: i, flops };
+        from = i;
+        flops = 0;
+      }
+      flops += own;
+    }
+    yield { from, to: program.dispatches.length, flops };
+  }
+
+  /**
+   * Submits commands as soon as there is room.
+   * @param flops work in the commands, for the estimate of their duration
+   */
+  async submit(commands: GPUCommandBuffer, flops: number): Promise<void> {
+    await this.#room();
+    this.device.submit([commands]);
+    if (!this.device.capabilities.software) {
+      this.#pending.push(this.device.gpu.queue.onSubmittedWorkDone());
+      return;
+    }
+    if (this.#unconfirmed++ === 0) {
+      this.#since = performance.now();
+      this.#work = 0;
+    }
+    this.#work += flops;
+  }
+
+  async #room(): Promise<void> {
+    if (this.#pending.length >= IN_FLIGHT) await this.#pending.shift();
+    if (this.#unconfirmed >= IN_FLIGHT) await this.#confirm();
+  }
+
+  /** Waits for everything that was submitted. @throws DeviceError when the device failed meanwhile. */
+  async drain(): Promise<void> {
+    await Promise.all(this.#pending.splice(0));
+    if (this.#unconfirmed > 0) await this.#confirm();
+    this.device.check();
+  }
+
+  async #confirm(): Promise<void> {
+    const expected = this.#work / this.#rate - (performance.now() - this.#since);
+    if (expected > 2) await sleep(expected * 0.9 - 1);
+    await this.device.gpu.queue.onSubmittedWorkDone();
+    const ms = performance.now() - this.#since;
+    if (ms > 0 && this.#work > 0) this.#rate = this.#work / ms;
+    this.#unconfirmed = 0;
+  }
+}

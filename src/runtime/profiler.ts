@@ -1,0 +1,106 @@
+/**
+ * GPU time per dispatch by timestamp queries: each dispatch gets a compute pass of its own, which costs a little and is
+ * therefore done on request only. Feeds the `-v` table and Chrome's trace format.
+ */
+import type { Device } from "./device.ts";
+import { DeviceError } from "./errors.ts";
+import type { Program } from "./program.ts";
+
+export interface KernelTiming {
+  readonly kernel: string;
+  readonly variant: string;
+  readonly label: string;
+  /** Milliseconds from the first dispatch's beginning. */
+  readonly start: number;
+  readonly ms: number;
+  readonly flops: number;
+  readonly bytes: number;
+}
+
+/** Most queries in one set, as WebGPU fixes it. */
+const MAX_QUERIES = 4096;
+
+/**
+ * Runs a program once, timed.
+ * @throws DeviceError "unsupported" when the device has no timestamps
+ */
+export async function profileProgram(device: Device, program: Program): Promise<KernelTiming[]> {
+  if (!device.capabilities.timestamps)
+    throw new DeviceError("unsupported", `${device.name} has no timestamp queries, so kernels cannot be timed`);
+  const { dispatches } = program;
+  const count = dispatches.length;
+  const perSet = MAX_QUERIES / 2;
+  const resolved = device.createBuffer({ label: "timestamps", size: Math.max(1, count) * 16, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
+  const sets: GPUQuerySet[] = [];
+  try {
+    const encoder = device.gpu.createCommandEncoder();
+    for (let base = 0; base < count; base += perSet) {
+      const n = Math.min(perSet, count - base);
+      const querySet = device.gpu.createQuerySet({ type: "timestamp", count: n * 2 });
+      sets.push(querySet);
+      for (let i = 0; i < n; i++) {
+        const { pipeline, bindings, grid } = dispatches[base + i] as (typeof dispatches)[number];
+        const pass = encoder.beginComputePass({ timestampWrites: { querySet, beginningOfPassWriteIndex: i * 2, endOfPassWriteIndex: i * 2 + 1 } });
+        pass.setPipeline(pipeline);
+        pass.setBindGroup(0, bindings);
+        pass.dispatchWorkgroups(...grid);
+        pass.end();
+      }
+      encoder.resolveQuerySet(querySet, 0, n * 2, resolved, base * 16);
+    }
+    device.submit([encoder.finish()]);
+    const ticks = new BigUint64Array(await device.read(resolved, count * 16));
+    const origin = ticks[0] ?? 0n;
+    return dispatches.map(({ call, cost }, i) => {
+      const begin = ticks[i * 2] as bigint;
+      const end = ticks[i * 2 + 1] as bigint;
+      const { kernel, variant, label } = call;
+      return { kernel, variant, label, start: Number(begin - origin) / 1e6, ms: Number(end - begin) / 1e6, ...cost };
+    });
+  } finally {
+    for (const set of sets) set.destroy();
+    device.release(resolved);
+  }
+}
+
+/** The timings as Chrome trace events (chrome://tracing, Perfetto), one complete event per dispatch. */
+export function chromeTrace(timings: readonly KernelTiming[], process = "GPU"): string {
+  const traceEvents = timings.map((t) => ({
+    name: `${t.kernel} ${t.label}`,
+    cat: t.kernel,
+    ph: "X",
+    pid: process,
+    tid: 0,
+    ts: t.start * 1000,
+    dur: t.ms * 1000,
+    args: { variant: t.variant, gflops: t.flops / t.ms / 1e6, gbytes: t.bytes / t.ms / 1e6 },
+  }));
+  return JSON.stringify({ traceEvents, displayTimeUnit: "ms" });
+}
+
+export interface KernelSummary {
+  readonly kernel: string;
+  readonly calls: number;
+  readonly ms: number;
+  /** 1e9 operations per second. */
+  readonly gflops: number;
+  /** 1e9 bytes per second of least traffic. */
+  readonly gbytes: number;
+}
+
+/** Totals per kernel and variant, slowest first. */
+export function summarise(timings: readonly KernelTiming[]): KernelSummary[] {
+  const groups = new Map<string, { calls: number; ms: number; flops: number; bytes: number }>();
+  for (const t of timings) {
+    const key = `${t.kernel}/${t.variant}`;
+    const group = groups.get(key) ?? { calls: 0, ms: 0, flops: 0, bytes: 0 };
+    group.calls++;
+    group.ms += t.ms;
+    group.flops += t.flops;
+    group.bytes += t.bytes;
+    groups.set(key, group);
+  }
+  return [...groups]
+    .map(([kernel, { calls, ms, flops, bytes }]) => ({ kernel, calls, ms, gflops: flops / ms / 1e6, gbytes: bytes / ms / 1e6 }))
+    .sort((a, b) => b.ms - a.ms);
+}

@@ -1,0 +1,143 @@
+/**
+ * A compiled list of dispatches at one batch size: pipelines, bind groups and grids are made once; replaying encodes a
+ * flat list and allocates nothing.
+ */
+import type { Device } from "./device.ts";
+import type { Cost, Grid, KernelCall } from "./kernel.ts";
+import { createArray, type GpuArray, uploadBuffer } from "./memory.ts";
+import { type MemoryPlan, planMemory } from "./planner.ts";
+import type { Value } from "./values.ts";
+
+export interface ProgramInit {
+  readonly label: string;
+  readonly calls: readonly KernelCall[];
+  readonly batch: number;
+  /** Storage that the caller brings and keeps: weights, inputs, outputs. */
+  readonly external: ReadonlyMap<Value, GpuArray>;
+  /** Uniform buffer of 16 bytes that holds the step index, for kernels that read it. */
+  readonly frame?: GPUBuffer;
+  /** Called as pipelines become ready. */
+  readonly onCompile?: (done: number, of: number) => void;
+}
+
+export interface Dispatch {
+  readonly call: KernelCall;
+  readonly pipeline: GPUComputePipeline;
+  readonly bindings: GPUBindGroup;
+  readonly grid: Grid;
+  readonly cost: Cost;
+}
+
+/** Compiles the pipelines of some calls ahead of need, in parallel. */
+export async function compileCalls(
+  device: Device,
+  calls: readonly KernelCall[],
+  onCompile?: (done: number, of: number) => void,
+): Promise<GPUComputePipeline[]> {
+  const unique = new Set(calls.map((c) => c.source));
+  const done = new Set<string>();
+  return Promise.all(
+    calls.map(async (call) => {
+      const pipeline = await device.pipelines.get(`${call.kernel}_${call.variant}`, call.source, call.kinds);
+      if (!done.has(call.source)) {
+        done.add(call.source);
+        onCompile?.(done.size, unique.size);
+      }
+      return pipeline;
+    }),
+  );
+}
+
+export class Program {
+  readonly #owned: GpuArray[];
+
+  private constructor(
+    private readonly device: Device,
+    readonly label: string,
+    readonly batch: number,
+    readonly dispatches: readonly Dispatch[],
+    readonly plan: MemoryPlan,
+    owned: GpuArray[],
+  ) {
+    this.#owned = owned;
+  }
+
+  /**
+   * Plans memory, compiles and binds.
+   * @throws DeviceError "out-of-memory" when the slots do not fit; nothing stays allocated
+   */
+  static async create(device: Device, init: ProgramInit): Promise<Program> {
+    const { calls, batch, external, label } = init;
+    const pipelines = await compileCalls(device, calls, init.onCompile);
+    const plan = planMemory(calls, new Set(external.keys()), batch);
+    return device.allocate(`${label} at batch ${batch} (${Math.ceil(plan.bytes / 2 ** 20)} MiB)`, () => {
+      const storage = new Map(external);
+      const owned = plan.slots.map((slot, i) => {
+        const array = createArray(device, `${label} slot ${i}`, slot.storage, slot.dtype, slot.bytes);
+        for (const value of slot.values) storage.set(value, array);
+        return array;
+      });
+      const params = uploadParams(device, label, calls, batch);
+      if (params) owned.push({ object: params.buffer, resource: { buffer: params.buffer }, bytes: params.buffer.size });
+      const dispatches = calls.map((call, i): Dispatch => {
+        const resources = call.bound.map((b) => storage.get(b.value)?.resource as GPUBindingResource);
+        if (params) resources.push({ buffer: params.buffer, offset: i * params.stride, size: params.sizes[i] as number });
+        if (call.frame) {
+          if (!init.frame) throw new TypeError(`internal: ${label}: ${call.kernel} needs a frame buffer`);
+          resources.push({ buffer: init.frame });
+        }
+        const bindings = device.gpu.createBindGroup({
+          label: call.label,
+          layout: device.pipelines.layout(call.kinds),
+          entries: resources.map((resource, binding) => ({ binding, resource })),
+        });
+        const pipeline = pipelines[i] as GPUComputePipeline;
+        return { call, pipeline, bindings, grid: call.grid(batch), cost: call.cost(batch) };
+      });
+      return new Program(device, label, batch, dispatches, plan, owned);
+    });
+  }
+
+  /** Records dispatches `from`..`to` (exclusive) in one compute pass. */
+  encode(encoder: GPUCommandEncoder, from = 0, to = this.dispatches.length): void {
+    const pass = encoder.beginComputePass();
+    let current: GPUComputePipeline | undefined;
+    for (let i = from; i < to; i++) {
+      const { pipeline, bindings, grid } = this.dispatches[i] as Dispatch;
+      if (pipeline !== current) pass.setPipeline(pipeline);
+      current = pipeline;
+      pass.setBindGroup(0, bindings);
+      pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
+    }
+    pass.end();
+  }
+
+  /** Floating point operations and least bytes moved, of one replay. */
+  get cost(): Cost {
+    return this.dispatches.reduce(
+      (sum, { cost }) => ({ flops: sum.flops + cost.flops, bytes: sum.bytes + cost.bytes }),
+      { flops: 0, bytes: 0 },
+    );
+  }
+
+  /** Releases slots and parameters; external storage stays the caller's. */
+  dispose(): void {
+    for (const array of this.#owned.splice(0)) this.device.release(array.object);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** All calls' uniforms in one buffer, each at an aligned offset. */
+function uploadParams(device: Device, label: string, calls: readonly KernelCall[], batch: number) {
+  if (calls.length === 0) return undefined;
+  const blocks = calls.map((call) => call.params(batch));
+  const sizes = blocks.map((b) => b.byteLength);
+  const align = device.gpu.limits.minUniformBufferOffsetAlignment;
+  const stride = Math.ceil(Math.max(...sizes) / align) * align;
+  const words = new Uint32Array((stride / 4) * calls.length);
+  blocks.forEach((block, i) => words.set(block, (stride / 4) * i));
+  return { buffer: uploadBuffer(device, `${label} params`, words, GPUBufferUsage.UNIFORM), stride, sizes };
+}
