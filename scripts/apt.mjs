@@ -2,6 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import process from "node:process";
+import { backportsFile } from "./apt-sources.mjs";
 
 const FOLDER = "/etc/apt/sources.list.d";
 
@@ -38,76 +39,20 @@ export function aptInstall(packages, suite) {
 }
 
 /**
- * Makes the backports of a Debian release known to apt, at the address (and with the key) of the release itself.
+ * Makes the backports of a Debian release known to apt.
  * @param {string} codename
- * @throws {Error} where apt's sources do not name the release
+ * @throws {Error} where apt's sources do not name the release, or cannot be written
  */
 export function addBackports(codename) {
-  const suite = `${codename}-backports`;
-  const sources = readSources();
-  if (sources.some(({ suites }) => suites.includes(suite))) return;
-  const release = sources.find(
-    // Others call their suites by Debian's code names too, but have neither its updates nor its path.
-    ({ uris, suites }) =>
-      suites.includes(`${codename}-updates`) ||
-      (suites.includes(codename) && uris.some((uri) => /\/debian\/?$/.test(uri))),
-  );
-  if (!release)
-    throw new Error(`apt's sources do not name Debian ${codename}: add ${suite} to them by hand, then run this again`);
-  const path = `${FOLDER}/${suite}.${release.format}`;
-  process.stderr.write(`adding ${path}\n`);
-  if (asRoot(["tee", path], `${release.withSuite(suite)}\n`) !== 0) throw new Error(`cannot write ${path}`);
-}
-
-/**
- * @typedef {object} Source one entry of apt's sources
- * @property {"list" | "sources"} format one line, or a stanza of fields
- * @property {string[]} uris
- * @property {string[]} suites
- * @property {(suite: string) => string} withSuite the entry's text with another suite
- */
-
-/** @returns {Source[]} the active entries for binary packages */
-function readSources() {
   const more = existsSync(FOLDER) ? readdirSync(FOLDER).map((name) => `${FOLDER}/${name}`) : [];
-  const files = ["/etc/apt/sources.list", ...more].filter((path) => existsSync(path));
-  /** @param {string} format */
-  const read = (format) => files.filter((path) => path.endsWith(format)).map((path) => readFileSync(path, "utf8"));
-  const lines = read(".list").flatMap((text) => text.match(/^deb\s.*$/gm) ?? []);
-  const stanzas = read(".sources").flatMap((text) => text.split(/\n(?:[ \t]*\n)+/));
-  return [...lines.map(parseLine), ...stanzas.map(parseStanza)].filter((source) => source !== null);
-}
-
-/**
- * @param {string} line such as "deb [signed-by=...] http://example.org/debian bookworm main"
- * @returns {Source | null}
- */
-function parseLine(line) {
-  const [, head = "", uri = "", suite = "", tail = ""] =
-    line.match(/^(deb\s+(?:\[[^\]]*\]\s+)?)(\S+)\s+(\S+)(.*)$/) ?? [];
-  return uri
-    ? { format: "list", uris: [uri], suites: [suite], withSuite: (other) => `${head}${uri} ${other}${tail}` }
-    : null;
-}
-
-/**
- * @param {string} stanza lines such as "Suites: bookworm bookworm-updates"
- * @returns {Source | null}
- */
-function parseStanza(stanza) {
-  /** @param {string} name */
-  const field = (name) =>
-    stanza
-      .match(new RegExp(`^${name}:(.*)$`, "im"))?.[1]
-      ?.trim()
-      .split(/\s+/) ?? [];
-  if (!field("Types").includes("deb") || field("Enabled").includes("no")) return null;
-  return {
-    format: "sources",
-    uris: field("URIs"),
-    suites: field("Suites"),
-    withSuite: (other) => stanza.trim().replace(/^Suites:.*$/im, `Suites: ${other}`),
-  };
+  const paths = ["/etc/apt/sources.list", ...more].filter((path) => existsSync(path));
+  const file = backportsFile(
+    paths.map((path) => ({ path, text: readFileSync(path, "utf8") })),
+    codename,
+  );
+  if (!file) return;
+  process.stderr.write(`adding ${file.path}\n`);
+  if (asRoot(["tee", file.path], file.text) !== 0) throw new Error(`cannot write ${file.path}`);
 }
 
 /**
