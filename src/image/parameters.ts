@@ -1,0 +1,159 @@
+/**
+ * What a picture was made with, written into its PNG file twice: under `parameters` as the one-line convention of
+ * diffusion-webui (`modules/infotext_utils.py`, so that other tools show it), and under `ddim-webgpu` as JSON, which is
+ * complete and is what we read back.
+ */
+import { FileError } from "../runtime/errors.ts";
+
+export interface GenerationParameters {
+  /** The model's name, or the folder or address it came from. */
+  model: string;
+  /** Hash of its weights. */
+  modelHash?: string;
+  /** 0 to 2^64 − 1 in decimal: a string, because a number would round it. */
+  seed: string;
+  /** Images of the run. */
+  count: number;
+  steps: number;
+  eta: number;
+  /** `ddim` or `ddpm`. */
+  sampler: string;
+  /** The rule that chose the timesteps. */
+  spacing: string;
+  /** The timesteps themselves where they were given as a list, noisiest first. */
+  timesteps?: readonly number[];
+  /** The implementation whose quirks were reproduced, or `none`. */
+  compat: string;
+  /** Classes that the images took in turn. */
+  classes?: readonly number[];
+  /** Guidance weight w; 1 is none. */
+  guidance: number;
+  /** Whether x0 was clipped in every step. */
+  clip: boolean;
+  dtype: string;
+  /** Where the starting noise came from: `philox` or `torch`. */
+  rng: string;
+  /** Of one image, in pixels, before any enlargement. */
+  size: { width: number; height: number };
+  adapter: string;
+  /** Hash of the table of kernel variants, which decides the last bits. */
+  variants?: string;
+  /** The command line that makes the same picture again. */
+  command: string;
+  /** Of this package. */
+  version: string;
+}
+
+/** The keyword of the line that other tools read. */
+export const INFOTEXT_KEYWORD = "parameters";
+/** The keyword of our JSON. */
+export const JSON_KEYWORD = "ddim-webgpu";
+
+/** Both text chunks, ready for {@link encodePng}. */
+export function formatParameters(parameters: GenerationParameters): Record<string, string> {
+  return { [INFOTEXT_KEYWORD]: infotext(parameters), [JSON_KEYWORD]: JSON.stringify(parameters) };
+}
+
+function infotext(p: GenerationParameters): string {
+  const fields: Record<string, string | number | undefined> = {
+    Steps: p.steps,
+    Sampler: p.sampler.toUpperCase(),
+    "Schedule type": p.spacing,
+    "CFG scale": p.guidance,
+    Seed: p.seed,
+    Size: `${p.size.width}x${p.size.height}`,
+    "Model hash": p.modelHash,
+    Model: p.model,
+    Eta: p.eta,
+    Timesteps: p.timesteps?.join(" "),
+    Classes: p.classes?.join(" "),
+    Count: p.count,
+    Clip: p.clip ? "yes" : "no",
+    Compat: p.compat,
+    Dtype: p.dtype,
+    RNG: p.rng,
+    Adapter: p.adapter,
+    Variants: p.variants,
+    Command: p.command,
+    Version: `ddim-webgpu ${p.version}`,
+  };
+  return Object.entries(fields)
+    .flatMap(([key, value]) => (value === undefined ? [] : `${key}: ${quoted(String(value))}`))
+    .join(", ");
+}
+
+/** A value that would end early or begin a new field is written as a JSON string. */
+const quoted = (value: string) => (/[,:"\\\n]|^\s|\s$|^$/.test(value) ? JSON.stringify(value) : value);
+
+/**
+ * Our own parameters among the texts of a PNG file.
+ * @param text What {@link readPngText} returns.
+ * @param file The name that errors use.
+ * @returns Undefined when the file was not made by this package.
+ * @throws FileError naming the field when our chunk is there but is not what we write.
+ */
+export function parseParameters(text: Record<string, string>, file = "PNG image"): GenerationParameters | undefined {
+  const json = text[JSON_KEYWORD];
+  if (json === undefined) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (cause) {
+    throw new FileError(file, `its text "${JSON_KEYWORD}" is not JSON`, { cause });
+  }
+  if (typeof value !== "object" || value === null)
+    throw new FileError(file, `its text "${JSON_KEYWORD}" is not a JSON object`);
+  for (const [key, valid] of Object.entries(FIELDS))
+    if (!valid((value as Record<string, unknown>)[key]))
+      throw new FileError(file, `its text "${JSON_KEYWORD}" has no valid "${key}"`);
+  return value as GenerationParameters;
+}
+
+/**
+ * The settings in a `parameters` text of diffusion-webui or of ours: its last line, key by key, quotes removed. The lines
+ * before it, if any, are prompts.
+ */
+export function parseInfotext(text: string): Record<string, string> {
+  const line = text.trim().split("\n").at(-1) ?? "";
+  const fields = line.matchAll(/([A-Za-z][^,:"]*):\s*("(?:[^"\\]|\\.)*"|[^,]*)/g);
+  return Object.fromEntries([...fields].map(([, key = "", value = ""]) => [key, unquoted(value.trim())]));
+}
+
+function unquoted(value: string): string {
+  if (!value.startsWith('"')) return value;
+  try {
+    return String(JSON.parse(value));
+  } catch {
+    return value;
+  }
+}
+
+const isText = (v: unknown) => typeof v === "string";
+const isNumber = (v: unknown) => typeof v === "number";
+const isCount = (v: unknown) => Number.isInteger(v) && (v as number) >= 1;
+const isList = (v: unknown) => Array.isArray(v) && v.every(isNumber);
+const optional = (valid: (v: unknown) => boolean) => (v: unknown) => v === undefined || valid(v);
+
+const FIELDS: Record<keyof GenerationParameters, (v: unknown) => boolean> = {
+  model: isText,
+  modelHash: optional(isText),
+  seed: (v) => typeof v === "string" && /^\d{1,20}$/.test(v) && BigInt(v) < 2n ** 64n,
+  count: isCount,
+  steps: isCount,
+  eta: isNumber,
+  sampler: isText,
+  spacing: isText,
+  timesteps: optional(isList),
+  compat: isText,
+  classes: optional(isList),
+  guidance: isNumber,
+  clip: (v) => typeof v === "boolean",
+  dtype: isText,
+  rng: isText,
+  size: (v) =>
+    typeof v === "object" && v !== null && "width" in v && "height" in v && isCount(v.width) && isCount(v.height),
+  adapter: isText,
+  variants: optional(isText),
+  command: isText,
+  version: isText,
+};

@@ -1,0 +1,45 @@
+/** Pictures as eight-bit RGBA, the one form that canvases, PNG files and this package's results share. */
+import { ShapeError, UsageError } from "../runtime/errors.ts";
+
+/** Rows from the top, pixels from the left, R G B A of 0..255 each (not premultiplied); fits `new ImageData(data, width, height)`. */
+export interface RgbaImage {
+  width: number;
+  height: number;
+  /** 4 · width · height values. */
+  data: Uint8ClampedArray<ArrayBuffer>;
+}
+
+/**
+ * Refuses an image whose size is not whole and positive or whose data has another length.
+ * @throws ShapeError naming `where` and `name`.
+ */
+export function checkImage(image: RgbaImage, where: string, name: string): void {
+  const { width, height, data } = image;
+  if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1)
+    throw new ShapeError(where, name, "a width and a height of at least 1", [width, height]);
+  if (data.length !== 4 * width * height)
+    throw new ShapeError(where, name, `${width} x ${height} x 4 values`, [data.length]);
+}
+
+/**
+ * Nearest-neighbour enlargement: every pixel becomes k × k pixels.
+ * @param k A whole number from 1.
+ * @throws UsageError for another k.
+ */
+export function enlarge(image: RgbaImage, k: number): RgbaImage {
+  if (!Number.isInteger(k) || k < 1) throw new UsageError("scale", `scale must be a whole number from 1, not ${k}`);
+  checkImage(image, "enlarge", "image");
+  const width = image.width * k;
+  const height = image.height * k;
+  const source = new Uint32Array(image.data.slice().buffer);
+  const target = new Uint32Array(width * height);
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      target[y * width + x] = source[Math.floor(y / k) * image.width + Math.floor(x / k)]!;
+  return { width, height, data: new Uint8ClampedArray(target.buffer) };
+}
+
+/** The enlargement at which a picture of `width` pixels can be looked at: under 64 it becomes about 128 wide, else 1. */
+export function defaultScale(width: number): number {
+  return width < 64 ? Math.round(128 / width) : 1;
+}
