@@ -1,0 +1,178 @@
+/** The tensors of one network, in one file or in several, by name. */
+
+import { FileError } from "../runtime/errors.ts";
+import { canDecode, decodeFloats } from "./convert.ts";
+import { DTYPE_BITS } from "./dtype.ts";
+import { isObject, readJson } from "./json.ts";
+import { locateWeights } from "./locate.ts";
+import { canonicalName } from "./names.ts";
+import { checkPath, joinPath, label } from "./path.ts";
+import { readHeader, type TensorInfo } from "./safetensors.ts";
+import { type ModelSource, readInto } from "./source.ts";
+import { type StreamOptions, streamTensors, type TensorPiece } from "./stream.ts";
+
+/** Consecutive values of one tensor, as float32. */
+export interface FloatPiece {
+  /** The tensor's name in {@link Checkpoint.tensors}. */
+  readonly name: string;
+  readonly tensor: TensorInfo;
+  /** Index in the tensor of the first value. */
+  readonly offset: number;
+  /** Valid until the next piece is asked for: the buffer is used again. */
+  readonly values: Float32Array;
+}
+
+/** Tensors by name, read when asked for. */
+export class Checkpoint {
+  /** How messages name it: the file, or the index of a sharded checkpoint. */
+  readonly file: string;
+  /** Headers only. The keys are today's names, see {@link canonicalName}; `TensorInfo.name` is the file's own. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** Bytes of all the tensors together. */
+  readonly totalBytes: number;
+  /** The `__metadata__` of the files. */
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly #source: ModelSource;
+
+  constructor(
+    source: ModelSource,
+    file: string,
+    tensors: ReadonlyMap<string, TensorInfo>,
+    metadata: Readonly<Record<string, string>>,
+  ) {
+    this.#source = source;
+    this.file = file;
+    this.tensors = tensors;
+    this.metadata = metadata;
+    this.totalBytes = [...tensors.values()].reduce((sum, tensor) => sum + tensor.end - tensor.start, 0);
+  }
+
+  /** @throws FileError when there is no tensor of that name. */
+  info(name: string): TensorInfo {
+    const tensor = this.tensors.get(name);
+    if (!tensor) throw new FileError(this.file, `has no tensor ${JSON.stringify(name)}`);
+    return tensor;
+  }
+
+  /** The stored bytes of a tensor, of any type. */
+  async readBytes(name: string, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    const tensor = this.info(name);
+    const bytes = new Uint8Array(tensor.end - tensor.start);
+    await readInto(this.#source, tensor.file, tensor.start, bytes, signal);
+    return bytes;
+  }
+
+  /**
+   * A tensor as float32, whole. To load many use {@link floats}, which keeps to one small buffer.
+   *
+   * @throws FileError when its type has no conversion (see {@link canDecode}).
+   */
+  async read(name: string, signal?: AbortSignal): Promise<Float32Array<ArrayBuffer>> {
+    const values = new Float32Array(elementCount(this.info(name)));
+    for await (const piece of this.floats([name], { signal })) values.set(piece.values, piece.offset);
+    return values;
+  }
+
+  /** Stored bytes of many tensors, in the order of the files. Every name is checked before the first read. */
+  async *pieces(names: Iterable<string>, options?: StreamOptions): AsyncGenerator<TensorPiece & { name: string }> {
+    const wanted = new Map([...names].map((name) => [this.info(name), name]));
+    const fileLabel = (path: string) => label(this.#source, path);
+    for await (const piece of streamTensors(this.#source, wanted.keys(), fileLabel, options))
+      yield { ...piece, name: wanted.get(piece.tensor)! };
+  }
+
+  /** Like {@link pieces}, converted to float32. */
+  async *floats(names: Iterable<string>, options?: StreamOptions): AsyncGenerator<FloatPiece> {
+    const wanted = [...names];
+    for (const name of wanted) {
+      const { dtype, name: own } = this.info(name);
+      if (!canDecode(dtype)) throw new FileError(this.file, `tensor ${JSON.stringify(own)} is ${dtype}, not floats`);
+    }
+    let buffer = new Float32Array(0);
+    for await (const { name, tensor, offset, bytes } of this.pieces(wanted, options)) {
+      const elementBytes = DTYPE_BITS[tensor.dtype] / 8;
+      const count = bytes.byteLength / elementBytes;
+      if (buffer.length < count) buffer = new Float32Array(count);
+      const values = decodeFloats(tensor.dtype, bytes, buffer.subarray(0, count));
+      yield { name, tensor, offset: offset / elementBytes, values };
+    }
+  }
+}
+
+/** Number of elements of a tensor. */
+export function elementCount(tensor: TensorInfo): number {
+  return tensor.shape.reduce((product, dimension) => product * dimension, 1);
+}
+
+/** Opens one safetensors file of any content, e.g. inputs or x_T. Reads the header only; names stay as they are. */
+export async function openSafetensors(source: ModelSource, path: string, signal?: AbortSignal): Promise<Checkpoint> {
+  const { tensors, metadata } = await readHeader(source, path, signal);
+  return new Checkpoint(source, label(source, path), tensors, metadata);
+}
+
+export interface CheckpointOptions {
+  /** Which of a folder's sets of weights: "fp16" for `*.fp16.safetensors`. Default: the plain one, or the only one. */
+  readonly variant?: string;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Opens the weights in a network's folder: `diffusion_pytorch_model.safetensors` or `model.safetensors`, in one file or
+ * in shards with an index, plain or a variant. Reads headers only.
+ *
+ * @param folder - in the source; "" is its root
+ * @throws FileError when there are none, when their format is another (it says how to convert), when a shard is missing
+ * or holds other tensors than the index says, or when a header is wrong.
+ */
+export async function openCheckpoint(
+  source: ModelSource,
+  folder: string,
+  options: CheckpointOptions = {},
+): Promise<Checkpoint> {
+  const path = await locateWeights(source, folder, options.variant, options.signal);
+  const file = label(source, path);
+  const { tensors, metadata } = path.endsWith(".json")
+    ? await readShards(source, folder, path, options.signal)
+    : await readHeader(source, path, options.signal);
+  if (metadata.format === "pd")
+    throw new FileError(file, "was saved for Paddle, which stores matrices transposed: save it with to_diffusers=True");
+  const named = new Map<string, TensorInfo>();
+  for (const tensor of tensors.values()) {
+    const name = canonicalName(tensor.name);
+    const other = named.get(name);
+    if (other) throw new FileError(file, `has both ${other.name} and ${tensor.name}, two names of one tensor`);
+    named.set(name, tensor);
+  }
+  return new Checkpoint(source, file, named, metadata);
+}
+
+/** Reads the headers of all the shards that an index names, and checks them against it. */
+async function readShards(source: ModelSource, folder: string, indexPath: string, signal?: AbortSignal) {
+  const index = label(source, indexPath);
+  const { weight_map: weightMap } = await readJson(source, indexPath, signal);
+  if (!isObject(weightMap)) throw new FileError(index, "has no weight_map");
+  const expected = new Map<string, Set<string>>();
+  for (const [tensor, shard] of Object.entries(weightMap)) {
+    if (typeof shard !== "string") throw new FileError(index, `weight_map gives no file for ${JSON.stringify(tensor)}`);
+    const path = checkPath(source, joinPath(folder, shard));
+    expected.set(path, (expected.get(path) ?? new Set()).add(tensor));
+  }
+  for (const path of expected.keys())
+    if (!(await source.exists(path, signal)))
+      throw new FileError(label(source, path), `this shard is missing; ${index} names it`);
+
+  const tensors = new Map<string, TensorInfo>();
+  let metadata: Readonly<Record<string, string>> = {};
+  for (const [path, names] of expected) {
+    const header = await readHeader(source, path, signal);
+    metadata = { ...metadata, ...header.metadata };
+    const absent = [...names].filter((name) => !header.tensors.has(name));
+    const extra = [...header.tensors.keys()].filter((name) => !names.has(name));
+    if (absent.length > 0)
+      throw new FileError(label(source, path), `lacks ${absent.join(", ")}, which ${index} puts here`);
+    if (extra.length > 0)
+      throw new FileError(label(source, path), `holds ${extra.join(", ")}, which ${index} does not put here`);
+    for (const [name, tensor] of header.tensors) tensors.set(name, tensor);
+  }
+  return { tensors, metadata };
+}

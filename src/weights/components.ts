@@ -1,0 +1,39 @@
+/** Where in a model the parts of a pipeline are: diffusers' folders, flat folders, or the folder of one network. */
+
+import { FileError } from "../runtime/errors.ts";
+import { readJson } from "./json.ts";
+import { joinPath, label } from "./path.ts";
+import type { ModelSource } from "./source.ts";
+
+/**
+ * The folder of a component such as `unet`: `unet/` in a pipeline, or "" where its `config.json` lies at the root, as in
+ * flat checkpoints and when the component's own folder was opened.
+ *
+ * @throws FileError when there is neither.
+ */
+export async function findComponent(source: ModelSource, name: string, signal?: AbortSignal): Promise<string> {
+  for (const folder of [name, ""]) if (await source.exists(joinPath(folder, "config.json"), signal)) return folder;
+  throw new FileError(label(source, "") || "the model", `has neither ${name}/config.json nor config.json`);
+}
+
+/** The scheduler's configuration, in its folder or at the root; undefined where there is none. */
+export async function readSchedulerConfig(
+  source: ModelSource,
+  signal?: AbortSignal,
+): Promise<{ file: string; config: Record<string, unknown> } | undefined> {
+  for (const folder of ["scheduler", ""]) {
+    const path = joinPath(folder, "scheduler_config.json");
+    if (await source.exists(path, signal))
+      return { file: label(source, path), config: await readJson(source, path, signal) };
+  }
+  return undefined;
+}
+
+/** `model_index.json`, which says what kind of pipeline a folder is; undefined where there is none. */
+export async function readModelIndex(
+  source: ModelSource,
+  signal?: AbortSignal,
+): Promise<Record<string, unknown> | undefined> {
+  const path = "model_index.json";
+  return (await source.exists(path, signal)) ? readJson(source, path, signal) : undefined;
+}

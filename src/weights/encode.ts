@@ -1,0 +1,51 @@
+/** Writes safetensors files: what `ddim forward` answers, latents, x_T. Layout as the reference implementation's. */
+
+import { ShapeError } from "../runtime/errors.ts";
+import { DTYPE_BITS, type Dtype } from "./dtype.ts";
+
+/** A tensor to write. `data` holds its elements in row-major order, as the bytes of its dtype (F16: bits). */
+export type EncodableTensor = { readonly shape: readonly number[] } & (
+  | { readonly dtype: "F32"; readonly data: Float32Array }
+  | { readonly dtype: "F16"; readonly data: Uint16Array }
+  | { readonly dtype: "I64"; readonly data: BigInt64Array }
+  | { readonly dtype: "I32"; readonly data: Int32Array }
+  | { readonly dtype: "U8"; readonly data: Uint8Array | Uint8ClampedArray }
+);
+
+/**
+ * The bytes of a safetensors file. Tensors are ordered by element size, largest first, then by name, and the header is
+ * padded with spaces to a multiple of 8, so every tensor is aligned and equal input gives equal bytes.
+ *
+ * @throws ShapeError when a tensor's data does not have as many elements as its shape.
+ */
+export function encodeSafetensors(
+  tensors: Readonly<Record<string, EncodableTensor>>,
+  metadata?: Readonly<Record<string, string>>,
+): Uint8Array<ArrayBuffer> {
+  const bits = (dtype: Dtype) => DTYPE_BITS[dtype];
+  const entries = Object.entries(tensors).sort(
+    ([a, x], [b, y]) => bits(y.dtype) - bits(x.dtype) || (a < b ? -1 : a > b ? 1 : 0),
+  );
+  const header: [string, unknown][] = metadata ? [["__metadata__", metadata]] : [];
+  let end = 0;
+  for (const [name, { dtype, shape, data }] of entries) {
+    const count = shape.reduce((product, dimension) => product * dimension, 1);
+    if (count !== data.length) throw new ShapeError("encodeSafetensors", name, `${data.length} elements`, shape);
+    header.push([name, { dtype, shape, data_offsets: [end, end + data.byteLength] }]);
+    end += data.byteLength;
+  }
+  let json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
+  const padded = new Uint8Array(Math.ceil(json.length / 8) * 8).fill(0x20);
+  padded.set(json);
+  json = padded;
+
+  const file = new Uint8Array(8 + json.length + end);
+  new DataView(file.buffer).setBigUint64(0, BigInt(json.length), true);
+  file.set(json, 8);
+  let at = 8 + json.length;
+  for (const [, { data }] of entries) {
+    file.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
+    at += data.byteLength;
+  }
+  return file;
+}

@@ -1,0 +1,97 @@
+/**
+ * Which file of a network's folder holds the weights. The names are diffusers' (`utils/constants.py`, `_add_variant`,
+ * `_fetch_index_file` and its legacy twin) and, for other layouts, plain `model.safetensors`.
+ */
+
+import { FileError, UsageError } from "../runtime/errors.ts";
+import { joinPath, label } from "./path.ts";
+import type { ModelSource } from "./source.ts";
+
+const BASES = ["diffusion_pytorch_model", "model"];
+
+/** Variants to ask for where the source cannot list a folder. */
+const COMMON_VARIANTS = ["fp16", "bf16"];
+
+/** Weights that this package does not read, and the way from each to safetensors. */
+const OTHER_FORMATS: { pattern: RegExp; probes: string[]; advice: string }[] = [
+  {
+    pattern: /\.pdparams(\.index\.json)?$|^diffusion_paddle_model\./,
+    probes: ["model_state.pdparams", "diffusion_paddle_model.safetensors"],
+    advice:
+      "is Paddle's format: load the model with ppdiffusers' from_pretrained and save it with save_pretrained(folder, to_diffusers=True)",
+  },
+  {
+    pattern: /\.(bin|ckpt|pt|pth)$|\.bin\.index\.json$/,
+    probes: ["diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.bin", "pytorch_model.bin", "model.ckpt"],
+    advice:
+      "is a PyTorch pickle, which can run code when opened: load the model with diffusers' from_pretrained and save it with save_pretrained, which writes safetensors",
+  },
+];
+
+/**
+ * Finds the weights: the path of a `.safetensors` file, or of a sharded checkpoint's `.json` index. An index goes before
+ * a single file, as in diffusers. Without `variant` the plain weights, or the only variant there is.
+ *
+ * @throws FileError when there are none: says which variants there are, or how to convert what there is.
+ */
+export async function locateWeights(
+  source: ModelSource,
+  folder: string,
+  variant?: string,
+  signal?: AbortSignal,
+): Promise<string> {
+  if (variant !== undefined && !/^[\w-]+$/.test(variant))
+    throw new UsageError("variant", `variant ${JSON.stringify(variant)} must be a word such as fp16`);
+  const names = source.list ? new Set(await source.list(folder, signal)) : undefined;
+  const has = async (name: string) => names?.has(name) ?? source.exists(joinPath(folder, name), signal);
+  const first = async (candidates: string[]) => {
+    for (const name of candidates) if (await has(name)) return name;
+    return undefined;
+  };
+
+  const asked = await first(BASES.flatMap((base) => fileNames(base, variant)));
+  if (asked) return joinPath(folder, asked);
+
+  const found = new Map<string, string>();
+  for (const other of names ? variantsIn(names) : COMMON_VARIANTS) {
+    const name = other === variant ? undefined : await first(BASES.flatMap((base) => fileNames(base, other)));
+    if (name) found.set(other, name);
+  }
+  const where = label(source, folder) || "the model";
+  if (variant !== undefined) {
+    const plain = await first(BASES.flatMap((base) => fileNames(base)));
+    const others = [...(plain ? ["the plain weights"] : []), ...found.keys()];
+    const instead = others.length > 0 ? `; it has ${others.join(", ")}` : "";
+    throw new FileError(where, `has no safetensors weights of variant ${variant}${instead}`);
+  }
+  if (found.size === 1) return joinPath(folder, [...found.values()][0]!);
+  if (found.size > 1)
+    throw new FileError(where, `has several variants of the weights (${[...found.keys()].join(", ")}): choose one`);
+
+  for (const { pattern, probes, advice } of OTHER_FORMATS) {
+    const name = names ? [...names].sort().find((name) => pattern.test(name)) : await first(probes);
+    if (name) throw new FileError(label(source, joinPath(folder, name)), advice);
+  }
+  throw new FileError(where, `has no weights: neither ${BASES.map((base) => `${base}.safetensors`).join(" nor ")}`);
+}
+
+/** The names that weights may have, the preferred one first. */
+function fileNames(base: string, variant?: string): string[] {
+  const file = `${base}.safetensors`;
+  if (variant === undefined) return [`${file}.index.json`, file];
+  return [`${file}.index.${variant}.json`, `${file}.${variant}.index.json`, `${base}.${variant}.safetensors`];
+}
+
+/** The variants that a folder's files are of. */
+function variantsIn(names: Iterable<string>): Set<string> {
+  const bases = BASES.join("|");
+  const single = new RegExp(`^(?:${bases})\\.([\\w-]+)\\.safetensors$`);
+  const index = new RegExp(`^(?:${bases})\\.safetensors(?:\\.index\\.([\\w-]+)|\\.([\\w-]+)\\.index)\\.json$`);
+  const variants = new Set<string>();
+  for (const name of names) {
+    const match = single.exec(name) ?? index.exec(name);
+    const variant = match?.[1] ?? match?.[2];
+    if (variant && !/-\d{5}-of-\d{5}$/.test(variant)) variants.add(variant);
+  }
+  return variants;
+}

@@ -1,0 +1,31 @@
+/**
+ * The names of a checkpoint's tensors. Attention blocks saved before diffusers 0.15 spell their projections otherwise;
+ * diffusers renames them when it loads (`ModelMixin._fix_state_dict_keys_on_load`), and so do we. As there, the old
+ * weights must have the new shape: matrices, not 1x1 convolutions.
+ */
+
+const RENAMED = [
+  ["query", "to_q"],
+  ["key", "to_k"],
+  ["value", "to_v"],
+  ["proj_attn", "to_out.0"],
+] as const;
+
+const PROJECTION = /((?:^|\.)attentions\.\d+\.)(.+)(\.(?:weight|bias))$/;
+
+/** Today's name of a tensor: `mid_block.attentions.0.query.weight` is `mid_block.attentions.0.to_q.weight`. */
+export function canonicalName(name: string): string {
+  return rename(name, 0, 1);
+}
+
+/** The old name of a tensor, where it had another one. */
+export function legacyName(name: string): string {
+  return rename(name, 1, 0);
+}
+
+function rename(name: string, from: 0 | 1, to: 0 | 1): string {
+  return name.replace(PROJECTION, (all, block: string, projection: string, parameter: string) => {
+    const pair = RENAMED.find((names) => names[from] === projection);
+    return pair ? block + pair[to] + parameter : all;
+  });
+}

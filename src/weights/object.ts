@@ -1,0 +1,58 @@
+/** A caller's own `{ read(path) }` as a model's source. */
+
+import { FileError } from "../runtime/errors.ts";
+import { checkPath, label } from "./path.ts";
+import { checkRange, isNotFound, type ModelSource, readFailure } from "./source.ts";
+
+/** A caller's own reader: the whole file of that path, or nothing where there is none. */
+export interface FileGetter {
+  readonly name?: string;
+  read(path: string): Promise<Uint8Array | ArrayBuffer | Blob | null | undefined>;
+}
+
+/**
+ * A caller's `{ read(path) }`, which returns whole files. The file read last is kept, and ranges are cut out of it, so
+ * what a model costs in memory is the caller's choice: a Blob costs nothing until it is sliced. `undefined`, `null`, and
+ * errors that say "no such file" (code ENOENT, name NotFoundError) mean that there is no such file.
+ */
+export function objectSource(getter: FileGetter): ModelSource {
+  let kept: { path: string; data: Uint8Array | Blob } | undefined;
+  const source = { name: getter.name ?? "" };
+
+  async function find(path: string, signal?: AbortSignal): Promise<Uint8Array | Blob | undefined> {
+    checkPath(source, path);
+    signal?.throwIfAborted();
+    if (kept?.path === path) return kept.data;
+    let data: Awaited<ReturnType<FileGetter["read"]>>;
+    try {
+      data = await getter.read(path);
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw readFailure(label(source, path), error, signal);
+    }
+    signal?.throwIfAborted();
+    if (data === undefined || data === null) return undefined;
+    kept = { path, data: data instanceof ArrayBuffer ? new Uint8Array(data) : data };
+    return kept.data;
+  }
+
+  async function get(path: string, signal?: AbortSignal): Promise<Uint8Array | Blob> {
+    const data = await find(path, signal);
+    if (data === undefined) throw new FileError(label(source, path), "there is no such file");
+    return data;
+  }
+
+  const sizeOf = (data: Uint8Array | Blob) => (data instanceof Blob ? data.size : data.byteLength);
+  return {
+    ...source,
+    async read(path, range, signal) {
+      const data = await get(path, signal);
+      const { start, end } = range ?? { start: 0, end: sizeOf(data) };
+      checkRange(label(source, path), start, end, sizeOf(data));
+      if (data instanceof Blob) return new Uint8Array(await data.slice(start, end).arrayBuffer());
+      return data.slice(start, end);
+    },
+    size: async (path, signal) => sizeOf(await get(path, signal)),
+    exists: async (path, signal) => (await find(path, signal)) !== undefined,
+  };
+}

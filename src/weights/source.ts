@@ -1,0 +1,93 @@
+/**
+ * Where a model's files come from. Everything above this file reads by path and byte range, so that a folder on disk, a
+ * web server, the files of an `<input>` and a caller's own reader are one thing. Implementations: `url.ts`, `files.ts`,
+ * `object.ts` and, for folders on disk, `src/node/folder.ts`.
+ */
+
+import { DdimError, FileError } from "../runtime/errors.ts";
+import { label } from "./path.ts";
+
+/** Bytes `start` (included) to `end` (not included) of a file. */
+export interface ByteRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * Read access to one model's files. Paths are relative, with forward slashes. Every method rejects with a
+ * {@link FileError} that names the file, or with the signal's reason once it is aborted.
+ */
+export interface ModelSource {
+  /** For messages: a folder, a URL. May be empty. */
+  readonly name: string;
+  /** The bytes of a file, or exactly those of `range`: never fewer, never others. */
+  read(path: string, range?: ByteRange, signal?: AbortSignal): Promise<Uint8Array>;
+  /** Fills `target` with the bytes from `start` on, so that reading a large file need not allocate per read. */
+  readInto?(path: string, start: number, target: Uint8Array, signal?: AbortSignal): Promise<void>;
+  /** Length of a file in bytes. */
+  size(path: string, signal?: AbortSignal): Promise<number>;
+  /** Whether there is such a file. Rejects when that cannot be found out. */
+  exists(path: string, signal?: AbortSignal): Promise<boolean>;
+  /** Names of the files directly in a folder ("" is the model's own), where the source can tell; in no order. */
+  list?(folder: string, signal?: AbortSignal): Promise<string[]>;
+}
+
+/** Reads into `target` through whichever method the source has. The source's promise about lengths is checked. */
+export async function readInto(
+  source: ModelSource,
+  path: string,
+  start: number,
+  target: Uint8Array,
+  signal?: AbortSignal,
+): Promise<void> {
+  if (source.readInto) return source.readInto(path, start, target, signal);
+  const bytes = await source.read(path, { start, end: start + target.byteLength }, signal);
+  if (bytes.byteLength !== target.byteLength)
+    throw new FileError(label(source, path), `gave ${bytes.byteLength} bytes when ${target.byteLength} were asked for`);
+  target.set(bytes);
+}
+
+/**
+ * Copies a stream's bytes into `target`, which they must fill exactly. Pieces are small and die young, where collecting
+ * them in one new buffer per read would pile up until the next full collection.
+ */
+export async function fill(file: string, stream: ReadableStream<Uint8Array>, target: Uint8Array): Promise<void> {
+  const reader = stream.getReader();
+  let filled = 0;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      if (filled + value.byteLength > target.byteLength)
+        throw new FileError(file, `gave more than the ${target.byteLength} bytes that were asked for`);
+      target.set(value, filled);
+      filled += value.byteLength;
+    }
+  } catch (error) {
+    await reader.cancel().catch(() => {});
+    throw error;
+  }
+  if (filled !== target.byteLength)
+    throw new FileError(file, `gave ${filled} bytes when ${target.byteLength} were asked for`);
+}
+
+/** @throws FileError when the range is not one, or not inside a file of `size` bytes. */
+export function checkRange(file: string, start: number, end: number, size: number): void {
+  if (!Number.isSafeInteger(start) || !Number.isSafeInteger(end) || start < 0 || end < start)
+    throw new FileError(file, `internal: bytes ${start} to ${end} are not a range`);
+  if (end > size)
+    throw new FileError(file, `is cut off: it has ${size} bytes, but bytes ${start} to ${end} were needed`);
+}
+
+/** What to throw when reading failed: our own errors and aborts as they are, anything else as a FileError. */
+export function readFailure(file: string, error: unknown, signal?: AbortSignal): unknown {
+  if (signal?.aborted) return signal.reason;
+  if (error instanceof DdimError) return error;
+  const problem = isNotFound(error) ? "there is no such file" : `cannot be read: ${(error as Error)?.message ?? error}`;
+  return new FileError(file, problem, { cause: error });
+}
+
+export function isNotFound(error: unknown): boolean {
+  const { code, name } = (error ?? {}) as { code?: unknown; name?: unknown };
+  return code === "ENOENT" || code === "ENOTDIR" || name === "NotFoundError";
+}
