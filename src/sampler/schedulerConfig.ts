@@ -1,0 +1,166 @@
+/**
+ * diffusers' `scheduler_config.json`, checked. Every scheduler of diffusers that trains on a discrete β schedule shares
+ * these keys, so a model's folder samples with DDIM whichever of them it names. Keys that only steer another solver are
+ * known and ignored; a key that nobody knows may change the result and is an error.
+ */
+import { ConfigError } from "../runtime/errors.ts";
+import { type BetaConfig, betaSchedules } from "./betas.ts";
+import { type PredictionType, predictionTypes } from "./coefficients.ts";
+import { type TimestepSpacing, timestepSpacings } from "./timesteps.ts";
+
+/** DDIMScheduler's configuration with DDIMScheduler's defaults filled in. */
+export interface SchedulerConfig extends BetaConfig {
+  _class_name: string;
+  /** null: the named scheduler never clips and its file does not say; then nothing is clipped. */
+  clip_sample: boolean | null;
+  clip_sample_range: number;
+  /** Whether the last step ends at ᾱ = 1, or at ᾱ_0. */
+  set_alpha_to_one: boolean;
+  /** Added to every timestep of `leading`, nothing else. */
+  steps_offset: number;
+  prediction_type: PredictionType;
+  timestep_spacing: TimestepSpacing;
+}
+
+type Check = (value: unknown) => boolean;
+interface Field {
+  initial: unknown;
+  check: Check;
+  expected: string;
+}
+
+const isNumber = (v: unknown): v is number => typeof v === "number" && Number.isFinite(v);
+const oneOf = (names: readonly string[]): Pick<Field, "check" | "expected"> => ({
+  check: (v) => names.includes(v as string),
+  expected: `one of ${names.join(", ")}`,
+});
+const flag: Pick<Field, "check" | "expected"> = { check: (v) => typeof v === "boolean", expected: "true or false" };
+const beta: Pick<Field, "check" | "expected"> = {
+  check: (v) => isNumber(v) && v > 0 && v <= 1,
+  expected: "a number above 0 and at most 1",
+};
+
+const fields: Record<Exclude<keyof SchedulerConfig, "_class_name">, Field> = {
+  num_train_timesteps: {
+    initial: 1000,
+    check: (v) => Number.isInteger(v) && (v as number) >= 1,
+    expected: "a whole number from 1",
+  },
+  beta_start: { initial: 0.0001, ...beta },
+  beta_end: { initial: 0.02, ...beta },
+  beta_schedule: { initial: "linear", ...oneOf(betaSchedules) },
+  trained_betas: {
+    initial: null,
+    check: (v) => v === null || (Array.isArray(v) && v.length > 0 && v.every(isNumber)),
+    expected: "null or a list of numbers",
+  },
+  rescale_betas_zero_snr: { initial: false, ...flag },
+  clip_sample: { initial: true, check: (v) => v === null || typeof v === "boolean", expected: "true or false" },
+  clip_sample_range: { initial: 1, check: (v) => isNumber(v) && v > 0, expected: "a number above 0" },
+  set_alpha_to_one: { initial: true, ...flag },
+  steps_offset: {
+    initial: 0,
+    check: (v) => Number.isInteger(v) && (v as number) >= 0,
+    expected: "a whole number from 0",
+  },
+  prediction_type: { initial: "epsilon", ...oneOf(predictionTypes) },
+  timestep_spacing: { initial: "leading", ...oneOf(timestepSpacings) },
+};
+
+/** Keys whose other values would change the result, with the values under which they do not. */
+const inert: Record<string, readonly unknown[]> = {
+  thresholding: [false],
+  variance_type: [null, "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"],
+  timestep_type: ["discrete"],
+  use_flow_sigmas: [false],
+  use_dynamic_shifting: [false],
+};
+
+/** Keys that only steer another solver, or only mean something together with one of {@link inert}. */
+const ignored = new Set([
+  ...["dynamic_thresholding_ratio", "sample_max_value", "flow_shift", "time_shift_type", "shift_terminal"],
+  ...["skip_prk_steps", "interpolation_type", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"],
+  ...["use_lu_lambdas", "sigma_min", "sigma_max", "final_sigmas_type", "solver_order", "algorithm_type", "solver_type"],
+  ...["lower_order_final", "euler_at_final", "lambda_min_clipped", "predict_x0", "disable_corrector", "solver_p"],
+  ...["predictor_order", "corrector_order", "tau_func", "noise_sampler_seed", "eta"],
+]);
+
+/** Accepted classes; true where the class clips x0 by itself unless told otherwise. */
+const classes: Record<string, boolean> = {
+  DDIMScheduler: true,
+  DDIMParallelScheduler: true,
+  DDIMInverseScheduler: true,
+  DDPMScheduler: true,
+  DDPMParallelScheduler: true,
+  RePaintScheduler: true,
+  PNDMScheduler: false,
+  LMSDiscreteScheduler: false,
+  EulerDiscreteScheduler: false,
+  EulerAncestralDiscreteScheduler: false,
+  HeunDiscreteScheduler: false,
+  KDPM2DiscreteScheduler: false,
+  KDPM2AncestralDiscreteScheduler: false,
+  DPMSolverMultistepScheduler: false,
+  DPMSolverSinglestepScheduler: false,
+  DPMSolverSDEScheduler: false,
+  DEISMultistepScheduler: false,
+  UniPCMultistepScheduler: false,
+  SASolverScheduler: false,
+};
+
+function refuseClass(name: string, file: string): never {
+  const kind = /Flow/.test(name)
+    ? "a flow-matching scheduler"
+    : /CM|TCD/.test(name)
+      ? "a scheduler for distilled models"
+      : /EDM|ScoreSde/.test(name)
+        ? "a scheduler on continuous noise levels"
+        : "not a scheduler of the DDIM family";
+  throw new ConfigError(file, "_class_name", `${name} is ${kind}: its model cannot be sampled with DDIM`);
+}
+
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+/**
+ * Checks a parsed `scheduler_config.json` and fills in DDIMScheduler's defaults. Keys that start with an underscore are
+ * ignored but for `_class_name`; without it the class is DDIMScheduler. `num_train_timesteps` follows the length of
+ * `trained_betas` when only the latter is given.
+ *
+ * @param file named in the errors
+ * @throws ConfigError for a foreign scheduler class, an unknown key, or a value that is wrong or not implemented
+ */
+export function parseSchedulerConfig(json: unknown, file: string): SchedulerConfig {
+  if (typeof json !== "object" || json === null || Array.isArray(json))
+    throw new ConfigError(file, "(root)", `expected an object, got ${show(json)}`);
+  const given = Object.fromEntries(Object.entries(json).filter(([, v]) => v !== undefined));
+  const className = given._class_name ?? "DDIMScheduler";
+  if (typeof className !== "string")
+    throw new ConfigError(file, "_class_name", `expected a name, got ${show(className)}`);
+  if (!Object.hasOwn(classes, className)) refuseClass(className, file);
+
+  const config: Record<string, unknown> = { _class_name: className };
+  for (const [key, field] of Object.entries(fields)) config[key] = field.initial;
+  if (!classes[className]) config.clip_sample = null;
+  for (const [key, value] of Object.entries(given)) {
+    if (key.startsWith("_") || ignored.has(key)) continue;
+    if (Object.hasOwn(inert, key)) {
+      if (!inert[key]!.includes(value)) throw new ConfigError(file, key, `${show(value)} is not supported`);
+      continue;
+    }
+    if (!Object.hasOwn(fields, key)) throw new ConfigError(file, key, "unknown key, it may change the result");
+    const field = fields[key as keyof typeof fields];
+    if (!field.check(value)) throw new ConfigError(file, key, `expected ${field.expected}, got ${show(value)}`);
+    config[key] = value;
+  }
+
+  const betaCount = (config.trained_betas as readonly number[] | null)?.length;
+  if (betaCount !== undefined && given.num_train_timesteps === undefined) config.num_train_timesteps = betaCount;
+  if (betaCount !== undefined && config.num_train_timesteps !== betaCount)
+    throw new ConfigError(file, "trained_betas", `${betaCount} values for ${config.num_train_timesteps} timesteps`);
+  if (config.rescale_betas_zero_snr && config.num_train_timesteps === 1)
+    throw new ConfigError(file, "rescale_betas_zero_snr", "a single timestep cannot be rescaled");
+  return config as unknown as SchedulerConfig;
+}
