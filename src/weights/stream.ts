@@ -48,7 +48,9 @@ export async function* streamTensors(
   options: StreamOptions = {},
 ): AsyncGenerator<TensorPiece, void, undefined> {
   const { signal, onProgress, chunkBytes = CHUNK_BYTES } = options;
-  const sorted = [...tensors].sort((a, b) => (a.file === b.file ? a.start - b.start : a.file < b.file ? -1 : 1));
+  const sorted = [...tensors].sort((a, b) =>
+    a.file === b.file ? a.start - b.start || a.end - b.end : a.file < b.file ? -1 : 1,
+  );
   const total = sorted.reduce((sum, tensor) => sum + tensor.end - tensor.start, 0);
   const buffer = new Uint8Array(Math.min(total, chunkBytes));
   let loaded = 0;
