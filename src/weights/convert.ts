@@ -35,7 +35,7 @@ export function f16ToF32(bits: Uint16Array, out: Float32Array = new Float32Array
 
 /** bfloat16 bits to float32. */
 export function bf16ToF32(bits: Uint16Array, out: Float32Array = new Float32Array(bits.length)): Float32Array {
-  const words = new Uint32Array(out.buffer, out.byteOffset, bits.length);
+  const words = new Int32Array(out.buffer, out.byteOffset, bits.length);
   for (let i = 0; i < bits.length; i++) words[i] = bits[i]! << 16;
   return out;
 }

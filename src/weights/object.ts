@@ -2,7 +2,7 @@
 
 import { FileError } from "../runtime/errors.ts";
 import { checkPath, label } from "./path.ts";
-import { checkRange, isNotFound, type ModelSource, readFailure } from "./source.ts";
+import { checkRange, fill, isNotFound, type ModelSource, readFailure } from "./source.ts";
 
 /** A caller's own reader: the whole file of that path, or nothing where there is none. */
 export interface FileGetter {
@@ -42,17 +42,35 @@ export function objectSource(getter: FileGetter): ModelSource {
     return data;
   }
 
-  const sizeOf = (data: Uint8Array | Blob) => (data instanceof Blob ? data.size : data.byteLength);
+  async function readInto(path: string, start: number, target: Uint8Array, signal?: AbortSignal): Promise<void> {
+    const file = label(source, path);
+    const data = await get(path, signal);
+    const end = start + target.byteLength;
+    checkRange(file, start, end, sizeOf(data));
+    if (!(data instanceof Blob)) return target.set(data.subarray(start, end));
+    try {
+      await fill(file, data.slice(start, end).stream(), target);
+    } catch (error) {
+      throw readFailure(file, error, signal);
+    }
+  }
+
   return {
     ...source,
+    readInto,
     async read(path, range, signal) {
-      const data = await get(path, signal);
-      const { start, end } = range ?? { start: 0, end: sizeOf(data) };
-      checkRange(label(source, path), start, end, sizeOf(data));
-      if (data instanceof Blob) return new Uint8Array(await data.slice(start, end).arrayBuffer());
-      return data.slice(start, end);
+      const size = sizeOf(await get(path, signal));
+      const { start, end } = range ?? { start: 0, end: size };
+      checkRange(label(source, path), start, end, size);
+      const bytes = new Uint8Array(end - start);
+      await readInto(path, start, bytes, signal);
+      return bytes;
     },
     size: async (path, signal) => sizeOf(await get(path, signal)),
     exists: async (path, signal) => (await find(path, signal)) !== undefined,
   };
+}
+
+function sizeOf(data: Uint8Array | Blob): number {
+  return data instanceof Blob ? data.size : data.byteLength;
 }
