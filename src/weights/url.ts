@@ -66,8 +66,10 @@ export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): M
 
   async function readAll(path: string, response: Response, limit: number, signal?: AbortSignal): Promise<Uint8Array> {
     const file = label(source, path);
-    if (isMissing(response)) throw new FileError(file, "there is no such file on the server");
-    if (response.status !== 200 || !response.body) throw new FileError(file, answered(response));
+    if (isMissing(response) || response.status !== 200 || !response.body) {
+      await response.body?.cancel();
+      throw new FileError(file, isMissing(response) ? "there is no such file on the server" : answered(response));
+    }
     const parts: Uint8Array[] = [];
     let length = 0;
     const reader = response.body.getReader();
