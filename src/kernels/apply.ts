@@ -3,8 +3,9 @@
  * convolution with a normalised or padded input reads the result of one such pass, because exp and a division cost as
  * much there as dozens of multiply-adds; on GPUs it serves consumers that cannot fuse a load map.
  */
-import { type Codegen, defineKernel } from "../runtime/kernel.ts";
+
 import { ShapeError } from "../runtime/errors.ts";
+import { type Codegen, defineKernel } from "../runtime/kernel.ts";
 import { ceilDiv } from "../runtime/values.ts";
 import { wgsl } from "../runtime/wgsl.ts";
 import { LOAD_TENSORS, type LoadFlags, loadHelpers, loadScalars, readInput } from "./parts/loadMap.ts";

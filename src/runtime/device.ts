@@ -55,7 +55,14 @@ export class Device {
   readonly name: string;
   readonly capabilities: Capabilities;
   readonly pipelines: PipelineCache;
-  readonly counters: DeviceCounters = { liveBytes: 0, peakBytes: 0, liveObjects: 0, created: 0, submits: 0, mapAsync: 0 };
+  readonly counters: DeviceCounters = {
+    liveBytes: 0,
+    peakBytes: 0,
+    liveObjects: 0,
+    created: 0,
+    submits: 0,
+    mapAsync: 0,
+  };
   readonly #sizes = new Map<GPUBuffer | GPUTexture, number>();
   #failure: DeviceError | undefined;
 
@@ -73,12 +80,16 @@ export class Device {
     };
     this.pipelines = new PipelineCache(gpu);
     gpu.lost.then((lost) => {
-      if (lost.reason !== "destroyed") this.#failure = new DeviceError("lost", `the GPU device was lost: ${lost.message}`);
+      if (lost.reason !== "destroyed")
+        this.#failure = new DeviceError("lost", `the GPU device was lost: ${lost.message}`);
     });
     gpu.addEventListener("uncapturederror", (event) => {
       const { error } = event as GPUUncapturedErrorEvent;
       const memory = typeof GPUOutOfMemoryError !== "undefined" && error instanceof GPUOutOfMemoryError;
-      this.#failure ??= new DeviceError(memory ? "out-of-memory" : "validation", `the GPU refused work: ${error.message}`);
+      this.#failure ??= new DeviceError(
+        memory ? "out-of-memory" : "validation",
+        `the GPU refused work: ${error.message}`,
+      );
     });
   }
 
@@ -127,7 +138,11 @@ export class Device {
 
   /** Copies `size` bytes of a buffer to JavaScript. The only way the engine reads anything back. */
   async read(buffer: GPUBuffer, size: number, offset = 0): Promise<ArrayBuffer> {
-    const staging = this.createBuffer({ label: "read-back", size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+    const staging = this.createBuffer({
+      label: "read-back",
+      size,
+      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    });
     try {
       const encoder = this.gpu.createCommandEncoder();
       encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
@@ -198,7 +213,10 @@ export async function openAdapter(adapter: GPUAdapter): Promise<Device> {
   try {
     return new Device(await adapter.requestDevice({ requiredFeatures, requiredLimits }), adapter.info, true);
   } catch (cause) {
-    throw new DeviceError("unsupported", `adapter ${adapterName(adapter.info)} opens no device: ${(cause as Error).message}`);
+    throw new DeviceError(
+      "unsupported",
+      `adapter ${adapterName(adapter.info)} opens no device: ${(cause as Error).message}`,
+    );
   }
 }
 

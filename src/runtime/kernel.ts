@@ -132,7 +132,13 @@ function parseContract(text: string): TensorContract {
 }
 
 /** Binds the named dims of one tensor to a value's sizes; throws where they disagree with what is known. */
-function unify(where: string, tensor: string, contract: TensorContract, value: Value, dims: Record<string, number>): void {
+function unify(
+  where: string,
+  tensor: string,
+  contract: TensorContract,
+  value: Value,
+  dims: Record<string, number>,
+): void {
   if (contract.dims[0] === "*") return;
   const batched = contract.dims[0] === "N";
   const names = batched ? contract.dims.slice(1) : contract.dims;
@@ -150,7 +156,9 @@ function unify(where: string, tensor: string, contract: TensorContract, value: V
     if (axis !== names.length - 1 || value.dtype === "u32") return;
     const groups = channelGroups(value.segments);
     if ((dims[`${name}4`] ?? groups) !== groups)
-      throw new TypeError(`internal: ${where}: ${tensor} "${value.name}" pads its channels to ${groups} groups, others differ`);
+      throw new TypeError(
+        `internal: ${where}: ${tensor} "${value.name}" pads its channels to ${groups} groups, others differ`,
+      );
     dims[`${name}4`] = groups;
   });
 }

@@ -10,7 +10,11 @@ export interface GpuArray {
 }
 
 const BUFFER_USAGE = () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-const TEXTURE_USAGE = () => GPUTextureUsage.TEXTURE_BINDING | GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_SRC | GPUTextureUsage.COPY_DST;
+const TEXTURE_USAGE = () =>
+  GPUTextureUsage.TEXTURE_BINDING |
+  GPUTextureUsage.STORAGE_BINDING |
+  GPUTextureUsage.COPY_SRC |
+  GPUTextureUsage.COPY_DST;
 
 /** Storage of a size; `bytes` counts whole texture rows for textures. */
 export function createArray(device: Device, label: string, storage: Storage, dtype: DType, bytes: number): GpuArray {
@@ -49,7 +53,11 @@ export function arrayOf(buffer: GPUBuffer): GpuArray {
 export function textureToBuffer(device: Device, array: GpuArray, dtype: DType): GPUBuffer {
   const texture = array.object as GPUTexture;
   const bytesPerRow = TEXTURE_WIDTH * (dtype === "f16" ? 8 : 16);
-  const buffer = device.createBuffer({ label: "texture copy", size: bytesPerRow * texture.height, usage: BUFFER_USAGE() });
+  const buffer = device.createBuffer({
+    label: "texture copy",
+    size: bytesPerRow * texture.height,
+    usage: BUFFER_USAGE(),
+  });
   const encoder = device.gpu.createCommandEncoder();
   encoder.copyTextureToBuffer({ texture }, { buffer, bytesPerRow }, [TEXTURE_WIDTH, texture.height]);
   device.submit([encoder.finish()]);

@@ -18,7 +18,10 @@ function layoutEntry(kind: BindingKind, binding: number): GPUBindGroupLayoutEntr
   const entry = { binding, visibility: GPUShaderStage.COMPUTE };
   if (kind === "texture") return { ...entry, texture: { sampleType: "unfilterable-float" } };
   if (kind === "store-rgba32float" || kind === "store-rgba16float")
-    return { ...entry, storageTexture: { access: "write-only", format: kind === "store-rgba32float" ? "rgba32float" : "rgba16float" } };
+    return {
+      ...entry,
+      storageTexture: { access: "write-only", format: kind === "store-rgba32float" ? "rgba32float" : "rgba16float" },
+    };
   return { ...entry, buffer: { type: kind } };
 }
 

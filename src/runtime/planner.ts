@@ -37,7 +37,9 @@ function lifetimes(calls: readonly KernelCall[], external: ReadonlySet<Value>, b
       const life = lives.get(value);
       if (life) life.to = at;
       else if (access === "in")
-        throw new TypeError(`internal: ${call.kernel}(${call.label}) reads ${tensor} "${value.name}" before it is written`);
+        throw new TypeError(
+          `internal: ${call.kernel}(${call.label}) reads ${tensor} "${value.name}" before it is written`,
+        );
       else lives.set(value, { value, bytes: byteSize(value, batch), from: at, to: at });
     }
   });
@@ -46,7 +48,8 @@ function lifetimes(calls: readonly KernelCall[], external: ReadonlySet<Value>, b
 
 function lowerBound(lives: readonly Life[], calls: number): number {
   const alive = new Float64Array(calls);
-  for (const { from, to, bytes } of lives) for (let at = from; at <= to; at++) alive[at] = (alive[at] as number) + bytes;
+  for (const { from, to, bytes } of lives)
+    for (let at = from; at <= to; at++) alive[at] = (alive[at] as number) + bytes;
   return alive.reduce((a, b) => Math.max(a, b), 0);
 }
 

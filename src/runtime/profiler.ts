@@ -30,7 +30,11 @@ export async function profileProgram(device: Device, program: Program): Promise<
   const { dispatches } = program;
   const count = dispatches.length;
   const perSet = MAX_QUERIES / 2;
-  const resolved = device.createBuffer({ label: "timestamps", size: Math.max(1, count) * 16, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
+  const resolved = device.createBuffer({
+    label: "timestamps",
+    size: Math.max(1, count) * 16,
+    usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+  });
   const sets: GPUQuerySet[] = [];
   try {
     const encoder = device.gpu.createCommandEncoder();
@@ -40,7 +44,9 @@ export async function profileProgram(device: Device, program: Program): Promise<
       sets.push(querySet);
       for (let i = 0; i < n; i++) {
         const { pipeline, bindings, grid } = dispatches[base + i] as (typeof dispatches)[number];
-        const pass = encoder.beginComputePass({ timestampWrites: { querySet, beginningOfPassWriteIndex: i * 2, endOfPassWriteIndex: i * 2 + 1 } });
+        const pass = encoder.beginComputePass({
+          timestampWrites: { querySet, beginningOfPassWriteIndex: i * 2, endOfPassWriteIndex: i * 2 + 1 },
+        });
         pass.setPipeline(pipeline);
         pass.setBindGroup(0, bindings);
         pass.dispatchWorkgroups(...grid);
@@ -101,6 +107,12 @@ export function summarise(timings: readonly KernelTiming[]): KernelSummary[] {
     groups.set(key, group);
   }
   return [...groups]
-    .map(([kernel, { calls, ms, flops, bytes }]) => ({ kernel, calls, ms, gflops: flops / ms / 1e6, gbytes: bytes / ms / 1e6 }))
+    .map(([kernel, { calls, ms, flops, bytes }]) => ({
+      kernel,
+      calls,
+      ms,
+      gflops: flops / ms / 1e6,
+      gbytes: bytes / ms / 1e6,
+    }))
     .sort((a, b) => b.ms - a.ms);
 }

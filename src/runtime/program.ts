@@ -81,7 +81,8 @@ export class Program {
       if (params) owned.push({ object: params.buffer, resource: { buffer: params.buffer }, bytes: params.buffer.size });
       const dispatches = calls.map((call, i): Dispatch => {
         const resources = call.bound.map((b) => storage.get(b.value)?.resource as GPUBindingResource);
-        if (params) resources.push({ buffer: params.buffer, offset: i * params.stride, size: params.sizes[i] as number });
+        if (params)
+          resources.push({ buffer: params.buffer, offset: i * params.stride, size: params.sizes[i] as number });
         if (call.frame) {
           if (!init.frame) throw new TypeError(`internal: ${label}: ${call.kernel} needs a frame buffer`);
           resources.push({ buffer: init.frame });

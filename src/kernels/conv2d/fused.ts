@@ -86,9 +86,9 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
         let i = lane + 64u * j;
         let position = c * 4u + i / 16u;
         let o4 = o0 + i % 16u;
-        var w = vec4f();
-        if (position < C4 * 4u && o4 < O4) { w = ${k.load("w", "(tap * C4 * 4u + position) * O4 + o4")}; }
-        weights[i] = w;
+        var value = vec4f();
+        if (position < C4 * 4u && o4 < O4) { value = ${k.load("w", "(tap * C4 * 4u + position) * O4 + o4")}; }
+        weights[i] = value;
       }
       workgroupBarrier();
       for (var kk = 0u; kk < 16u; kk++) {
@@ -103,7 +103,8 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   ${range(8)
     .flatMap((i) =>
       [0, 1].map(
-        (j) => `if (p0 + ty * 8u + ${i}u < HO * WO && o0 + tx + ${8 * j}u < O4) ${epilogue(k, `c${i}${j}`, "n", `(n * HO * WO + p0 + ty * 8u + ${i}u)`, `(o0 + tx + ${8 * j}u)`)}`,
+        (j) =>
+          `if (p0 + ty * 8u + ${i}u < HO * WO && o0 + tx + ${8 * j}u < O4) ${epilogue(k, `c${i}${j}`, "n", `(n * HO * WO + p0 + ty * 8u + ${i}u)`, `(o0 + tx + ${8 * j}u)`)}`,
       ),
     )
     .join("\n  ")}

@@ -25,7 +25,8 @@ function body(k: Codegen<Flags>): string {
       .join(" "),
   );
   const finish = range(ROWS).map(
-    (r) => `if (r0 + ${r}u < M) ${epilogue(k, `c${r}`, `subgroupBroadcast(n${Math.floor(r / lanes)}, ${r % lanes}u)`, `(r0 + ${r}u)`, "o4")}`,
+    (r) =>
+      `if (r0 + ${r}u < M) ${epilogue(k, `c${r}`, `subgroupBroadcast(n${Math.floor(r / lanes)}, ${r % lanes}u)`, `(r0 + ${r}u)`, "o4")}`,
   );
   return wgsl`
 enable subgroups;

@@ -1,7 +1,7 @@
 /** Activations on vec4f. Division and exp are the expensive parts on software adapters, so each uses one of both. */
-import type { WgslValue } from "../../runtime/wgsl.ts";
+import type { Activation } from "../../runtime/graph.ts";
 
-export type Activation = "none" | "silu" | "relu" | "gelu" | "mish";
+export type { Activation };
 
 /** diffusers' names for `act_fn` (`get_activation`), mapped to ours. */
 export const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
@@ -29,4 +29,4 @@ const BODY: Record<Activation, string> = {
 };
 
 /** A WGSL function `activate(v: vec4f) -> vec4f`. Zero maps to zero for every activation, so padding stays zero. */
-export const activationFunction = (act: Activation): WgslValue => `fn activate(v: vec4f) -> vec4f {\n  ${BODY[act]}\n}`;
+export const activationFunction = (act: Activation): string => `fn activate(v: vec4f) -> vec4f {\n  ${BODY[act]}\n}`;

@@ -23,7 +23,7 @@ export function loadScalars(dims: Dims, flags: LoadFlags): Dims & { HIN: number;
 }
 
 /** Module-scope helpers of {@link readInput}. */
-export const loadHelpers = (k: Codegen<LoadFlags>): string => String(activationFunction(k.flags.act));
+export const loadHelpers = (k: Codegen<LoadFlags>): string => activationFunction(k.flags.act);
 
 /**
  * Statements that define `var name: vec4f`, the mapped input at image n, row y, column x (i32 expressions, may lie

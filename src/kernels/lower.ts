@@ -1,0 +1,180 @@
+/**
+ * From fused operations to kernel calls for a target: the choice of kernels and the intermediate values they need. On
+ * software adapters a convolution's view is materialised with its padding (`apply`), then gathered; on GPUs it is read
+ * through the load map. Nothing here depends on the batch size.
+ */
+import {
+  type FusedApply,
+  type FusedConv,
+  type FusedNorm,
+  type FusedOp,
+  fold,
+  isPlain,
+  type View,
+} from "../runtime/fold.ts";
+import { type Graph, isParam, type Padding } from "../runtime/graph.ts";
+import type { KernelCall, Target } from "../runtime/kernel.ts";
+import { ceilDiv, channelGroups, type DType, makeValue, type Value } from "../runtime/values.ts";
+import { add } from "./add.ts";
+import { apply } from "./apply.ts";
+import { attention } from "./attention.ts";
+import { convFused } from "./conv2d/fused.ts";
+import { convGather } from "./conv2d/gather.ts";
+import { chunkCount, groupNormAffine, groupNormStats } from "./groupNorm.ts";
+import { type Recipe, Recipes } from "./recipes.ts";
+import { gatherRows } from "./rows.ts";
+
+export interface Lowered {
+  readonly calls: readonly KernelCall[];
+  readonly recipes: readonly Recipe[];
+}
+
+const viewSegments = (view: View): number[] => view.sources.flatMap((s) => [...s.segments]);
+const viewKey = (view: View): string =>
+  `${view.sources.map((s) => s.id)} ${view.affine?.id} ${view.act} ${view.upsample}`;
+
+class Lowering {
+  readonly calls: KernelCall[] = [];
+  readonly recipes: Recipes;
+  readonly #padded = new Map<string, Value>();
+  readonly #stats = new Map<Value, Value>();
+
+  constructor(
+    private readonly target: Target,
+    private readonly dtype: Exclude<DType, "u32">,
+  ) {
+    this.recipes = new Recipes(target, dtype);
+  }
+
+  #intermediate(name: string, shape: readonly number[], segments: readonly number[], dtype: DType): Value {
+    return makeValue({ name, shape, batched: true, dtype, storage: this.target.storage, segments });
+  }
+
+  #apply(label: string, view: View, y: Value, pool: boolean, pad: Padding): void {
+    const [a, b] = view.sources;
+    const flags = { act: view.act, upsample: view.upsample, pool };
+    this.calls.push(
+      apply.lower(this.target, label, { a, b, affine: view.affine, y }, flags, { PT: pad[0], PL: pad[1] }),
+    );
+  }
+
+  /** The view written out with a zero border; convolutions that read alike share it. */
+  #materialise(label: string, view: View, pad: Padding): Value {
+    const key = `${viewKey(view)} ${pad.join()}`;
+    const found = this.#padded.get(key);
+    if (found) return found;
+    const scale = view.upsample ? 2 : 1;
+    const [h, w] = view.sources[0].shape as [number, number];
+    const segments = viewSegments(view);
+    const shape = [h * scale + pad[0] + pad[2], w * scale + pad[1] + pad[3], segments.reduce((s, c) => s + c, 0)];
+    const y = this.#intermediate(`${label}.input`, shape, segments, this.dtype);
+    this.#apply(label, view, y, false, pad);
+    this.#padded.set(key, y);
+    return y;
+  }
+
+  #conv(op: FusedConv): void {
+    const { label, view, weights, kernel, stride, pad, emb, residual, scale, y } = op;
+    const groups = channelGroups(y.segments);
+    const gather = this.target.lanes > 0 && this.target.software;
+    const lanes = gather ? this.target.lanes : groups;
+    const segments = viewSegments(view);
+    const w = this.recipes.conv(label, weights, kernel, segments, lanes);
+    const bias = this.recipes.bias(label, weights);
+    const scalars = {
+      KH: kernel[0],
+      KW: kernel[1],
+      STRIDE: stride,
+      E4: emb ? channelGroups(emb.table.segments) : 0,
+      EO: emb?.group ?? 0,
+      USE_EMB: emb ? 1 : 0,
+      USE_RESIDUAL: residual ? 1 : 0,
+      SCALE: scale,
+    };
+    if (gather) {
+      const direct = isPlain(view) && pad.every((p) => p === 0);
+      const x = direct ? view.sources[0] : this.#materialise(label, view, pad);
+      const tensors = { x, w, bias, emb: emb?.table ?? x, residual: residual ?? x, y };
+      this.calls.push(convGather.lower(this.target, label, tensors, {}, scalars));
+      return;
+    }
+    const [a, b] = view.sources;
+    const tensors = { a, b, affine: view.affine, w, bias, emb: emb?.table ?? bias, residual: residual ?? a, y };
+    const flags = { act: view.act, upsample: view.upsample };
+    this.calls.push(convFused.lower(this.target, label, tensors, flags, { ...scalars, PT: pad[0], PL: pad[1] }));
+  }
+
+  /** Statistics of a value; a skip connection is measured once for both norms that read it. */
+  #measure(label: string, x: Value): Value {
+    const found = this.#stats.get(x);
+    if (found) return found;
+    const [h, w, c] = x.shape as [number, number, number];
+    const stats = this.#intermediate(`${x.name}.stats`, [chunkCount(h * w), 2, c], x.segments, "f32");
+    this.calls.push(groupNormStats.lower(this.target, label, { x, stats }, {}));
+    this.#stats.set(x, stats);
+    return stats;
+  }
+
+  #norm({ label, sources, gamma, beta, groups, eps, emb, affine }: FusedNorm): void {
+    const [sa, sb] = sources.map((s) => this.#measure(label, s));
+    const [h, w] = sources[0].shape as [number, number];
+    const tensors = {
+      sa,
+      sb,
+      gamma: this.recipes.vector(gamma),
+      beta: this.recipes.vector(beta),
+      positions: this.recipes.positions(sources.flatMap((s) => [...s.segments])),
+      emb: emb?.table,
+      affine,
+    };
+    const scalars = {
+      GROUPS: groups,
+      EPS: eps,
+      PIXELS: h * w,
+      E4: emb ? channelGroups(emb.table.segments) : 0,
+      EO: emb?.group ?? 0,
+    };
+    this.calls.push(groupNormAffine.lower(this.target, label, tensors, {}, scalars));
+  }
+
+  #materialiseInto({ label, view, pool, y }: FusedApply): void {
+    this.#apply(label, view, y, pool, [0, 0, 0, 0]);
+  }
+
+  lower(op: FusedOp): void {
+    switch (op.op) {
+      case "conv":
+        return this.#conv(op);
+      case "norm":
+        return this.#norm(op);
+      case "apply":
+        return this.#materialiseInto(op);
+      case "add": {
+        const { label, a, b, y, scale } = op;
+        this.calls.push(add.lower(this.target, label, { a, b, y }, {}, { SCALE: scale }));
+        return;
+      }
+      case "attention": {
+        const { label, q, kv, y, heads, headDim, kGroup, vGroup } = op;
+        const scalars = { QO: 0, KO: kGroup, VO: vGroup, HEADS: heads, SCALE: 1 / Math.sqrt(headDim) };
+        this.calls.push(attention.lower(this.target, label, { q, kv, y }, { d4: ceilDiv(headDim, 4) }, scalars));
+        return;
+      }
+      case "rows": {
+        const { label, by, labels, y } = op;
+        const table = isParam(op.table) ? this.recipes.table(op.table) : op.table;
+        this.calls.push(gatherRows.lower(this.target, label, { table, labels, y }, { by }));
+      }
+    }
+  }
+}
+
+/** Lowers fused operations in order. `dtype`: of intermediate values and packed weights. */
+export function lowerOps(ops: readonly FusedOp[], target: Target, dtype: Exclude<DType, "u32">): Lowered {
+  const lowering = new Lowering(target, dtype);
+  for (const op of ops) lowering.lower(op);
+  return { calls: lowering.calls, recipes: lowering.recipes.list };
+}
+
+/** Fuses and lowers a graph. @throws ShapeError when sizes disagree */
+export const lowerGraph = (graph: Graph, target: Target): Lowered => lowerOps(fold(graph), target, graph.dtype);

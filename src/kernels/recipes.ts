@@ -1,0 +1,154 @@
+/**
+ * Weights that lowered kernels read, as recipes: which parameters of the checkpoint make up a stored value and how. The
+ * loader follows them once; `Recipes` deduplicates tables that several layers share.
+ */
+import type { ParamRef, WeightSpec } from "../runtime/graph.ts";
+import type { Target } from "../runtime/kernel.ts";
+import {
+  ceilDiv,
+  channelGroups,
+  channelPositions,
+  type DType,
+  makeValue,
+  padded4,
+  type Value,
+} from "../runtime/values.ts";
+
+/** Marks a stored position that holds no channel. */
+export const NO_CHANNEL = 0xffffffff;
+
+export interface ConvRecipe {
+  readonly kind: "conv";
+  readonly value: Value;
+  readonly taps: number;
+  /** Output groups per block of the packed layout. */
+  readonly lanes: number;
+  /** Channel of every stored input position. */
+  readonly inputs: Uint32Array<ArrayBuffer>;
+  /** Tensors side by side on the output axis; `outputs` is the row of every stored output position. */
+  readonly parts: readonly { param: ParamRef; group: number; outputs: Uint32Array<ArrayBuffer> }[];
+}
+/** Padded vectors, side by side: biases, norm weights. Missing parameters are zeros. */
+export interface VectorRecipe {
+  readonly kind: "vector";
+  readonly value: Value;
+  readonly parts: readonly { param?: ParamRef; positions: readonly number[]; length: number }[];
+}
+/** An embedding table [R, C], rows padded to a multiple of four. */
+export interface TableRecipe {
+  readonly kind: "table";
+  readonly value: Value;
+  readonly param: ParamRef;
+}
+/** Indices known without the checkpoint. */
+export interface IndexRecipe {
+  readonly kind: "indices";
+  readonly value: Value;
+  readonly data: Uint32Array<ArrayBuffer>;
+}
+export type Recipe = ConvRecipe | VectorRecipe | TableRecipe | IndexRecipe;
+
+/** Channel of every stored position of some segments, {@link NO_CHANNEL} for padding. */
+export function positionChannels(segments: readonly number[]): Uint32Array<ArrayBuffer> {
+  const table = new Uint32Array(channelGroups(segments) * 4).fill(NO_CHANNEL);
+  channelPositions(segments).forEach((position, channel) => {
+    table[position] = channel;
+  });
+  return table;
+}
+
+export class Recipes {
+  readonly list: Recipe[] = [];
+  readonly #shared = new Map<string, Value>();
+
+  constructor(
+    private readonly target: Target,
+    /** Element type of packed convolution weights. */
+    private readonly dtype: Exclude<DType, "u32">,
+  ) {}
+
+  #constant(name: string, shape: readonly number[], dtype: DType, segments?: readonly number[]): Value {
+    return makeValue({ name, shape, batched: false, dtype, storage: "buffer", segments });
+  }
+
+  /** Packed weights of a convolution whose input has the given segments. */
+  conv(
+    label: string,
+    weights: readonly WeightSpec[],
+    kernel: readonly [number, number],
+    inputSegments: readonly number[],
+    lanes: number,
+  ): Value {
+    const taps = kernel[0] * kernel[1];
+    const inputs = positionChannels(inputSegments);
+    let group = 0;
+    const parts = weights.map(({ weight, segments }) => {
+      const part = { param: weight, group, outputs: positionChannels(segments) };
+      group += channelGroups(segments);
+      return part;
+    });
+    const texels = ceilDiv(group, lanes) * lanes * taps * inputs.length;
+    const value = makeValue({
+      name: `${label}.packed`,
+      shape: [texels * 4],
+      batched: false,
+      dtype: this.dtype,
+      storage: this.target.storage,
+    });
+    this.list.push({ kind: "conv", value, taps, lanes, inputs, parts });
+    return value;
+  }
+
+  /** Biases of a convolution, in stored positions. */
+  bias(label: string, weights: readonly WeightSpec[]): Value {
+    const segments = weights.flatMap((w) => w.segments);
+    const value = this.#constant(`${label}.bias`, [segments.reduce((a, b) => a + b, 0)], "f32", segments);
+    const parts = weights.map(({ bias, segments: own }) => ({
+      param: bias,
+      positions: channelPositions(own),
+      length: channelGroups(own) * 4,
+    }));
+    this.list.push({ kind: "vector", value, parts });
+    return value;
+  }
+
+  /** A vector in channel order. */
+  vector(param: ParamRef): Value {
+    const count = param.shape[0] as number;
+    return this.#once(param.name, () => {
+      const value = this.#constant(param.name, [count], "f32");
+      this.list.push({
+        kind: "vector",
+        value,
+        parts: [{ param, positions: channelPositions([count]), length: padded4(count) }],
+      });
+      return value;
+    });
+  }
+
+  table(param: ParamRef): Value {
+    return this.#once(param.name, () => {
+      const value = this.#constant(param.name, param.shape, "f32");
+      this.list.push({ kind: "table", value, param });
+      return value;
+    });
+  }
+
+  /** For GroupNorm: channel of every position, then position of every channel. */
+  positions(segments: readonly number[]): Value {
+    return this.#once(`positions ${segments.join()}`, () => {
+      const data = new Uint32Array([...positionChannels(segments), ...channelPositions(segments)]);
+      const value = this.#constant(`positions ${segments.join()}`, [data.length], "u32");
+      this.list.push({ kind: "indices", value, data });
+      return value;
+    });
+  }
+
+  #once(key: string, make: () => Value): Value {
+    const found = this.#shared.get(key);
+    if (found) return found;
+    const value = make();
+    this.#shared.set(key, value);
+    return value;
+  }
+}

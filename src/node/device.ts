@@ -1,0 +1,110 @@
+/**
+ * WebGPU in Node: Dawn, from the npm package `webgpu`. One Dawn instance serves the whole process; its object is kept
+ * for good, because Node aborts once it is collected.
+ */
+import { existsSync, readdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import type { create as CreateGpu } from "webgpu";
+import { adapterName, type Device, openAdapter } from "../runtime/device.ts";
+import { DeviceError, UsageError } from "../runtime/errors.ts";
+
+export interface NodeDeviceOptions {
+  /** Part of an adapter's name, or its index in {@link listAdapters}. Default: the best. */
+  adapter?: string;
+  /**
+   * Release settings: no validation, no robustness checks, no clearing of fresh memory, exact timestamps. They hide
+   * mistakes such as aliased bindings, so tests and `doctor` run without them. Default true.
+   */
+  fast?: boolean;
+}
+
+/** What onnxruntime's native WebGPU provider sets as well. */
+const FAST = [
+  "enable-dawn-features=skip_validation,disable_robustness",
+  "disable-dawn-features=timestamp_quantization,lazy_clear_resource_on_first_use",
+];
+const VALIDATED = ["disable-dawn-features=timestamp_quantization"];
+
+const instances = new Map<string, GPU>();
+
+/** Points the Vulkan loader at Mesa's software driver where the plain environment shows no adapter. */
+function useSoftwareDriver(): boolean {
+  if (process.platform !== "linux" || process.env.VK_ICD_FILENAMES || process.env.VK_DRIVER_FILES) return false;
+  const folder = "/usr/share/vulkan/icd.d";
+  const driver = existsSync(folder) && readdirSync(folder).find((file) => /^lvp_icd(\.\w+)?\.json$/.test(file));
+  if (!driver) return false;
+  process.env.VK_ICD_FILENAMES = `${folder}/${driver}`;
+  const runtime = process.env.XDG_RUNTIME_DIR;
+  if (!runtime || !existsSync(runtime)) process.env.XDG_RUNTIME_DIR = tmpdir();
+  return true;
+}
+
+async function loadDawn(): Promise<{ create: typeof CreateGpu; globals: object }> {
+  try {
+    return await import("webgpu");
+  } catch (cause) {
+    throw new DeviceError(
+      "unsupported",
+      `the npm package "webgpu" does not load: ${(cause as Error).message.split("\n")[0]}`,
+      "install it beside ddim-webgpu with `npm install webgpu`",
+    );
+  }
+}
+
+/** The process's GPU object for some Dawn settings; also defines the WebGPU globals (GPUBufferUsage and so on). */
+async function dawn(flags: readonly string[]): Promise<GPU> {
+  const key = flags.join(" ");
+  let gpu = instances.get(key);
+  if (!gpu) {
+    const { create, globals } = await loadDawn();
+    Object.assign(globalThis, globals);
+    gpu = create([...flags]);
+    instances.set(key, gpu);
+  }
+  return gpu;
+}
+
+/** Dawn's start-up remarks about limits it lowers are of no use to anybody who calls this. */
+const requestAdapter = (gpu: GPU, powerPreference?: GPUPowerPreference) => gpu.requestAdapter({ powerPreference });
+
+/** Every adapter that Dawn offers by some preference, best first. */
+export async function listAdapters(flags: readonly string[] = VALIDATED): Promise<GPUAdapter[]> {
+  const gpu = await dawn(flags);
+  const found = new Map<string, GPUAdapter>();
+  for (const preference of ["high-performance", "low-power"] as const) {
+    const adapter = await requestAdapter(gpu, preference);
+    if (adapter && !found.has(adapterName(adapter.info))) found.set(adapterName(adapter.info), adapter);
+  }
+  if (found.size === 0 && useSoftwareDriver()) {
+    instances.delete(flags.join(" "));
+    return listAdapters(flags);
+  }
+  return [...found.values()];
+}
+
+async function chooseAdapter(flags: readonly string[], wanted: string | undefined): Promise<GPUAdapter> {
+  const adapters = await listAdapters(flags);
+  const first = adapters[0];
+  if (!first)
+    throw new DeviceError(
+      "unsupported",
+      "no WebGPU adapter was found on this machine",
+      "run `npm run setup`, or `ddim doctor` for advice",
+    );
+  if (wanted === undefined) return first;
+  const byIndex = /^\d+$/.test(wanted) ? adapters[Number(wanted)] : undefined;
+  const byName = adapters.find((a) => adapterName(a.info).toLowerCase().includes(wanted.toLowerCase()));
+  // Dawn lists one adapter per power preference; a name may still select a further one.
+  const chosen = byIndex ?? byName ?? (await requestAdapter(await dawn([...flags, `adapter=${wanted}`])));
+  if (chosen) return chosen;
+  const known = adapters.map((a, i) => `${i}: ${adapterName(a.info)}`).join(", ");
+  throw new UsageError("device", `--device ${wanted} matches no adapter; there is ${known}`);
+}
+
+/**
+ * Opens a GPU device in Node. The caller disposes it.
+ * @throws DeviceError "unsupported" without an adapter; UsageError when `adapter` matches none
+ */
+export async function openNodeDevice({ adapter, fast = true }: NodeDeviceOptions = {}): Promise<Device> {
+  return openAdapter(await chooseAdapter(fast ? FAST : VALIDATED, adapter));
+}
