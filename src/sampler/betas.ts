@@ -23,7 +23,7 @@ export function linspace(start: number, end: number, n: number): number[] {
 }
 
 /** Betas whose cumulative product follows `alphaBar(u)`, u in 0..1, each at most 0.999 (OpenAI betas_for_alpha_bar). */
-function betasForAlphaBar(T: number, alphaBar: (u: number) => number): number[] {
+export function betasForAlphaBar(T: number, alphaBar: (u: number) => number): number[] {
   return Array.from({ length: T }, (_, i) => Math.min(1 - alphaBar((i + 1) / T) / alphaBar(i / T), 0.999));
 }
 

@@ -16,6 +16,12 @@
 export const predictionTypes = ["epsilon", "v_prediction", "sample"] as const;
 export type PredictionType = (typeof predictionTypes)[number];
 
+/** Dynamic thresholding: s = the `ratio` quantile of |x0| over an image, clamped to 1..max; x0 becomes clamp(x0, ±s)/s. */
+export interface Threshold {
+  ratio: number;
+  max: number;
+}
+
 /**
  * x0 = bound(k0 · x + k1 · m) and x_prev = k2 · x0 + k3 · x + k4 · m + σ · z, with x the state, m the network's output
  * and z standard normal noise. Without a bound k2 = 0: the step is linear in x and m, and x0 is only for reporting.
@@ -28,6 +34,8 @@ export interface StepCoefficients {
   k4: number;
   /** x0 is clamped to ±clip; null leaves it alone. */
   clip: number | null;
+  /** x0 is thresholded, and then not clamped. */
+  threshold: Threshold | null;
 }
 
 export interface StepOptions {
@@ -35,10 +43,11 @@ export interface StepOptions {
   alphaCumprod: number;
   /** ᾱ where the step ends, ᾱ_t ≤ ᾱ_prev ≤ 1, above 0. */
   alphaCumprodPrev: number;
-  /** Stochasticity of the deterministic part, 0 (DDIM) to 1 (DDPM posterior). */
+  /** Stochasticity of the deterministic part: 0 (DDIM), 1 (DDPM posterior), at most {@link maximalEta}. */
   eta: number;
   prediction: PredictionType;
   clip: number | null;
+  threshold: Threshold | null;
   /** Whether ε is computed again from the clamped x0; the network's own ε is used otherwise. Matters only with a bound. */
   rederive: boolean;
 }
@@ -48,6 +57,16 @@ export function posteriorSigma(a: number, p: number, eta: number): number {
   return eta * Math.sqrt((((1 - p) / (1 - a)) * (p - a)) / p);
 }
 
+/** σ̂ of the DDIM paper, √(1 - a/p): the standard deviation of q(x_t | x_prev), DDPM's fixed_large. */
+export function hatSigma(a: number, p: number): number {
+  return Math.sqrt((p - a) / p);
+}
+
+/** The largest η for which 1 - p - σ² is not negative; just above 1 near the noisy end. */
+export function maximalEta(a: number, p: number): number {
+  return p < 1 ? Math.sqrt((p * (1 - a)) / (p - a)) : Number.POSITIVE_INFINITY;
+}
+
 /** √(1 - p - σ²), the coefficient of ε. */
 export function directionCoefficient(a: number, p: number, eta: number): number {
   const signal = (a * (1 - p) + (1 - eta * eta) * (p - a)) / (p * (1 - a));
@@ -55,7 +74,8 @@ export function directionCoefficient(a: number, p: number, eta: number): number 
 }
 
 export function stepCoefficients(options: StepOptions): StepCoefficients {
-  const { alphaCumprod: a, alphaCumprodPrev: p, eta, prediction, clip, rederive } = options;
+  const { alphaCumprod: a, alphaCumprodPrev: p, eta, prediction, clip, threshold, rederive } = options;
+  const bounded = clip !== null || threshold !== null;
   const sa = Math.sqrt(a);
   const na = Math.sqrt(1 - a);
   const sp = Math.sqrt(p);
@@ -63,10 +83,10 @@ export function stepCoefficients(options: StepOptions): StepCoefficients {
   const gain = ((p - a) * (1 + (eta * eta * a * (1 - p)) / (p * (1 - a)))) / (sp * na + sa * direction);
 
   const [k0, k1] = signalFrom(prediction, sa, na);
-  if (clip !== null && rederive) return { k0, k1, k2: gain / na, k3: direction / na, k4: 0, clip };
+  if (bounded && rederive) return { k0, k1, k2: gain / na, k3: direction / na, k4: 0, clip, threshold };
   const [e0, e1] = noiseFrom(prediction, sa, na);
-  if (clip !== null) return { k0, k1, k2: sp, k3: direction * e0, k4: direction * e1, clip };
-  return { k0, k1, k2: 0, k3: sp * k0 + direction * e0, k4: (gain * k1) / na, clip };
+  if (bounded) return { k0, k1, k2: sp, k3: direction * e0, k4: direction * e1, clip, threshold };
+  return { k0, k1, k2: 0, k3: sp * k0 + direction * e0, k4: (gain * k1) / na, clip, threshold };
 }
 
 /** x0 as a combination of x and the network's output, given √ᾱ and √(1 - ᾱ). */

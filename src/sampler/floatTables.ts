@@ -1,11 +1,11 @@
 /**
- * The ᾱ table as diffusers computes it: torch float32 on a CPU. torch.linspace runs from both ends with fused
+ * ᾱ tables as the original systems keep them, in float32. diffusers computes everything so: torch.linspace runs from both ends with fused
  * multiply-adds, torch.cumprod accumulates in double and rounds every entry. Bit-equal to diffusers 0.42 with torch 2.15
  * for linear, scaled_linear and squaredcos_cap_v2. With rescale_betas_zero_snr the tables agree to 1e-5 relative: torch's
  * square root comes from a vector library that is not correctly rounded.
  */
 import { ConfigError } from "../runtime/errors.ts";
-import { alphaBars, type BetaConfig } from "./betas.ts";
+import { alphaBars, alphasCumprod, type BetaConfig, betas, betasForAlphaBar } from "./betas.ts";
 
 const f32 = Math.fround;
 
@@ -16,10 +16,6 @@ function linspaceF32(start: number, end: number, n: number): Float32Array {
   const step = n > 1 ? f32(f32(to - from) / (n - 1)) : 0;
   const half = Math.floor(n / 2);
   return Float32Array.from({ length: n }, (_, i) => (n === 1 || i < half ? from + step * i : to - step * (n - 1 - i)));
-}
-
-function betasForAlphaBarF32(T: number, alphaBar: (u: number) => number): Float32Array {
-  return Float32Array.from({ length: T }, (_, i) => Math.min(1 - alphaBar((i + 1) / T) / alphaBar(i / T), 0.999));
 }
 
 function cumprodF32(betas: Float32Array): Float32Array {
@@ -43,7 +39,7 @@ function rescaleF32(betas: Float32Array): Float32Array {
   return table.map((a, i) => 1 - f32(i ? a / table[i - 1]! : a));
 }
 
-function betasF32(config: BetaConfig, file: string): Float32Array {
+function diffusersBetas(config: BetaConfig, file: string): Float32Array {
   const { num_train_timesteps: T, beta_start, beta_end, beta_schedule, trained_betas } = config;
   if (trained_betas) return Float32Array.from(trained_betas);
   switch (beta_schedule) {
@@ -52,9 +48,9 @@ function betasF32(config: BetaConfig, file: string): Float32Array {
     case "scaled_linear":
       return linspaceF32(Math.sqrt(beta_start), Math.sqrt(beta_end), T).map((s) => s * s);
     case "squaredcos_cap_v2":
-      return betasForAlphaBarF32(T, alphaBars.cosine);
+      return Float32Array.from(betasForAlphaBar(T, alphaBars.cosine));
     case "laplace":
-      return betasForAlphaBarF32(T, alphaBars.laplace);
+      return Float32Array.from(betasForAlphaBar(T, alphaBars.laplace));
     case "sigmoid":
       return linspaceF32(-6, 6, T).map(
         (v) => f32(f32(1 / (1 + Math.exp(-v))) * f32(beta_end - beta_start)) + f32(beta_start),
@@ -66,6 +62,16 @@ function betasF32(config: BetaConfig, file: string): Float32Array {
 
 /** The float32 ᾱ table of diffusers' DDIMScheduler and DDPMScheduler, widened to float64 without change. */
 export function diffusersAlphasCumprod(config: BetaConfig, file = "scheduler config"): Float64Array {
-  const betas = betasF32(config, file);
-  return Float64Array.from(cumprodF32(config.rescale_betas_zero_snr ? rescaleF32(betas) : betas));
+  const values = diffusersBetas(config, file);
+  return Float64Array.from(cumprodF32(config.rescale_betas_zero_snr ? rescaleF32(values) : values));
+}
+
+/** ermongroup/ddim: betas in float64, rounded, and cumulated as torch does. */
+export function ermongroupAlphasCumprod(config: BetaConfig, file = "scheduler config"): Float64Array {
+  return Float64Array.from(cumprodF32(Float32Array.from(betas(config, file))));
+}
+
+/** latent-diffusion: the float64 table, rounded. */
+export function ldmAlphasCumprod(config: BetaConfig, file = "scheduler config"): Float64Array {
+  return alphasCumprod(config, file).map(f32);
 }

@@ -3,16 +3,12 @@
  * Nothing later derives a previous timestep: diffusers' `t - T // S` is wrong for most lists.
  */
 import { ConfigError, UsageError } from "../runtime/errors.ts";
-import { alphasCumprod } from "./betas.ts";
-import { posteriorSigma, predictionTypes, stepCoefficients } from "./coefficients.ts";
-import { diffusersTimesteps } from "./compatTimesteps.ts";
-import { diffusersAlphasCumprod } from "./floatTables.ts";
-import { parseSchedulerConfig, type SchedulerConfig } from "./schedulerConfig.ts";
-import type { Compat, Schedule, ScheduleOptions, ScheduleRun, ScheduleStep } from "./scheduleTypes.ts";
-import { customTimesteps, spacedTimesteps, type TimestepSpacing, timestepSpacings } from "./timesteps.ts";
+import { hatSigma, maximalEta, posteriorSigma, stepCoefficients } from "./coefficients.ts";
+import { type ResolvedRun, resolveRun } from "./scheduleRun.ts";
+import type { Schedule, ScheduleOptions, ScheduleRun, ScheduleStep } from "./scheduleTypes.ts";
 import { scheduleWarnings } from "./warnings.ts";
 
-export type { Compat, Schedule, ScheduleOptions, ScheduleStep } from "./scheduleTypes.ts";
+export type { Compat, Sampler, Schedule, ScheduleOptions, ScheduleStep, SigmaRule } from "./scheduleTypes.ts";
 
 /**
  * The schedule of a sampling run. Pure: no GPU, no files.
@@ -21,78 +17,20 @@ export type { Compat, Schedule, ScheduleOptions, ScheduleStep } from "./schedule
  * @see Song et al. 2021, "Denoising diffusion implicit models", eq. (12) and (16)
  */
 export function makeSchedule(options: ScheduleOptions): Schedule {
-  const { steps: askedSteps, spacing: askedSpacing, timesteps, eta: askedEta, compat: askedCompat, ...rest } = options;
-  const { clip: askedClip, prediction: askedPrediction, rederive: askedRederive, ...keys } = rest;
-  const config = parseSchedulerConfig(keys, "scheduler config");
-  const compat = askedCompat ?? "none";
-  checkName("compat", compat, ["none", "diffusers"]);
-  const spacing = timesteps ? ("custom" as const) : (askedSpacing ?? config.timestep_spacing);
-  if (!timesteps) checkName("spacing", spacing, timestepSpacings);
-  const prediction = askedPrediction ?? config.prediction_type;
-  checkName("prediction", prediction, predictionTypes);
-  const eta = askedEta ?? 0;
-  if (!(typeof eta === "number" && eta >= 0 && eta <= 1))
-    throw new UsageError("eta", `eta must be a number from 0 to 1, got ${eta}`);
-
-  const T = config.num_train_timesteps;
-  const table = compat === "diffusers" ? diffusersAlphasCumprod(config) : alphasCumprod(config);
-  // from_config of diffusers fills a missing clip_sample with DDIMScheduler's default.
-  const clips = askedClip ?? config.clip_sample ?? compat === "diffusers";
-  const run: ScheduleRun = {
-    numTrainTimesteps: T,
-    betaSchedule: config.trained_betas ? "trained_betas" : config.beta_schedule,
-    spacing,
-    prediction,
-    clip: clips ? config.clip_sample_range : null,
-    rederive: askedRederive ?? compat !== "diffusers",
-    eta,
-    compat,
-    finalAlphaCumprod: config.set_alpha_to_one ? 1 : table[0]!,
-    alphasCumprod: table,
-  };
-  const list = listTimesteps(config, spacing, compat, askedSteps, timesteps);
-  const stride = Math.floor(T / list.length);
+  const resolved = resolveRun(options);
+  const { config, run, system, list, end } = resolved;
+  const strides = system.strides.includes(run.sampler);
+  const stride = Math.floor(run.numTrainTimesteps / list.length);
   const steps = list.map((t, i) => {
-    const strided = t - stride;
-    const tPrev = compat === "diffusers" ? (strided < 0 ? null : strided) : (list[i + 1] ?? null);
-    return makeStep(run, t, tPrev);
+    const next = list[i + 1] ?? end;
+    const tPrev = strides ? (t < stride ? null : t - stride) : next;
+    return makeStep(resolved, t, tPrev, i);
   });
-  return { ...run, steps, warnings: scheduleWarnings(config, run, steps) };
+  if (config.rescale_timesteps) for (const step of steps) step.tNetwork = (step.t * 1000) / run.numTrainTimesteps;
+  return { ...run, steps, warnings: scheduleWarnings(options, config, run, steps) };
 }
 
-function checkName(option: string, value: string, names: readonly string[]): void {
-  if (!names.includes(value))
-    throw new UsageError(option, `${option} must be one of ${names.join(", ")}, got ${value}`);
-}
-
-function listTimesteps(
-  config: SchedulerConfig,
-  spacing: TimestepSpacing | "custom",
-  compat: Compat,
-  asked: number | undefined,
-  timesteps: readonly number[] | undefined,
-): number[] {
-  const T = config.num_train_timesteps;
-  if (spacing === "custom") {
-    if (compat === "diffusers")
-      throw new UsageError(
-        "timesteps",
-        "timesteps cannot be chosen under compat diffusers: its DDIMScheduler takes none",
-      );
-    const list = customTimesteps(timesteps ?? [], T);
-    if (asked !== undefined && asked !== list.length)
-      throw new UsageError("steps", `steps is ${asked}, but timesteps lists ${list.length}`);
-    return list;
-  }
-  const rule = compat === "diffusers" ? diffusersTimesteps : spacedTimesteps;
-  return rule(spacing, {
-    numTrainTimesteps: T,
-    steps: asked ?? Math.min(50, T),
-    stepsOffset: config.steps_offset,
-  });
-}
-
-function makeStep(run: ScheduleRun, t: number, tPrev: number | null): ScheduleStep {
+function makeStep({ run, system, list }: ResolvedRun, t: number, tPrev: number | null, i: number): ScheduleStep {
   const a = run.alphasCumprod[t]!;
   const p = tPrev === null ? run.finalAlphaCumprod : run.alphasCumprod[tPrev]!;
   if (!(a < 1 && p > 0))
@@ -102,22 +40,57 @@ function makeStep(run: ScheduleRun, t: number, tPrev: number | null): ScheduleSt
       "prediction",
       `prediction epsilon cannot start at t = ${t}: its terminal SNR is zero, x0 would be divided by 0; use v_prediction or sample, or a first timestep below ${t}`,
     );
+  const eta = typeof run.eta === "number" ? run.eta : run.eta[i]!;
+  if (eta > 1 && eta > maximalEta(a, p))
+    throw new UsageError("eta", `eta must be at most ${maximalEta(a, p).toPrecision(6)} at t = ${t}, got ${eta}`);
+  const silent = run.sampler === "ddpm" && !system.addsNoise(t, i === list.length - 1);
   return {
     t,
+    tNetwork: t,
     tPrev,
     alphaCumprod: a,
     alphaCumprodPrev: p,
-    sigma: posteriorSigma(a, p, run.eta),
-    coefficients: stepCoefficients({ ...run, alphaCumprod: a, alphaCumprodPrev: p }),
+    ...(silent ? { sigma: 0, logVariance: null } : stepNoise(run, a, p, eta, system.varianceFloor)),
+    coefficients: stepCoefficients({ ...run, alphaCumprod: a, alphaCumprodPrev: p, eta }),
+  };
+}
+
+function stepNoise(
+  run: ScheduleRun,
+  a: number,
+  p: number,
+  eta: number,
+  floor: number,
+): Pick<ScheduleStep, "sigma" | "logVariance"> {
+  const { temperature } = run;
+  if (run.sigma === "hat") return { sigma: temperature * hatSigma(a, p), logVariance: null };
+  const posterior = posteriorSigma(a, p, eta);
+  const small = run.sampler === "ddpm" ? Math.max(posterior, Math.sqrt(floor)) : posterior;
+  if (run.sigma === "posterior" || small === 0 || temperature === 0)
+    return { sigma: temperature * small, logVariance: null };
+  const scale = 2 * Math.log(temperature);
+  return {
+    sigma: temperature * small,
+    logVariance: { min: 2 * Math.log(small) + scale, max: 2 * Math.log(hatSigma(a, p)) + scale },
   };
 }
 
 /** Columns of {@link coefficientTable}. */
 export const coefficientColumns = ["k0", "k1", "k2", "k3", "k4", "sigma", "clip", "t"] as const;
 
-/** The steps as S rows of eight floats for the GPU, in the order of {@link coefficientColumns}; clip 0 means none. */
+/**
+ * The steps as S rows of eight floats for the GPU, in the order of {@link coefficientColumns}; clip 0 means none, t is the
+ * one given to the network.
+ *
+ * @throws UsageError for what eight floats cannot say: dynamic thresholding and learned variances
+ */
 export function coefficientTable(schedule: Schedule): Float32Array {
+  if (schedule.threshold) throw new UsageError("threshold", "dynamic thresholding is not available on the GPU");
+  if (schedule.learnedVariance)
+    throw new UsageError("sigma", "networks that predict their variance are not available on the GPU");
   return Float32Array.from(
-    schedule.steps.flatMap(({ t, sigma, coefficients: c }) => [c.k0, c.k1, c.k2, c.k3, c.k4, sigma, c.clip ?? 0, t]),
+    schedule.steps.flatMap(({ tNetwork, sigma, coefficients: c }) => {
+      return [c.k0, c.k1, c.k2, c.k3, c.k4, sigma, c.clip ?? 0, tNetwork];
+    }),
   );
 }

@@ -6,7 +6,7 @@
 import { ConfigError } from "../runtime/errors.ts";
 import { type BetaConfig, betaSchedules } from "./betas.ts";
 import { type PredictionType, predictionTypes } from "./coefficients.ts";
-import { type TimestepSpacing, timestepSpacings } from "./timesteps.ts";
+import { type NamedSpacing, timestepSpacings } from "./timestepRules.ts";
 
 /** DDIMScheduler's configuration with DDIMScheduler's defaults filled in. */
 export interface SchedulerConfig extends BetaConfig {
@@ -19,8 +19,25 @@ export interface SchedulerConfig extends BetaConfig {
   /** Added to every timestep of `leading`, nothing else. */
   steps_offset: number;
   prediction_type: PredictionType;
-  timestep_spacing: TimestepSpacing;
+  timestep_spacing: NamedSpacing;
+  /** Dynamic thresholding (Saharia et al. 2022) of x0, instead of clip_sample. */
+  thresholding: boolean;
+  dynamic_thresholding_ratio: number;
+  sample_max_value: number;
+  /** The ddpm sampler's variance; with `learned` and `learned_range` the network has twice the channels. */
+  variance_type: (typeof varianceTypes)[number] | null;
+  /** OpenAI's flag: the network was trained on t · 1000/T. */
+  rescale_timesteps: boolean;
 }
+
+const varianceTypes = [
+  "fixed_small",
+  "fixed_small_log",
+  "fixed_large",
+  "fixed_large_log",
+  "learned",
+  "learned_range",
+] as const;
 
 type Check = (value: unknown) => boolean;
 interface Field {
@@ -65,12 +82,23 @@ const fields: Record<Exclude<keyof SchedulerConfig, "_class_name">, Field> = {
   },
   prediction_type: { initial: "epsilon", ...oneOf(predictionTypes) },
   timestep_spacing: { initial: "leading", ...oneOf(timestepSpacings) },
+  thresholding: { initial: false, ...flag },
+  dynamic_thresholding_ratio: {
+    initial: 0.995,
+    check: (v) => isNumber(v) && v > 0 && v <= 1,
+    expected: "a number above 0 and at most 1",
+  },
+  sample_max_value: { initial: 1, check: (v) => isNumber(v) && v > 0, expected: "a number above 0" },
+  variance_type: {
+    initial: null,
+    check: (v) => v === null || varianceTypes.includes(v as never),
+    expected: `null or one of ${varianceTypes.join(", ")}`,
+  },
+  rescale_timesteps: { initial: false, ...flag },
 };
 
 /** Keys whose other values would change the result, with the values under which they do not. */
 const inert: Record<string, readonly unknown[]> = {
-  thresholding: [false],
-  variance_type: [null, "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"],
   timestep_type: ["discrete"],
   use_flow_sigmas: [false],
   use_dynamic_shifting: [false],
@@ -78,7 +106,7 @@ const inert: Record<string, readonly unknown[]> = {
 
 /** Keys that only steer another solver, or only mean something together with one of {@link inert}. */
 const ignored = new Set([
-  ...["dynamic_thresholding_ratio", "sample_max_value", "flow_shift", "time_shift_type", "shift_terminal"],
+  ...["flow_shift", "time_shift_type", "shift_terminal"],
   ...["skip_prk_steps", "interpolation_type", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"],
   ...["use_lu_lambdas", "sigma_min", "sigma_max", "final_sigmas_type", "solver_order", "algorithm_type", "solver_type"],
   ...["lower_order_final", "euler_at_final", "lambda_min_clipped", "predict_x0", "disable_corrector", "solver_p"],

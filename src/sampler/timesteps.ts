@@ -1,59 +1,24 @@
 /**
- * Which of the T training timesteps a run of S steps visits. Every rule gives exactly S strictly decreasing integers in
- * 0..T-1 for every S in 1..T, or says which S does. leading, trailing and linspace are the formulas of diffusers in
- * integer arithmetic, where diffusers accumulates floats (62 of the 1000 `trailing` lists end at t = -1 there).
+ * Which of the T training timesteps a run of S steps visits: exactly S strictly decreasing integers in 0..T-1, or an error
+ * that says which S works.
  */
 import { UsageError } from "../runtime/errors.ts";
+import { parseSpacing, type TimestepRule, type TimestepSpacing, timestepSpacings } from "./timestepRules.ts";
+
+export { type TimestepSpacing, timestepSpacings };
 
 export interface TimestepOptions {
-  /** T, the length of the training schedule. */
-  numTrainTimesteps: number;
-  /** S, the number of network evaluations. */
-  steps: number;
+  /** S; where the spacing says it itself (`ddim25`, `10,10,5`) it may be left out. */
+  steps?: number;
   /** Added to every timestep of `leading`. */
   stepsOffset: number;
+  /** ᾱ_t for t = 0..T-1. */
+  alphasCumprod: Float64Array;
+  /** The noisiest timestep of the run, T - 1 by default. */
+  start?: number;
+  /** The timestep at which the run ends without evaluating it; by default it ends below t = 0. */
+  stop?: number;
 }
-
-/** Timesteps in ascending order; may leave 0..T-1, which {@link spacedTimesteps} reports. */
-type TimestepRule = (T: number, S: number, offset: number) => number[];
-
-const indices = (S: number) => Array.from({ length: S }, (_, i) => i);
-
-/** n/d rounded to the nearest integer, halves to even, for n ≥ 0 and d > 0 below 2^52. */
-export function roundRatio(n: number, d: number): number {
-  const floor = Math.floor(n / d);
-  const twice = 2 * (n - floor * d);
-  return twice > d || (twice === d && floor % 2 === 1) ? floor + 1 : floor;
-}
-
-const rules = {
-  leading: (T, S, offset) => indices(S).map((i) => i * Math.floor(T / S) + offset),
-  trailing: (T, S) => indices(S).map((i) => roundRatio(T * (i + 1), S) - 1),
-  /** A single step is the noisiest one: that is where x_T is. */
-  linspace: (T, S) => (S === 1 ? [T - 1] : indices(S).map((i) => roundRatio(i * (T - 1), S - 1))),
-  uniform: (T, S) => indices(S).map((i) => Math.floor((i * T) / S)),
-  /** ermongroup's and latent-diffusion's list, from 0.8 T down, with its repeated values moved apart. */
-  quad: (T, S) => {
-    let previous = -1;
-    return squares(T, S).map((t) => {
-      previous = Math.max(t, previous + 1);
-      return previous;
-    });
-  },
-} satisfies Record<string, TimestepRule>;
-
-/** int(linspace(0, √(0.8 T), S)²) in float64, ascending, with repeated values where S is large. */
-export function squares(T: number, S: number): number[] {
-  const end = Math.sqrt(0.8 * T);
-  const step = S > 1 ? end / (S - 1) : 0;
-  return indices(S).map((i) => {
-    const root = i > 0 && i === S - 1 ? end : i * step;
-    return Math.floor(root * root);
-  });
-}
-
-export type TimestepSpacing = keyof typeof rules;
-export const timestepSpacings = Object.keys(rules) as TimestepSpacing[];
 
 /** S as a caller gave it: a whole number from 1 to T. @throws UsageError otherwise */
 export function checkSteps(steps: number, T: number): void {
@@ -61,43 +26,87 @@ export function checkSteps(steps: number, T: number): void {
     throw new UsageError("steps", `steps must be a whole number from 1 to ${T} (num_train_timesteps), got ${steps}`);
 }
 
+/** The number of steps: asked for, said by the spacing, or 50 (all of them if there are fewer). */
+export function resolveSteps(asked: number | undefined, said: number | undefined, available: number): number {
+  if (asked !== undefined && said !== undefined && asked !== said)
+    throw new UsageError("steps", `steps is ${asked}, but the spacing lists ${said}`);
+  return asked ?? said ?? Math.min(50, available);
+}
+
+function checkWindow(T: number, start: number, stop: number): void {
+  if (!Number.isInteger(start) || start < 0 || start >= T)
+    throw new UsageError("start", `start must be a whole number from 0 to ${T - 1}, got ${start}`);
+  if (!Number.isInteger(stop) || stop < -1 || stop >= start)
+    throw new UsageError("stop", `stop must be a whole number from 0 to ${start - 1} (below start), got ${stop}`);
+}
+
 /**
- * The timesteps of a rule, noisiest first.
+ * The timesteps of a rule, noisiest first. With `start` or `stop` the rule is applied to the timesteps between them, and
+ * its noisiest timestep is moved to `start` itself.
  *
- * @throws UsageError naming the nearest S that works where `steps_offset` moves the list past the last timestep
+ * @throws UsageError for an unknown rule, a number of steps it has no list for, or a window that is empty
  */
 export function spacedTimesteps(spacing: TimestepSpacing, options: TimestepOptions): number[] {
-  const { numTrainTimesteps: T, steps, stepsOffset } = options;
-  checkSteps(steps, T);
-  const list = rules[spacing](T, steps, stepsOffset);
-  if (list[steps - 1]! < T) return list.reverse();
-  const fits = (S: number) => S >= 1 && S <= T && rules[spacing](T, S, stepsOffset)[S - 1]! < T;
-  const distance = indices(T).find((d) => fits(steps - d) || fits(steps + d));
-  const nearest = distance === undefined ? undefined : fits(steps - distance) ? steps - distance : steps + distance;
-  throw new UsageError(
-    "steps",
-    `${spacing} spacing with ${steps} steps and steps_offset ${stepsOffset} starts at t = ${list[steps - 1]}, past the last timestep ${T - 1}` +
-      (nearest ? `; the nearest number of steps that works is ${nearest}` : ""),
-  );
+  const { alphasCumprod, stepsOffset: offset, start, stop = -1 } = options;
+  const { rule, steps } = parseSpacing(spacing);
+  checkWindow(alphasCumprod.length, start ?? alphasCumprod.length - 1, stop);
+  const window = alphasCumprod.subarray(stop + 1, (start ?? alphasCumprod.length - 1) + 1);
+  const T = window.length;
+  const S = resolveSteps(options.steps, steps, T);
+  checkSteps(S, T);
+  const apply = (count: number) => fitting(rule, { T, S: count, offset, alphasCumprod: window });
+  const list = apply(S);
+  if (!list)
+    throw new UsageError("steps", noList(spacing, S, T, offset, steps === undefined ? nearest(apply, S, T) : 0));
+  const shifted = list.map((t) => t + stop + 1).reverse();
+  if (start !== undefined) shifted[0] = start;
+  return shifted;
+}
+
+/** The rule's list if there is one and it stays below T. */
+function fitting(rule: TimestepRule, input: Parameters<TimestepRule>[0]): number[] | null {
+  const list = rule(input);
+  return list?.length && list.at(-1)! < input.T ? list : null;
+}
+
+function nearest(apply: (S: number) => number[] | null, S: number, T: number): number {
+  const works = (count: number) => count >= 1 && count <= T && apply(count) !== null;
+  for (let distance = 1; distance < T; distance++) {
+    if (works(S - distance)) return S - distance;
+    if (works(S + distance)) return S + distance;
+  }
+  return 0;
+}
+
+function noList(spacing: string, S: number, T: number, offset: number, alternative: number): string {
+  const cause = spacing === "leading" ? ` (steps_offset ${offset} moves it past t = ${T - 1})` : "";
+  const remedy = alternative ? `; the nearest number of steps that works is ${alternative}` : "";
+  return `${spacing} spacing has no list of ${S} ${S === 1 ? "step" : "steps"} over ${T} timesteps${cause}${remedy}`;
 }
 
 /**
  * A caller's own timesteps, checked: whole numbers in 0..T-1, strictly decreasing or strictly increasing.
  *
- * @returns them noisiest first
+ * @param base what the list counts from: 0, or 1 as papers do, whose noisiest timestep is T
+ * @returns them noisiest first, counted from 0
  * @throws UsageError naming the first value that is wrong
  */
-export function customTimesteps(timesteps: readonly number[], T: number): number[] {
+export function customTimesteps(timesteps: readonly number[], T: number, base: 0 | 1 = 0): number[] {
   if (timesteps.length === 0) throw new UsageError("timesteps", "timesteps must name at least one timestep");
-  const outside = timesteps.find((t) => !Number.isInteger(t) || t < 0 || t >= T);
+  const outside = timesteps.find((t) => !Number.isInteger(t) || t < base || t >= T + base);
   if (outside !== undefined)
-    throw new UsageError("timesteps", `timesteps must be whole numbers from 0 to ${T - 1}, got ${outside}`);
-  const list = timesteps[0]! < timesteps[timesteps.length - 1]! ? timesteps.toReversed() : [...timesteps];
+    throw new UsageError(
+      "timesteps",
+      `timesteps must be whole numbers from ${base} to ${T - 1 + base}, got ${outside}` +
+        (outside === T ? `; a list that counts from 1 to ${T}, as papers do, needs timestep base 1` : ""),
+    );
+  const list = timesteps.map((t) => t - base);
+  if (list[0]! < list.at(-1)!) list.reverse();
   const bad = list.findIndex((t, i) => i > 0 && t >= list[i - 1]!);
   if (bad > 0)
     throw new UsageError(
       "timesteps",
-      `timesteps must be strictly decreasing, but ${list[bad]} follows ${list[bad - 1]}`,
+      `timesteps must be strictly decreasing, but ${list[bad]! + base} follows ${list[bad - 1]! + base}`,
     );
   return list;
 }

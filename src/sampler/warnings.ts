@@ -1,18 +1,26 @@
 /** What deserves a word although it can be run. */
 import type { SchedulerConfig } from "./schedulerConfig.ts";
-import type { ScheduleRun, ScheduleStep } from "./scheduleTypes.ts";
+import type { ScheduleOptions, ScheduleRun, ScheduleStep } from "./scheduleTypes.ts";
 
-export function scheduleWarnings(config: SchedulerConfig, run: ScheduleRun, steps: readonly ScheduleStep[]): string[] {
+/** Noise that a viewer sees: half of one of 32 grey levels over -1..1. */
+const visible = 1 / 32;
+
+export function scheduleWarnings(
+  options: ScheduleOptions,
+  config: SchedulerConfig,
+  run: ScheduleRun,
+  steps: readonly ScheduleStep[],
+): string[] {
   const T = run.numTrainTimesteps;
   const S = steps.length;
   const first = steps[0]!.t;
   const warnings: string[] = [];
 
-  if (!config._class_name.startsWith("DDIM"))
+  if (options.sampler === undefined && !config._class_name.startsWith("DDIM"))
     warnings.push(`the model names ${config._class_name}; it is sampled with DDIM`);
   if (config.clip_sample === null && run.clip !== null)
     warnings.push(`x0 is clamped to ${run.clip} although ${config._class_name} never clamps`);
-  if (run.spacing !== "custom" && first < 0.95 * T)
+  if (run.spacing !== "custom" && options.start === undefined && first < 0.95 * T)
     warnings.push(
       `${run.spacing} spacing with ${S} ${S === 1 ? "step" : "steps"} starts at t = ${first} of ${T - 1}, where the network expects less noise than x_T holds; trailing spacing starts at ${T - 1}`,
     );
@@ -22,12 +30,25 @@ export function scheduleWarnings(config: SchedulerConfig, run: ScheduleRun, step
     );
   if (run.prediction === "epsilon" && run.alphasCumprod[T - 1] === 0)
     warnings.push("prediction epsilon with zero terminal SNR: the network learned nothing at the noisiest timestep");
-  if (run.compat === "diffusers") {
-    const wrong = steps.filter((s, i) => i + 1 < S && s.tPrev !== steps[i + 1]!.t).length;
-    if (wrong) warnings.push(`compat diffusers: t - T // S is not the next timestep at ${wrong} of ${S} steps`);
-    const last = steps[S - 1]!;
-    if (last.tPrev !== null)
-      warnings.push(`compat diffusers: the last step ends at t = ${last.tPrev}, so the image keeps its noise`);
-  }
+  const last = steps[S - 1]!;
+  if (options.stop === undefined && last.sigma > visible)
+    warnings.push(`the last step adds noise of standard deviation ${last.sigma.toPrecision(2)} to the image`);
+  if (run.compat !== "none") warnings.push(...accidents(options, run, steps));
   return warnings;
+}
+
+/** What the chosen original system does that its user may not expect. */
+function accidents(options: ScheduleOptions, { compat }: ScheduleRun, steps: readonly ScheduleStep[]): string[] {
+  const S = steps.length;
+  const found: string[] = [];
+  if (options.steps !== undefined && options.steps !== S)
+    found.push(`compat ${compat}: ${S} steps are taken for ${options.steps}`);
+  const repeated = steps.filter((s, i) => s.t === steps[i + 1]?.t).length;
+  if (repeated) found.push(`compat ${compat}: ${repeated} of ${S} steps repeat a timestep`);
+  const strayed = steps.filter((s, i) => i + 1 < S && s.tPrev !== steps[i + 1]!.t).length;
+  if (strayed) found.push(`compat ${compat}: t - T // S is not the next timestep at ${strayed} of ${S} steps`);
+  const end = steps[S - 1]!.tPrev;
+  if (end !== null && end !== options.stop)
+    found.push(`compat ${compat}: the last step ends at t = ${end}, so the image keeps its noise`);
+  return found;
 }

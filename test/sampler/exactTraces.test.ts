@@ -90,6 +90,6 @@ describe("the worked example: betas .1 .2 .3, one jump from step 3 to step 1", (
     expect(result.x0[0]).toBeCloseTo(x0, 14);
     expect(result.x[0]).toBeCloseTo(next, 14);
     // Where ε is not re-derived, the direction stands alone in k4.
-    expect(stepCoefficients({ ...s, ...step, clip: 9, rederive: false }).k4).toBeCloseTo(direction, 14);
+    expect(stepCoefficients({ ...s, ...step, eta: eta!, clip: 9, rederive: false }).k4).toBeCloseTo(direction, 14);
   });
 });

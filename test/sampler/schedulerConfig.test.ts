@@ -20,6 +20,11 @@ describe("parseSchedulerConfig", () => {
       steps_offset: 0,
       prediction_type: "epsilon",
       timestep_spacing: "leading",
+      thresholding: false,
+      dynamic_thresholding_ratio: 0.995,
+      sample_max_value: 1,
+      variance_type: null,
+      rescale_timesteps: false,
     });
   });
 
@@ -59,8 +64,10 @@ describe("parseSchedulerConfig", () => {
     [{ snr_shift_scale: 3 }, "snr_shift_scale", /unknown key/],
     [{ toString: 3 }, "toString", /unknown key/],
     [{ timestep_type: "continuous" }, "timestep_type", /"continuous" is not supported/],
-    [{ thresholding: true }, "thresholding", /true is not supported/],
-    [{ variance_type: "learned_range" }, "variance_type", /not supported/],
+    [{ thresholding: 1 }, "thresholding", /true or false/],
+    [{ dynamic_thresholding_ratio: 1.5 }, "dynamic_thresholding_ratio", /at most 1/],
+    [{ variance_type: "small" }, "variance_type", /one of fixed_small/],
+    [{ rescale_timesteps: "yes" }, "rescale_timesteps", /true or false/],
     [{ use_flow_sigmas: true }, "use_flow_sigmas", /not supported/],
     [{ prediction_type: "flow_prediction" }, "prediction_type", /one of epsilon, v_prediction, sample/],
     [{ beta_schedule: "cosine" }, "beta_schedule", /one of linear, scaled_linear/],

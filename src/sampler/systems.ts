@@ -1,0 +1,119 @@
+/**
+ * What the four systems that a schedule can reproduce do differently from each other and from the right thing, as data.
+ * Everything else about a step is the same formula.
+ */
+import { UsageError } from "../runtime/errors.ts";
+import { alphasCumprod, type BetaConfig } from "./betas.ts";
+import { diffusersTimesteps, ermongroupTimesteps, ldmTimesteps, openaiTimesteps } from "./compatTimesteps.ts";
+import { diffusersAlphasCumprod, ermongroupAlphasCumprod, ldmAlphasCumprod } from "./floatTables.ts";
+import type { SchedulerConfig } from "./schedulerConfig.ts";
+import { spacedTimesteps, type TimestepOptions, type TimestepSpacing } from "./timesteps.ts";
+
+export const samplers = ["ddim", "ddpm"] as const;
+/** `ddpm` is the ancestral sampler on the same timesteps: eta 1, with the model's own choice of variance. */
+export type Sampler = (typeof samplers)[number];
+
+export const sigmaRules = ["posterior", "hat", "learned_range"] as const;
+/**
+ * The standard deviation of a step's noise. posterior: η times that of q(x_prev | x_t, x0), DDIM's eq. (16) and DDPM's
+ * fixed_small. hat: √(1 - ᾱ_t/ᾱ_prev), the paper's σ̂ and DDPM's fixed_large. learned_range: between the two, where the
+ * network's second half of channels says. The last two go with eta 1 in the deterministic part.
+ */
+export type SigmaRule = (typeof sigmaRules)[number];
+
+export interface System {
+  alphasCumprod(config: BetaConfig): Float64Array;
+  timesteps(spacing: TimestepSpacing, options: TimestepOptions): number[];
+  /** The rule used when the caller names none. */
+  spacing(config: SchedulerConfig, steps: number): TimestepSpacing;
+  /** Samplers that take a caller's own list, start or stop. */
+  customTimesteps: readonly Sampler[];
+  /** Whether x0 is clamped, unless the caller says. */
+  clips(config: SchedulerConfig, sampler: Sampler): boolean;
+  /** Whether ε is computed again from the clamped x0, unless the caller says. */
+  rederives: boolean;
+  /** Whether the last step ends at ᾱ = 1 rather than ᾱ_0. */
+  endsAtOne(config: SchedulerConfig, sampler: Sampler): boolean;
+  /** Samplers that take t - T // S for the previous timestep instead of the next one of the list. */
+  strides: readonly Sampler[];
+  /** Whether a step of the ddpm sampler adds its noise; DDIM's is always σ z. */
+  addsNoise(t: number, last: boolean): boolean;
+  /** The variance of the ddpm sampler, unless the caller says. */
+  ddpmSigma(config: SchedulerConfig): SigmaRule;
+  /** Lower bound of the ddpm sampler's variance. */
+  varianceFloor: number;
+  /** Samplers that exist there. */
+  samplers: readonly Sampler[];
+}
+
+const exact: System = {
+  alphasCumprod: (config) => alphasCumprod(config),
+  timesteps: spacedTimesteps,
+  spacing: (config) => config.timestep_spacing,
+  customTimesteps: samplers,
+  clips: (config) => config.clip_sample ?? false,
+  rederives: true,
+  endsAtOne: (config) => config.set_alpha_to_one,
+  strides: [],
+  addsNoise: () => true,
+  ddpmSigma: ({ variance_type }) =>
+    variance_type?.startsWith("fixed_large") ? "hat" : variance_type === "learned_range" ? variance_type : "posterior",
+  varianceFloor: 0,
+  samplers,
+};
+
+export const systems = {
+  none: exact,
+  diffusers: {
+    ...exact,
+    alphasCumprod: (config) => diffusersAlphasCumprod(config),
+    timesteps: diffusersTimesteps,
+    customTimesteps: ["ddpm"],
+    // from_config fills a missing clip_sample with the class's default.
+    clips: (config) => config.clip_sample ?? true,
+    rederives: false,
+    endsAtOne: (config, sampler) => sampler === "ddpm" || config.set_alpha_to_one,
+    strides: ["ddim"],
+    addsNoise: (t) => t > 0,
+    ddpmSigma: (config) => {
+      if (config.variance_type === "fixed_large_log")
+        throw new UsageError("sigma", "variance_type fixed_large_log is NaN in diffusers; choose a sigma or no compat");
+      return exact.ddpmSigma(config);
+    },
+    varianceFloor: 1e-20,
+  },
+  ldm: {
+    ...exact,
+    alphasCumprod: (config) => ldmAlphasCumprod(config),
+    timesteps: ldmTimesteps,
+    spacing: () => "uniform",
+    customTimesteps: [],
+    clips: () => false,
+    endsAtOne: () => false,
+    samplers: ["ddim"],
+  },
+  openai: {
+    ...exact,
+    timesteps: openaiTimesteps,
+    spacing: (_config, steps) => `${steps}`,
+    customTimesteps: [],
+    clips: () => true,
+    endsAtOne: () => true,
+    addsNoise: (_t, last) => !last,
+  },
+  ermongroup: {
+    ...exact,
+    alphasCumprod: (config) => ermongroupAlphasCumprod(config),
+    timesteps: ermongroupTimesteps,
+    spacing: () => "uniform",
+    customTimesteps: [],
+    clips: (_config, sampler) => sampler === "ddpm",
+    endsAtOne: () => true,
+    addsNoise: (t) => t > 0,
+    ddpmSigma: () => "hat",
+  },
+} satisfies Record<string, System>;
+
+/** Whose arithmetic and whose accidents a schedule reproduces; `none` is the mathematically right one. */
+export type Compat = keyof typeof systems;
+export const compatNames = Object.keys(systems) as Compat[];
