@@ -77,11 +77,11 @@ export function ldmTimesteps(spacing: TimestepSpacing, options: TimestepOptions)
 /** OpenAI space_timesteps: "ddimN", or sections placed with an accumulated float. @throws UsageError where it raises */
 export function openaiTimesteps(spacing: TimestepSpacing, options: TimestepOptions): number[] {
   const { sections, steps } = parseSpacing(spacing);
-  if (spacing === "ddim" || (steps !== undefined && !sections)) return spacedTimesteps(spacing, options);
-  if (!sections) throw unknownRule("OpenAI's code", spacing, "ddimN and sections like 10,10,5");
   const T = options.alphasCumprod.length;
   const S = resolveSteps(options.steps, steps, T);
   if (S === 1) throw new UsageError("steps", "OpenAI's diffusion cannot be built for a single step");
+  if (spacing === "ddim" || (steps !== undefined && !sections)) return spacedTimesteps(spacing, options);
+  if (!sections) throw unknownRule("OpenAI's code", spacing, "ddimN and sections like 10,10,5");
   const accumulated = (i: number, size: number, count: number) => {
     let position = 0;
     for (let k = 0; k < i; k++) position += (size - 1) / (count - 1);

@@ -41,8 +41,8 @@ function makeStep({ run, system, list }: ResolvedRun, t: number, tPrev: number |
       `prediction epsilon cannot start at t = ${t}: its terminal SNR is zero, x0 would be divided by 0; use v_prediction or sample, or a first timestep below ${t}`,
     );
   const eta = typeof run.eta === "number" ? run.eta : run.eta[i]!;
-  if (eta > 1 && eta > maximalEta(a, p))
-    throw new UsageError("eta", `eta must be at most ${maximalEta(a, p).toPrecision(6)} at t = ${t}, got ${eta}`);
+  const most = Math.floor(1e6 * maximalEta(a, p)) / 1e6;
+  if (eta > 1 && eta > most) throw new UsageError("eta", `eta must be at most ${most} at t = ${t}, got ${eta}`);
   const silent = run.sampler === "ddpm" && !system.addsNoise(t, i === list.length - 1);
   return {
     t,

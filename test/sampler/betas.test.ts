@@ -7,7 +7,7 @@ import {
   betas,
   rescaleZeroTerminalSnr,
 } from "../../src/sampler/betas.ts";
-import { diffusersAlphasCumprod } from "../../src/sampler/floatTables.ts";
+import { diffusersAlphasCumprod, ermongroupAlphasCumprod, ldmAlphasCumprod } from "../../src/sampler/floatTables.ts";
 import { golden } from "./traces.ts";
 
 const base: BetaConfig = {
@@ -44,6 +44,44 @@ describe("alphas_cumprod against diffusers", () => {
       else expect([...ours]).toEqual([...theirs]);
     });
   }
+});
+
+describe("betas of the original systems", () => {
+  interface Row {
+    T: number;
+    index: number[];
+    betas: number[];
+    alphas_cumprod: number[];
+    alphas_cumprod_float32?: number[];
+  }
+  const names: Record<string, Record<string, BetaConfig["beta_schedule"]>> = {
+    "ermongroup/ddim": { linear: "linear", quad: "scaled_linear", const: "const", jsd: "jsd", sigmoid: "sigmoid" },
+    "openai/guided-diffusion": { linear: "openai_linear", cosine: "squaredcos_cap_v2" },
+    "openai/improved-diffusion": { linear: "openai_linear", cosine: "squaredcos_cap_v2" },
+    "CompVis/latent-diffusion": {
+      linear: "scaled_linear",
+      cosine: "squaredcos_cap_v2",
+      sqrt_linear: "linear",
+      sqrt: "sqrt",
+    },
+  };
+  const rows = Object.entries(golden<Record<string, Record<string, Row>>>("origin/betas.json")).flatMap(
+    ([system, table]) => Object.entries(table).map(([key, row]) => ({ system, key, row })),
+  );
+
+  it.each(rows)("$system $key", ({ system, key, row }) => {
+    const [name, , range = "1..1"] = key.split(" ") as [string, string, string?];
+    const [beta_start, beta_end] = range.split("..").map(Number) as [number, number];
+    const beta_schedule = names[system]![name]!;
+    const config = { ...base, num_train_timesteps: row.T, beta_schedule, beta_start, beta_end };
+    const at = (values: ArrayLike<number>) => row.index.map((i) => values[i]!);
+    // The smallest betas of the cosine schedule are differences of numbers near 1.
+    expect(worstRelative(at(betas(config, "test")), row.betas)).toBeLessThan(1e-10);
+    expect(worstRelative(at(alphasCumprod(config)), row.alphas_cumprod)).toBeLessThan(1e-11);
+    if (!row.alphas_cumprod_float32) return;
+    const table = system === "ermongroup/ddim" ? ermongroupAlphasCumprod(config) : ldmAlphasCumprod(config);
+    expect(at(table)).toEqual(row.alphas_cumprod_float32.map(Math.fround));
+  });
 });
 
 describe("beta schedules", () => {

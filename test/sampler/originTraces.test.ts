@@ -1,0 +1,129 @@
+/** Whole runs of ermongroup/ddim, latent-diffusion and OpenAI's code, reproduced by their compat modes. */
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { referenceStep } from "../../src/sampler/referenceStep.ts";
+import { makeSchedule, type ScheduleOptions, type ScheduleStep } from "../../src/sampler/schedule.ts";
+import type { TimestepSpacing } from "../../src/sampler/timesteps.ts";
+import { deviation, golden, goldenNames, networks } from "./traces.ts";
+
+interface Trace {
+  net: "a" | "b";
+  function: string;
+  dtype: "float32" | "float64";
+  steps: number;
+  eta: number;
+  timesteps_as_passed: number[];
+  // ermongroup
+  skip_type: TimestepSpacing;
+  S: number;
+  // latent-diffusion
+  schedule: { linear_start: number; linear_end: number };
+  discretize: TimestepSpacing;
+  temperature: number;
+  // OpenAI
+  diffusion_steps: number;
+  noise_schedule: "linear" | "cosine";
+  timestep_respacing: TimestepSpacing;
+  rescale_timesteps: boolean;
+  clip_denoised: boolean;
+  variance: "fixed_small" | "fixed_large" | "learned_range" | null;
+}
+
+/** A safetensors file's tensors, flat and widened to float64. */
+function tensors(name: string): Record<string, Float64Array> {
+  const bytes = readFileSync(new URL(`../golden/schedulers/${name}`, import.meta.url));
+  const header = Number(bytes.readBigUInt64LE(0));
+  const { __metadata__, ...described } = JSON.parse(bytes.subarray(8, 8 + header).toString());
+  const read: Record<string, (v: ArrayBuffer) => Float64Array> = {
+    F32: (v) => Float64Array.from(new Float32Array(v)),
+    F64: (v) => new Float64Array(v),
+    I64: (v) => Float64Array.from(new BigInt64Array(v), Number),
+  };
+  return Object.fromEntries(
+    Object.entries<{ dtype: string; data_offsets: number[] }>(described).map(([key, { dtype, data_offsets }]) => {
+      const [from, to] = data_offsets.map((o) => o + 8 + header);
+      return [key, read[dtype]!(new Uint8Array(bytes.subarray(from, to)).buffer)];
+    }),
+  );
+}
+
+const systems: Record<string, (trace: Trace) => ScheduleOptions> = {
+  ddim: (trace) => ({
+    compat: "ermongroup",
+    sampler: trace.function === "ddpm_steps" ? "ddpm" : "ddim",
+    steps: trace.S,
+    spacing: trace.skip_type,
+    eta: trace.function === "ddpm_steps" ? undefined : trace.eta,
+  }),
+  ldm: (trace) => ({
+    compat: "ldm",
+    beta_schedule: "scaled_linear",
+    beta_start: trace.schedule.linear_start,
+    beta_end: trace.schedule.linear_end,
+    steps: trace.steps,
+    spacing: trace.discretize,
+    eta: trace.eta,
+    temperature: trace.temperature,
+  }),
+  openai: (trace) => ({
+    compat: "openai",
+    num_train_timesteps: trace.diffusion_steps,
+    beta_schedule: trace.noise_schedule === "cosine" ? "squaredcos_cap_v2" : "openai_linear",
+    rescale_timesteps: trace.rescale_timesteps,
+    variance_type: trace.variance ?? "fixed_small",
+    sampler: trace.variance ? "ddpm" : "ddim",
+    spacing: trace.timestep_respacing,
+    clip: trace.clip_denoised,
+    eta: trace.variance ? undefined : trace.eta,
+  }),
+};
+
+function apply(trace: Trace, step: ScheduleStep, x: Float64Array, noise?: Float64Array) {
+  const m = x.map((v) => networks[trace.net]!(v, step.tNetwork));
+  const variance = x.map((v) => Math.sin(v + 0.002 * step.tNetwork));
+  return referenceStep(step, x, m, noise, { variance });
+}
+
+for (const [system, optionsOf] of Object.entries(systems)) {
+  const names = goldenNames(`origin/${system}/`, "dd");
+  describe(`compat of traces-${system}`, () => {
+    it("there are traces to compare with", () => expect(names.length).toBeGreaterThan(6));
+
+    it.each(names)("%s", (name) => {
+      const trace = golden<Trace>(name);
+      const recorded = tensors(name.replace(/json$/, "safetensors"));
+      const { steps } = makeSchedule(optionsOf(trace));
+      expect(steps.map((s) => s.tNetwork)).toEqual(trace.timesteps_as_passed);
+      const size = recorded.x!.length / (steps.length + 1);
+      const row = (key: string, i: number) => recorded[key]?.subarray(i * size, (i + 1) * size);
+      // 1 - ᾱ_prev - σ² cancels in OpenAI's float32 at ᾱ_t = 2e-9.
+      const cancels = name.endsWith("ddim-b-cosine-10-eta1-clip.json");
+      let x: Float64Array = row("x", 0)!;
+      for (const [i, step] of steps.entries()) {
+        const alone = apply(trace, step, row("x", i)!, row("noise", i));
+        expect(deviation(alone.x0, row("x0", i)!)).toBeLessThan(3e-5);
+        expect(deviation(alone.x, row("x", i + 1)!)).toBeLessThan(cancels && i === 0 ? 4e-4 : 3e-5);
+        x = apply(trace, step, x, row("noise", i)).x;
+      }
+      expect(deviation(x, recorded.x_final_f64 ?? row("x", steps.length)!)).toBeLessThan(1e-5);
+    });
+  });
+}
+
+describe("ermongroup's float64 runs, without the float32 of its compat mode", () => {
+  const right = goldenNames("origin/ddim/", "ddim-").filter((name) => {
+    const { dtype, timesteps_as_passed: t } = golden<Trace>(name);
+    return dtype === "float64" && new Set(t).size === t.length;
+  });
+  it.each(right)("%s to 1e-11", (name) => {
+    const trace = golden<Trace>(name);
+    const recorded = tensors(name.replace(/json$/, "safetensors"));
+    const { steps } = makeSchedule({ timesteps: trace.timesteps_as_passed, eta: trace.eta, clip: false });
+    const size = recorded.x!.length / (steps.length + 1);
+    let x: Float64Array = recorded.x!.subarray(0, size);
+    for (const [i, step] of steps.entries()) {
+      x = apply(trace, step, x, recorded.noise?.subarray(i * size, (i + 1) * size)).x;
+      expect(deviation(x, recorded.x!.subarray((i + 1) * size, (i + 2) * size))).toBeLessThan(1e-11);
+    }
+  });
+});
