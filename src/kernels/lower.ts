@@ -20,6 +20,7 @@ import { apply } from "./apply.ts";
 import { attention } from "./attention.ts";
 import { convFused } from "./conv2d/fused.ts";
 import { convGather } from "./conv2d/gather.ts";
+import { fillAffine } from "./fill.ts";
 import { chunkCount, groupNormAffine, groupNormStats } from "./groupNorm.ts";
 import { type Recipe, Recipes } from "./recipes.ts";
 import { gatherRows } from "./rows.ts";
@@ -149,6 +150,11 @@ class Lowering {
         return this.#norm(op);
       case "apply":
         return this.#materialiseInto(op);
+      case "fill": {
+        const { label, scale, shift, affine } = op;
+        this.calls.push(fillAffine.lower(this.target, label, { affine }, {}, { SCALE: scale, SHIFT: shift }));
+        return;
+      }
       case "add": {
         const { label, a, b, y, scale } = op;
         this.calls.push(add.lower(this.target, label, { a, b, y }, {}, { SCALE: scale }));

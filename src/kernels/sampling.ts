@@ -91,17 +91,17 @@ ${thread(k)}
   let a = ${k.load("coefficients", "frame.w * 2u")};
   let b = ${k.load("coefficients", "frame.w * 2u + 1u")};
   let mi = (n * H * W + pixel) * O4 + c4;
-  let x = ${k.load("x", "i")};
-  var m = ${k.load("m", "mi")};
+  let state = ${k.load("x", "i")};
+  var predicted = ${k.load("m", "mi")};
   #if ${k.flags.guided}
-  m += b.w * (${k.load("m", "mi + N * H * W * O4")} - m);
+  predicted += b.w * (${k.load("m", "mi + N * H * W * O4")} - predicted);
   #endif
-  ${maskChannels("m", "c4")}
-  var x0 = a.x * x + a.y * m;
-  let exponent = bitcast<vec4u>(x0) & vec4u(0x7f800000u);
+  ${maskChannels("predicted", "c4")}
+  var clean = a.x * state + a.y * predicted;
+  let exponent = bitcast<vec4u>(clean) & vec4u(0x7f800000u);
   if (any(exponent == vec4u(0x7f800000u))) { atomicMin(&status[n], frame.w); }
-  if (b.z > 0.0) { x0 = clamp(x0, vec4f(-b.z), vec4f(b.z)); }
-  var next = a.z * x0 + a.w * x + b.x * m;
+  if (b.z > 0.0) { clean = clamp(clean, vec4f(-b.z), vec4f(b.z)); }
+  var next = a.z * clean + a.w * state + b.x * predicted;
   #if ${k.flags.noise}
   if (b.y > 0.0) {
     var z = ${NORMAL("frame.w")};
@@ -113,7 +113,7 @@ ${thread(k)}
   #if ${k.flags.guided}
   ${k.store("x", "i + N * H * W * C4", "next")}
   #endif
-  ${k.store("x0", "i", "x0")}
+  ${k.store("x0", "i", "clean")}
 }`,
     },
   ],

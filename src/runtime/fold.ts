@@ -46,6 +46,14 @@ export interface FusedApply {
   pool: boolean;
   y: Value;
 }
+/** Writes the same scale and shift for every channel of every image. */
+export interface FusedFill {
+  op: "fill";
+  label: string;
+  scale: number;
+  shift: number;
+  affine: Value;
+}
 export interface FusedAdd {
   op: "add";
   label: string;
@@ -54,7 +62,7 @@ export interface FusedAdd {
   scale: number;
   y: Value;
 }
-export type FusedOp = FusedConv | FusedNorm | FusedApply | FusedAdd | AttentionNode | RowsNode;
+export type FusedOp = FusedConv | FusedNorm | FusedApply | FusedFill | FusedAdd | AttentionNode | RowsNode;
 
 const plain = (value: Value): View => ({ sources: [value], act: "none", upsample: false });
 
@@ -134,20 +142,21 @@ class Folder {
     });
   }
 
-  #norm(node: NormNode): void {
+  /** The view of `node.x` with an affine map on it, and the value that will hold the map. */
+  #mapped(node: Extract<Node, { op: "groupNorm" | "scaleShift" }>): View & { affine: Value } {
     let view = this.#view(node.x);
     if (view.affine || view.act !== "none" || view.upsample) view = plain(this.#stored(node.x));
-    const { label, groups, eps, emb, gamma, beta, x } = node;
     const affine = makeValue({
-      name: `${label}.affine`,
-      shape: [2, x.shape.at(-1) as number],
+      name: `${node.label}.affine`,
+      shape: [2, node.x.shape.at(-1) as number],
       batched: true,
       dtype: "f32",
       storage: this.graph.storage,
-      segments: x.segments,
+      segments: node.x.segments,
     });
-    this.ops.push({ op: "norm", label, sources: view.sources, gamma, beta, groups, eps, emb, affine });
-    this.#views.set(node.y, { ...view, affine });
+    const mapped = { ...view, affine };
+    this.#views.set(node.y, mapped);
+    return mapped;
   }
 
   #visit(node: Node): void {
@@ -160,8 +169,17 @@ class Folder {
         });
         return;
       }
-      case "groupNorm":
-        return this.#norm(node);
+      case "groupNorm": {
+        const { label, groups, eps, emb, gamma, beta } = node;
+        const { sources, affine } = this.#mapped(node);
+        this.ops.push({ op: "norm", label, sources, gamma, beta, groups, eps, emb, affine });
+        return;
+      }
+      case "scaleShift": {
+        const { label, scale, shift } = node;
+        this.ops.push({ op: "fill", label, scale, shift, affine: this.#mapped(node).affine });
+        return;
+      }
       case "activation": {
         let view = this.#view(node.x);
         if (view.act !== "none" || view.upsample) view = plain(this.#stored(node.x));

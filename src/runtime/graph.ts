@@ -76,6 +76,7 @@ export type Node =
   | (NodeBase & { op: "concat"; a: Value; b: Value })
   | (NodeBase & { op: "upsample"; x: Value })
   | (NodeBase & { op: "avgPool"; x: Value })
+  | (NodeBase & { op: "scaleShift"; x: Value; scale: number; shift: number })
   | (NodeBase & { op: "add"; a: Value; b: Value; scale: number })
   | (NodeBase & { op: "addEmb"; x: Value; emb: EmbRef });
 
@@ -156,6 +157,13 @@ export class Graph {
     const [h, w, c] = hwc(x);
     const y = this.value(`${label}.avgPool`, [Math.floor(h / 2), Math.floor(w / 2), c], x.segments);
     this.nodes.push({ op: "avgPool", label, x, y });
+    return y;
+  }
+
+  /** x·scale + shift with constants. */
+  scaleShift(label: string, x: Value, scale: number, shift: number): Value {
+    const y = this.value(label, x.shape, x.segments);
+    this.nodes.push({ op: "scaleShift", label, x, scale, shift, y });
     return y;
   }
 

@@ -1,0 +1,19 @@
+/** ddim-webgpu: DDIM sampling on hand-written WebGPU kernels. The browser-safe core; Node adds `ddim-webgpu/node`. */
+
+export { grid } from "./image/grid.ts";
+export { encodePng } from "./image/png.ts";
+export { readPngText } from "./image/pngText.ts";
+export { defaultScale, enlarge, type RgbaImage } from "./image/rgba.ts";
+export { loadPipeline } from "./pipeline/load.ts";
+export { type Model, modelHash, openModel } from "./pipeline/model.ts";
+export { createPipeline, DiffusionPipeline } from "./pipeline/pipeline.ts";
+export { type ResolvedRun, resolveRun } from "./pipeline/run.ts";
+export { checkSupport, type Support } from "./pipeline/support.ts";
+export type * from "./pipeline/types.ts";
+export { type Device, openDevice, wrapDevice } from "./runtime/device.ts";
+export * from "./runtime/errors.ts";
+export { chromeTrace, type KernelTiming, summarise } from "./runtime/profiler.ts";
+export { makeSchedule, type Schedule, type ScheduleOptions, type ScheduleStep } from "./sampler/schedule.ts";
+export { fileListSource } from "./weights/files.ts";
+export type { ModelSource } from "./weights/source.ts";
+export { urlSource } from "./weights/url.ts";

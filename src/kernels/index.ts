@@ -1,0 +1,21 @@
+/** ddim-webgpu/kernels: the kernels and the graph, for those who bring their own network. */
+
+export { type FusedOp, fold } from "../runtime/fold.ts";
+export { Graph, type Node, type ParamRef, type WeightSpec } from "../runtime/graph.ts";
+export { defineKernel, type Kernel, type KernelCall, type KernelDef, type Target } from "../runtime/kernel.ts";
+export { planMemory } from "../runtime/planner.ts";
+export { Program } from "../runtime/program.ts";
+export { makeValue, type Value } from "../runtime/values.ts";
+export { add } from "./add.ts";
+export { apply } from "./apply.ts";
+export { attention } from "./attention.ts";
+export { convFused } from "./conv2d/fused.ts";
+export { convGather } from "./conv2d/gather.ts";
+export { fillAffine } from "./fill.ts";
+export { groupNormAffine, groupNormStats } from "./groupNorm.ts";
+export { loadRecipes } from "./load.ts";
+export { lowerGraph, lowerOps } from "./lower.ts";
+export { packWeights } from "./pack.ts";
+export { gatherRows } from "./rows.ts";
+export { ddimStep, initialNoise, toRgba } from "./sampling.ts";
+export { targetFor } from "./target.ts";

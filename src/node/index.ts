@@ -1,0 +1,25 @@
+/** ddim-webgpu/node: the core, plus folders as models and Dawn as the GPU. */
+
+import { openModel } from "../pipeline/model.ts";
+import { createPipeline, type DiffusionPipeline } from "../pipeline/pipeline.ts";
+import type { LoadOptions } from "../pipeline/types.ts";
+import { type NodeDeviceOptions, openNodeDevice } from "./device.ts";
+import { toNodeSource } from "./folder.ts";
+
+export * from "../index.ts";
+export { listAdapters, type NodeDeviceOptions, openNodeDevice } from "./device.ts";
+export { folderSource, openSafetensorsFile } from "./folder.ts";
+export { readPng } from "./png.ts";
+
+/**
+ * Opens a model and puts it on a GPU; without `options.device` on one that Dawn opens, freed with the pipeline.
+ * @param source a folder's path, a `file:` or web URL, File[], or an object with `read(path)`
+ */
+export async function loadPipeline(
+  source: Parameters<typeof toNodeSource>[0],
+  options: LoadOptions & NodeDeviceOptions = {},
+): Promise<DiffusionPipeline> {
+  const { variant, signal, adapter, fast } = options;
+  const model = await openModel(toNodeSource(source), { variant, signal });
+  return createPipeline(model, options, () => openNodeDevice({ adapter, fast }));
+}

@@ -1,0 +1,207 @@
+/** Single evaluations of the network: for parity checks and benchmarks. */
+import type { Device } from "../runtime/device.ts";
+import { ShapeError, UsageError } from "../runtime/errors.ts";
+import { textureToBuffer } from "../runtime/memory.ts";
+import { Pacer } from "../runtime/pacer.ts";
+import { padded4, type Value } from "../runtime/values.ts";
+import { timestepSinusoid } from "../sampler/embedding.ts";
+import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
+import type { WeightStore } from "../unet/weights.ts";
+import type { Model } from "./model.ts";
+import type { ForwardInputs, Tensor } from "./types.ts";
+
+export interface Prepared {
+  readonly device: Device;
+  readonly model: Model;
+  readonly lowered: LoweredNetwork;
+  readonly weights: WeightStore;
+  readonly inputs: ForwardInputs;
+  readonly maxRows: number;
+  readonly timestepRows: (timesteps: readonly number[]) => Float32Array;
+}
+
+export interface ForwardTiming {
+  /** Median milliseconds of one evaluation. */
+  readonly ms: number;
+  readonly msMin: number;
+  readonly runs: number;
+  readonly peakBytes: number;
+}
+
+function checkSample({ shape, data }: Tensor, channels: number): number {
+  const [n, c] = shape;
+  if (shape.length !== 4 || c !== channels || (n ?? 0) < 1)
+    throw new ShapeError("forward", "sample", `[N, ${channels}, H, W]`, shape);
+  const wanted = shape.reduce((a, b) => a * b, 1);
+  if (data.length !== wanted) throw new ShapeError("forward", "sample", `${wanted} values`, [data.length]);
+  return n as number;
+}
+
+/** One value per image: as given, or the only one repeated. */
+function perImage<T>(name: string, values: readonly T[], n: number): readonly T[] {
+  if (values.length === n) return values;
+  if (values.length === 1) return Array.from({ length: n }, () => values[0] as T);
+  throw new ShapeError("forward", name, `[${n}] or [1]`, [values.length]);
+}
+
+/** The class input of every image, in the form that the network's embedding takes. */
+function classInput(
+  { model, lowered, inputs }: Prepared,
+  n: number,
+): Uint32Array<ArrayBuffer> | Float32Array | undefined {
+  const { classes } = lowered.network;
+  const { config } = model;
+  const { classLabels, classVectors } = inputs;
+  if (!classes) {
+    if (classLabels || classVectors)
+      throw new UsageError("class_labels", `${model.name} has no class embedding and takes no class_labels`);
+    return undefined;
+  }
+  if (config.class_embed_type === "identity") {
+    if (!classVectors)
+      throw new UsageError(
+        "class_labels",
+        `${model.name} needs class_labels of shape [N, ${config.time_embedding_dim}]`,
+      );
+    const { shape, data } = classVectors;
+    if (shape.length !== 2 || shape[0] !== n || shape[1] !== config.time_embedding_dim)
+      throw new ShapeError("forward", "class_labels", `[${n}, ${config.time_embedding_dim}]`, shape);
+    return data;
+  }
+  if (!classLabels) throw new UsageError("class_labels", `${model.name} is class-conditional and needs class_labels`);
+  const labels = perImage("class_labels", classLabels, n);
+  if (config.class_embed_type === "timestep") {
+    const width = config.block_out_channels[0] as number;
+    return Float32Array.from(labels.flatMap((label) => [...timestepSinusoid(label, width, config)]));
+  }
+  for (const label of labels)
+    if (!Number.isInteger(label) || label < 0 || label >= config.num_class_embeds)
+      throw new UsageError(
+        "class_labels",
+        `class ${label} is out of range: ${model.name} has classes 0..${config.num_class_embeds - 1}`,
+      );
+  return Uint32Array.from(labels);
+}
+
+/** Copies channels-first rows into the state's padded channels-last layout. */
+function toRows(data: Float32Array, n: number, c: number, pixels: number): Float32Array<ArrayBuffer> {
+  const stride = padded4(c);
+  const rows = new Float32Array(n * pixels * stride);
+  for (let i = 0; i < n; i++)
+    for (let k = 0; k < c; k++)
+      for (let p = 0; p < pixels; p++) rows[(i * pixels + p) * stride + k] = data[(i * c + k) * pixels + p] as number;
+  return rows;
+}
+
+async function readOutput(device: Device, evaluator: Evaluator, value: Value, n: number): Promise<Float32Array> {
+  const [h, w, c] = value.shape as [number, number, number];
+  const texture = value.storage === "texture";
+  const buffer = texture
+    ? textureToBuffer(device, evaluator.output, value.dtype)
+    : (evaluator.output.object as GPUBuffer);
+  const stride = padded4(c);
+  try {
+    const rows = new Float32Array(await device.read(buffer, n * h * w * stride * 4));
+    const out = new Float32Array(n * c * h * w);
+    for (let i = 0; i < n; i++)
+      for (let k = 0; k < c; k++)
+        for (let p = 0; p < h * w; p++) out[(i * c + k) * h * w + p] = rows[(i * h * w + p) * stride + k] as number;
+    return out;
+  } finally {
+    if (texture) device.release(buffer);
+  }
+}
+
+/** A part of the inputs on the GPU, ready to be evaluated any number of times. */
+async function load(prepared: Prepared, from: number, to: number): Promise<Evaluator> {
+  const { device, lowered, weights, inputs, model } = prepared;
+  const n = checkSample(inputs.sample, model.config.in_channels);
+  const [, c, h, w] = inputs.sample.shape as [number, number, number, number];
+  const classes = classInput(prepared, n);
+  const timesteps = perImage("timestep", inputs.timestep, n).slice(from, to);
+  const width = classes ? classes.length / n : 0;
+  const evaluator = await Evaluator.create(device, lowered, weights, {
+    rows: to - from,
+    steps: 1,
+    timesteps: prepared.timestepRows(timesteps),
+    classes: classes?.slice(from * width, to * width),
+  });
+  const rows = toRows(inputs.sample.data.subarray(from * c * h * w, to * c * h * w), to - from, c, h * w);
+  device.gpu.queue.writeBuffer(evaluator.state, 0, rows);
+  return evaluator;
+}
+
+async function run(device: Device, evaluator: Evaluator, pacer: Pacer): Promise<void> {
+  for (const { from, to, flops } of pacer.segments(evaluator.main)) {
+    const encoder = device.gpu.createCommandEncoder();
+    if (from === 0) evaluator.begin(encoder, 0);
+    evaluator.main.encode(encoder, from, to);
+    await pacer.submit(encoder.finish(), flops);
+  }
+}
+
+/** The whole output, [N, out_channels, H, W]. */
+export async function evaluate(prepared: Prepared, signal?: AbortSignal): Promise<Tensor> {
+  const { device, lowered, inputs, model } = prepared;
+  const n = checkSample(inputs.sample, model.config.in_channels);
+  const { output } = lowered.network;
+  const [h, w, c] = output.shape as [number, number, number];
+  const data = new Float32Array(n * c * h * w);
+  for (let from = 0; from < n; from += prepared.maxRows) {
+    signal?.throwIfAborted();
+    const to = Math.min(n, from + prepared.maxRows);
+    const evaluator = await load(prepared, from, to);
+    const pacer = new Pacer(device);
+    try {
+      await run(device, evaluator, pacer);
+      await pacer.drain();
+      data.set(await readOutput(device, evaluator, output, to - from), from * c * h * w);
+    } finally {
+      await pacer.drain().catch(() => {});
+      evaluator.dispose();
+    }
+  }
+  return { shape: [n, c, h, w], data };
+}
+
+/** Evaluations per measurement grow until one measurement takes this long, so that waking up does not count. */
+const MEASURE_MS = 200;
+
+export async function timeEvaluation(prepared: Prepared, seconds: number): Promise<ForwardTiming> {
+  const { device, inputs, model } = prepared;
+  const n = checkSample(inputs.sample, model.config.in_channels);
+  if (n > prepared.maxRows)
+    throw new ShapeError(
+      "bench forward",
+      "sample",
+      `at most ${prepared.maxRows} images per batch on this adapter`,
+      inputs.sample.shape,
+    );
+  const evaluator = await load(prepared, 0, n);
+  const pacer = new Pacer(device);
+  try {
+    const measure = async (repeats: number) => {
+      const start = performance.now();
+      for (let i = 0; i < repeats; i++) await run(device, evaluator, pacer);
+      await pacer.drain();
+      return (performance.now() - start) / repeats;
+    };
+    await measure(2);
+    const once = await measure(1);
+    const repeats = Math.max(1, Math.ceil(MEASURE_MS / once));
+    const times: number[] = [];
+    const end = performance.now() + seconds * 1000;
+    do times.push(await measure(repeats));
+    while (performance.now() < end || times.length < 3);
+    times.sort((a, b) => a - b);
+    return {
+      ms: times[times.length >> 1] as number,
+      msMin: times[0] as number,
+      runs: times.length * repeats,
+      peakBytes: device.counters.peakBytes,
+    };
+  } finally {
+    await pacer.drain().catch(() => {});
+    evaluator.dispose();
+  }
+}

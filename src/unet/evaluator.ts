@@ -1,0 +1,203 @@
+/**
+ * A UNet ready to run at one size and number of rows: the state's buffer, the program of one evaluation, and the program
+ * that fills the time-embedding table for a stretch of steps. Rows are images, or twice that with guidance.
+ */
+import { type Lowered, lowerGraph } from "../kernels/lower.ts";
+import type { Device } from "../runtime/device.ts";
+import type { Target } from "../runtime/kernel.ts";
+import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
+import { planMemory } from "../runtime/planner.ts";
+import { Program } from "../runtime/program.ts";
+import { byteSize, padded4, unitBytes, unitCount, type Value } from "../runtime/values.ts";
+import type { UNet2DConfig } from "./config.ts";
+import { buildUNet2D, type Network, type NetworkInit } from "./unet2d.ts";
+import type { WeightStore } from "./weights.ts";
+
+/** Bounds of the time-embedding table; longer runs refill it, so that memory does not grow with the number of steps. */
+const TABLE_BYTES = 32 * 2 ** 20;
+const TABLE_ROWS = 32768;
+
+/** A network lowered for a target: independent of batch and steps. */
+export interface LoweredNetwork {
+  readonly network: Network;
+  readonly main: Lowered;
+  readonly embed: Lowered;
+}
+
+export function lowerNetwork(config: UNet2DConfig, target: Target, init: Omit<NetworkInit, "storage">): LoweredNetwork {
+  const network = buildUNet2D(config, { ...init, storage: target.storage });
+  return { network, main: lowerGraph(network.main, target), embed: lowerGraph(network.embed, target) };
+}
+
+/** Bytes that an evaluator of so many rows allocates beside the weights. */
+export function plannedBytes({ network, main }: LoweredNetwork, rows: number): { bytes: number; lowerBound: number } {
+  const external = new Set([network.sample, network.table, network.output, ...main.recipes.map((r) => r.value)]);
+  const plan = planMemory(main.calls, external, rows);
+  const state = byteSize(network.sample, rows) + byteSize(network.output, rows);
+  return { bytes: plan.bytes + state, lowerBound: plan.lowerBound + state };
+}
+
+/** Most rows that the device's bindings allow for any one value of the network. */
+export function maxRows(device: Device, { main }: LoweredNetwork): number {
+  let most = Number.POSITIVE_INFINITY;
+  for (const { bound } of main.calls)
+    for (const { value } of bound)
+      if (value.batched)
+        most = Math.min(most, Math.floor(device.maxUnits(value.storage, unitBytes(value.dtype)) / unitCount(value, 1)));
+  return most;
+}
+
+export interface EvaluatorInit {
+  readonly rows: number;
+  /** One entry per step of a loop (all rows alike), or per row for a single evaluation; [entries, width]. */
+  readonly timesteps: Float32Array;
+  readonly steps: number;
+  /** Class labels per row, or vectors [rows, width]. */
+  readonly classes?: Uint32Array<ArrayBuffer> | Float32Array;
+  readonly onCompile?: (done: number, of: number) => void;
+}
+
+export class Evaluator {
+  private constructor(
+    private readonly device: Device,
+    readonly lowered: LoweredNetwork,
+    readonly rows: number,
+    /** The state, f32 [rows, H, W, C]. */
+    readonly state: GPUBuffer,
+    readonly output: GpuArray,
+    readonly main: Program,
+    private readonly embed: Program,
+    /** Steps that one filling of the table serves. */
+    private readonly stretch: number,
+    private readonly frame: GPUBuffer,
+    private readonly frames: GPUBuffer,
+    private readonly owned: readonly GpuArray[],
+  ) {}
+
+  static async create(
+    device: Device,
+    lowered: LoweredNetwork,
+    weights: WeightStore,
+    init: EvaluatorInit,
+  ): Promise<Evaluator> {
+    const { network, main, embed } = lowered;
+    const { rows, steps } = init;
+    const fits = Math.min(TABLE_BYTES / byteSize(network.table, rows), TABLE_ROWS / rows);
+    const stretch = Math.max(1, Math.min(steps, Math.floor(fits)));
+    const owned: GpuArray[] = [];
+    const programs: Program[] = [];
+    try {
+      const made = await device.allocate("the sampler's state", () => {
+        const keep = <T extends GpuArray>(array: T): T => {
+          owned.push(array);
+          return array;
+        };
+        const upload = (name: string, data: ArrayBufferView, usage?: number) =>
+          keep(arrayOf(uploadBuffer(device, name, data, usage)));
+        const frames = new Uint32Array(steps * 4);
+        for (let i = 0; i < steps; i++) frames.set([i % stretch, i - (i % stretch), rows, i], i * 4);
+        const { UNIFORM, COPY_DST, COPY_SRC } = GPUBufferUsage;
+        const table = keep(createValueArray(device, network.table, rows * stretch));
+        const external = new Map<Value, GpuArray>([
+          [network.sample, keep(createValueArray(device, network.sample, rows))],
+          [network.output, keep(createValueArray(device, network.output, rows))],
+          [network.table, table],
+          [network.projections, table],
+          [network.timesteps, upload("timesteps", paddedRows(network.timesteps, init.timesteps, stretch))],
+        ]);
+        const { classes } = network;
+        if (classes) {
+          if (!init.classes) throw new TypeError("internal: a class-conditional network was given no classes");
+          const value = classes.kind === "labels" ? classes.labels : classes.vectors;
+          external.set(
+            value,
+            upload(
+              "class_labels",
+              classes.kind === "labels" ? init.classes : paddedRows(value, init.classes as Float32Array, 1),
+            ),
+          );
+        }
+        return {
+          external,
+          frame: upload("frame", new Uint32Array(4), UNIFORM | COPY_DST).object as GPUBuffer,
+          frames: upload("frames", frames, COPY_SRC).object as GPUBuffer,
+        };
+      });
+      const { external, frame } = made;
+      const ready = new Map<string, [number, number]>();
+      const report = (label: string) => (done: number, of: number) => {
+        ready.set(label, [done, of]);
+        const sums = [...ready.values()].reduce(([d, o], [d2, o2]) => [d + d2, o + o2], [0, 0] as [number, number]);
+        init.onCompile?.(...sums);
+      };
+      const compile = async (label: string, { calls, recipes }: Lowered, batch: number) => {
+        const all = new Map([...external, ...weights.resolve(recipes)]);
+        const program = await Program.create(device, {
+          label,
+          calls,
+          batch,
+          external: all,
+          frame,
+          onCompile: report(label),
+        });
+        programs.push(program);
+        return program;
+      };
+      const [mainProgram, embedProgram] = await Promise.all([
+        compile("unet", main, rows),
+        compile("time embedding", embed, rows * stretch),
+      ]);
+      const state = external.get(network.sample)?.object as GPUBuffer;
+      const output = external.get(network.output) as GpuArray;
+      return new Evaluator(
+        device,
+        lowered,
+        rows,
+        state,
+        output,
+        mainProgram,
+        embedProgram,
+        stretch,
+        frame,
+        made.frames,
+        owned,
+      );
+    } catch (error) {
+      for (const program of programs) program.dispose();
+      for (const { object } of owned) device.release(object);
+      throw error;
+    }
+  }
+
+  /** The uniform that kernels of a step read: (row in the table's stretch, its first step, rows, step). */
+  get frameBuffer(): GPUBuffer {
+    return this.frame;
+  }
+
+  /** Records what a step needs before its evaluation: its frame, and a new stretch of the table where one begins. */
+  begin(encoder: GPUCommandEncoder, step: number): void {
+    encoder.copyBufferToBuffer(this.frames, step * 16, this.frame, 0, 16);
+    if (step % this.stretch === 0) this.embed.encode(encoder);
+  }
+
+  /** Bytes of GPU memory held beside the weights. */
+  get bytes(): number {
+    return this.owned.reduce((sum, a) => sum + a.bytes, 0) + this.main.plan.bytes + this.embed.plan.bytes;
+  }
+
+  dispose(): void {
+    this.main.dispose();
+    this.embed.dispose();
+    for (const { object } of this.owned) this.device.release(object);
+  }
+}
+
+/** Rows padded to vec4, and their number up to a multiple of a stretch, because the last stretch reads past the end. */
+function paddedRows(value: Value, data: Float32Array, stretch: number): Float32Array {
+  const width = value.shape.at(-1) as number;
+  const rows = data.length / width;
+  const stride = padded4(width);
+  const out = new Float32Array(Math.ceil(rows / stretch) * stretch * stride);
+  for (let r = 0; r < rows; r++) out.set(data.subarray(r * width, (r + 1) * width), r * stride);
+  return out;
+}

@@ -1,0 +1,86 @@
+/** A UNet's weights on the GPU: matched against the checkpoint, streamed, packed; shared by every size and batch. */
+import { loadRecipes, type ParamPiece, type RawDType } from "../kernels/load.ts";
+import type { Recipe } from "../kernels/recipes.ts";
+import type { Device } from "../runtime/device.ts";
+import type { Target } from "../runtime/kernel.ts";
+import type { GpuArray } from "../runtime/memory.ts";
+import type { Value } from "../runtime/values.ts";
+import type { Checkpoint } from "../weights/checkpoint.ts";
+import { decodeFloats } from "../weights/convert.ts";
+import type { LoadProgress } from "../weights/stream.ts";
+
+export interface WeightOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: LoadProgress) => void;
+}
+
+const RAW: Readonly<Record<string, RawDType>> = { F32: "f32", F16: "f16", BF16: "bf16" };
+
+/** The checkpoint's bytes as the packing kernel takes them; F64 is converted here, everything else on the GPU. */
+async function* pieces(
+  checkpoint: Checkpoint,
+  names: readonly string[],
+  options: WeightOptions,
+): AsyncGenerator<ParamPiece> {
+  for await (const { name, tensor, offset, bytes } of checkpoint.pieces(names, options)) {
+    const raw = RAW[tensor.dtype];
+    const total = tensor.end - tensor.start;
+    if (raw) {
+      yield { name, dtype: raw, offset, total, bytes };
+      continue;
+    }
+    const values = decodeFloats(tensor.dtype, bytes, new Float32Array(bytes.byteLength / 8));
+    yield { name, dtype: "f32", offset: offset / 2, total: total / 2, bytes: new Uint8Array(values.buffer) };
+  }
+}
+
+const FILE_DTYPE = { f32: "F32", f16: "F16", bf16: "BF16" } as const;
+
+function decode({ dtype, bytes }: ParamPiece): Float32Array {
+  return decodeFloats(FILE_DTYPE[dtype], bytes, new Float32Array(bytes.byteLength / (dtype === "f32" ? 4 : 2)));
+}
+
+/** Arrays by the name of the value they fill. Graphs of other sizes ask for the same names. */
+export class WeightStore {
+  private constructor(
+    private readonly device: Device,
+    private readonly arrays: ReadonlyMap<string, GpuArray>,
+  ) {}
+
+  /** Bytes of GPU memory held. */
+  get bytes(): number {
+    return [...this.arrays.values()].reduce((sum, a) => sum + a.bytes, 0);
+  }
+
+  static async load(
+    device: Device,
+    target: Target,
+    recipes: readonly Recipe[],
+    checkpoint: Checkpoint,
+    options: WeightOptions,
+  ): Promise<WeightStore> {
+    const names = new Set<string>();
+    for (const recipe of recipes) {
+      if (recipe.kind === "table") names.add(recipe.param.name);
+      if (recipe.kind === "conv" || recipe.kind === "vector")
+        for (const { param } of recipe.parts) if (param) names.add(param.name);
+    }
+    const arrays = await loadRecipes(device, target, recipes, pieces(checkpoint, [...names], options), decode);
+    return new WeightStore(device, new Map([...arrays].map(([value, array]) => [value.name, array])));
+  }
+
+  /** The arrays for a lowering's own values. */
+  resolve(recipes: readonly Recipe[]): Map<Value, GpuArray> {
+    return new Map(
+      recipes.map(({ value }) => {
+        const array = this.arrays.get(value.name);
+        if (!array) throw new TypeError(`internal: weight ${value.name} was not loaded`);
+        return [value, array];
+      }),
+    );
+  }
+
+  dispose(): void {
+    for (const { object } of this.arrays.values()) this.device.release(object);
+  }
+}
