@@ -166,6 +166,15 @@ function unify(
 const HALF = `
 fn unpack_half(p: vec2u) -> vec4f { return vec4f(unpack2x16float(p.x), unpack2x16float(p.y)); }
 fn pack_half(v: vec4f) -> vec2u { return vec2u(pack2x16float(v.xy), pack2x16float(v.zw)); }`;
+/**
+ * Rounds to the 11 significant bits of f16, half to even. Texture stores may truncate instead (llvmpipe does), which
+ * quadruples the error; after this the store has nothing left to round but subnormals.
+ */
+const ROUND_HALF = `
+fn round_half(v: vec4f) -> vec4f {
+  let bits = bitcast<vec4u>(v);
+  return bitcast<vec4f>((bits + vec4u(0xfffu) + ((bits >> vec4u(13u)) & vec4u(1u))) & vec4u(0xffffe000u));
+}`;
 const TEXEL = `
 fn texel(i: u32) -> vec2u { return vec2u(i & ${TEXTURE_WIDTH - 1}u, i >> ${TEXTURE_SHIFT}u); }`;
 
@@ -212,6 +221,7 @@ function makeCodegen<F extends Flags>(
     ...constants,
     bound.some((b) => b.value.dtype === "f16" && b.value.storage === "buffer") ? HALF : "",
     bound.some((b) => b.value.storage === "texture") ? TEXEL : "",
+    bound.some((b) => b.value.dtype === "f16" && b.value.storage === "texture" && b.access === "out") ? ROUND_HALF : "",
   ].filter(Boolean);
   const value = (tensor: string): Value => {
     const found = by.get(tensor);
@@ -232,7 +242,8 @@ function makeCodegen<F extends Flags>(
     },
     store(tensor, index, v) {
       const { storage, dtype } = value(tensor);
-      if (storage === "texture") return `textureStore(${tensor}, texel(${index}), ${v});`;
+      if (storage === "texture")
+        return `textureStore(${tensor}, texel(${index}), ${dtype === "f16" ? `round_half(${v})` : v});`;
       return `${tensor}[${index}] = ${dtype === "f16" ? `pack_half(${v})` : v};`;
     },
   };
