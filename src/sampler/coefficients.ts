@@ -96,7 +96,7 @@ function signalFrom(prediction: PredictionType, sa: number, na: number): [x: num
 }
 
 /** ε as a combination of x and the network's output, given √ᾱ and √(1 - ᾱ). */
-function noiseFrom(prediction: PredictionType, sa: number, na: number): [x: number, m: number] {
+export function noiseFrom(prediction: PredictionType, sa: number, na: number): [x: number, m: number] {
   if (prediction === "epsilon") return [0, 1];
   return prediction === "sample" ? [1 / na, -sa / na] : [na, sa];
 }

@@ -10,6 +10,18 @@ export interface ReferenceOptions {
   variance?: ArrayLike<number>;
 }
 
+/** The predicted x0 of one step, bounded if the schedule bounds it. */
+export function referenceX0(step: ScheduleStep, x: ArrayLike<number>, m: ArrayLike<number>, images = 1): Float64Array {
+  const { k0, k1, clip, threshold } = step.coefficients;
+  const n = x.length;
+  checkLength("m", m.length, n);
+  const x0 = Float64Array.from({ length: n }, (_, i) => k0 * x[i]! + k1 * m[i]!);
+  if (clip !== null) for (let i = 0; i < n; i++) x0[i] = Math.min(Math.max(x0[i]!, -clip), clip);
+  const size = n / images;
+  if (threshold) for (let i = 0; i < images; i++) thresholdImage(x0.subarray(i * size, (i + 1) * size), threshold);
+  return x0;
+}
+
 /**
  * Applies one step of a schedule to flat tensors of equal length, in any layout.
  *
@@ -23,26 +35,21 @@ export function referenceStep(
   x: ArrayLike<number>,
   m: ArrayLike<number>,
   z?: ArrayLike<number>,
-  { images = 1, variance }: ReferenceOptions = {},
+  { images, variance }: ReferenceOptions = {},
 ): { x: Float64Array; x0: Float64Array } {
-  const { k0, k1, k2, k3, k4, clip, threshold } = step.coefficients;
-  const n = x.length;
-  const check = (name: string, length: number | undefined) => {
-    if (length !== n) throw new ShapeError("referenceStep", name, `[${n}]`, [length ?? 0]);
-  };
-  check("m", m.length);
-  if (step.sigma > 0) check("z", z?.length);
-  if (step.logVariance) check("variance", variance?.length);
-
-  const x0 = Float64Array.from({ length: n }, (_, i) => k0 * x[i]! + k1 * m[i]!);
-  if (clip !== null) for (let i = 0; i < n; i++) x0[i] = Math.min(Math.max(x0[i]!, -clip), clip);
-  const size = n / images;
-  if (threshold) for (let i = 0; i < images; i++) thresholdImage(x0.subarray(i * size, (i + 1) * size), threshold);
+  const { k2, k3, k4 } = step.coefficients;
+  if (step.sigma > 0) checkLength("z", z?.length, x.length);
+  if (step.logVariance) checkLength("variance", variance?.length, x.length);
+  const x0 = referenceX0(step, x, m, images);
   const next = x0.map((v, i) => {
     const noise = step.sigma > 0 ? standardDeviation(step, variance?.[i]) * z![i]! : 0;
     return k2 * v + k3 * x[i]! + k4 * m[i]! + noise;
   });
   return { x: next, x0 };
+}
+
+function checkLength(name: string, length: number | undefined, expected: number): void {
+  if (length !== expected) throw new ShapeError("referenceStep", name, `[${expected}]`, [length ?? 0]);
 }
 
 function standardDeviation({ sigma, logVariance }: ScheduleStep, v: number | undefined): number {

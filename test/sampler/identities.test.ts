@@ -128,4 +128,24 @@ describe("identities over random schedules", () => {
       }),
     );
   });
+
+  it("Euler in t on the probability-flow ODE is another method with the same limit", () => {
+    // The exact network of data that are N(0, 0.25).
+    const gaussian = (a: number, x: number) => (Math.sqrt(1 - a) * x) / (0.25 * a + 1 - a);
+    const distance = (steps: number) => {
+      let [ddim, euler] = [1.3, 1.3];
+      for (const step of makeSchedule({ steps, spacing: "trailing", clip: false }).steps) {
+        const { alphaCumprod: a, alphaCumprodPrev: p } = step;
+        ddim = referenceStep(step, [ddim], [gaussian(a, ddim)]).x[0]!;
+        // DDIM paper, eq. (15): the increment is in σ², not in σ.
+        const increment = 0.5 * ((1 - p) / p - (1 - a) / a) * Math.sqrt(a / (1 - a)) * gaussian(a, euler);
+        euler = Math.sqrt(p) * (euler / Math.sqrt(a) + increment);
+      }
+      return Math.abs(ddim - euler);
+    };
+    const [coarse, middle, fine] = [10, 100, 1000].map(distance);
+    expect(coarse).toBeGreaterThan(0.1);
+    expect(middle).toBeLessThan(coarse! / 3);
+    expect(fine).toBeLessThan(middle! / 3);
+  });
 });

@@ -1,10 +1,9 @@
 /** Whole runs of ermongroup/ddim, latent-diffusion and OpenAI's code, reproduced by their compat modes. */
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { referenceStep } from "../../src/sampler/referenceStep.ts";
 import { makeSchedule, type ScheduleOptions, type ScheduleStep } from "../../src/sampler/schedule.ts";
 import type { TimestepSpacing } from "../../src/sampler/timesteps.ts";
-import { deviation, golden, goldenNames, networks } from "./traces.ts";
+import { deviation, golden, goldenNames, networks, tensors } from "./traces.ts";
 
 interface Trace {
   net: "a" | "b";
@@ -27,24 +26,6 @@ interface Trace {
   rescale_timesteps: boolean;
   clip_denoised: boolean;
   variance: "fixed_small" | "fixed_large" | "learned_range" | null;
-}
-
-/** A safetensors file's tensors, flat and widened to float64. */
-function tensors(name: string): Record<string, Float64Array> {
-  const bytes = readFileSync(new URL(`../golden/schedulers/${name}`, import.meta.url));
-  const header = Number(bytes.readBigUInt64LE(0));
-  const { __metadata__, ...described } = JSON.parse(bytes.subarray(8, 8 + header).toString());
-  const read: Record<string, (v: ArrayBuffer) => Float64Array> = {
-    F32: (v) => Float64Array.from(new Float32Array(v)),
-    F64: (v) => new Float64Array(v),
-    I64: (v) => Float64Array.from(new BigInt64Array(v), Number),
-  };
-  return Object.fromEntries(
-    Object.entries<{ dtype: string; data_offsets: number[] }>(described).map(([key, { dtype, data_offsets }]) => {
-      const [from, to] = data_offsets.map((o) => o + 8 + header);
-      return [key, read[dtype]!(new Uint8Array(bytes.subarray(from, to)).buffer)];
-    }),
-  );
 }
 
 const systems: Record<string, (trace: Trace) => ScheduleOptions> = {

@@ -13,6 +13,24 @@ export function goldenNames(subfolder: string, prefix: string): string[] {
     .map((name) => subfolder + name);
 }
 
+/** A safetensors file's tensors, flat and widened to float64. */
+export function tensors(name: string): Record<string, Float64Array> {
+  const bytes = readFileSync(new URL(name, folder));
+  const header = Number(bytes.readBigUInt64LE(0));
+  const { __metadata__, ...described } = JSON.parse(bytes.subarray(8, 8 + header).toString());
+  const read: Record<string, (v: ArrayBuffer) => Float64Array> = {
+    F32: (v) => Float64Array.from(new Float32Array(v)),
+    F64: (v) => new Float64Array(v),
+    I64: (v) => Float64Array.from(new BigInt64Array(v), Number),
+  };
+  return Object.fromEntries(
+    Object.entries<{ dtype: string; data_offsets: number[] }>(described).map(([key, { dtype, data_offsets }]) => {
+      const [from, to] = data_offsets.map((o) => o + 8 + header);
+      return [key, read[dtype]!(new Uint8Array(bytes.subarray(from, to)).buffer)];
+    }),
+  );
+}
+
 export const networks: Record<string, (x: number, t: number) => number> = {
   a: (x, t) => (x * t) / (t + 1),
   b: (x, t) => Math.tanh(0.7 * x + 0.3 * Math.sin(0.01 * t)),
