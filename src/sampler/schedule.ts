@@ -75,12 +75,8 @@ function stepNoise(
   };
 }
 
-/** Columns of {@link coefficientTable}. */
-export const coefficientColumns = ["k0", "k1", "k2", "k3", "k4", "sigma", "clip", "t"] as const;
-
 /**
- * The steps as S rows of eight floats for the GPU, in the order of {@link coefficientColumns}; clip 0 means none, t is the
- * one given to the network.
+ * The steps as S rows of eight floats for the GPU: k0, k1, k2, k3, k4, σ, clip (0: none) and the t given to the network.
  *
  * @throws UsageError for what eight floats cannot say: dynamic thresholding and learned variances
  */

@@ -4,7 +4,7 @@
  * known and ignored; a key that nobody knows may change the result and is an error.
  */
 import { ConfigError } from "../runtime/errors.ts";
-import { type BetaConfig, betaSchedules } from "./betas.ts";
+import { type BetaConfig, betaSchedules, betas } from "./betas.ts";
 import { type PredictionType, predictionTypes } from "./coefficients.ts";
 import { type NamedSpacing, timestepSpacings } from "./timestepRules.ts";
 
@@ -158,7 +158,7 @@ function show(value: unknown): string {
  * `trained_betas` when only the latter is given.
  *
  * @param file named in the errors
- * @throws ConfigError for a foreign scheduler class, an unknown key, or a value that is wrong or not implemented
+ * @throws ConfigError for a foreign scheduler class, an unknown key, a wrong value, or betas outside (0, 1]
  */
 export function parseSchedulerConfig(json: unknown, file: string): SchedulerConfig {
   if (typeof json !== "object" || json === null || Array.isArray(json))
@@ -190,5 +190,7 @@ export function parseSchedulerConfig(json: unknown, file: string): SchedulerConf
     throw new ConfigError(file, "trained_betas", `${betaCount} values for ${config.num_train_timesteps} timesteps`);
   if (config.rescale_betas_zero_snr && config.num_train_timesteps === 1)
     throw new ConfigError(file, "rescale_betas_zero_snr", "a single timestep cannot be rescaled");
-  return config as unknown as SchedulerConfig;
+  const complete = config as unknown as SchedulerConfig;
+  betas(complete, file);
+  return complete;
 }

@@ -79,6 +79,8 @@ describe("parseSchedulerConfig", () => {
     [{ clip_sample_range: 0 }, "clip_sample_range", /above 0/],
     [{ steps_offset: -1 }, "steps_offset", /whole number from 0/],
     [{ trained_betas: [] }, "trained_betas", /list of numbers/],
+    [{ trained_betas: [0.1, 1.5] }, "trained_betas", /beta 1 is 1.5/],
+    [{ beta_schedule: "openai_linear", num_train_timesteps: 5 }, "beta_schedule", /at most 1/],
     [{ trained_betas: ["a"] }, "trained_betas", /list of numbers/],
     [{ timestep_spacing: "even" }, "timestep_spacing", /one of leading, trailing/],
     [{ rescale_betas_zero_snr: true, num_train_timesteps: 1 }, "rescale_betas_zero_snr", /single timestep/],
