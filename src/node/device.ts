@@ -95,7 +95,8 @@ async function chooseAdapter(flags: readonly string[], wanted: string | undefine
   const byIndex = /^\d+$/.test(wanted) ? adapters[Number(wanted)] : undefined;
   const byName = adapters.find((a) => adapterName(a.info).toLowerCase().includes(wanted.toLowerCase()));
   // Dawn lists one adapter per power preference; a name may still select a further one.
-  const chosen = byIndex ?? byName ?? (await requestAdapter(await dawn([...flags, `adapter=${wanted}`])));
+  const further = async () => requestAdapter(await dawn([...flags, `adapter=${wanted}`])).catch(() => null);
+  const chosen = byIndex ?? byName ?? (await further());
   if (chosen) return chosen;
   const known = adapters.map((a, i) => `${i}: ${adapterName(a.info)}`).join(", ");
   throw new UsageError("device", `--device ${wanted} matches no adapter; there is ${known}`);

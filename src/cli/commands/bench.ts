@@ -1,0 +1,55 @@
+/** `ddim bench`: timings. Of its parts, `forward` is there: one network evaluation, warm, without reading back. */
+import type { Command } from "commander";
+import { openModel } from "../../pipeline/model.ts";
+import { UsageError } from "../../runtime/errors.ts";
+import { addCommonFlags, type CommonFlags, number } from "../flags.ts";
+import { type Io, Terminal } from "../io.ts";
+import { modelSource } from "../modelFlag.ts";
+import { withPipeline } from "../session.ts";
+import { bytes, plural } from "../table.ts";
+import { readForwardInputs } from "../tensorFiles.ts";
+
+interface BenchFlags extends CommonFlags {
+  input: string;
+  seconds: number;
+}
+
+export function addBench(program: Command, io: Io): void {
+  const bench = program
+    .command("bench")
+    .description("Measures how fast this machine is.")
+    .addHelpText("after", "\nExample:\n  $ ddim bench forward --input in.safetensors --json");
+  const forward = bench
+    .command("forward")
+    .summary("time one network evaluation")
+    .description(
+      "Times evaluations of a network on given inputs: warm, nothing read back, the queue drained at the end.",
+    )
+    .requiredOption("--input <file>", "safetensors with sample, timestep and class_labels, as of `ddim forward`")
+    .option("--seconds <s>", "for how long", number, 4)
+    .addHelpText(
+      "after",
+      "\nExample:\n  $ ddim bench forward -m crawl-tiles-32 --input in.safetensors --seconds 10 --json",
+    );
+  addCommonFlags(forward, ["model", "dtype", "device", "quiet", "verbose", "json"]);
+  forward.action((flags: BenchFlags) => benchForward(flags, io));
+}
+
+async function benchForward(flags: BenchFlags, io: Io): Promise<void> {
+  const terminal = new Terminal(io, flags);
+  if (!(flags.seconds > 0)) throw new UsageError("seconds", `--seconds must be above 0, got ${flags.seconds}`);
+  const model = await openModel(modelSource(flags.model), { signal: io.signal });
+  const inputs = await readForwardInputs(flags.input, io.signal);
+  await withPipeline(terminal, flags, model, async ({ pipeline }) => {
+    const { ms, msMin, runs, peakBytes } = await pipeline.benchmark(inputs, flags.seconds);
+    io.signal.throwIfAborted();
+    const { name } = pipeline.device;
+    if (flags.json)
+      terminal.json({ ms, ms_min: msMin, runs, adapter: name, dtype: pipeline.dtype, peak_gpu_bytes: peakBytes });
+    else
+      terminal.data(
+        `${ms.toFixed(3)} ms (least ${msMin.toFixed(3)}) in ${plural(runs, "run")}, ${pipeline.dtype} on ${name}, ` +
+          `peak ${bytes(peakBytes)} of GPU memory`,
+      );
+  });
+}

@@ -1,0 +1,61 @@
+/** `ddim forward`: one evaluation of a network, file in, file out, for comparing with other implementations. */
+import type { Command } from "commander";
+import { openModel } from "../../pipeline/model.ts";
+import { UsageError } from "../../runtime/errors.ts";
+import { encodeSafetensors } from "../../weights/encode.ts";
+import { addCommonFlags, type CommonFlags } from "../flags.ts";
+import { type Io, Terminal } from "../io.ts";
+import { modelSource } from "../modelFlag.ts";
+import { checkFile, writeFile } from "../output.ts";
+import { withPipeline } from "../session.ts";
+import { readForwardInputs } from "../tensorFiles.ts";
+
+interface ForwardFlags extends CommonFlags {
+  component: string;
+  input: string;
+  output: string;
+}
+
+export function addForward(program: Command, io: Io): void {
+  const command = program
+    .command("forward")
+    .summary("one network evaluation, file in, file out")
+    .description(
+      "Evaluates a network once. Reads sample (N,C,H,W), timestep (N or 1) and, where the network takes them, " +
+        "class_labels from a safetensors file; writes output (N,C,H,W, f32), replacing the file if it exists.",
+    )
+    .requiredOption("--input <file>", "safetensors with the inputs")
+    .requiredOption("-o, --output <file>", "safetensors to write")
+    .option("--component <name>", "part of the model", "unet")
+    .addHelpText(
+      "after",
+      "\nExample:\n  $ ddim forward -m ./model --input in.safetensors -o out.safetensors --dtype f16",
+    );
+  addCommonFlags(command, ["model", "dtype", "device", "quiet", "verbose", "json"]);
+  command.action((flags: ForwardFlags) => forward(flags, io));
+}
+
+async function forward(flags: ForwardFlags, io: Io): Promise<void> {
+  const terminal = new Terminal(io, flags);
+  checkComponent(flags.component);
+  const model = await openModel(modelSource(flags.model), { signal: io.signal });
+  const inputs = await readForwardInputs(flags.input, io.signal);
+  checkFile(flags.output, true);
+  await withPipeline(terminal, flags, model, async ({ pipeline }) => {
+    const { shape, data } = await pipeline.forward(inputs, { signal: io.signal });
+    io.signal.throwIfAborted();
+    writeFile(flags.output, encodeSafetensors({ output: { dtype: "F32", shape, data } }));
+    const { name } = pipeline.device;
+    if (flags.json) terminal.json({ output: flags.output, shape, dtype: pipeline.dtype, adapter: name });
+    else terminal.note(`${flags.output}: output [${shape.join(", ")}], computed in ${pipeline.dtype} on ${name}`);
+  });
+}
+
+function checkComponent(component: string): void {
+  if (component === "unet") return;
+  const planned = /^(vae|vqvae)\.(encode|decode)$/.test(component);
+  throw new UsageError(
+    "component",
+    `--component ${component}: ${planned ? "comes with the autoencoders, only unet is there so far" : "there is only unet"}`,
+  );
+}

@@ -1,0 +1,53 @@
+/** `ddim inspect`: what a model, a picture or a safetensors file holds. */
+import { existsSync, statSync } from "node:fs";
+import { open } from "node:fs/promises";
+import type { Command } from "commander";
+import { FileError } from "../../runtime/errors.ts";
+import { addCommonFlags, type CommonFlags } from "../flags.ts";
+import { inspectModel } from "../inspect/model.ts";
+import { inspectPng } from "../inspect/png.ts";
+import { inspectSafetensors } from "../inspect/safetensors.ts";
+import { type Io, Terminal } from "../io.ts";
+
+/** The first bytes of a PNG file. */
+const PNG = [0x89, 0x50, 0x4e, 0x47];
+
+export function addInspect(program: Command, io: Io): void {
+  const command = program
+    .command("inspect")
+    .argument("[path]", "a model's folder or its name in weights/, a PNG file, or a safetensors file")
+    .summary("what a model, picture or safetensors file holds")
+    .description(
+      "Model (default: the one of -m): layers, parameters, memory plan, warnings. " +
+        "PNG: the parameters it was made with. Safetensors: table of tensors.",
+    )
+    .addHelpText("after", "\nExamples:\n  $ ddim inspect out.png\n  $ ddim inspect crawl-tiles-32 --json");
+  addCommonFlags(command, ["model", "dtype", "device", "quiet", "verbose", "json"]);
+  command.action((path: string | undefined, flags: CommonFlags) => inspect(path, flags, io));
+}
+
+async function inspect(path: string | undefined, flags: CommonFlags, io: Io): Promise<void> {
+  const terminal = new Terminal(io, flags);
+  const given = path ?? flags.model;
+  if (given === undefined || !existsSync(given) || statSync(given).isDirectory())
+    return inspectModel(terminal, given, flags);
+  const head = await firstBytes(given);
+  if (PNG.every((byte, i) => head[i] === byte)) return inspectPng(terminal, given, flags);
+  if (/\.safetensors$/i.test(given)) return inspectSafetensors(terminal, given, flags);
+  throw new FileError(given, "is neither a folder nor a PNG or .safetensors file");
+}
+
+async function firstBytes(path: string): Promise<Uint8Array> {
+  const bytes = new Uint8Array(PNG.length);
+  try {
+    const file = await open(path);
+    try {
+      await file.read(bytes);
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    throw new FileError(path, `cannot be read (${(cause as NodeJS.ErrnoException).code})`, { cause });
+  }
+  return bytes;
+}

@@ -1,0 +1,182 @@
+/** `ddim sample`: noise becomes images. Everything that can be wrong is found out before a device is opened. */
+import { join } from "node:path";
+import type { Command } from "commander";
+import { formatParameters, type GenerationParameters } from "../../image/parameters.ts";
+import { encodePng } from "../../image/png.ts";
+import { defaultScale, enlarge } from "../../image/rgba.ts";
+import { targetFor } from "../../kernels/target.ts";
+import { type Model, modelHash, openModel } from "../../pipeline/model.ts";
+import { type ResolvedRun, resolveRun } from "../../pipeline/run.ts";
+import type { GenerateOptions, Generation, Step } from "../../pipeline/types.ts";
+import { UsageError } from "../../runtime/errors.ts";
+import { encodeSafetensors } from "../../weights/encode.ts";
+import { parseClasses } from "../classFlag.ts";
+import { samplerOptions } from "../flags.ts";
+import { type ImageOutput, planOutput, prepareFolder } from "../imageOutput.ts";
+import { type Io, Terminal } from "../io.ts";
+import { lower, variantsHash } from "../kernels.ts";
+import { modelSource } from "../modelFlag.ts";
+import { checkFile, checkFolder, makeFolder, writeFile } from "../output.ts";
+import { parametersOf } from "../provenance.ts";
+import { addSampleFlags, type SampleFlags } from "../sampleFlags.ts";
+import { type Session, withPipeline } from "../session.ts";
+import { sheet } from "../sheet.ts";
+import { bytes, plural } from "../table.ts";
+import { readNoise } from "../tensorFiles.ts";
+import { reportTimings } from "../timings.ts";
+
+export function addSample(program: Command, io: Io): void {
+  const command = program
+    .command("sample")
+    .summary("noise to images")
+    .description("Samples images from a model.")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ ddim sample -n 16 --grid --seed 7 -o faces.png\n" +
+        "  $ ddim sample -m crawl-tiles-32 -n 8 -c monster --guidance 2 -o 'monster-%03d.png'",
+    );
+  addSampleFlags(command).action((flags: SampleFlags) => sample(flags, io));
+}
+
+interface Plan {
+  model: Model;
+  options: GenerateOptions;
+  run: ResolvedRun;
+  output: ImageOutput;
+  scale: number;
+}
+
+async function sample(flags: SampleFlags, io: Io): Promise<void> {
+  const terminal = new Terminal(io, flags);
+  const plan = await prepare(flags, io);
+  terminal.warn(plan.run.warnings);
+  await withPipeline(terminal, flags, plan.model, async (session) => {
+    const { pipeline } = session;
+    const timed = flags.trace !== undefined || (flags.verbose === true && pipeline.device.capabilities.timestamps);
+    const generation = await generate({ ...plan.options, profile: timed }, plan, flags, session);
+    io.signal.throwIfAborted();
+    const { device, dtype, model } = pipeline;
+    const parameters = parametersOf(flags, plan.run, {
+      model: model.name,
+      modelHash: await modelHash(model, io.signal),
+      dtype,
+      adapter: device.name,
+      variants: variantsHash(lower(model.config, targetFor(device), plan.run, dtype)),
+    });
+    await writeImages(plan, generation, parameters, flags);
+    session.progress.stop();
+    if (generation.timings) reportTimings(terminal, flags, generation.timings);
+    report(terminal, plan, flags, generation, session);
+  });
+}
+
+/** Reads and checks everything that the flags name. */
+async function prepare(flags: SampleFlags, { signal }: Io): Promise<Plan> {
+  const model = await openModel(modelSource(flags.model), { signal });
+  const noise = flags.noise === undefined ? undefined : await readNoise(flags.noise, signal);
+  const asked: GenerateOptions = {
+    ...samplerOptions(flags),
+    count: flags.count,
+    batch: flags.batch,
+    seed: flags.seed,
+    rng: flags.rng,
+    classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
+    guidance: flags.guidance,
+    noise,
+    signal,
+  };
+  const run = resolveRun(model, asked);
+  checkRule(flags, run);
+  const output = planOutput(flags.output, run.count, flags.overwrite === true);
+  if (output.form !== "picture" && flags.grid)
+    throw new UsageError("grid", `--grid makes one picture: -o ${flags.output} has to end in .png, without a number`);
+  if (output.form === "tensors" && flags.scale !== undefined)
+    throw new UsageError("scale", "--scale enlarges PNG files, safetensors hold the images as they are");
+  if (flags.saveSteps !== undefined) checkFolder(flags.saveSteps);
+  if (flags.trace !== undefined) checkFile(flags.trace, flags.overwrite === true);
+  return { model, options: { ...asked, seed: run.seed }, run, output, scale: flags.scale ?? defaultScale(run.width) };
+}
+
+/** The schedule knows more rules than the GPU's step, which would go by its own without a word. */
+function checkRule(flags: SampleFlags, { schedule }: ResolvedRun): void {
+  for (const option of ["sampler", "sigma"] as const)
+    if (flags[option] !== undefined && flags[option] !== schedule[option])
+      throw new UsageError(option, `--${option} ${flags[option]} is known to \`ddim schedule\` only, so far`);
+}
+
+async function generate(
+  options: GenerateOptions,
+  { run, scale }: Plan,
+  { saveSteps }: SampleFlags,
+  { pipeline, progress }: Session,
+): Promise<Generation> {
+  const show = ({ index, of, image, images }: Step) =>
+    progress.show("sampling", image * of + (index + 1) * images, run.count * of);
+  if (saveSteps === undefined) return pipeline.generate({ ...options, onStep: show });
+  makeFolder(saveSteps);
+  const steps = pipeline.steps(options);
+  for (;;) {
+    const { done, value } = await steps.next();
+    if (done) return value;
+    show(value);
+    const part = value.images < run.count ? `image-${String(value.image).padStart(4, "0")}-` : "";
+    const name = `${part}step-${String(value.index).padStart(4, "0")}.png`;
+    writeFile(join(saveSteps, name), await encodePng(sheet(await value.preview(), scale)));
+  }
+}
+
+async function writeImages(
+  { output, run, scale }: Plan,
+  { images, samples }: Generation,
+  parameters: GenerationParameters,
+  { grid }: SampleFlags,
+): Promise<void> {
+  const [path = ""] = output.paths;
+  prepareFolder(output);
+  if (output.form === "tensors") {
+    const tensor = { dtype: "F32", shape: samples.shape, data: samples.data } as const;
+    return writeFile(path, encodeSafetensors({ images: tensor }, formatParameters(parameters)));
+  }
+  if (output.form === "picture") {
+    const picture = sheet(images, scale, grid && run.classes ? run.classes : undefined);
+    return writeFile(path, await encodePng(picture, formatParameters(parameters)));
+  }
+  for (const [i, image] of images.entries()) {
+    // The command makes the whole run; a comment tells which of its images this is.
+    const own = { ...parameters, command: `${parameters.command} # image ${i}` };
+    writeFile(output.paths[i]!, await encodePng(enlarge(image, scale), formatParameters(own)));
+  }
+}
+
+function report(
+  terminal: Terminal,
+  { run, output }: Plan,
+  flags: SampleFlags,
+  made: Generation,
+  session: Session,
+): void {
+  const { ms, steps, peakBytes } = made;
+  const [first, last] = [output.paths[0], output.paths.at(-1)];
+  terminal.note(
+    `${first === last ? first : `${first} … ${last}`}: ${plural(run.count, "image")} of ${run.width} x ${run.height}`,
+  );
+  // Compiling happens once however many images there are, so it is no part of the rate.
+  const rate = (run.count * 1000) / (ms.total - ms.compile);
+  terminal.say(
+    `seed ${run.seed}, ${plural(steps, "step")}, ${ms.perStep.toFixed(1)} ms per step, ${rate.toFixed(2)} images/s, ` +
+      `peak ${bytes(peakBytes)} of GPU memory`,
+  );
+  if (flags.json)
+    terminal.json({
+      seed: run.seed,
+      steps,
+      images: output.paths,
+      ms_total: ms.total,
+      ms_per_step: ms.perStep,
+      ms_load: session.loadMs,
+      ms_compile: ms.compile,
+      peak_gpu_bytes: peakBytes,
+      adapter: session.pipeline.device.name,
+      warnings: run.warnings,
+    });
+}

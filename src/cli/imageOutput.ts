@@ -1,0 +1,54 @@
+/** Where the images of a run go, by the form of `-o`: one picture, numbered files, a folder, or tensors. */
+import { join } from "node:path";
+import { UsageError } from "../runtime/errors.ts";
+import { isFolder } from "./modelFlag.ts";
+import { checkFile, checkFolder, makeFolder } from "./output.ts";
+
+export interface ImageOutput {
+  /** `picture`: one PNG of everything; `files`: a PNG per image; `tensors`: a safetensors file. */
+  readonly form: "picture" | "files" | "tensors";
+  /** One path, or one per image. */
+  readonly paths: readonly string[];
+  /** To be made before the files are written. */
+  readonly folder?: string;
+}
+
+const PLACEHOLDER = /%(0?)(\d*)d/;
+
+/**
+ * Reads `-o`.
+ * @param count - images of the run
+ * @throws UsageError when the name says no form that we know, FileError when the files cannot be written.
+ */
+export function planOutput(output: string, count: number, overwrite: boolean): ImageOutput {
+  const plan = formOf(output, count);
+  if (plan.folder) checkFolder(plan.folder);
+  if (!plan.folder || isFolder(plan.folder)) for (const path of plan.paths) checkFile(path, overwrite);
+  return plan;
+}
+
+function formOf(output: string, count: number): ImageOutput {
+  if (isFolder(output) || /[/\\]$/.test(output)) {
+    const digits = Math.max(3, String(count - 1).length);
+    return { form: "files", paths: numbered(join(output, `%0${digits}d.png`), count), folder: output };
+  }
+  if (/\.safetensors$/i.test(output)) return { form: "tensors", paths: [output] };
+  if (!/\.png$/i.test(output))
+    throw new UsageError("output", `-o ${output}: the name must end in .png, .safetensors or / (a folder)`);
+  return PLACEHOLDER.test(output)
+    ? { form: "files", paths: numbered(output, count) }
+    : { form: "picture", paths: [output] };
+}
+
+/** The first placeholder, such as %03d, becomes the number of the image, from 0. */
+function numbered(pattern: string, count: number): string[] {
+  return Array.from({ length: count }, (_, i) =>
+    pattern.replace(PLACEHOLDER, (_match, zero: string, width: string) =>
+      String(i).padStart(Number(width), zero ? "0" : " "),
+    ),
+  );
+}
+
+export function prepareFolder({ folder }: ImageOutput): void {
+  if (folder) makeFolder(folder);
+}

@@ -1,0 +1,143 @@
+/** A model's layers, parameters and memory plan. Reads configurations and headers; of a device, only what it is. */
+import { targetFor } from "../../kernels/target.ts";
+import { type Model, openModel } from "../../pipeline/model.ts";
+import { DeviceError } from "../../runtime/errors.ts";
+import type { Target } from "../../runtime/kernel.ts";
+import { makeSchedule } from "../../sampler/schedule.ts";
+import { elementCount } from "../../weights/checkpoint.ts";
+import type { CommonFlags } from "../flags.ts";
+import type { Terminal } from "../io.ts";
+import { countVariants, lower, memoryPlan } from "../kernels.ts";
+import { modelSource } from "../modelFlag.ts";
+import { bytes, plural, quantity, table } from "../table.ts";
+
+/** Batches that the memory plan shows. */
+const BATCHES = [1, 4, 16];
+/** The kernels of a GPU that we know nothing about. */
+const ANY_GPU: Target = { shapes: "const", storage: "buffer", lanes: 0, software: false };
+/** For models that leave the size open. */
+const SOME_SIZE = { height: 64, width: 64 };
+
+export async function inspectModel(terminal: Terminal, path: string | undefined, flags: CommonFlags): Promise<void> {
+  const model = await openModel(modelSource(path), { signal: terminal.io.signal });
+  const { adapter, target } = await chooseTarget(terminal, flags);
+  const dtype = flags.dtype === "f16" ? "f16" : "f32";
+  const size = model.config.sample_size ?? SOME_SIZE;
+  const lowered = lower(model.config, target, size, dtype);
+  const report = {
+    kind: "model",
+    name: model.name,
+    ...describe(model),
+    memory: {
+      adapter,
+      dtype,
+      ...size,
+      weights: memoryPlan(lowered, 1).weights,
+      activations: BATCHES.map((batch) => ({ batch, bytes: memoryPlan(lowered, batch).activations })),
+    },
+    flops_per_image: lowered.main.calls.reduce((sum, call) => sum + call.cost(1).flops, 0),
+    kernels: countVariants(lowered),
+    warnings: warningsOf(model),
+  };
+  if (flags.json) terminal.json(report);
+  else print(terminal, report);
+}
+
+/** What the kernels would be made for: the adapter that would be used, or where there is none, any GPU. */
+async function chooseTarget(
+  terminal: Terminal,
+  flags: CommonFlags,
+): Promise<{ adapter: string | null; target: Target }> {
+  try {
+    const device = await terminal.io.openDevice({ adapter: flags.device });
+    try {
+      return { adapter: device.name, target: targetFor(device) };
+    } finally {
+      device.dispose();
+    }
+  } catch (error) {
+    if (error instanceof DeviceError && error.reason === "unsupported") return { adapter: null, target: ANY_GPU };
+    throw error;
+  }
+}
+
+function describe({ config, checkpoint, scheduler, labels, classCount, nullClass }: Model) {
+  const modules = new Map<string, { layer: string; parameters: number; shapes: string[] }>();
+  const dtypes = new Set<string>();
+  for (const [name, tensor] of checkpoint.tensors) {
+    const layer = name.replace(/\.[^.]+$/, "");
+    const entry = modules.get(layer) ?? { layer, parameters: 0, shapes: [] };
+    entry.parameters += elementCount(tensor);
+    entry.shapes.push(`${name.slice(layer.length + 1)} [${tensor.shape.join(", ")}]`);
+    modules.set(layer, entry);
+    dtypes.add(tensor.dtype);
+  }
+  const layers = [...modules.values()];
+  return {
+    parameters: layers.reduce((sum, { parameters }) => sum + parameters, 0),
+    bytes: checkpoint.totalBytes,
+    stored_as: [...dtypes],
+    sample_size: config.sample_size && [config.sample_size.height, config.sample_size.width],
+    in_channels: config.in_channels,
+    out_channels: config.out_channels,
+    classes: classCount,
+    class_names: labels,
+    null_class: nullClass,
+    scheduler: scheduler?._class_name ?? null,
+    prediction_type: scheduler?.prediction_type ?? null,
+    beta_schedule: scheduler?.beta_schedule ?? null,
+    layers,
+  };
+}
+
+/** The model's own, and what its scheduler's defaults lead to. */
+function warningsOf({ warnings, scheduler }: Model): string[] {
+  return [...warnings, ...(scheduler ? makeSchedule(scheduler).warnings : [])];
+}
+
+type Report = ReturnType<typeof describe> & {
+  name: string;
+  memory: {
+    adapter: string | null;
+    dtype: string;
+    height: number;
+    width: number;
+    weights: number;
+    activations: { batch: number; bytes: number }[];
+  };
+  flops_per_image: number;
+  kernels: { kernel: string; variant: string; calls: number }[];
+  warnings: string[];
+};
+
+function print(terminal: Terminal, report: Report): void {
+  const { name, parameters, stored_as, classes, class_names, null_class, memory, kernels, layers } = report;
+  const names = class_names ? `: ${class_names.map((label, id) => `${id} ${label}`).join(", ")}` : "";
+  const planned = memory.adapter ? `on ${memory.adapter}` : "for a GPU; no adapter is here";
+  const dispatches = kernels.reduce((sum, { calls }) => sum + calls, 0);
+  const lines = [
+    `${name}: UNet2DModel, ${quantity(parameters)} parameters, ${bytes(report.bytes)} as ${stored_as.join(", ")}`,
+    `images: ${report.in_channels} channels${report.sample_size ? `, ${report.sample_size.join(" x ")}` : ""}`,
+    `classes: ${classes === 0 ? "none" : `${classes}${names}`}${null_class === null ? "" : `; null class ${null_class}`}`,
+    report.scheduler
+      ? `scheduler: ${report.scheduler}, ${report.beta_schedule}, ${report.prediction_type}`
+      : "scheduler: none, so the model can be evaluated but not sampled",
+    `one evaluation: ${quantity(report.flops_per_image)}FLOP per image, ${plural(dispatches, "dispatch", "dispatches")}`,
+    `GPU memory in ${memory.dtype}, planned ${planned}: weights ${bytes(memory.weights)}, and at ${memory.height} x ${memory.width} ` +
+      memory.activations.map(({ batch, bytes: size }) => `${bytes(size)} for ${plural(batch, "image")}`).join(", "),
+  ];
+  terminal.data(lines.join("\n"));
+  terminal.data(
+    `\n${table(
+      ["layer", "parameters", "tensors"],
+      layers.map(({ layer, parameters: n, shapes }) => [layer, n, shapes.join(", ")]),
+    )}`,
+  );
+  terminal.data(
+    `\n${table(
+      ["kernel", "variant", "calls"],
+      kernels.map(({ kernel, variant, calls }) => [kernel, variant, calls]),
+    )}`,
+  );
+  terminal.warn(report.warnings);
+}

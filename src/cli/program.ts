@@ -1,0 +1,36 @@
+/** The commands, with what holds for all of them: nothing is printed or ended behind the caller's back. */
+import { Command } from "commander";
+import { addBench } from "./commands/bench.ts";
+import { addForward } from "./commands/forward.ts";
+import { addInspect } from "./commands/inspect.ts";
+import { addSample } from "./commands/sample.ts";
+import { addSchedule } from "./commands/schedule.ts";
+import type { Io } from "./io.ts";
+import { packageVersion } from "./package.ts";
+
+/** Adds a command to the program. One file each in `commands/`. */
+type AddCommand = (program: Command, io: Io) => void;
+
+const commands: readonly AddCommand[] = [addSample, addSchedule, addForward, addInspect, addBench];
+
+/** @param onVerbose - called before a command that was asked to be verbose */
+export function createProgram(io: Io, onVerbose: () => void): Command {
+  const program = new Command("ddim")
+    .description("DDIM sampling on WebGPU: noise becomes images.")
+    .version(packageVersion(), "-V, --version")
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      getOutHelpWidth: () => io.stdout.columns ?? 100,
+      getErrHelpWidth: () => io.stderr.columns ?? 100,
+      // Reported with all other errors, by run().
+      outputError: () => {},
+    })
+    .hook("preAction", (_program, command) => {
+      if (command.opts().verbose) onVerbose();
+    })
+    .addHelpText("after", "\nExample:\n  $ ddim sample -n 16 --grid -o faces.png");
+  for (const add of commands) add(program, io);
+  return program;
+}

@@ -1,0 +1,49 @@
+/** One line of progress on a terminal, and nothing anywhere else. */
+import type { LoadEvent } from "../pipeline/types.ts";
+import type { Terminal } from "./io.ts";
+
+export interface Progress {
+  /** A new label begins a new bar in the same line. */
+  show(label: string, done: number, of: number): void;
+  /** Clears the line; what is written next begins on it. */
+  stop(): void;
+}
+
+/** The bar's library is loaded only where a bar is drawn. */
+export async function openProgress(terminal: Terminal): Promise<Progress> {
+  if (!terminal.interactive) return { show() {}, stop() {} };
+  const { SingleBar } = await import("cli-progress");
+  let bar: InstanceType<typeof SingleBar> | undefined;
+  let current = "";
+  return {
+    show(label, done, of) {
+      if (label !== current) {
+        bar?.stop();
+        bar = new SingleBar({
+          format: `${label} [{bar}] {value}/{total} {eta_formatted}`,
+          stream: terminal.io.stderr as NodeJS.WriteStream,
+          clearOnComplete: true,
+          hideCursor: null,
+          barsize: 24,
+        });
+        bar.start(of, done);
+        current = label;
+      }
+      bar?.update(done);
+    },
+    stop() {
+      bar?.stop();
+      bar = undefined;
+      current = "";
+    },
+  };
+}
+
+/** What loading reports, as a bar. */
+export function showLoading(progress: Progress): (event: LoadEvent) => void {
+  return (event) => {
+    if (event.type === "download") progress.show("weights", event.loaded, event.total);
+    else if (event.type === "compile") progress.show("kernels", event.done, event.of);
+    else progress.stop();
+  };
+}

@@ -1,0 +1,73 @@
+/** What goes into a picture's file, so that the picture can be made again: the parameters, and a command line. */
+import { basename } from "node:path";
+import type { GenerationParameters } from "../image/parameters.ts";
+import type { ResolvedRun } from "../pipeline/run.ts";
+import { modelArgument } from "./modelFlag.ts";
+import { packageVersion } from "./package.ts";
+import type { SampleFlags } from "./sampleFlags.ts";
+
+/** What flags and run do not say. */
+export type RunFacts = Pick<GenerationParameters, "model" | "modelHash" | "dtype" | "adapter" | "variants">;
+
+export function parametersOf(flags: SampleFlags, run: ResolvedRun, facts: RunFacts): GenerationParameters {
+  const { schedule } = run;
+  const classes = run.classes ? cycleOf(run.classes) : undefined;
+  return {
+    ...facts,
+    seed: String(run.seed),
+    count: run.count,
+    steps: schedule.steps.length,
+    eta: schedule.eta as number,
+    sampler: schedule.sampler,
+    spacing: schedule.spacing,
+    timesteps: flags.timesteps && schedule.steps.map((step) => step.t),
+    compat: schedule.compat,
+    classes,
+    guidance: flags.guidance,
+    clip: schedule.clip !== null,
+    rng: run.rng,
+    size: { width: run.width, height: run.height },
+    command: commandLine(flags, run, { classes, dtype: facts.dtype }),
+    version: packageVersion(),
+  };
+}
+
+/** The shortest list that, taken in turn, gives these classes. */
+function cycleOf(classes: readonly number[]): readonly number[] {
+  const repeats = (k: number) => classes.every((id, i) => id === classes[i % k]);
+  const length = classes.findIndex((_, i) => i > 0 && repeats(i));
+  return length > 0 ? classes.slice(0, length) : classes;
+}
+
+/**
+ * A command that makes the same pictures again, in the current folder. What decides them is spelled out, the batch is
+ * left out because it does not matter.
+ */
+function commandLine(
+  flags: SampleFlags,
+  run: ResolvedRun,
+  { classes, dtype }: Pick<GenerationParameters, "classes" | "dtype">,
+): string {
+  const words: (string | number | bigint | undefined | false)[] = ["ddim", "sample", "-m", modelArgument(flags.model)];
+  const add = (flag: string, value: string | number | bigint | undefined) => {
+    if (value !== undefined) words.push(flag, value);
+  };
+  if (flags.noise === undefined) add("-n", run.count);
+  add("--noise", flags.noise);
+  if (flags.timesteps) add("--timesteps", flags.timesteps.join(","));
+  else add("-S", run.schedule.steps.length);
+  add("--seed", run.seed);
+  for (const name of ["eta", "sampler", "sigma", "spacing", "compat"] as const) add(`--${name}`, flags[name] as string);
+  if (flags.class !== undefined) add("-c", classes?.join(","));
+  if (flags.guidance !== 1) add("--guidance", flags.guidance);
+  if (flags.clip !== undefined) words.push(flags.clip ? "--clip" : "--no-clip");
+  if (flags.rng !== "philox") add("--rng", flags.rng);
+  if (dtype !== "f32") add("--dtype", dtype);
+  if (flags.grid) words.push("--grid");
+  add("--scale", flags.scale);
+  add("-o", basename(flags.output) + (/[/\\]$/.test(flags.output) ? "/" : ""));
+  return words.map((word) => quoted(String(word))).join(" ");
+}
+
+/** For a POSIX shell. */
+const quoted = (word: string) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);

@@ -1,0 +1,36 @@
+/** Tensors that commands take from safetensors files. */
+import { openSafetensorsFile } from "../node/folder.ts";
+import type { ForwardInputs, Tensor } from "../pipeline/types.ts";
+import { FileError } from "../runtime/errors.ts";
+import type { Checkpoint } from "../weights/checkpoint.ts";
+
+/**
+ * One tensor as float32, every value finite.
+ * @throws FileError when it is missing, of a type without conversion, or holds a value that is not finite.
+ */
+async function readTensor(file: Checkpoint, name: string, signal: AbortSignal): Promise<Tensor> {
+  const data = await file.read(name, signal);
+  const bad = data.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0) throw new FileError(file.file, `tensor "${name}" holds ${data[bad]} at position ${bad}`);
+  return { shape: file.info(name).shape, data };
+}
+
+/** The starting noise `x_T` of a run, N x C x H x W. */
+export async function readNoise(path: string, signal: AbortSignal): Promise<Tensor> {
+  return readTensor(await openSafetensorsFile(path, signal), "x_T", signal);
+}
+
+/**
+ * The inputs of one network evaluation: `sample`, `timestep` and, where the file has them, `class_labels` (ids or
+ * numbers with one dimension, vectors with two).
+ * @throws FileError when one is missing or holds what no network takes.
+ */
+export async function readForwardInputs(path: string, signal: AbortSignal): Promise<ForwardInputs> {
+  const file = await openSafetensorsFile(path, signal);
+  const sample = await readTensor(file, "sample", signal);
+  const timestep = await readTensor(file, "timestep", signal);
+  const inputs: ForwardInputs = { sample, timestep: [...timestep.data] };
+  if (!file.tensors.has("class_labels")) return inputs;
+  const labels = await readTensor(file, "class_labels", signal);
+  return labels.shape.length > 1 ? { ...inputs, classVectors: labels } : { ...inputs, classLabels: [...labels.data] };
+}

@@ -1,0 +1,20 @@
+/** GPU times: the table of `-v` and the file of `--trace`. */
+import { chromeTrace, type KernelTiming, summarise } from "../runtime/profiler.ts";
+import type { TraceFlag } from "./flags.ts";
+import type { Terminal } from "./io.ts";
+import { writeFile } from "./output.ts";
+import { table } from "./table.ts";
+
+export function reportTimings(terminal: Terminal, { trace }: TraceFlag, timings: readonly KernelTiming[]): void {
+  const rows = summarise(timings).map(({ kernel, calls, ms, gflops, gbytes }) => [
+    kernel,
+    calls,
+    ms.toFixed(3),
+    gflops.toFixed(1),
+    gbytes.toFixed(1),
+  ]);
+  terminal.detail(table(["kernel", "calls", "ms", "GFLOP/s", "GB/s"], rows));
+  if (trace === undefined) return;
+  writeFile(trace, chromeTrace(timings));
+  terminal.note(`${trace}: ${timings.length} dispatches`);
+}
