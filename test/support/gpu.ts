@@ -12,7 +12,7 @@ import { Program } from "../../src/runtime/program.ts";
 import {
   channelGroups,
   channelPositions,
-  type Storage,
+  makeValue,
   TEXTURE_WIDTH,
   unitBytes,
   unitCount,
@@ -48,6 +48,8 @@ export async function targets(): Promise<{ name: string; target: Target }[]> {
 
 /** What a real GPU gets: shapes in the source. */
 export const constTarget: Target = { shapes: "const", storage: "buffer", lanes: 0, software: false };
+
+const batchOf = (t: RefTensor): number => dim(t, 0);
 
 /** Logical data to stored vec4 units. */
 function toStorage(value: Value, data: ArrayLike<number>): ArrayBufferView {
@@ -89,6 +91,41 @@ export async function readValue(gpu: Device, value: Value, array: GpuArray, batc
   return tensor(shape, (i) => stored[Math.floor(i / width) * stride + (positions[i % width] as number)] as number);
 }
 
+/** A tensor as a GPU of that storage type sees it. */
+export const rounded = (t: RefTensor, dtype: "f32" | "f16"): RefTensor =>
+  tensor(t.shape, dtype === "f16" ? f16ToF32(f32ToF16(Float32Array.from(t.data))) : t.data);
+
+/** Collects the inputs of a run: symbolic values and their data. Reference tensors lead with the batch axis. */
+export class Inputs {
+  readonly map = new Map<Value, RefTensor>();
+
+  constructor(
+    readonly target: Target,
+    /** Element type unless an input says otherwise. */
+    readonly dtype: "f32" | "f16" = "f32",
+  ) {}
+
+  add(
+    name: string,
+    t: RefTensor,
+    init: Partial<Pick<Value, "segments" | "dtype" | "batched" | "storage">> = {},
+  ): Value {
+    const { batched = true, dtype = this.dtype, storage = this.target.storage, segments } = init;
+    const value = makeValue({ name, shape: batched ? t.shape.slice(1) : t.shape, batched, dtype, storage, segments });
+    this.map.set(value, t);
+    return value;
+  }
+
+  /** A value that the run writes. */
+  output(
+    name: string,
+    shape: readonly number[],
+    init: Partial<Pick<Value, "segments" | "dtype" | "storage">> = {},
+  ): Value {
+    return makeValue({ name, shape, batched: true, dtype: this.dtype, storage: this.target.storage, ...init });
+  }
+}
+
 export interface RunInit {
   readonly target: Target;
   readonly batch: number;
@@ -123,7 +160,7 @@ export async function runCalls(
     return array;
   };
   const external = new Map<Value, GpuArray>(extra);
-  for (const [value, t] of init.inputs) external.set(value, keep(uploadValue(gpu, value, t.data, init.batch)));
+  for (const [value, t] of init.inputs) external.set(value, keep(uploadValue(gpu, value, t.data, batchOf(t))));
   for (const value of init.outputs)
     if (!external.has(value)) external.set(value, keep(createValueArray(gpu, value, init.batch)));
   const words = Uint32Array.from([...(init.frame ?? [0, 0, 1, 0])]);
@@ -133,8 +170,9 @@ export async function runCalls(
   program.encode(encoder);
   gpu.submit([encoder.finish()]);
   const results = [];
+  const rows = (value: Value) => (init.inputs.has(value) ? batchOf(init.inputs.get(value) as RefTensor) : init.batch);
   for (const value of init.outputs)
-    results.push(await readValue(gpu, value, external.get(value) as GpuArray, init.batch));
+    results.push(await readValue(gpu, value, external.get(value) as GpuArray, rows(value)));
   program.dispose();
   for (const { object } of owned) gpu.release(object);
   return results;
@@ -149,6 +187,3 @@ export async function runOps(ops: readonly FusedOp[], init: RunInit): Promise<Re
   for (const { object } of weights.values()) gpu.release(object);
   return results;
 }
-
-export const batchOf = (t: RefTensor): number => dim(t, 0);
-export type { Storage };

@@ -1,0 +1,86 @@
+/** GroupNorm: statistics, affine map, and the pass that applies it with an activation, against f64. */
+import { describe, expect, it } from "vitest";
+import type { FusedOp } from "../../src/runtime/fold.ts";
+import type { Target } from "../../src/runtime/kernel.ts";
+import { caseName, type GroupNormCase, groupNormCases } from "../cases.ts";
+import { activation } from "../reference/activations.ts";
+import { type GroupNormArgs, groupNorm } from "../reference/groupNorm.ts";
+import { groupNormInputs, tensorsOf } from "../reference/inputs.ts";
+import { nmse, type RefTensor, tensor } from "../reference/tensor.ts";
+import { constTarget, Inputs, rounded, runOps, targets } from "../support/gpu.ts";
+
+const TOLERANCE = { f32: 1e-10, f16: 2e-5 };
+
+/** Row of the embedding table's step that the kernels must pick; the others hold garbage. */
+const STEP = 2;
+
+async function run(it: GroupNormCase, args: GroupNormArgs, target: Target, dtype: "f32" | "f16"): Promise<number> {
+  const { n, h, w, c, c2, act = "none", groups, eps } = it;
+  const channels = c + (c2 ?? 0);
+  const segments = c2 ? [c, c2] : [c];
+  const inputs = new Inputs(target, dtype);
+  const x = { ...args, x: rounded(args.x, dtype), x2: args.x2 && rounded(args.x2, dtype) };
+  const a = inputs.add("x", x.x);
+  const sources = x.x2 ? ([a, inputs.add("x2", x.x2)] as const) : ([a] as const);
+  const affine = inputs.output("affine", [2, channels], { dtype: "f32", segments });
+  const y = inputs.output("y", [h, w, channels], { segments });
+  const emb = args.emb && {
+    table: inputs.add("emb", stacked(args.emb), { dtype: "f32", segments: [...segments, ...segments] }),
+    group: 0,
+  };
+  const param = (name: string) => ({ name, shape: [channels] });
+  const ops: FusedOp[] = [
+    { op: "norm", label: "norm", sources, gamma: param("gamma"), beta: param("beta"), groups, eps, emb, affine },
+    { op: "apply", label: "apply", view: { sources, affine, act, upsample: false }, pool: false, y },
+  ];
+  const params = { gamma: args.gamma, beta: args.beta };
+  const frame = [STEP, 0, n, 0];
+  const [actual] = await runOps(ops, { target, batch: n, inputs: inputs.map, params, outputs: [y], dtype, frame });
+  return nmse((actual as RefTensor).data, activation(groupNorm(x), act).data);
+}
+
+/** The rows of `emb` as those of one step among others. */
+const stacked = (emb: RefTensor): RefTensor =>
+  tensor([(emb.shape[0] as number) * (STEP + 1), emb.shape[1] as number], (i) => {
+    const from = emb.data.length * STEP;
+    return i < from ? 1e3 + i : (emb.data[i - from] as number);
+  });
+
+for (const { name, target } of await targets())
+  describe(`groupNorm (${name})`, () => {
+    for (const dtype of ["f32", "f16"] as const)
+      for (const shape of groupNormCases)
+        it(`${caseName("groupNorm", shape)} ${dtype}`, async () => {
+          expect(await run(shape, groupNormInputs(shape), target, dtype)).toBeLessThanOrEqual(TOLERANCE[dtype]);
+        });
+
+    it("keeps its digits with a large mean, several channels a group and several chunks", async () => {
+      const shape = { n: 2, h: 16, w: 18, c: 24, groups: 4, eps: 1e-6, mean: 100 };
+      expect(await run(shape, groupNormInputs(shape), target, "f32")).toBeLessThanOrEqual(TOLERANCE.f32);
+    });
+
+    it("keeps its digits where the first pixel of a chunk is far from the others", async () => {
+      const shape = { n: 1, h: 16, w: 16, c: 16, groups: 4, eps: 1e-6 };
+      const args = groupNormInputs(shape);
+      const outlier = tensor(args.x.shape, (i) => (Math.floor(i / 16) % 64 === 0 ? 30 : (args.x.data[i] as number)));
+      expect(await run(shape, { ...args, x: outlier }, target, "f32")).toBeLessThanOrEqual(TOLERANCE.f32);
+    });
+  });
+
+describe("groupNorm (shapes in the source)", () => {
+  for (const shape of groupNormCases.filter((it) => it.c2 || it.emb))
+    it(caseName("groupNorm", shape), async () => {
+      expect(await run(shape, groupNormInputs(shape), constTarget, "f32")).toBeLessThanOrEqual(TOLERANCE.f32);
+    });
+});
+
+describe("groupNorm's contract", () => {
+  it("refuses channels that the groups do not divide", async () => {
+    const shape = { n: 1, h: 2, w: 2, c: 6, groups: 4, eps: 1e-5 };
+    const make = tensorsOf("refused");
+    const args = { x: make([1, 2, 2, 6]), gamma: make([6]), beta: make([6]), groups: 4, eps: 1e-5 };
+    await expect(run(shape, args, constTarget, "f32")).rejects.toThrow(
+      "groupNorm: x has shape [6], expected channels divisible by 4 groups",
+    );
+  });
+});

@@ -1,0 +1,118 @@
+/** Embedding rows by step, image and label, as the `frame` uniform selects them, and consumers that read the table. */
+import { describe, expect, it } from "vitest";
+import type { FusedOp } from "../../src/runtime/fold.ts";
+import type { Target } from "../../src/runtime/kernel.ts";
+import { tensorsOf } from "../reference/inputs.ts";
+import { nmse, type RefTensor, tensor } from "../reference/tensor.ts";
+import { constTarget, Inputs, runOps, targets } from "../support/gpu.ts";
+
+const B = 3;
+const STEPS = 4;
+const WIDTH = 6;
+
+/** Rows that one dispatch over a stretch of `STEPS` steps of B images gathers, as rows of the table. */
+async function gathered(target: Target, by: "step" | "image" | "label", base: number): Promise<number[][]> {
+  const table = tensor([10, WIDTH], (i) => i);
+  const inputs = new Inputs(target);
+  const y = inputs.output("y", [1, 1, WIDTH]);
+  const op: FusedOp = {
+    op: "rows",
+    label: "test",
+    by,
+    table: inputs.add("table", table, { batched: false, storage: "buffer" }),
+    labels:
+      by === "label"
+        ? inputs.add("labels", tensor([B], [7, 0, 9]), { batched: false, storage: "buffer", dtype: "u32" })
+        : undefined,
+    y,
+  };
+  const frame = [77, base, B, 88];
+  const [actual] = await runOps([op], { target, batch: STEPS * B, inputs: inputs.map, outputs: [y], frame });
+  const { data } = actual as RefTensor;
+  return Array.from({ length: STEPS * B }, (_, r) => [...data.subarray(r * WIDTH, (r + 1) * WIDTH)]);
+}
+
+const rowsOf = (indices: readonly number[]) =>
+  indices.map((r) => Array.from({ length: WIDTH }, (_, c) => r * WIDTH + c));
+const repeat = (pattern: readonly number[]) => Array.from({ length: STEPS }, () => pattern).flat();
+
+for (const { name, target } of [...(await targets()), { name: "shapes in the source", target: constTarget }])
+  describe(`rows (${name})`, () => {
+    it("by step: row r is step r / B counted from the stretch's first", async () => {
+      expect(await gathered(target, "step", 0)).toEqual(rowsOf([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]));
+      expect(await gathered(target, "step", 5)).toEqual(rowsOf([5, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8]));
+    });
+
+    it("by image: every step has the same rows", async () => {
+      expect(await gathered(target, "image", 5)).toEqual(rowsOf(repeat([0, 1, 2])));
+    });
+
+    it("by label", async () => {
+      expect(await gathered(target, "label", 5)).toEqual(rowsOf(repeat([7, 0, 9])));
+    });
+
+    it("a table of the checkpoint is read by label", async () => {
+      const inputs = new Inputs(target);
+      const y = inputs.output("y", [1, 1, 5]);
+      const weight = tensorsOf("table")([4, 5]);
+      const labels = inputs.add("labels", tensor([2], [3, 1]), { batched: false, storage: "buffer", dtype: "u32" });
+      const op: FusedOp = {
+        op: "rows",
+        label: "test",
+        by: "label",
+        table: { name: "class_embedding.weight", shape: [4, 5] },
+        labels,
+        y,
+      };
+      const params = { "class_embedding.weight": weight };
+      const [actual] = await runOps([op], {
+        target,
+        batch: 2,
+        inputs: inputs.map,
+        params,
+        outputs: [y],
+        frame: [0, 0, 2, 0],
+      });
+      expect([...(actual as RefTensor).data]).toEqual([
+        ...weight.data.subarray(15, 20),
+        ...weight.data.subarray(5, 10),
+      ]);
+    });
+
+    it("a convolution adds its slice of the row of its step and image", async () => {
+      const make = tensorsOf("embedded");
+      const [x, weight, table] = [make([B, 2, 2, 4]), make([6, 4, 1, 1]), make([STEPS * B, 9 + 6 + 2])];
+      const inputs = new Inputs(target);
+      const y = inputs.output("y", [2, 2, 6]);
+      const op: FusedOp = {
+        op: "conv",
+        label: "test",
+        view: { sources: [inputs.add("x", x)], act: "none", upsample: false },
+        weights: [{ weight: { name: "w", shape: [6, 4, 1, 1] }, segments: [6] }],
+        kernel: [1, 1],
+        stride: 1,
+        pad: [0, 0, 0, 0],
+        // Segments of 9, 6 and 2 channels are stored as 12, 8 and 4: the second begins at group 3.
+        emb: { table: inputs.add("table", table, { segments: [9, 6, 2] }), group: 3 },
+        scale: 1,
+        y,
+      };
+      const step = 2;
+      const frame = [step, 40, B, 42];
+      const [actual] = await runOps([op], {
+        target,
+        batch: B,
+        inputs: inputs.map,
+        params: { w: weight },
+        outputs: [y],
+        frame,
+      });
+      const expected = tensor([B, 2, 2, 6], (i) => {
+        const [o, pixel, image] = [i % 6, Math.floor(i / 6), Math.floor(i / 24)];
+        let sum = table.data[(step * B + image) * 17 + 9 + o] as number;
+        for (let c = 0; c < 4; c++) sum += (x.data[pixel * 4 + c] as number) * (weight.data[o * 4 + c] as number);
+        return sum;
+      });
+      expect(nmse((actual as RefTensor).data, expected.data)).toBeLessThanOrEqual(1e-10);
+    });
+  });
