@@ -4,15 +4,8 @@
  */
 import { UsageError } from "../runtime/errors.ts";
 import { linspace } from "./betas.ts";
-import { parseSpacing, sectionRule, squares } from "./timestepRules.ts";
+import { parseSpacing, roundEven, sectionRule, squares } from "./timestepRules.ts";
 import { checkSteps, resolveSteps, spacedTimesteps, type TimestepOptions, type TimestepSpacing } from "./timesteps.ts";
-
-/** numpy.round and Python's round: halves to even. */
-function roundEven(x: number): number {
-  const floor = Math.floor(x);
-  const rest = x - floor;
-  return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
-}
 
 function unknownRule(system: string, spacing: TimestepSpacing, rules: string): UsageError {
   return new UsageError("spacing", `spacing ${spacing} does not exist in ${system}, which has ${rules}`);

@@ -1,5 +1,5 @@
 /**
- * The rules by name. leading, trailing and linspace are diffusers' formulas in integer arithmetic, where diffusers
+ * The rules by name. leading and trailing are diffusers' formulas in integer arithmetic, where diffusers
  * accumulates floats (62 of its 1000 `trailing` lists end at t = -1). Every rule but `ddim`, the sections and the `ays`
  * lists has an answer for every S in 1..T.
  */
@@ -35,6 +35,13 @@ export function roundRatio(n: number, d: number): number {
   const floor = Math.floor(n / d);
   const twice = 2 * (n - floor * d);
   return twice > d || (twice === d && floor % 2 === 1) ? floor + 1 : floor;
+}
+
+/** numpy.round and Python's round: halves to even. */
+export function roundEven(x: number): number {
+  const floor = Math.floor(x);
+  const rest = x - floor;
+  return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
 }
 
 /** Strictly increasing integers in 0..T-1 close to an ascending list: repeated values move up, then down from the end. */
@@ -88,8 +95,11 @@ const published =
 const named = {
   leading: ({ T, S, offset }) => indices(S).map((i) => i * Math.floor(T / S) + offset),
   trailing: ({ T, S }) => indices(S).map((i) => roundRatio(T * (i + 1), S) - 1),
-  /** A single step is the noisiest one: that is where x_T is. */
-  linspace: ({ T, S }) => (S === 1 ? [T - 1] : indices(S).map((i) => roundRatio(i * (T - 1), S - 1))),
+  /**
+   * A single step is the noisiest one: that is where x_T is. A point between two timesteps is rounded as numpy's float64
+   * has it (13·(999/26) is 499.49999999999994), so that lists equal diffusers' also there.
+   */
+  linspace: ({ T, S }) => (S === 1 ? [T - 1] : linspace(0, T - 1, S).map(roundEven)),
   uniform: ({ T, S }) => indices(S).map((i) => Math.floor((i * T) / S)),
   /** From 0.8 T down, as in the paper's code; its repeated values are moved apart. */
   quad: ({ T, S }) => spread(squares(T, S), T),
