@@ -13,6 +13,8 @@ export type * from "./pipeline/types.ts";
 export { type Device, openDevice, wrapDevice } from "./runtime/device.ts";
 export * from "./runtime/errors.ts";
 export { chromeTrace, type KernelTiming, summarise } from "./runtime/profiler.ts";
+export { addNoise, velocity } from "./sampler/forward.ts";
+export { type Denoise, type SampleOptions, type SampleStep, sample } from "./sampler/sample.ts";
 export { makeSchedule, type Schedule, type ScheduleOptions, type ScheduleStep } from "./sampler/schedule.ts";
 export { fileListSource } from "./weights/files.ts";
 export type { ModelSource } from "./weights/source.ts";

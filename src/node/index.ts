@@ -1,5 +1,6 @@
 /** ddim-webgpu/node: the core, plus folders as models and Dawn as the GPU. */
 
+import { type SampleOptions, sample as sampleOn } from "../index.ts";
 import { openModel } from "../pipeline/model.ts";
 import { createPipeline, type DiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { LoadOptions } from "../pipeline/types.ts";
@@ -22,4 +23,15 @@ export async function loadPipeline(
   const { variant, signal, adapter, fast } = options;
   const model = await openModel(toNodeSource(source), { variant, signal });
   return createPipeline(model, options, () => openNodeDevice({ adapter, fast }));
+}
+
+/** {@link sampleOn} with Dawn as the default device, opened and freed here. */
+export async function sample(options: SampleOptions): ReturnType<typeof sampleOn> {
+  if (options.device) return sampleOn(options);
+  const device = await openNodeDevice();
+  try {
+    return await sampleOn({ ...options, device });
+  } finally {
+    device.dispose();
+  }
 }

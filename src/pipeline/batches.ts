@@ -5,6 +5,7 @@ import type { Target } from "../runtime/kernel.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
 import { SamplerLoop } from "../sampler/loop.ts";
+import { planSchedule } from "../sampler/plan.ts";
 import { torchRandn } from "../sampler/torchRandn.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
 import type { WeightStore } from "../unet/weights.ts";
@@ -75,16 +76,16 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<Omit<Step, "
   try {
     loop = await SamplerLoop.create(device, target, {
       shape: [model.config.in_channels, run.height, run.width],
-      schedule,
+      plan: planSchedule(schedule),
       seed: run.seed,
       images: Array.from({ length: images }, (_, i) => first + i),
-      guidance: run.guidance,
+      guidance: run.guidance === undefined ? undefined : { scales: new Array(images).fill(run.guidance), rescale: 0 },
       state: evaluator.state,
       output: { value: network.output, array: evaluator.output },
       frame: evaluator.frameBuffer,
     });
     const noise = hostNoise(init);
-    if (noise) loop.writeNoise(noise);
+    if (noise) loop.writeState(noise);
     for (let i = 0; i < steps; i++) {
       signal?.throwIfAborted();
       for (const { from, to, flops } of pacer.segments(evaluator.main)) {
@@ -92,7 +93,7 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<Omit<Step, "
         if (i === 0 && from === 0 && !noise) loop.encodeNoise(encoder);
         if (from === 0) evaluator.begin(encoder, i);
         evaluator.main.encode(encoder, from, to);
-        if (to === evaluator.main.dispatches.length) loop.encodeStep(encoder);
+        if (to === evaluator.main.dispatches.length) loop.encodeStep(encoder, i);
         await pacer.submit(encoder.finish(), flops);
       }
       const preview = loop.images.bind(loop, "x0");

@@ -5,6 +5,7 @@ import { textureToBuffer } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { padded4, type Value } from "../runtime/values.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
+import { fromRows, toRows } from "../sampler/layout.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
 import type { WeightStore } from "../unet/weights.ts";
 import type { Model } from "./model.ts";
@@ -83,30 +84,15 @@ function classInput(
   return Uint32Array.from(labels);
 }
 
-/** Copies channels-first rows into the state's padded channels-last layout. */
-function toRows(data: Float32Array, n: number, c: number, pixels: number): Float32Array<ArrayBuffer> {
-  const stride = padded4(c);
-  const rows = new Float32Array(n * pixels * stride);
-  for (let i = 0; i < n; i++)
-    for (let k = 0; k < c; k++)
-      for (let p = 0; p < pixels; p++) rows[(i * pixels + p) * stride + k] = data[(i * c + k) * pixels + p] as number;
-  return rows;
-}
-
 async function readOutput(device: Device, evaluator: Evaluator, value: Value, n: number): Promise<Float32Array> {
   const [h, w, c] = value.shape as [number, number, number];
   const texture = value.storage === "texture";
   const buffer = texture
     ? textureToBuffer(device, evaluator.output, value.dtype)
     : (evaluator.output.object as GPUBuffer);
-  const stride = padded4(c);
   try {
-    const rows = new Float32Array(await device.read(buffer, n * h * w * stride * 4));
-    const out = new Float32Array(n * c * h * w);
-    for (let i = 0; i < n; i++)
-      for (let k = 0; k < c; k++)
-        for (let p = 0; p < h * w; p++) out[(i * c + k) * h * w + p] = rows[(i * h * w + p) * stride + k] as number;
-    return out;
+    const rows = new Float32Array(await device.read(buffer, n * h * w * padded4(c) * 4));
+    return fromRows(rows, n, c, h * w);
   } finally {
     if (texture) device.release(buffer);
   }

@@ -1,32 +1,32 @@
 /**
- * The GPU side of a run: starting noise, one fused dispatch per step, pixels at the end. It owns everything but the state
- * and the network's output, which belong to whoever evaluates the network. Nothing is allocated or read back between
- * the first and the last step.
+ * The GPU side of a run: starting noise, what follows each evaluation of the network, pixels at the end. It owns
+ * everything but the state and the network's output, which belong to whoever evaluates the network. Nothing is allocated
+ * or read back between the first and the last row.
  */
-import { ddimStep, initialNoise, toRgba } from "../kernels/sampling.ts";
 import type { Device } from "../runtime/device.ts";
 import { NonFiniteError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import { Program } from "../runtime/program.ts";
-import { makeValue, padded4, type Value } from "../runtime/values.ts";
-import { coefficientTable } from "./schedule.ts";
-import type { Schedule } from "./scheduleTypes.ts";
+import { padded4, type Value } from "../runtime/values.ts";
+import { fromRows, toRows } from "./layout.ts";
+import {
+  type LoopCalls,
+  type LoopChoices,
+  levelTable,
+  loopCalls,
+  loopValues,
+  planSlots,
+  runTable,
+} from "./loopCalls.ts";
+import { updateTable } from "./plan.ts";
 
-export interface LoopInit {
-  /** State's channels, height and width. */
-  readonly shape: readonly [C: number, H: number, W: number];
-  readonly schedule: Schedule;
-  readonly seed: bigint;
-  /** Number in the whole run of every image of this batch. */
-  readonly images: readonly number[];
-  /** Classifier-free guidance: the state is stored twice, unconditional half first; undefined without. */
-  readonly guidance?: number;
+export interface LoopInit extends LoopChoices {
   /** f32 [copies·N, H, W, C], row-padded to vec4. */
   readonly state: GPUBuffer;
   /** The network's output: its value (for storage, dtype and channels) and array. */
   readonly output: { readonly value: Value; readonly array: GpuArray };
-  /** Uniform whose fourth word is the step. */
+  /** Uniform whose fourth word is the row. */
   readonly frame: GPUBuffer;
 }
 
@@ -37,75 +37,73 @@ export interface Pixels {
   data: Uint8ClampedArray<ArrayBuffer>;
 }
 
+/** Four numbers per row and image. */
+export type RowNumbers = (row: number, image: number) => readonly [number, number, number, number];
+
+type Owned = Partial<Record<"x0" | "rgba" | "status" | "history" | "statistics" | "z", GpuArray>>;
+
 const NEVER = 0xffffffff;
 
 export class SamplerLoop {
   private constructor(
     private readonly device: Device,
     private readonly init: LoopInit,
-    private readonly noise: Program,
-    readonly step: Program,
-    private readonly pixels: { x: Program; x0: Program },
-    private readonly arrays: Readonly<Record<"x0" | "rgba" | "status", GpuArray>>,
+    private readonly programs: Readonly<Record<keyof LoopCalls, Program>>,
+    private readonly arrays: Owned,
     private readonly owned: readonly GpuArray[],
   ) {}
 
   static async create(device: Device, target: Target, init: LoopInit): Promise<SamplerLoop> {
-    const { shape, schedule, seed, images, guidance, state, output, frame } = init;
-    const [C, H, W] = shape;
+    const { plan, images, state, output, frame, inpaint } = init;
+    const [C, H, W] = init.shape;
     const batch = images.length;
-    const plain = { ...target, storage: "buffer" } as const;
-    const value = (name: string, dims: readonly number[], dtype: Value["dtype"] = "f32", batched = true) =>
-      makeValue({ name, shape: dims, batched, dtype, storage: "buffer" });
-    const x = value("x", [H, W, C]);
-    const x0 = value("x0", [H, W, C]);
-    const rgba = value("rgba", [H, W], "u32");
-    const status = value("status", [1], "u32");
-    const run = value("run", [batch + 2], "u32", false);
-    const coefficients = value("coefficients", [schedule.steps.length * 8], "f32", false);
-    const flags = { guided: guidance !== undefined, noise: schedule.steps.some((s) => s.sigma > 0) };
+    const values = loopValues(init);
+    const calls = loopCalls({ ...target, storage: "buffer" }, init, values, output.value);
+    const used = new Set(
+      (Object.values(calls) as LoopCalls["step"][]).flat().flatMap((call) => call.bound.map((b) => b.value)),
+    );
     const owned: GpuArray[] = [];
     const programs: Program[] = [];
     try {
-      const arrays = await device.allocate("the sampler's loop", () => {
-        const keep = (array: GpuArray) => {
+      const { external, arrays } = await device.allocate("the sampler's loop", () => {
+        const external = new Map<Value, GpuArray>([
+          [values.x, arrayOf(state)],
+          [output.value, output.array],
+        ]);
+        const keep = (value: Value, make: () => GpuArray) => {
+          if (!used.has(value)) return undefined;
+          const array = make();
           owned.push(array);
+          external.set(value, array);
           return array;
         };
-        const table = coefficientTable(schedule);
-        // The last column is the timestep, which the GPU does not need; guidance takes its place.
-        for (let i = 0; i < schedule.steps.length; i++) table[i * 8 + 7] = guidance ?? 1;
-        const words = [Number(BigInt.asUintN(32, seed)), Number(BigInt.asUintN(32, seed >> 32n)), ...images];
-        return {
-          x0: keep(createValueArray(device, x0, batch)),
-          rgba: keep(createValueArray(device, rgba, batch)),
-          status: keep(arrayOf(uploadBuffer(device, "status", new Uint32Array(batch).fill(NEVER)))),
-          run: keep(arrayOf(uploadBuffer(device, "run", Uint32Array.from(words)))),
-          coefficients: keep(arrayOf(uploadBuffer(device, "coefficients", table))),
+        const empty = (value: Value) => keep(value, () => createValueArray(device, value, batch));
+        const upload = (value: Value, data: () => ArrayBufferView) =>
+          keep(value, () => arrayOf(uploadBuffer(device, value.name, data())));
+        upload(values.run, () => runTable(init));
+        upload(values.coefficients, () => updateTable(plan));
+        upload(values.levels, () => levelTable(init) as Float32Array);
+        upload(values.known, () => toRows((inpaint as { known: Float32Array }).known, batch, C, H * W));
+        upload(values.mask, () => toRows((inpaint as { mask: Float32Array }).mask, batch, C, H * W));
+        empty(values.factors);
+        const arrays: Owned = {
+          x0: empty(values.x0),
+          rgba: empty(values.rgba),
+          history: empty(values.history),
+          statistics: empty(values.statistics),
+          z: empty(values.z),
+          status: upload(values.status, () => new Uint32Array(batch).fill(NEVER)),
         };
+        return { external, arrays };
       });
-      const external = new Map<Value, GpuArray>([
-        [x, arrayOf(state)],
-        [x0, arrays.x0],
-        [rgba, arrays.rgba],
-        [status, arrays.status],
-        [run, arrays.run],
-        [coefficients, arrays.coefficients],
-        [output.value, output.array],
-      ]);
-      const make = async (label: string, call: ReturnType<typeof toRgba.lower>) => {
-        const program = await Program.create(device, { label, calls: [call], batch, external, frame });
+      const make = async (label: string, list: LoopCalls[keyof LoopCalls]) => {
+        const program = await Program.create(device, { label, calls: list, batch, external, frame });
         programs.push(program);
-        return program;
+        return [label, program] as const;
       };
-      const step = { x, m: output.value, coefficients, run, status, x0 };
-      const [noise, update, px, px0] = await Promise.all([
-        make("initial noise", initialNoise.lower(plain, "x_T", { run, x }, { guided: flags.guided })),
-        make("step", ddimStep.lower(plain, "step", step, flags)),
-        make("pixels", toRgba.lower(plain, "x", { x, rgba }, {})),
-        make("preview", toRgba.lower(plain, "x0", { x: x0, rgba }, {})),
-      ]);
-      return new SamplerLoop(device, init, noise, update, { x: px, x0: px0 }, arrays, owned);
+      const made = await Promise.all(Object.entries(calls).map(([label, list]) => make(label, list)));
+      const byName = Object.fromEntries(made) as Record<keyof LoopCalls, Program>;
+      return new SamplerLoop(device, init, byName, arrays, owned);
     } catch (error) {
       for (const program of programs) program.dispose();
       for (const { object } of owned) device.release(object);
@@ -113,66 +111,114 @@ export class SamplerLoop {
     }
   }
 
-  /** x = x_T from the seed. */
-  encodeNoise(encoder: GPUCommandEncoder): void {
-    this.noise.encode(encoder);
+  /** The dispatches after an evaluation. */
+  get step(): Program {
+    return this.programs.step;
   }
 
-  /** x = x_T as given, [N, C, H, W]. */
-  writeNoise(data: Float32Array): void {
+  #encode(encoder: GPUCommandEncoder, name: keyof LoopCalls): void {
+    if (this.programs[name].dispatches.length > 0) this.programs[name].encode(encoder);
+  }
+
+  /** x = x_T from the seed. */
+  encodeNoise(encoder: GPUCommandEncoder): void {
+    this.#encode(encoder, "start");
+  }
+
+  /** What precedes an evaluation: a jump back, known pixels. */
+  encodePrepare(encoder: GPUCommandEncoder): void {
+    this.#encode(encoder, "prepare");
+  }
+
+  /** x → x_prev and x0, from the network's output. */
+  encodeStep(encoder: GPUCommandEncoder, row: number): void {
+    this.#encode(encoder, "step");
+    if (this.init.plan.rows[row]?.residual) this.#encode(encoder, "residual");
+  }
+
+  /** The kept pixels as they were given. */
+  encodePaste(encoder: GPUCommandEncoder): void {
+    this.#encode(encoder, "paste");
+  }
+
+  /** The state as given, [N, C, H, W]. */
+  writeState(data: Float32Array): void {
     const [C, H, W] = this.init.shape;
-    const stride = padded4(C);
-    const count = this.init.images.length;
-    const rows = new Float32Array(count * H * W * stride);
-    for (let n = 0; n < count; n++)
-      for (let c = 0; c < C; c++)
-        for (let p = 0; p < H * W; p++) rows[(n * H * W + p) * stride + c] = data[(n * C + c) * H * W + p] as number;
+    const rows = toRows(data, this.init.images.length, C, H * W);
     for (let copy = 0; copy < (this.init.guidance === undefined ? 1 : 2); copy++)
       this.device.gpu.queue.writeBuffer(this.init.state, copy * rows.byteLength, rows);
   }
 
-  /** x → x_prev and x0, from the network's output. */
-  encodeStep(encoder: GPUCommandEncoder): void {
-    this.step.encode(encoder);
+  /** Noise for the next row, [N, C, H, W]; only with `noise: "given"`. */
+  writeStepNoise(data: Float32Array): void {
+    if (this.arrays.z) this.#writeRows(this.arrays.z, data, 1);
+  }
+
+  #writeRows({ object }: GpuArray, data: Float32Array, states: number): void {
+    const [C, H, W] = this.init.shape;
+    const rows = toRows(data, states * this.init.images.length, C, H * W);
+    this.device.gpu.queue.writeBuffer(object as GPUBuffer, 0, rows);
   }
 
   /** Pictures of x0's current estimate, or of x. */
   async images(of: "x" | "x0"): Promise<Pixels[]> {
     const [, height, width] = this.init.shape;
     const encoder = this.device.gpu.createCommandEncoder();
-    this.pixels[of].encode(encoder);
+    this.#encode(encoder, of === "x" ? "pixels" : "preview");
     this.device.submit([encoder.finish()]);
     const size = height * width * 4;
-    const bytes = await this.device.read(this.arrays.rgba.object as GPUBuffer, size * this.init.images.length);
+    const bytes = await this.device.read(this.arrays.rgba?.object as GPUBuffer, size * this.init.images.length);
     return this.init.images.map((_, n) => ({ width, height, data: new Uint8ClampedArray(bytes, n * size, size) }));
   }
 
-  /** The state, [N, C, H, W]. */
-  async samples(): Promise<Float32Array> {
+  async #readRows(buffer: GPUBuffer, states = 1): Promise<Float32Array<ArrayBuffer>> {
     const [C, H, W] = this.init.shape;
-    const stride = padded4(C);
+    const count = states * this.init.images.length;
+    return fromRows(new Float32Array(await this.device.read(buffer, count * H * W * padded4(C) * 4)), count, C, H * W);
+  }
+
+  /** The state, or x0's current estimate, [N, C, H, W]. */
+  samples(of: "x" | "x0" = "x"): Promise<Float32Array<ArrayBuffer>> {
+    return this.#readRows(of === "x" ? this.init.state : (this.arrays.x0?.object as GPUBuffer));
+  }
+
+  /** What the update remembers, [states·N, C, H, W]; empty without memory. */
+  async history(): Promise<Float32Array<ArrayBuffer>> {
+    const { history } = this.arrays;
+    return history ? this.#readRows(history.object as GPUBuffer, planSlots(this.init.plan)) : new Float32Array();
+  }
+
+  writeHistory(data: Float32Array): void {
+    if (this.arrays.history) this.#writeRows(this.arrays.history, data, planSlots(this.init.plan));
+  }
+
+  /** The recorded statistics, or the residuals of an iteration; null where none were asked for. */
+  async numbers(): Promise<RowNumbers | null> {
+    const { statistics } = this.arrays;
+    if (!statistics) return null;
     const count = this.init.images.length;
-    const rows = new Float32Array(await this.device.read(this.init.state, count * H * W * stride * 4));
-    const out = new Float32Array(count * C * H * W);
-    for (let n = 0; n < count; n++)
-      for (let c = 0; c < C; c++)
-        for (let p = 0; p < H * W; p++) out[(n * C + c) * H * W + p] = rows[(n * H * W + p) * stride + c] as number;
-    return out;
+    const size = this.init.plan.rows.length * count * 16;
+    const all = new Float32Array(await this.device.read(statistics.object as GPUBuffer, size));
+    return (row, image) => {
+      const [a = 0, b = 0, c = 0, d = 0] = all.subarray((row * count + image) * 4, (row * count + image) * 4 + 4);
+      return [a, b, c, d];
+    };
   }
 
   /** @throws NonFiniteError naming the first step and image where x0 stopped being finite */
   async check(): Promise<void> {
     const first = new Uint32Array(
-      await this.device.read(this.arrays.status.object as GPUBuffer, this.init.images.length * 4),
+      await this.device.read(this.arrays.status?.object as GPUBuffer, this.init.images.length * 4),
     );
-    const step = first.reduce((a, b) => Math.min(a, b), NEVER);
-    if (step === NEVER) return;
-    const image = this.init.images[first.indexOf(step)] as number;
-    throw new NonFiniteError(step, this.init.schedule.steps[step]?.t ?? -1, image, "the predicted x0");
+    const row = first.reduce((a, b) => Math.min(a, b), NEVER);
+    if (row === NEVER) return;
+    const image = this.init.images[first.indexOf(row)] as number;
+    const { step, t } = this.init.plan.rows[row] ?? { step: row, t: -1 };
+    throw new NonFiniteError(step, t, image, "the predicted x0");
   }
 
   dispose(): void {
-    for (const program of [this.noise, this.step, this.pixels.x, this.pixels.x0]) program.dispose();
+    for (const program of Object.values(this.programs)) program.dispose();
     for (const { object } of this.owned) this.device.release(object);
   }
 }

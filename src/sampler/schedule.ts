@@ -55,7 +55,8 @@ function makeStep({ run, system, list }: ResolvedRun, t: number, tPrev: number |
   };
 }
 
-function stepNoise(
+/** The noise of a step from ᾱ = a to p, without the rules about when there is none. */
+export function stepNoise(
   run: ScheduleRun,
   a: number,
   p: number,
@@ -73,20 +74,4 @@ function stepNoise(
     sigma: temperature * small,
     logVariance: { min: 2 * Math.log(small) + scale, max: 2 * Math.log(hatSigma(a, p)) + scale },
   };
-}
-
-/**
- * The steps as S rows of eight floats for the GPU: k0, k1, k2, k3, k4, σ, clip (0: none) and the t given to the network.
- *
- * @throws UsageError for what eight floats cannot say: dynamic thresholding and learned variances
- */
-export function coefficientTable(schedule: Schedule): Float32Array {
-  if (schedule.threshold) throw new UsageError("threshold", "dynamic thresholding is not available on the GPU");
-  if (schedule.learnedVariance)
-    throw new UsageError("sigma", "networks that predict their variance are not available on the GPU");
-  return Float32Array.from(
-    schedule.steps.flatMap(({ tNetwork, sigma, coefficients: c }) => {
-      return [c.k0, c.k1, c.k2, c.k3, c.k4, sigma, c.clip ?? 0, tNetwork];
-    }),
-  );
 }

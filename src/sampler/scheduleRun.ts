@@ -33,6 +33,8 @@ function checkEta(eta: number | readonly number[], steps: number): number | read
   return eta;
 }
 
+const isZero = (eta: number | readonly number[]) => (typeof eta === "number" ? eta === 0 : eta.every((e) => e === 0));
+
 function checkTemperature(temperature: number): number {
   if (!(typeof temperature === "number" && temperature >= 0 && temperature < Number.POSITIVE_INFINITY))
     throw new UsageError("temperature", `temperature must be a number from 0, got ${temperature}`);
@@ -85,6 +87,10 @@ export function resolveRun(options: ScheduleOptions): ResolvedRun {
       "rederive",
       "rederive cannot be false with sampler ddpm, whose mean is a function of x and x0",
     );
+
+  const solver = sampler === "dpmpp2m" || sampler === "plms";
+  if (solver && (ancestral || !isZero(askedEta ?? 0)))
+    throw new UsageError(ancestral ? "sigma" : "eta", `sampler ${sampler} is deterministic: eta must be 0`);
 
   const table = system.alphasCumprod(config);
   const threshold = resolveThreshold(askedThreshold, config);

@@ -9,8 +9,11 @@ import { diffusersAlphasCumprod, ermongroupAlphasCumprod, ldmAlphasCumprod } fro
 import type { SchedulerConfig } from "./schedulerConfig.ts";
 import { spacedTimesteps, type TimestepOptions, type TimestepSpacing } from "./timesteps.ts";
 
-export const samplers = ["ddim", "ddpm"] as const;
-/** `ddpm` is the ancestral sampler on the same timesteps: eta 1, with the model's own choice of variance. */
+export const samplers = ["ddim", "ddpm", "dpmpp2m", "plms"] as const;
+/**
+ * `ddpm` is the ancestral sampler on the same timesteps: eta 1, with the model's own choice of variance. `dpmpp2m`
+ * (DPM-Solver++ 2M) and `plms` are solvers of second and fourth order on the same pairs, deterministic.
+ */
 export type Sampler = (typeof samplers)[number];
 
 export const sigmaRules = ["posterior", "hat", "learned_range"] as const;
@@ -61,6 +64,8 @@ const exact: System = {
   varianceFloor: 0,
   samplers,
 };
+/** The originals' samplers that a schedule can reproduce. */
+const firstOrder = ["ddim", "ddpm"] as const;
 
 export const systems = {
   none: exact,
@@ -81,6 +86,7 @@ export const systems = {
       return exact.ddpmSigma(config);
     },
     varianceFloor: 1e-20,
+    samplers: firstOrder,
   },
   ldm: {
     ...exact,
@@ -90,7 +96,7 @@ export const systems = {
     customTimesteps: [],
     clips: () => false,
     endsAtOne: () => false,
-    samplers: ["ddim"],
+    samplers: ["ddim", "plms"],
   },
   openai: {
     ...exact,
@@ -100,6 +106,7 @@ export const systems = {
     clips: () => true,
     endsAtOne: () => true,
     addsNoise: (_t, last) => !last,
+    samplers: firstOrder,
   },
   ermongroup: {
     ...exact,
@@ -111,6 +118,7 @@ export const systems = {
     endsAtOne: () => true,
     addsNoise: (t) => t > 0,
     ddpmSigma: () => "hat",
+    samplers: firstOrder,
   },
 } satisfies Record<string, System>;
 

@@ -1,77 +1,24 @@
 /** Whole runs of ermongroup/ddim, latent-diffusion and OpenAI's code, reproduced by their compat modes. */
 import { describe, expect, it } from "vitest";
 import { referenceStep } from "../../src/sampler/referenceStep.ts";
-import { makeSchedule, type ScheduleOptions, type ScheduleStep } from "../../src/sampler/schedule.ts";
-import type { TimestepSpacing } from "../../src/sampler/timesteps.ts";
+import { makeSchedule, type ScheduleStep } from "../../src/sampler/schedule.ts";
+import { type OriginTrace, originSystems } from "./originOptions.ts";
 import { deviation, golden, goldenNames, networks, tensors } from "./traces.ts";
 
-interface Trace {
-  net: "a" | "b";
-  function: string;
-  dtype: "float32" | "float64";
-  steps: number;
-  eta: number;
-  timesteps_as_passed: number[];
-  // ermongroup
-  skip_type: TimestepSpacing;
-  S: number;
-  // latent-diffusion
-  schedule: { linear_start: number; linear_end: number };
-  discretize: TimestepSpacing;
-  temperature: number;
-  // OpenAI
-  diffusion_steps: number;
-  noise_schedule: "linear" | "cosine";
-  timestep_respacing: TimestepSpacing;
-  rescale_timesteps: boolean;
-  clip_denoised: boolean;
-  variance: "fixed_small" | "fixed_large" | "learned_range" | null;
-}
-
-const systems: Record<string, (trace: Trace) => ScheduleOptions> = {
-  ddim: (trace) => ({
-    compat: "ermongroup",
-    sampler: trace.function === "ddpm_steps" ? "ddpm" : "ddim",
-    steps: trace.S,
-    spacing: trace.skip_type,
-    eta: trace.function === "ddpm_steps" ? undefined : trace.eta,
-  }),
-  ldm: (trace) => ({
-    compat: "ldm",
-    beta_schedule: "scaled_linear",
-    beta_start: trace.schedule.linear_start,
-    beta_end: trace.schedule.linear_end,
-    steps: trace.steps,
-    spacing: trace.discretize,
-    eta: trace.eta,
-    temperature: trace.temperature,
-  }),
-  openai: (trace) => ({
-    compat: "openai",
-    num_train_timesteps: trace.diffusion_steps,
-    beta_schedule: trace.noise_schedule === "cosine" ? "squaredcos_cap_v2" : "openai_linear",
-    rescale_timesteps: trace.rescale_timesteps,
-    variance_type: trace.variance ?? "fixed_small",
-    sampler: trace.variance ? "ddpm" : "ddim",
-    spacing: trace.timestep_respacing,
-    clip: trace.clip_denoised,
-    eta: trace.variance ? undefined : trace.eta,
-  }),
-};
-
-function apply(trace: Trace, step: ScheduleStep, x: Float64Array, noise?: Float64Array) {
+function apply(trace: OriginTrace, step: ScheduleStep, x: Float64Array, noise?: Float64Array) {
   const m = x.map((v) => networks[trace.net]!(v, step.tNetwork));
   const variance = x.map((v) => Math.sin(v + 0.002 * step.tNetwork));
   return referenceStep(step, x, m, noise, { variance });
 }
 
-for (const [system, optionsOf] of Object.entries(systems)) {
-  const names = goldenNames(`origin/${system}/`, "dd");
+for (const [system, optionsOf] of Object.entries(originSystems)) {
+  // Guidance and in-painting are not the schedule's: sampleTraces.test.ts.
+  const names = goldenNames(`origin/${system}/`, "dd").filter((name) => !/cfg|inpaint/.test(name));
   describe(`compat of traces-${system}`, () => {
     it("there are traces to compare with", () => expect(names.length).toBeGreaterThan(6));
 
     it.each(names)("%s", (name) => {
-      const trace = golden<Trace>(name);
+      const trace = golden<OriginTrace>(name);
       const recorded = tensors(name.replace(/json$/, "safetensors"));
       const { steps } = makeSchedule(optionsOf(trace));
       expect(steps.map((s) => s.tNetwork)).toEqual(trace.timesteps_as_passed);
@@ -93,11 +40,11 @@ for (const [system, optionsOf] of Object.entries(systems)) {
 
 describe("ermongroup's float64 runs, without the float32 of its compat mode", () => {
   const right = goldenNames("origin/ddim/", "ddim-").filter((name) => {
-    const { dtype, timesteps_as_passed: t } = golden<Trace>(name);
+    const { dtype, timesteps_as_passed: t } = golden<OriginTrace>(name);
     return dtype === "float64" && new Set(t).size === t.length;
   });
   it.each(right)("%s to 1e-11", (name) => {
-    const trace = golden<Trace>(name);
+    const trace = golden<OriginTrace>(name);
     const recorded = tensors(name.replace(/json$/, "safetensors"));
     const { steps } = makeSchedule({ timesteps: trace.timesteps_as_passed, eta: trace.eta, clip: false });
     const size = recorded.x!.length / (steps.length + 1);

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { ConfigError, UsageError } from "../../src/runtime/errors.ts";
+import { planSchedule, updateTable } from "../../src/sampler/plan.ts";
 import { referenceStep } from "../../src/sampler/referenceStep.ts";
-import { coefficientTable, makeSchedule, type ScheduleOptions } from "../../src/sampler/schedule.ts";
+import { makeSchedule, type ScheduleOptions } from "../../src/sampler/schedule.ts";
 
 describe("pairs", () => {
   for (const spacing of [
@@ -23,7 +24,7 @@ describe("pairs", () => {
           expect(p.alphaCumprodPrev).toBe(s.steps[i + 1]?.alphaCumprod ?? 1);
         }
         expect(s.steps.at(-1)!.sigma).toBe(0);
-        expect([...coefficientTable(s)].every(Number.isFinite)).toBe(true);
+        expect([...updateTable(planSchedule(s))].every(Number.isFinite)).toBe(true);
       }
     });
   }
@@ -120,7 +121,7 @@ describe("zero terminal SNR", () => {
       for (const clip of [true, false]) {
         const s = makeSchedule({ ...zero, prediction, clip, eta: 1, compat });
         expect(s.steps[0]!.alphaCumprod).toBe(0);
-        expect([...coefficientTable(s)].every(Number.isFinite)).toBe(true);
+        expect([...updateTable(planSchedule(s))].every(Number.isFinite)).toBe(true);
         // x0 is all that the network says; with η = 1 nothing of x is kept.
         const { k3, k4, k2 } = s.steps[0]!.coefficients;
         const sign = prediction === "sample" ? 1 : -1;
@@ -158,16 +159,5 @@ describe("warnings", () => {
     expect(about({ _class_name: "EulerDiscreteScheduler", compat: "diffusers" })).toMatch(/never clamps/);
     expect(makeSchedule({ _class_name: "EulerDiscreteScheduler" }).clip).toBeNull();
     expect(about({ _class_name: "DDIMScheduler" })).toBe("");
-  });
-});
-
-describe("coefficientTable", () => {
-  it("has one row of eight floats for each step", () => {
-    const s = makeSchedule({ steps: 3, eta: 0.5 });
-    const table = coefficientTable(s);
-    expect(table).toHaveLength(24);
-    const { k0, k1, k2, k3, k4 } = s.steps[1]!.coefficients;
-    expect([...table.subarray(8, 16)]).toEqual([k0, k1, k2, k3, k4, s.steps[1]!.sigma, 1, 333].map(Math.fround));
-    expect(coefficientTable(makeSchedule({ steps: 1, clip: false }))[6]).toBe(0);
   });
 });

@@ -1,0 +1,112 @@
+/** Noise that is not a step's own: the start, the forward process of in-painting's known pixels, and jumps back up. */
+import { defineKernel } from "../../runtime/kernel.ts";
+import { wgsl } from "../../runtime/wgsl.ts";
+import { maskChannels, NORMAL_FUNCTIONS } from "../parts/normal.ts";
+import {
+  FLIP_FUNCTION,
+  KNOWN_WORD,
+  type NoiseSource,
+  normal,
+  RENOISE_WORD,
+  type StateFlags,
+  stateGrid,
+  stateVectors,
+  stateWorkgroup,
+  storeState,
+  thread,
+} from "./state.ts";
+
+/** x = x_T of the run's images. */
+export const initialNoise = defineKernel<StateFlags>({
+  name: "initialNoise",
+  tensors: { run: "in *", x: "out N H W C" },
+  variants: [
+    {
+      name: "direct",
+      workgroup: stateWorkgroup,
+      grid: stateGrid,
+      wgsl: (k) => wgsl`
+${k.header}
+${NORMAL_FUNCTIONS}
+${FLIP_FUNCTION}
+${thread(k)}
+  var z = ${normal("0xffffffffu")};
+  ${maskChannels("z", "c4")}
+  ${storeState(k, "z")}
+}`,
+    },
+  ],
+  cost: (d, batch) => ({ flops: 0, bytes: 16 * stateVectors(d, batch) }),
+});
+
+export interface PrepareFlags extends StateFlags {
+  /** Where the forward process takes its noise; `given` is the tensor z. */
+  noise: Exclude<NoiseSource, "none">;
+}
+
+/**
+ * Before an evaluation: x ← c x + s z (a jump back to a noisier level, RePaint), then, with a mask, latent-diffusion's
+ * blend: x ← mask (√ᾱ known + √(1 - ᾱ) z') + (1 - mask) x. Row `frame.w` of `levels` is (c, s, √ᾱ, √(1 - ᾱ)).
+ */
+export const prepareState = defineKernel<PrepareFlags>({
+  name: "prepareState",
+  tensors: {
+    x: "inout N H W C",
+    levels: "in *",
+    run: "in *",
+    known: "in? N H W C",
+    mask: "in? N H W C",
+    z: "in? N H W C",
+  },
+  frame: true,
+  variants: [
+    {
+      name: "direct",
+      workgroup: stateWorkgroup,
+      grid: stateGrid,
+      wgsl: (k) => wgsl`
+${k.header}
+${k.flags.noise === "philox" ? NORMAL_FUNCTIONS + FLIP_FUNCTION : ""}
+${thread(k)}
+  let level = ${k.load("levels", "frame.w")};
+  var next = ${k.load("x", "i")};
+  #if ${k.flags.noise === "philox"}
+  if (level.y > 0.0) {
+    var jump = ${normal(`${RENOISE_WORD}u + frame.w`)};
+    ${maskChannels("jump", "c4")}
+    next = level.x * next + level.y * jump;
+  }
+  #endif
+  #if ${k.has("known")}
+  var z = ${k.flags.noise === "given" ? k.load("z", "i") : normal(`${KNOWN_WORD}u + frame.w`)};
+  ${maskChannels("z", "c4")}
+  let keep = ${k.has("known") ? k.load("mask", "i") : ""};
+  next = keep * (level.z * ${k.has("known") ? k.load("known", "i") : ""} + level.w * z) + (1.0 - keep) * next;
+  #endif
+  ${storeState(k, "next")}
+}`,
+    },
+  ],
+  cost: (d, batch) => ({ flops: 32 * stateVectors(d, batch), bytes: 64 * stateVectors(d, batch) }),
+});
+
+/** x ← mask known + (1 - mask) x: the final paste of what was to be kept. */
+export const pasteKnown = defineKernel<StateFlags>({
+  name: "pasteKnown",
+  tensors: { x: "inout N H W C", known: "in N H W C", mask: "in N H W C" },
+  variants: [
+    {
+      name: "direct",
+      workgroup: stateWorkgroup,
+      grid: stateGrid,
+      wgsl: (k) => wgsl`
+${k.header}
+${thread(k)}
+  let keep = ${k.load("mask", "i")};
+  let next = keep * ${k.load("known", "i")} + (1.0 - keep) * ${k.load("x", "i")};
+  ${storeState(k, "next")}
+}`,
+    },
+  ],
+  cost: (d, batch) => ({ flops: 12 * stateVectors(d, batch), bytes: 64 * stateVectors(d, batch) }),
+});

@@ -1,0 +1,116 @@
+/** Guidance, x0, the update and its noise in one dispatch: the step of every rule that needs no memory. */
+import { type Codegen, defineKernel } from "../../runtime/kernel.ts";
+import { wgsl } from "../../runtime/wgsl.ts";
+import { EXP_FUNCTION } from "../parts/exp.ts";
+import { maskChannels, NORMAL_FUNCTIONS } from "../parts/normal.ts";
+import {
+  boundClean,
+  FLIP_FUNCTION,
+  headFunction,
+  markNonFinite,
+  type NoiseSource,
+  normal,
+  type PredictionFlags,
+  predictedFunction,
+  ROW_VECTORS,
+  stateGrid,
+  stateVectors,
+  stateWorkgroup,
+  storeState,
+  thread,
+} from "./state.ts";
+
+export interface StepFlags extends PredictionFlags {
+  /** x0 is bounded by the image's threshold in `factors`, not by the row's clip. */
+  threshold: boolean;
+  /** Whether some step adds noise, and whose; `given` is the tensor z. */
+  noise: NoiseSource;
+  /** Some step's variance is the network's to say, in its second half of channels. */
+  learned: boolean;
+}
+
+/**
+ * `standard_deviation(…)` of a step with learned_range: the logarithm of the variance lies between the row's two bounds at
+ * f = (v + 1)/2. Channel c's v is channel C + c of the network's output (of its conditional half), which begins anywhere
+ * in a vec4.
+ */
+const deviationFunction = (k: Codegen<StepFlags>): string => wgsl`
+${EXP_FUNCTION}
+fn standard_deviation(n: u32, pixel: u32, c4: u32, range: vec4f) -> vec4f {
+  ${k.prelude}
+  let first = C + c4 * 4u;
+  let base = ((${k.flags.guided ? "N + " : ""}n) * H * W + pixel) * O4 + first / 4u;
+  let a = ${k.load("m", "base")};
+  var b = a;
+  if (first / 4u + 1u < O4) { b = ${k.load("m", "base + 1u")}; }
+  var v = a;
+  switch (first % 4u) {
+    case 1u: { v = vec4f(a.yzw, b.x); }
+    case 2u: { v = vec4f(a.zw, b.xy); }
+    case 3u: { v = vec4f(a.w, b.xyz); }
+    default: {}
+  }
+  let f = (v + 1.0) * 0.5;
+  return natural_exp(0.5 * (f * range.y + (1.0 - f) * range.x));
+}`;
+
+/**
+ * m = guidance(network);  x0 = bound(k0 x + k1 m);  x ← k2 x0 + k3 x + k4 m + σ z  (src/sampler/coefficients.ts).
+ * The row's other vectors are (k2, k3, k4, σ) and (ln σ² from, ln σ² to, 1 if those count, 0). `m` may have more channels
+ * than x (learned variance): the first ones count. `status[n]` becomes the first row whose x0 is not finite.
+ */
+export const ddimStep = defineKernel<StepFlags>({
+  name: "ddimStep",
+  tensors: {
+    x: "inout N H W C",
+    m: "in N H W O",
+    coefficients: "in *",
+    run: "in *",
+    status: "atomic *",
+    x0: "out N H W C",
+    z: "in? N H W C",
+    factors: "in? *",
+  },
+  frame: true,
+  variants: [
+    {
+      name: "direct",
+      workgroup: stateWorkgroup,
+      grid: stateGrid,
+      wgsl: (k) => wgsl`
+${k.header}
+${k.flags.noise === "philox" ? NORMAL_FUNCTIONS + FLIP_FUNCTION : ""}
+${headFunction(k)}
+${predictedFunction(k)}
+${k.flags.learned ? deviationFunction(k) : ""}
+${thread(k)}
+  let first = head();
+  let k4 = ${k.load("coefficients", `frame.w * ${ROW_VECTORS}u + 1u`)};
+  let state = ${k.load("x", "i")};
+  let m = predicted(n, pixel, c4);
+  var clean = first.x * state + first.y * m;
+  ${markNonFinite("clean")}
+  ${boundClean(k.flags.threshold)}
+  var next = k4.x * clean + k4.y * state + k4.z * m;
+  #if ${k.flags.noise !== "none"}
+  if (k4.w > 0.0) {
+    var z = ${k.flags.noise === "given" ? k.load("z", "i") : normal("frame.w")};
+    ${maskChannels("z", "c4")}
+    #if ${k.flags.learned}
+    let range = ${k.load("coefficients", `frame.w * ${ROW_VECTORS}u + 2u`)};
+    if (range.z > 0.0) { next += standard_deviation(n, pixel, c4, range) * z; } else { next += k4.w * z; }
+    #else
+    next += k4.w * z;
+    #endif
+  }
+  #endif
+  ${storeState(k, "next")}
+  ${k.store("x0", "i", "clean")}
+}`,
+    },
+  ],
+  cost(d, batch, flags) {
+    const vectors = stateVectors(d, batch);
+    return { flops: 40 * vectors, bytes: 16 * vectors * (flags.guided ? 6 : 4) };
+  },
+});

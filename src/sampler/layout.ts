@@ -1,0 +1,29 @@
+/** Between the API's channels-first tensors and the state's rows: channels last, padded to vec4. */
+import { padded4 } from "../runtime/values.ts";
+
+/** [N, C, pixels] to [N, pixels, C padded]. */
+export function toRows(
+  data: ArrayLike<number>,
+  n: number,
+  channels: number,
+  pixels: number,
+): Float32Array<ArrayBuffer> {
+  const stride = padded4(channels);
+  const rows = new Float32Array(n * pixels * stride);
+  for (let i = 0; i < n; i++)
+    for (let c = 0; c < channels; c++)
+      for (let p = 0; p < pixels; p++)
+        rows[(i * pixels + p) * stride + c] = data[(i * channels + c) * pixels + p] as number;
+  return rows;
+}
+
+/** [N, pixels, C padded] to [N, C, pixels]. */
+export function fromRows(rows: Float32Array, n: number, channels: number, pixels: number): Float32Array<ArrayBuffer> {
+  const stride = padded4(channels);
+  const data = new Float32Array(n * channels * pixels);
+  for (let i = 0; i < n; i++)
+    for (let c = 0; c < channels; c++)
+      for (let p = 0; p < pixels; p++)
+        data[(i * channels + c) * pixels + p] = rows[(i * pixels + p) * stride + c] as number;
+  return data;
+}

@@ -1,0 +1,165 @@
+/** The sampling loop's tables and dispatches, from a plan and what a run chooses. Lowers, allocates nothing. */
+import { guidanceRescale, stateResidual, thresholdQuantile, x0Statistics } from "../kernels/sampling/factors.ts";
+import { historySlots, historyStep } from "../kernels/sampling/history.ts";
+import { initialNoise, pasteKnown, prepareState } from "../kernels/sampling/noise.ts";
+import { toRgba } from "../kernels/sampling/rgba.ts";
+import type { NoiseSource } from "../kernels/sampling/state.ts";
+import { ddimStep } from "../kernels/sampling/step.ts";
+import type { KernelCall, Target } from "../runtime/kernel.ts";
+import { makeValue, type Value } from "../runtime/values.ts";
+import type { Plan } from "./plan.ts";
+
+export interface LoopChoices {
+  /** State's channels, height and width. */
+  readonly shape: readonly [C: number, H: number, W: number];
+  readonly plan: Plan;
+  readonly seed: bigint;
+  /** Number in the whole run of every image of this batch. */
+  readonly images: readonly number[];
+  /** Images 2j and 2j + 1 share their noise but for its sign. */
+  readonly antithetic?: boolean;
+  /**
+   * Classifier-free guidance: a scale per image, and φ of the rescaling (0: none). The state is then stored twice,
+   * unconditional half first.
+   */
+  readonly guidance?: { readonly scales: readonly number[]; readonly rescale: number };
+  /** Where noise comes from, if any is needed: the seed, or {@link SamplerLoop.writeStepNoise}. */
+  readonly noise?: Exclude<NoiseSource, "none">;
+  /** Pixels to keep and how much (mask 1: all), both [N, C, H, W]. */
+  readonly inpaint?: { readonly known: Float32Array; readonly mask: Float32Array };
+  /** Numbers about x0 are recorded in every row. */
+  readonly statistics?: boolean;
+}
+
+const f32Bits = (v: number) => new Uint32Array(Float32Array.of(v).buffer)[0] as number;
+
+/** The `run` table of the kernels (src/kernels/sampling/state.ts). */
+export function runTable({ seed, images, antithetic, guidance }: LoopChoices): Uint32Array {
+  const head = [
+    Number(BigInt.asUintN(32, seed)),
+    Number(BigInt.asUintN(32, seed >> 32n)),
+    f32Bits(guidance?.rescale ?? 0),
+    0,
+  ];
+  const rows = images.flatMap((image, n) => [
+    antithetic ? image >>> 1 : image,
+    antithetic && image % 2 === 1 ? 0x80000000 : 0,
+    f32Bits(guidance?.scales[n] ?? 1),
+    0,
+  ]);
+  return Uint32Array.from([...head, ...rows]);
+}
+
+/** What {@link prepareState} needs of every row; null where nothing is ever prepared. */
+export function levelTable({ plan, inpaint }: LoopChoices): Float32Array | null {
+  if (!inpaint && !plan.rows.some((row) => row.jump)) return null;
+  return Float32Array.from(
+    plan.rows.flatMap(({ jump, alphaCumprod: a }) => [
+      jump?.keep ?? 1,
+      jump?.noise ?? 0,
+      Math.sqrt(a),
+      Math.sqrt(1 - a),
+    ]),
+  );
+}
+
+export interface LoopValues {
+  readonly x: Value;
+  readonly x0: Value;
+  readonly z: Value;
+  readonly known: Value;
+  readonly mask: Value;
+  readonly history: Value;
+  readonly rgba: Value;
+  readonly status: Value;
+  readonly run: Value;
+  readonly coefficients: Value;
+  readonly levels: Value;
+  readonly factors: Value;
+  readonly statistics: Value;
+}
+
+/** Past states that the plan keeps. */
+export const planSlots = ({ history }: Plan): number => (history ? historySlots(history) : 0);
+
+export function loopValues({ shape, plan, images }: LoopChoices): LoopValues {
+  const [C, H, W] = shape;
+  const batch = images.length;
+  const value = (name: string, dims: readonly number[], dtype: Value["dtype"] = "f32", batched = true) =>
+    makeValue({ name, shape: dims, batched, dtype, storage: "buffer" });
+  const state = (name: string) => value(name, [H, W, C]);
+  const table = (name: string, vectors: number) => value(name, [vectors, 4], "f32", false);
+  return {
+    x: state("x"),
+    x0: state("x0"),
+    z: state("z"),
+    known: state("known"),
+    mask: state("mask"),
+    history: value("history", [planSlots(plan) * batch, H, W, C], "f32", false),
+    rgba: value("rgba", [H, W], "u32"),
+    status: value("status", [1], "u32"),
+    run: value("run", [runTableLength(batch)], "u32", false),
+    coefficients: table("coefficients", plan.rows.length * 4),
+    levels: table("levels", plan.rows.length),
+    factors: table("factors", batch),
+    statistics: table("statistics", plan.rows.length * batch),
+  };
+}
+
+const runTableLength = (batch: number) => 4 + 4 * batch;
+
+export interface LoopCalls {
+  readonly start: KernelCall[];
+  readonly prepare: KernelCall[];
+  readonly step: KernelCall[];
+  readonly residual: KernelCall[];
+  readonly paste: KernelCall[];
+  readonly pixels: KernelCall[];
+  readonly preview: KernelCall[];
+}
+
+/** @param m the network's output */
+export function loopCalls(target: Target, choices: LoopChoices, v: LoopValues, m: Value): LoopCalls {
+  const { plan, guidance, inpaint } = choices;
+  const source = choices.noise ?? "philox";
+  const guided = guidance !== undefined;
+  const rescale = (guidance?.rescale ?? 0) !== 0;
+  const threshold = plan.threshold !== null;
+  const factors = rescale || threshold ? v.factors : undefined;
+  const { x, coefficients, run, status, x0, history, statistics, levels, known, mask } = v;
+  const seen = { x, m, coefficients, run };
+  const flags = { guided, rescale };
+  const z = source === "given" ? v.z : undefined;
+  const step: KernelCall[] = [];
+  if (rescale) step.push(guidanceRescale.lower(target, "guidance rescale", { ...seen, factors }, { guided }));
+  if (plan.threshold)
+    step.push(thresholdQuantile.lower(target, "threshold", { ...seen, factors }, { ...flags, ...plan.threshold }));
+  if (choices.statistics)
+    step.push(x0Statistics.lower(target, "statistics", { ...seen, statistics, factors }, { ...flags, threshold }));
+  const updated = { ...seen, status, x0, factors };
+  step.push(
+    plan.history
+      ? historyStep.lower(target, "step", { ...updated, history }, { ...flags, threshold, ...plan.history })
+      : ddimStep.lower(
+          target,
+          "step",
+          { ...updated, z: plan.noise ? z : undefined },
+          { ...flags, threshold, noise: plan.noise ? source : "none", learned: plan.learned },
+        ),
+  );
+  const kept = inpaint ? { known, mask } : {};
+  const prepares = levelTable(choices) !== null;
+  return {
+    start: [initialNoise.lower(target, "x_T", { run, x }, { guided })],
+    prepare: prepares
+      ? [prepareState.lower(target, "prepare", { x, levels, run, ...kept, z }, { guided, noise: source })]
+      : [],
+    step,
+    residual: plan.rows.some((row) => row.residual)
+      ? [stateResidual.lower(target, "residual", { x, history, statistics }, {}, { SLOT: plan.history?.ring ?? 0 })]
+      : [],
+    paste: inpaint ? [pasteKnown.lower(target, "paste", { x, known, mask }, { guided })] : [],
+    pixels: [toRgba.lower(target, "x", { x, rgba: v.rgba }, {})],
+    preview: [toRgba.lower(target, "x0", { x: x0, rgba: v.rgba }, {})],
+  };
+}

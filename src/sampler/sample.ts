@@ -1,0 +1,174 @@
+/** Bring your own network: any function of (x, t) is sampled on a schedule, every step by the GPU's kernels. */
+import { targetFor } from "../kernels/target.ts";
+import { Device, openDevice, wrapDevice } from "../runtime/device.ts";
+import { ShapeError, UsageError } from "../runtime/errors.ts";
+import { createValueArray, uploadBuffer } from "../runtime/memory.ts";
+import { makeValue } from "../runtime/values.ts";
+import { toRows } from "./layout.ts";
+import { SamplerLoop } from "./loop.ts";
+import { overrideSchedule, type ScheduleOverrides } from "./override.ts";
+import { planSchedule } from "./plan.ts";
+import type { Schedule } from "./scheduleTypes.ts";
+
+/** The network: x is [N, C, H, W] flat, t has N times the timestep; returns [N, C, H, W], or [N, 2C, H, W] with a variance. */
+export type Denoise = (
+  x: Float32Array,
+  t: number[],
+  info: { i: number; of: number },
+) => ArrayLike<number> | Promise<ArrayLike<number>>;
+
+export interface SampleStep {
+  /** Number of the evaluation, from 0. */
+  i: number;
+  /** Its timestep. */
+  t: number;
+  /** The state after the step, and the predicted (bounded) x0, both [N, C, H, W]. */
+  x: Float32Array;
+  x0: Float32Array;
+}
+
+export interface SampleOptions extends ScheduleOverrides {
+  denoise: Denoise;
+  schedule: Schedule;
+  /** The start, [N, C, H, W]. */
+  xT: ArrayLike<number>;
+  shape: readonly [N: number, C: number, H: number, W: number];
+  /**
+   * Standard normal noise of a step instead of Philox's, [N, C, H, W]; asked for only where it is used: `of` is "step", or
+   * "known" for the forward process of `known`.
+   */
+  noise?: (step: number, of: "step" | "known") => ArrayLike<number>;
+  /**
+   * In-painting as latent-diffusion does it: before each evaluation x becomes q(known)·mask + x·(1 - mask), and nothing is
+   * pasted at the end. [N, C, H, W], [N, 1, H, W] or [H, W], 1 where `known` is kept.
+   */
+  mask?: ArrayLike<number>;
+  known?: ArrayLike<number>;
+  /** Where to run; default: `navigator.gpu`'s, opened and freed here. */
+  device?: GPUDevice | Device;
+  /** Of the Philox noise; 0 by default. */
+  seed?: number | bigint;
+  onStep?: (step: SampleStep) => void;
+}
+
+function checkLengths({ xT, shape, mask, known }: SampleOptions): number {
+  if (shape.length !== 4 || !shape.every((v) => Number.isInteger(v) && v > 0))
+    throw new UsageError("shape", `shape must be four sizes [N, C, H, W], got [${shape.join(", ")}]`);
+  const size = shape.reduce((a, b) => a * b, 1);
+  for (const [name, data] of Object.entries({ xT, known }))
+    if (data !== undefined && data.length !== size)
+      throw new ShapeError("sample", name, `[${shape.join(", ")}], ${size} values`, [data.length]);
+  if ((mask === undefined) !== (known === undefined))
+    throw new UsageError("mask", "mask and known come together: which pixels to keep, and their values");
+  return size;
+}
+
+/** A mask per value, per pixel of each image, or per pixel, as one per value. */
+function expandMask(mask: ArrayLike<number>, [N, C, H, W]: SampleOptions["shape"]): Float32Array {
+  const pixels = H * W;
+  const at: Record<number, (i: number) => number> = {
+    [pixels]: (i) => i % pixels,
+    [N * pixels]: (i) => Math.floor(i / (C * pixels)) * pixels + (i % pixels),
+    [N * C * pixels]: (i) => i,
+  };
+  const index = at[mask.length];
+  if (!index)
+    throw new ShapeError("sample", "mask", `[${N}, ${C}, ${H}, ${W}], [${N}, 1, ${H}, ${W}] or [${H}, ${W}]`, [
+      mask.length,
+    ]);
+  return Float32Array.from({ length: N * C * pixels }, (_, i) => mask[index(i)] as number);
+}
+
+function resolveDevice(device: SampleOptions["device"]): Device | Promise<Device> {
+  if (device instanceof Device) return device;
+  return device ? wrapDevice(device) : openDevice(typeof navigator === "undefined" ? undefined : navigator.gpu);
+}
+
+/**
+ * Samples with a network of the caller's. Guidance and conditions are the caller's business inside `denoise`.
+ *
+ * @throws ShapeError, UsageError naming the argument; NonFiniteError; DeviceError
+ */
+export async function sample(options: SampleOptions): Promise<{ x: Float32Array; x0: Float32Array }> {
+  const { shape, denoise, noise, mask, known, onStep, seed = 0 } = options;
+  const size = checkLengths(options);
+  const schedule = overrideSchedule(options.schedule, options);
+  const plan = planSchedule(schedule);
+  const [N, C, H, W] = shape;
+  const channels = plan.learned ? 2 * C : C;
+  /** The network's output; channels that no kernel reads are left out. */
+  const evaluate = async (x: Float32Array, i: number): Promise<ArrayLike<number>> => {
+    const t = new Array<number>(N).fill(plan.rows[i]?.tNetwork as number);
+    const m = await denoise(x, t, { i, of: plan.rows.length });
+    if (m.length === N * channels * H * W) return m;
+    if (m.length !== 2 * size)
+      throw new ShapeError("sample", "denoise's result", `[${[N, channels, H, W].join(", ")}]`, [m.length]);
+    const image = C * H * W;
+    return Float32Array.from({ length: size }, (_, j) => m[j + Math.floor(j / image) * image] as number);
+  };
+  const xT = Float32Array.from(options.xT);
+
+  const device = await resolveDevice(options.device);
+  const owned: GPUBuffer[] = [];
+  let loop: SamplerLoop | undefined;
+  try {
+    const value = makeValue({
+      name: "output",
+      shape: [H, W, channels],
+      batched: true,
+      dtype: "f32",
+      storage: "buffer",
+    });
+    const frame = uploadBuffer(device, "frame", new Uint32Array(4), GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+    owned.push(frame);
+    const state = uploadBuffer(device, "state", toRows(xT, N, C, H * W));
+    owned.push(state);
+    const array = createValueArray(device, value, N);
+    owned.push(array.object as GPUBuffer);
+    loop = await SamplerLoop.create(device, targetFor(device), {
+      shape: [C, H, W],
+      plan,
+      seed: BigInt(seed),
+      images: Array.from({ length: N }, (_, i) => i),
+      noise: noise ? "given" : "philox",
+      inpaint: known && mask ? { known: Float32Array.from(known), mask: expandMask(mask, shape) } : undefined,
+      state,
+      output: { value, array },
+      frame,
+    });
+    const draw = (i: number, of: "step" | "known") => {
+      if (!noise) return;
+      const z = noise(i, of);
+      if (z.length !== size)
+        throw new ShapeError("sample", "noise", `[${shape.join(", ")}], ${size} values`, [z.length]);
+      loop?.writeStepNoise(Float32Array.from(z));
+    };
+    const submit = (encode: (encoder: GPUCommandEncoder) => void) => {
+      const encoder = device.gpu.createCommandEncoder();
+      encode(encoder);
+      device.submit([encoder.finish()]);
+    };
+    let x = xT;
+    const sigmas = schedule.steps.map((s) => s.sigma);
+    for (const [i, row] of plan.rows.entries()) {
+      device.gpu.queue.writeBuffer(frame, 12, Uint32Array.of(i));
+      if (known) {
+        draw(i, "known");
+        submit((encoder) => loop?.encodePrepare(encoder));
+        x = await loop.samples();
+      }
+      const m = await evaluate(x.slice(), i);
+      device.gpu.queue.writeBuffer(array.object as GPUBuffer, 0, toRows(m, N, channels, H * W));
+      if (plan.noise && (sigmas[row.step] as number) > 0) draw(i, "step");
+      submit((encoder) => loop?.encodeStep(encoder, i));
+      x = await loop.samples();
+      if (onStep) onStep({ i, t: row.t, x: x.slice(), x0: await loop.samples("x0") });
+    }
+    await loop.check();
+    return { x, x0: await loop.samples("x0") };
+  } finally {
+    loop?.dispose();
+    for (const buffer of owned) device.release(buffer);
+    if (options.device === undefined) device.dispose();
+  }
+}
