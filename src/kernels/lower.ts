@@ -21,7 +21,7 @@ import { attention } from "./attention.ts";
 import { convFused } from "./conv2d/fused.ts";
 import { convGather } from "./conv2d/gather.ts";
 import { fillAffine } from "./fill.ts";
-import { chunkCount, groupNormAffine, groupNormStats } from "./groupNorm.ts";
+import { chunkCount, fillsVectors, groupNormAffine, groupNormLanes, groupNormStats } from "./groupNorm.ts";
 import { type Recipe, Recipes } from "./recipes.ts";
 import { gatherRows } from "./rows.ts";
 
@@ -117,24 +117,18 @@ class Lowering {
   }
 
   #norm({ label, sources, gamma, beta, groups, eps, emb, affine }: FusedNorm): void {
-    const [sa, sb] = sources.map((s) => this.#measure(label, s));
     const [h, w] = sources[0].shape as [number, number];
-    const tensors = {
-      sa,
-      sb,
-      gamma: this.recipes.vector(gamma),
-      beta: this.recipes.vector(beta),
-      positions: this.recipes.positions(sources.flatMap((s) => [...s.segments])),
-      emb: emb?.table,
-      affine,
-    };
-    const scalars = {
-      GROUPS: groups,
-      EPS: eps,
-      PIXELS: h * w,
-      E4: emb ? channelGroups(emb.table.segments) : 0,
-      EO: emb?.group ?? 0,
-    };
+    const segments = sources.flatMap((s) => [...s.segments]);
+    const shared = { gamma: this.recipes.vector(gamma), beta: this.recipes.vector(beta), emb: emb?.table, affine };
+    const row = { E4: emb ? channelGroups(emb.table.segments) : 0, EO: emb?.group ?? 0 };
+    const scalars = { GROUPS: groups, EPS: eps, PIXELS: h * w, ...row };
+    if (this.target.software && this.target.lanes > 0 && fillsVectors(segments, groups)) {
+      const [a, b] = sources;
+      this.calls.push(groupNormLanes.lower(this.target, label, { a, b, ...shared }, {}, scalars));
+      return;
+    }
+    const [sa, sb] = sources.map((s) => this.#measure(label, s));
+    const tensors = { sa, sb, positions: this.recipes.positions(segments), ...shared };
     this.calls.push(groupNormAffine.lower(this.target, label, tensors, {}, scalars));
   }
 
