@@ -25,6 +25,7 @@ export async function openProgress(terminal: Terminal): Promise<Progress> {
           clearOnComplete: true,
           hideCursor: null,
           barsize: 24,
+          etaBuffer: 50,
         });
         bar.start(of, done);
         current = label;
