@@ -13,7 +13,7 @@ function terminal(isTTY: boolean, level = {}) {
 test("a bar is drawn on a terminal only, and not with -q", async () => {
   for (const { written, terminal: quiet } of [terminal(false), terminal(true, { quiet: true })]) {
     const progress = await openProgress(quiet);
-    progress.show("sampling", 1, 2);
+    progress.show("steps", 1, 2);
     progress.stop();
     expect(written).toEqual([]);
   }
@@ -24,12 +24,12 @@ test("a new label begins a new bar, and the line is cleared at the end", async (
   const progress = await openProgress(shown);
   const loading = showLoading(progress);
   loading({ type: "download", file: "a.safetensors", loaded: 10, total: 40 });
-  loading({ type: "compile", done: 3, of: 9 });
-  progress.show("sampling", 5, 50);
+  loading({ type: "compile", done: 5, of: 10 });
+  progress.show("steps", 5, 50);
   const text = written.join("");
-  expect(text).toMatch(/weights \[[^\]]+\] 10\/40/);
-  expect(text).toMatch(/kernels \[[^\]]+\] 3\/9/);
-  expect(text).toMatch(/sampling \[[^\]]+\] 5\/50/);
+  expect(text).toMatch(/loading % \[[^\]]+\] 12\/100/);
+  expect(text).toMatch(/loading % \[[^\]]+\] 37\/100/);
+  expect(text).toMatch(/steps \[[^\]]+\] 5\/50/);
   progress.stop();
   const count = written.length;
   progress.stop();

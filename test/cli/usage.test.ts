@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { ddim } from "../support/cli.ts";
 
-const COMMANDS = ["sample", "schedule", "forward", "inspect", "bench", "bench forward"];
+const COMMANDS = ["sample", "schedule", "forward", "inspect", "doctor", "bench", "bench forward"];
 
 test.each(COMMANDS)("--help of %s explains it with an example", async (command) => {
   const { code, stdout, stderr } = await ddim([...command.split(" "), "--help"]);
