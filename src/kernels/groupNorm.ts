@@ -1,9 +1,6 @@
 /**
- * GroupNorm as an affine map per image and channel that the consumer applies while it loads. Two ways to get it:
- *
- * `groupNormLanes`, for software adapters, in one dispatch: a subgroup per group of channels, lanes over pixels.
- *
- * `groupNormStats` and `groupNormAffine`, for GPUs and for groups that do not fill whole vec4s. `groupNormStats` gives mean and sum of squared deviations per channel and chunk of pixels;
+ * GroupNorm in two small kernels; the normalisation itself is an affine map per image and channel that the consumer
+ * applies while it loads (software adapters have their own way, groupNormLanes.ts). `groupNormStats` gives mean and sum of squared deviations per channel and chunk of pixels;
  * sums are taken relative to the chunk's first pixel, so a large mean costs no precision. `groupNormAffine` merges
  * chunks and the channels of a group (Chan et al., "Updating formulae", 1979) and writes scale and shift. Chunks depend
  * on the image's size only and never cross images: batches are bit-identical.
@@ -154,105 +151,6 @@ export const groupNormAffine = defineKernel<Flags>({
   ],
   cost(d, batch) {
     const elements = batch * (d.K as number) * (d.CX as number) * 2;
-    return { flops: 4 * elements, bytes: 4 * elements };
-  },
-});
-
-function lanesBody(k: Codegen<Flags>): string {
-  const lanes = k.workgroup;
-  // Sums relative to the channel's first pixel, so that a large mean costs no precision.
-  const measure = (tensor: string, width: string, group: string) => `{
-        let base = n * PIXELS * ${width} + ${group};
-        origin = ${k.load(tensor, "base")};
-        for (var i = lane; i < PIXELS; i += ${lanes}u) {
-          let d = ${k.load(tensor, `base + i * ${width}`)} - origin;
-          sum += d;
-          squares += d * d;
-        }
-      }`;
-  return wgsl`
-enable subgroups;
-diagnostic(off, subgroup_uniformity);
-${k.header}
-@compute @workgroup_size(${lanes})
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
-  ${k.prelude}
-  let n = wg.y;
-  let size = CX4 / GROUPS;
-  let first = wg.x * size;
-  let pixels = f32(PIXELS);
-  var reference = 0.0;
-  var means = 0.0;
-  var meanSquares = 0.0;
-  var deviations = 0.0;
-  for (var g = first; g < first + size; g++) {
-    var origin = vec4f();
-    var sum = vec4f();
-    var squares = vec4f();
-    #if ${k.has("b")}
-    if (g < CA4) ${measure("a", "CA4", "g")} else ${k.has("b") ? measure("b", "CB4", "g - CA4") : ""}
-    #else
-    ${measure("a", "CA4", "g")}
-    #endif
-    sum = subgroupAdd(sum);
-    squares = subgroupAdd(squares);
-    let offset = sum / pixels;
-    let mean = origin + offset;
-    if (g == first) { reference = mean.x; }
-    let d = mean - vec4f(reference);
-    means += dot(d, vec4f(1.0));
-    meanSquares += dot(d, d);
-    deviations += dot(max(squares - sum * offset, vec4f()), vec4f(1.0));
-  }
-  let channels = f32(size * 4u);
-  let mean = means / channels;
-  let variance = deviations / (pixels * channels) + max(meanSquares / channels - mean * mean, 0.0);
-  let inverse = 1.0 / sqrt(variance + EPS);
-  for (var g = first + lane; g < first + size; g += ${lanes}u) {
-    var scale = ${k.load("gamma", "g")} * inverse;
-    var shift = ${k.load("beta", "g")} - (mean + reference) * scale;
-    #if ${k.has("emb")}
-    let e = (frame.x * N + n) * E4 + EO + g;
-    let factor = 1.0 + ${k.has("emb") ? k.load("emb", "e") : ""};
-    scale = scale * factor;
-    shift = shift * factor + ${k.has("emb") ? k.load("emb", "e + CX4") : ""};
-    #endif
-    ${k.store("affine", "n * 2u * CX4 + g", "scale")}
-    ${k.store("affine", "n * 2u * CX4 + CX4 + g", "shift")}
-  }
-}`;
-}
-
-/** Whether every group consists of whole vec4s, also across two sources. */
-export const fillsVectors = (segments: readonly number[], groups: number): boolean =>
-  segments.every((c) => c % 4 === 0) && (segments.reduce((a, b) => a + b, 0) / groups) % 4 === 0;
-
-/**
- * The same affine map straight from the sources, for groups of whole vec4s ({@link fillsVectors}). Extra scalars:
- * GROUPS, EPS, PIXELS, E4, EO.
- */
-export const groupNormLanes = defineKernel<Flags>({
-  name: "groupNorm",
-  tensors: {
-    a: "in N HA WA CA",
-    b: "in? N HA WA CB",
-    gamma: "in CX",
-    beta: "in CX",
-    emb: "in? *",
-    affine: "out N 2 CX",
-  },
-  floats: ["EPS"],
-  frame: true,
-  variants: [
-    {
-      name: "lanes",
-      workgroup: (target) => target.lanes,
-      grid: (d, batch) => [d.GROUPS as number, batch, 1],
-      wgsl: lanesBody,
-    },
-  ],
-  cost(d, batch) {
-    const elements = batch * (d.PIXELS as number) * (d.CX as number);
     return { flops: 4 * elements, bytes: 4 * elements };
   },
 });
