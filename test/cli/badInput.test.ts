@@ -110,7 +110,7 @@ test("starting noise that cannot be right", async () => {
   });
   await refused(sample(AVATARS, "--noise", nan), 1, /nan\.safetensors: tensor "x_T" holds NaN at position 100/);
   const grey = noiseFile("grey.safetensors", [1, 1, 16, 16]);
-  await refused(sample(AVATARS, "--noise", grey), 1, /x_T has shape \[1, 1, 16, 16\], expected \[N, 3, 16, 16\]/);
+  await refused(sample(AVATARS, "--noise", grey), 1, /x_T has shape \[1, 1, 16, 16\], expected \[N, 3, H, W\]/);
   const odd = noiseFile("odd.safetensors", [1, 3, 18, 16]);
   await refused(sample(AVATARS, "--noise", odd), 2, /height must be a multiple of 4/);
   const two = noiseFile("two.safetensors", [2, 3, 16, 16]);
@@ -152,6 +152,11 @@ test("inputs of forward that cannot be right", async () => {
   const timestep = { dtype: "F32", shape: [], data: Float32Array.of(Number.POSITIVE_INFINITY) } as const;
   writeFileSync(input, encodeSafetensors({ sample: sampleTensor, timestep }));
   await refused(args, 1, /in\.safetensors: tensor "timestep" holds Infinity at position 0/);
+  const zero = { dtype: "F32", shape: [], data: Float32Array.of(0) } as const;
+  writeFileSync(input, encodeSafetensors({ sample: { ...sampleTensor, shape: [2, 1, 16, 16] }, timestep: zero }));
+  await refused(args, 1, /sample has shape \[2, 1, 16, 16\], expected \[N, 2, H, W\]/);
+  writeFileSync(input, encodeSafetensors({ sample: { ...sampleTensor, shape: [1, 2, 256, 1] }, timestep: zero }));
+  await refused(args, 2, /size 256×1: width must be a multiple of/);
 });
 
 test("no adapter", async () => {

@@ -53,3 +53,13 @@ test("bench forward prints times and what they were measured on", async () => {
   expect(ms).toBeGreaterThanOrEqual(ms_min);
   expect(runs).toBeGreaterThanOrEqual(3);
 });
+
+test("Ctrl-C ends a measurement", async () => {
+  const args = ["bench", "forward", "-m", golden("noattn"), "--input", golden("noattn", "io.safetensors")];
+  const abort = new AbortController();
+  setTimeout(() => abort.abort(), 1500);
+  const start = performance.now();
+  const { code, stderr } = await ddim([...args, "--seconds", "60"], { signal: abort.signal });
+  expect({ code, stderr }).toEqual({ code: 130, stderr: "ddim: interrupted\n" });
+  expect(performance.now() - start).toBeLessThan(30_000);
+});

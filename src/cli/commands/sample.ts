@@ -178,7 +178,7 @@ function report(
       ms_total: ms.total,
       ms_per_step: ms.perStep,
       ms_load: session.loadMs,
-      ms_compile: ms.compile,
+      ms_compile: session.compileMs + ms.compile,
       peak_gpu_bytes: peakBytes,
       adapter: session.pipeline.device.name,
       warnings: run.warnings,
