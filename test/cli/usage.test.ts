@@ -63,6 +63,8 @@ test.each([
   [[...SAMPLE, "--timesteps", "10,20,15"], "timesteps must be strictly decreasing"],
   [[...SAMPLE, "--timesteps", "1000,5"], "timesteps must be whole numbers from 0 to 999"],
   [[...SAMPLE, "-S", "3", "--timesteps", "9,5"], "steps is 3, but timesteps lists 2"],
+  [[...SAMPLE, "--sampler", "ddpm"], "--sampler ddpm is known to `ddim schedule` only, so far"],
+  [[...SAMPLE, "--sigma", "hat"], "--sigma hat is known to `ddim schedule` only, so far"],
   [[...SAMPLE, "-c", "7"], "class 7 is out of range: pixel-avatars-16 has classes 0..4"],
   [[...SAMPLE, "-c", "beard"], 'there is no class "beard"; there is 0 plain, 1 glasses, 2 hat, 3 hat and glasses'],
   [["sample", "--grid", "-o", "x-%03d.png"], "--grid makes one picture"],
