@@ -18,10 +18,11 @@ export async function ensureBuild() {
     throw new Error("the packages are not installed: run `npm ci --ignore-scripts`");
   }
   process.stderr.write("building dist/ ...\n");
-  const { build } = await import("tsdown");
+  const [{ build }, { default: config }] = await Promise.all([import("tsdown"), import("../tsdown.config.mjs")]);
   const scratch = join(ROOT, ".cache", `dist.${process.pid}`);
   try {
-    await build({ cwd: ROOT, outDir: scratch, logLevel: "error" });
+    // Not by the file's name: tsdown would look for its own packages in the folder that `ddim` is called from.
+    await build({ ...config, config: false, cwd: ROOT, outDir: scratch, logLevel: "error" });
     writeFileSync(join(scratch, STAMP), hash);
     publish(scratch, hash);
   } finally {

@@ -1,8 +1,8 @@
 /** Where the images of a run go, by the form of `-o`: one picture, numbered files, a folder, or tensors. */
 import { join } from "node:path";
 import { UsageError } from "../runtime/errors.ts";
-import { isFolder } from "./modelFlag.ts";
 import { checkFile, checkFolder, makeFolder } from "./output.ts";
+import { isFolder } from "./paths.ts";
 
 export interface ImageOutput {
   /** `picture`: one PNG of everything; `files`: a PNG per image; `tensors`: a safetensors file. */

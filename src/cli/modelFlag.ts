@@ -1,10 +1,11 @@
 /** What `-m` means: a folder as it is, or the bare name of a model in a `weights` folder, here or in the package. */
-import { realpathSync, statSync } from "node:fs";
+import { realpathSync } from "node:fs";
 import { basename, dirname, join, sep } from "node:path";
 import { folderSource } from "../node/folder.ts";
 import { FileError } from "../runtime/errors.ts";
 import type { ModelSource } from "../weights/source.ts";
 import { packageRoot } from "./package.ts";
+import { isFolder, pathKind } from "./paths.ts";
 
 export const DEFAULT_MODEL = "pixel-avatars-16";
 
@@ -20,7 +21,7 @@ export function findModel(given: string | undefined): string {
   const candidates = bare ? [given, join("weights", given), join(shipped, given)] : [given];
   const found = candidates.find((path) => isFolder(path));
   if (found !== undefined) return found;
-  if (statSync(given, { throwIfNoEntry: false })) throw new FileError(given, "is not a folder");
+  if (pathKind(given) === "file") throw new FileError(given, "is not a folder");
   throw new FileError(given, bare ? "there is no such folder, here or in weights/" : "there is no such folder");
 }
 
@@ -33,8 +34,4 @@ export function modelArgument(given: string | undefined): string {
 
 export function modelSource(given: string | undefined): ModelSource {
   return folderSource(findModel(given));
-}
-
-export function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }

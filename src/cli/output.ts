@@ -2,11 +2,11 @@
  * Files that a command writes. Whether they can be written is found out before the work begins; they appear whole or not
  * at all: written under another name beside their place, then renamed, without a moment at which Ctrl-C could come between.
  */
-import { mkdirSync, renameSync, statSync, unlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { FileError } from "../runtime/errors.ts";
-import { isFolder } from "./modelFlag.ts";
+import { isFolder, pathKind } from "./paths.ts";
 
 const temporaryName = (path: string) => join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
 
@@ -16,9 +16,9 @@ const temporaryName = (path: string) => join(dirname(path), `.${basename(path)}.
  * there.
  */
 export function checkFile(path: string, overwrite: boolean): void {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  if (stats?.isDirectory()) throw new FileError(path, "is a folder");
-  if (stats && !overwrite) throw new FileError(path, "exists already; --overwrite replaces it");
+  const kind = pathKind(path);
+  if (kind === "folder") throw new FileError(path, "is a folder");
+  if (kind && !overwrite) throw new FileError(path, "exists already; --overwrite replaces it");
   const folder = dirname(path);
   if (!isFolder(folder)) throw new FileError(path, `cannot be written, there is no folder ${folder}`);
   probe(path, temporaryName(path));
@@ -30,7 +30,7 @@ export function checkFile(path: string, overwrite: boolean): void {
  */
 export function checkFolder(path: string): void {
   if (isFolder(path)) return probe(path, temporaryName(join(path, "probe")));
-  if (statSync(path, { throwIfNoEntry: false })) throw new FileError(path, "is not a folder");
+  if (pathKind(path)) throw new FileError(path, "is not a folder");
   checkFile(path.replace(/[/\\]+$/, ""), false);
 }
 
@@ -54,7 +54,7 @@ export function writeFile(path: string, content: Uint8Array | string): void {
       renameSync(temporary, path);
     });
   } catch (error) {
-    if (statSync(temporary, { throwIfNoEntry: false })) unlinkSync(temporary);
+    if (pathKind(temporary)) unlinkSync(temporary);
     throw error;
   }
 }

@@ -1,6 +1,7 @@
 /** The commands, with what holds for all of them: nothing is printed or ended behind the caller's back. */
 import { Command } from "commander";
 import { addBench } from "./commands/bench.ts";
+import { addDoctor } from "./commands/doctor.ts";
 import { addForward } from "./commands/forward.ts";
 import { addInspect } from "./commands/inspect.ts";
 import { addSample } from "./commands/sample.ts";
@@ -11,7 +12,7 @@ import { packageVersion } from "./package.ts";
 /** Adds a command to the program. One file each in `commands/`. */
 type AddCommand = (program: Command, io: Io) => void;
 
-const commands: readonly AddCommand[] = [addSample, addSchedule, addForward, addInspect, addBench];
+const commands: readonly AddCommand[] = [addSample, addSchedule, addForward, addInspect, addDoctor, addBench];
 
 /** @param onVerbose - called before a command that was asked to be verbose */
 export function createProgram(io: Io, onVerbose: () => void): Command {

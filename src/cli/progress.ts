@@ -25,6 +25,7 @@ export async function openProgress(terminal: Terminal): Promise<Progress> {
           clearOnComplete: true,
           hideCursor: null,
           barsize: 24,
+          etaBuffer: 50,
         });
         bar.start(of, done);
         current = label;
@@ -39,11 +40,12 @@ export async function openProgress(terminal: Terminal): Promise<Progress> {
   };
 }
 
-/** What loading reports, as a bar. */
+/** What loading reports as one bar: weights are read and kernels compiled side by side. */
 export function showLoading(progress: Progress): (event: LoadEvent) => void {
+  const parts = { download: 0, compile: 0 };
   return (event) => {
-    if (event.type === "download") progress.show("weights", event.loaded, event.total);
-    else if (event.type === "compile") progress.show("kernels", event.done, event.of);
-    else progress.stop();
+    if (event.type === "ready") return progress.stop();
+    parts[event.type] = event.type === "download" ? event.loaded / event.total : event.done / event.of;
+    progress.show("loading %", Math.floor(50 * (parts.download + parts.compile)), 100);
   };
 }

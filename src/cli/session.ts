@@ -2,6 +2,7 @@
 
 import type { Model } from "../pipeline/model.ts";
 import { createPipeline, type DiffusionPipeline } from "../pipeline/pipeline.ts";
+import type { LoadEvent } from "../pipeline/types.ts";
 import type { CommonFlags } from "./flags.ts";
 import type { Terminal } from "./io.ts";
 import { openProgress, type Progress, showLoading } from "./progress.ts";
@@ -10,6 +11,8 @@ export interface Session {
   readonly pipeline: DiffusionPipeline;
   /** Milliseconds from opening the device to a loaded model. */
   readonly loadMs: number;
+  /** Milliseconds of that until the kernels were compiled, which goes on while weights are read. */
+  readonly compileMs: number;
   readonly progress: Progress;
 }
 
@@ -26,14 +29,16 @@ export async function withPipeline<T>(
   const device = await terminal.io.openDevice({ adapter: flags.device });
   try {
     terminal.detail(`adapter: ${device.name}`);
-    const pipeline = await createPipeline(model, {
-      device,
-      dtype: flags.dtype,
-      signal,
-      onProgress: showLoading(progress),
-    });
+    const show = showLoading(progress);
+    const opened = performance.now();
+    let compileMs = 0;
+    const onProgress = (event: LoadEvent) => {
+      if (event.type === "compile") compileMs = performance.now() - opened;
+      show(event);
+    };
+    const pipeline = await createPipeline(model, { device, dtype: flags.dtype, signal, onProgress });
     try {
-      return await use({ pipeline, loadMs: performance.now() - start, progress });
+      return await use({ pipeline, loadMs: performance.now() - start, compileMs, progress });
     } finally {
       pipeline.dispose();
     }

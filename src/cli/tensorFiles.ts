@@ -1,5 +1,8 @@
 /** Tensors that commands take from safetensors files. */
 import { openSafetensorsFile } from "../node/folder.ts";
+import { checkSample } from "../pipeline/forward.ts";
+import type { Model } from "../pipeline/model.ts";
+import { checkSize } from "../pipeline/run.ts";
 import type { ForwardInputs, Tensor } from "../pipeline/types.ts";
 import { FileError } from "../runtime/errors.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
@@ -23,14 +26,18 @@ export async function readNoise(path: string, signal: AbortSignal): Promise<Tens
 /**
  * The inputs of one network evaluation: `sample`, `timestep` and, where the file has them, `class_labels` (ids or
  * numbers with one dimension, vectors with two).
- * @throws FileError when one is missing or holds what no network takes.
+ * @throws FileError when one is missing or holds what no network takes; ShapeError, UsageError when the model does not
+ * take images of that kind or size.
  */
-export async function readForwardInputs(path: string, signal: AbortSignal): Promise<ForwardInputs> {
+export async function readForwardInputs(path: string, model: Model, signal: AbortSignal): Promise<ForwardInputs> {
   const file = await openSafetensorsFile(path, signal);
   const sample = await readTensor(file, "sample", signal);
+  checkSample(sample, model.config.in_channels);
+  const [, , height, width] = sample.shape as [number, number, number, number];
+  checkSize(model, { height, width });
   const timestep = await readTensor(file, "timestep", signal);
   const inputs: ForwardInputs = { sample, timestep: [...timestep.data] };
-  if (!file.tensors.has("class_labels")) return inputs;
+  if (!file.tensors.has("class_labels") || model.config.class_embed_type === "none") return inputs;
   const labels = await readTensor(file, "class_labels", signal);
   return labels.shape.length > 1 ? { ...inputs, classVectors: labels } : { ...inputs, classLabels: [...labels.data] };
 }

@@ -36,6 +36,53 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 }`;
 }
 
+/**
+ * One subgroup per row of the image and block of channel groups: a lane keeps its channels' scale and shift in registers
+ * along the row, and no thread divides to find its place.
+ */
+function rows(k: Codegen<ApplyFlags>): string {
+  const { act, upsample } = k.flags;
+  const shift = upsample ? " >> 1u" : "";
+  return wgsl`
+${k.header}
+${loadHelpers(k)}
+@compute @workgroup_size(${k.workgroup})
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+  ${k.prelude}
+  let c4 = wg.x * ${k.workgroup}u + lane;
+  if (c4 >= C4) { return; }
+  let n = wg.z;
+  let iy = i32(wg.y) - i32(PT);
+  let out = (n * HO + wg.y) * WO * C4 + c4;
+  let inside = iy >= 0 && iy < i32(HIN);
+  let row = (n * HA + (u32(max(iy, 0))${shift})) * WA;
+  #if ${k.has("affine")}
+  let scale = ${k.has("affine") ? k.load("affine", "n * 2u * C4 + c4") : ""};
+  let offset = ${k.has("affine") ? k.load("affine", "n * 2u * C4 + C4 + c4") : ""};
+  #endif
+  for (var x = 0u; x < WO; x++) {
+    let ix = i32(x) - i32(PL);
+    var v = vec4f();
+    if (inside && ix >= 0 && ix < i32(WIN)) {
+      let pixel = row + (u32(ix)${shift});
+      #if ${k.has("b")}
+      if (c4 < CA4) { v = ${k.load("a", "pixel * CA4 + c4")}; }
+      else { v = ${k.has("b") ? k.load("b", "pixel * CB4 + c4 - CA4") : ""}; }
+      #else
+      v = ${k.load("a", "pixel * CA4 + c4")};
+      #endif
+      #if ${k.has("affine")}
+      v = v * scale + offset;
+      #endif
+      #if ${act !== "none"}
+      v = activate(v);
+      #endif
+    }
+    ${k.store("y", "out + x * C4", "v")}
+  }
+}`;
+}
+
 /** y = pad(pool(upsample(act(affine(concat(a, b)))))). Extra scalars: PT, PL = zero rows above and columns left. */
 export const apply = defineKernel<ApplyFlags>({
   name: "apply",
@@ -46,6 +93,13 @@ export const apply = defineKernel<ApplyFlags>({
     return sizes;
   },
   variants: [
+    {
+      name: "rows",
+      when: (target, _dims, flags) => target.software && target.lanes > 0 && !flags.pool,
+      workgroup: (target) => target.lanes,
+      grid: (d, batch, lanes) => [ceilDiv(d.C4 as number, lanes), d.HO as number, batch],
+      wgsl: rows,
+    },
     {
       name: "direct",
       workgroup: (target) => (target.software ? 32 : 64),

@@ -1,6 +1,6 @@
 /**
  * GroupNorm in two small kernels; the normalisation itself is an affine map per image and channel that the consumer
- * applies while it loads. `groupNormStats` gives mean and sum of squared deviations per channel and chunk of pixels;
+ * applies while it loads (software adapters have their own way, groupNormLanes.ts). `groupNormStats` gives mean and sum of squared deviations per channel and chunk of pixels;
  * sums are taken relative to the chunk's first pixel, so a large mean costs no precision. `groupNormAffine` merges
  * chunks and the channels of a group (Chan et al., "Updating formulae", 1979) and writes scale and shift. Chunks depend
  * on the image's size only and never cross images: batches are bit-identical.

@@ -36,6 +36,8 @@ class Loader {
   readonly arrays = new Map<Value, GpuArray>();
   readonly #convs = new Map<string, { recipe: ConvRecipe; part: ConvRecipe["parts"][number] }[]>();
   readonly #hosted = new Map<string, Float32Array>();
+  /** Raw tensors of which more pieces are to come. */
+  readonly #open = new Map<string, GPUBuffer>();
   #calls: KernelCall[] = [];
   #staged = new Map<Value, GpuArray>();
   #stagedBytes = 0;
@@ -69,7 +71,6 @@ class Loader {
   }
 
   async take(pieces: AsyncIterable<ParamPiece>, decode: Decode): Promise<void> {
-    const open = new Map<string, GPUBuffer>();
     for await (const piece of pieces) {
       const { name, offset, total, bytes, dtype } = piece;
       const whole = this.#convs.get(name);
@@ -82,16 +83,16 @@ class Loader {
       }
       const size = ceilDiv(total, 4) * 4;
       const buffer =
-        open.get(name) ??
+        this.#open.get(name) ??
         this.device.createBuffer({
           label: name,
           size: Math.max(16, size),
           usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
         });
-      open.set(name, buffer);
+      this.#open.set(name, buffer);
       this.device.gpu.queue.writeBuffer(buffer, offset, wholeWords(bytes));
       if (offset + bytes.byteLength < total) continue;
-      open.delete(name);
+      this.#open.delete(name);
       const raw = this.#stage(rawBuffer(name, size / 4), buffer);
       for (const { recipe, part } of whole) this.#pack(recipe, part, raw, dtype);
       this.#stagedBytes += size;
@@ -132,11 +133,14 @@ class Loader {
       if (calls.length === 0) return;
       const external = new Map([...staged, ...this.arrays]);
       const program = await Program.create(this.device, { label: "pack weights", calls, batch: 1, external });
-      const encoder = this.device.gpu.createCommandEncoder();
-      program.encode(encoder);
-      this.device.submit([encoder.finish()]);
-      await this.device.gpu.queue.onSubmittedWorkDone();
-      program.dispose();
+      try {
+        const encoder = this.device.gpu.createCommandEncoder();
+        program.encode(encoder);
+        this.device.submit([encoder.finish()]);
+        await this.device.gpu.queue.onSubmittedWorkDone();
+      } finally {
+        program.dispose();
+      }
     } finally {
       for (const { object } of staged.values()) this.device.release(object);
     }
@@ -181,6 +185,7 @@ class Loader {
 
   dispose(): void {
     for (const { object } of [...this.#staged.values(), ...this.arrays.values()]) this.device.release(object);
+    for (const buffer of this.#open.values()) this.device.release(buffer);
   }
 }
 

@@ -22,6 +22,7 @@ import { convFused } from "./conv2d/fused.ts";
 import { convGather } from "./conv2d/gather.ts";
 import { fillAffine } from "./fill.ts";
 import { chunkCount, groupNormAffine, groupNormStats } from "./groupNorm.ts";
+import { fillsVectors, groupNormLanes, normalise } from "./groupNormLanes.ts";
 import { type Recipe, Recipes } from "./recipes.ts";
 import { gatherRows } from "./rows.ts";
 
@@ -39,6 +40,8 @@ class Lowering {
   readonly recipes: Recipes;
   readonly #padded = new Map<string, Value>();
   readonly #stats = new Map<Value, Value>();
+  /** Norms that wait for their consumer: most can be applied where they are measured. */
+  readonly #pending = new Map<Value, FusedNorm>();
 
   constructor(
     private readonly target: Target,
@@ -53,6 +56,19 @@ class Lowering {
 
   #apply(label: string, view: View, y: Value, pool: boolean, pad: Padding): void {
     const [a, b] = view.sources;
+    const norm = view.affine && this.#pending.get(view.affine);
+    if (norm && !view.upsample && !pool) {
+      const scalars = { ...this.#normScalars(norm), PT: pad[0], PL: pad[1] };
+      this.calls.push(
+        normalise.lower(this.target, label, { ...this.#normTensors(norm), y }, { act: view.act }, scalars),
+      );
+      return;
+    }
+    if (norm) {
+      this.#pending.delete(norm.affine);
+      const tensors = { ...this.#normTensors(norm), affine: norm.affine };
+      this.calls.push(groupNormLanes.lower(this.target, norm.label, tensors, {}, this.#normScalars(norm)));
+    }
     const flags = { act: view.act, upsample: view.upsample, pool };
     this.calls.push(
       apply.lower(this.target, label, { a, b, affine: view.affine, y }, flags, { PT: pad[0], PL: pad[1] }),
@@ -116,26 +132,27 @@ class Lowering {
     return stats;
   }
 
-  #norm({ label, sources, gamma, beta, groups, eps, emb, affine }: FusedNorm): void {
-    const [sa, sb] = sources.map((s) => this.#measure(label, s));
+  #normScalars({ sources, groups, eps, emb }: FusedNorm) {
     const [h, w] = sources[0].shape as [number, number];
-    const tensors = {
-      sa,
-      sb,
-      gamma: this.recipes.vector(gamma),
-      beta: this.recipes.vector(beta),
-      positions: this.recipes.positions(sources.flatMap((s) => [...s.segments])),
-      emb: emb?.table,
-      affine,
-    };
-    const scalars = {
-      GROUPS: groups,
-      EPS: eps,
-      PIXELS: h * w,
-      E4: emb ? channelGroups(emb.table.segments) : 0,
-      EO: emb?.group ?? 0,
-    };
-    this.calls.push(groupNormAffine.lower(this.target, label, tensors, {}, scalars));
+    const row = { E4: emb ? channelGroups(emb.table.segments) : 0, EO: emb?.group ?? 0 };
+    return { GROUPS: groups, EPS: eps, PIXELS: h * w, ...row };
+  }
+
+  #normTensors({ sources: [a, b], gamma, beta, emb }: FusedNorm) {
+    return { a, b, gamma: this.recipes.vector(gamma), beta: this.recipes.vector(beta), emb: emb?.table };
+  }
+
+  #norm(norm: FusedNorm): void {
+    const { label, sources, groups, affine } = norm;
+    const segments = sources.flatMap((s) => [...s.segments]);
+    if (this.target.software && this.target.lanes > 0 && fillsVectors(segments, groups)) {
+      this.#pending.set(affine, norm);
+      return;
+    }
+    const { gamma, beta, emb } = this.#normTensors(norm);
+    const [sa, sb] = sources.map((s) => this.#measure(label, s));
+    const tensors = { sa, sb, gamma, beta, emb, positions: this.recipes.positions(segments), affine };
+    this.calls.push(groupNormAffine.lower(this.target, label, tensors, {}, this.#normScalars(norm)));
   }
 
   #materialiseInto({ label, view, pool, y }: FusedApply): void {

@@ -25,7 +25,8 @@ export interface BatchInit {
   /** First image of the batch and how many. */
   readonly first: number;
   readonly images: number;
-  readonly signal?: AbortSignal;
+  /** Throws when the work shall stop: the reason of an abort, or that the pipeline was disposed. */
+  readonly check: () => void;
   readonly profile: boolean;
   readonly onCompile?: (done: number, of: number) => void;
 }
@@ -57,10 +58,10 @@ function labels({ run, model, first, images }: BatchInit): Uint32Array<ArrayBuff
 /**
  * Yields after each step is submitted, without waiting for it: at most two submissions are in flight. Returns the
  * images. Everything it allocated is freed when it ends, however it ends.
- * @throws the signal's reason; NonFiniteError
+ * @throws whatever `check` throws; NonFiniteError
  */
 export async function* sampleBatch(init: BatchInit): AsyncGenerator<Omit<Step, "ms">, BatchResult> {
-  const { device, target, lowered, weights, run, model, images, first, signal } = init;
+  const { device, target, lowered, weights, run, model, images, first, check } = init;
   const { schedule } = run;
   const steps = schedule.steps.length;
   const { network } = lowered;
@@ -87,20 +88,22 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<Omit<Step, "
     const noise = hostNoise(init);
     if (noise) loop.writeState(noise);
     for (let i = 0; i < steps; i++) {
-      signal?.throwIfAborted();
+      check();
       for (const { from, to, flops } of pacer.segments(evaluator.main)) {
         const encoder = device.gpu.createCommandEncoder();
         if (i === 0 && from === 0 && !noise) loop.encodeNoise(encoder);
         if (from === 0) evaluator.begin(encoder, i);
         evaluator.main.encode(encoder, from, to);
         if (to === evaluator.main.dispatches.length) loop.encodeStep(encoder, i);
-        await pacer.submit(encoder.finish(), flops);
+        await pacer.room();
+        check();
+        pacer.submit(encoder.finish(), flops);
       }
       const preview = loop.images.bind(loop, "x0");
       yield { index: i, of: steps, t: schedule.steps[i]?.t as number, image: first, images, preview };
     }
     await pacer.drain();
-    signal?.throwIfAborted();
+    check();
     await loop.check();
     const result = { images: await loop.images("x"), samples: await loop.samples() };
     if (!init.profile) return result;

@@ -4,7 +4,6 @@ import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { textureToBuffer } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { padded4, type Value } from "../runtime/values.ts";
-import { timestepSinusoid } from "../sampler/embedding.ts";
 import { fromRows, toRows } from "../sampler/layout.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
 import type { WeightStore } from "../unet/weights.ts";
@@ -18,7 +17,10 @@ export interface Prepared {
   readonly weights: WeightStore;
   readonly inputs: ForwardInputs;
   readonly maxRows: number;
-  readonly timestepRows: (timesteps: readonly number[]) => Float32Array;
+  /** Throws when the work shall stop. */
+  readonly check: () => void;
+  /** Rows of the network's timestep input; `name` is the input that errors name. */
+  readonly timestepRows: (name: string, timesteps: readonly number[]) => Float32Array;
 }
 
 export interface ForwardTiming {
@@ -29,7 +31,8 @@ export interface ForwardTiming {
   readonly peakBytes: number;
 }
 
-function checkSample({ shape, data }: Tensor, channels: number): number {
+/** @returns the number of images. @throws ShapeError */
+export function checkSample({ shape, data }: Tensor, channels: number): number {
   const [n, c] = shape;
   if (shape.length !== 4 || c !== channels || (n ?? 0) < 1)
     throw new ShapeError("forward", "sample", `[N, ${channels}, H, W]`, shape);
@@ -47,7 +50,7 @@ function perImage<T>(name: string, values: readonly T[], n: number): readonly T[
 
 /** The class input of every image, in the form that the network's embedding takes. */
 function classInput(
-  { model, lowered, inputs }: Prepared,
+  { model, lowered, inputs, timestepRows }: Prepared,
   n: number,
 ): Uint32Array<ArrayBuffer> | Float32Array | undefined {
   const { classes } = lowered.network;
@@ -71,10 +74,7 @@ function classInput(
   }
   if (!classLabels) throw new UsageError("class_labels", `${model.name} is class-conditional and needs class_labels`);
   const labels = perImage("class_labels", classLabels, n);
-  if (config.class_embed_type === "timestep") {
-    const width = config.block_out_channels[0] as number;
-    return Float32Array.from(labels.flatMap((label) => [...timestepSinusoid(label, width, config)]));
-  }
+  if (config.class_embed_type === "timestep") return timestepRows("class_labels", labels);
   for (const label of labels)
     if (!Number.isInteger(label) || label < 0 || label >= config.num_class_embeds)
       throw new UsageError(
@@ -109,7 +109,7 @@ async function load(prepared: Prepared, from: number, to: number): Promise<Evalu
   const evaluator = await Evaluator.create(device, lowered, weights, {
     rows: to - from,
     steps: 1,
-    timesteps: prepared.timestepRows(timesteps),
+    timesteps: prepared.timestepRows("timestep", timesteps),
     classes: classes?.slice(from * width, to * width),
   });
   const rows = toRows(inputs.sample.data.subarray(from * c * h * w, to * c * h * w), to - from, c, h * w);
@@ -117,29 +117,31 @@ async function load(prepared: Prepared, from: number, to: number): Promise<Evalu
   return evaluator;
 }
 
-async function run(device: Device, evaluator: Evaluator, pacer: Pacer): Promise<void> {
+async function run({ device, check }: Prepared, evaluator: Evaluator, pacer: Pacer): Promise<void> {
   for (const { from, to, flops } of pacer.segments(evaluator.main)) {
     const encoder = device.gpu.createCommandEncoder();
     if (from === 0) evaluator.begin(encoder, 0);
     evaluator.main.encode(encoder, from, to);
-    await pacer.submit(encoder.finish(), flops);
+    await pacer.room();
+    check();
+    pacer.submit(encoder.finish(), flops);
   }
 }
 
 /** The whole output, [N, out_channels, H, W]. */
-export async function evaluate(prepared: Prepared, signal?: AbortSignal): Promise<Tensor> {
+export async function evaluate(prepared: Prepared): Promise<Tensor> {
   const { device, lowered, inputs, model } = prepared;
   const n = checkSample(inputs.sample, model.config.in_channels);
   const { output } = lowered.network;
   const [h, w, c] = output.shape as [number, number, number];
   const data = new Float32Array(n * c * h * w);
   for (let from = 0; from < n; from += prepared.maxRows) {
-    signal?.throwIfAborted();
+    prepared.check();
     const to = Math.min(n, from + prepared.maxRows);
     const evaluator = await load(prepared, from, to);
     const pacer = new Pacer(device);
     try {
-      await run(device, evaluator, pacer);
+      await run(prepared, evaluator, pacer);
       await pacer.drain();
       data.set(await readOutput(device, evaluator, output, to - from), from * c * h * w);
     } finally {
@@ -168,7 +170,7 @@ export async function timeEvaluation(prepared: Prepared, seconds: number): Promi
   try {
     const measure = async (repeats: number) => {
       const start = performance.now();
-      for (let i = 0; i < repeats; i++) await run(device, evaluator, pacer);
+      for (let i = 0; i < repeats; i++) await run(prepared, evaluator, pacer);
       await pacer.drain();
       return (performance.now() - start) / repeats;
     };

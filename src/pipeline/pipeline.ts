@@ -3,13 +3,15 @@ import { targetFor } from "../kernels/target.ts";
 import { type Device, Device as DeviceClass, openDevice, wrapDevice } from "../runtime/device.ts";
 import { UsageError, UseAfterDisposeError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
+import { compileCalls } from "../runtime/program.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
 import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
 import { WeightStore } from "../unet/weights.ts";
 import { sampleBatch } from "./batches.ts";
-import { evaluate, type ForwardTiming, timeEvaluation } from "./forward.ts";
+import { checkSample, evaluate, type ForwardTiming, timeEvaluation } from "./forward.ts";
 import type { Model } from "./model.ts";
 import { checkSize, type ResolvedRun, resolveRun } from "./run.ts";
+import { Turns } from "./turns.ts";
 import type {
   ForwardInputs,
   GenerateOptions,
@@ -27,8 +29,7 @@ const COMFORTABLE_BATCH = 16;
 
 export class DiffusionPipeline {
   readonly #lowered = new Map<string, LoweredNetwork>();
-  /** Calls on one pipeline run one after another. */
-  #queue: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
   #disposed = false;
 
   private constructor(
@@ -37,6 +38,7 @@ export class DiffusionPipeline {
     readonly dtype: NetworkDType,
     private readonly target: Target,
     private readonly weights: WeightStore,
+    /** Opened or wrapped for this pipeline alone. */
     private readonly ownsDevice: boolean,
     /** Learned rows of timesteps, where the model has them. */
     private readonly timeRows: Float32Array | null,
@@ -54,13 +56,23 @@ export class DiffusionPipeline {
     const target = targetFor(device);
     const size = model.config.sample_size ?? { height: 64, width: 64 };
     const lowered = lowerNetwork(model.config, target, { size, dtype, timesteps: "step" });
+    const learned = model.config.time_embedding_type === "learned";
+    const timeRows = learned ? await model.checkpoint.read("time_proj.weight", signal) : null;
+    // A model without a size of its own is compiled when one is chosen.
+    const calls = model.config.sample_size ? [...lowered.main.calls, ...lowered.embed.calls] : [];
+    const compiling = compileCalls(device, calls, (done, of) => onProgress?.({ type: "compile", done, of }));
+    compiling.catch(() => {});
     const recipes = [...lowered.main.recipes, ...lowered.embed.recipes];
     const weights = await WeightStore.load(device, target, recipes, model.checkpoint, {
       signal,
       onProgress: (p) => onProgress?.({ type: "download", ...p }),
     });
-    const learned = model.config.time_embedding_type === "learned";
-    const timeRows = learned ? await model.checkpoint.read("time_proj.weight", signal) : null;
+    try {
+      await compiling;
+    } catch (error) {
+      weights.dispose();
+      throw error;
+    }
     onProgress?.({ type: "ready", ms: performance.now() - began });
     return new DiffusionPipeline(model, device, dtype, target, weights, ownsDevice, timeRows);
   }
@@ -76,15 +88,16 @@ export class DiffusionPipeline {
   }
 
   /** Rows of the network's timestep input: host-made sinusoids, or learned ones. */
-  #timestepRows(timesteps: readonly number[]): Float32Array {
+  #timestepRows(name: string, timesteps: readonly number[]): Float32Array {
     const { config } = this.model;
     const width = config.block_out_channels[0] as number;
     const rows = new Float32Array(timesteps.length * width);
     timesteps.forEach((t, i) => {
+      if (!Number.isFinite(t)) throw new UsageError(name, `${name} must be a number, got ${t}`);
       if (this.timeRows && !(Number.isInteger(t) && t >= 0 && t < config.num_train_timesteps))
         throw new UsageError(
-          "timestep",
-          `timestep ${t}: a learned embedding has rows 0..${config.num_train_timesteps - 1}`,
+          name,
+          `${name} ${t} is out of range: the learned embedding has rows 0..${config.num_train_timesteps - 1}`,
         );
       rows.set(
         this.timeRows ? this.timeRows.subarray(t * width, (t + 1) * width) : timestepSinusoid(t, width, config),
@@ -98,13 +111,24 @@ export class DiffusionPipeline {
     if (this.#disposed) throw new UseAfterDisposeError(`the pipeline of ${this.model.name}`);
   }
 
-  async #exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#queue.then(() => {
+  /** What work in flight asks before each submission. */
+  #stopper(signal?: AbortSignal): () => void {
+    return () => {
       this.#checkOpen();
-      return work();
-    });
-    this.#queue = turn.catch(() => {});
-    return turn;
+      signal?.throwIfAborted();
+    };
+  }
+
+  async #exclusive<T>(work: () => Promise<T>, check: () => void, signal?: AbortSignal): Promise<T> {
+    const end = await this.#turns.next(check, signal);
+    try {
+      return await work();
+    } catch (error) {
+      this.#checkOpen();
+      throw error;
+    } finally {
+      end();
+    }
   }
 
   /** Images per batch: as asked, bounded by what bindings allow, or what fits comfortably. */
@@ -129,10 +153,15 @@ export class DiffusionPipeline {
    */
   async generate(options: GenerateOptions = {}): Promise<Generation> {
     const steps = this.steps(options);
-    for (;;) {
-      const { done, value } = await steps.next();
-      if (done) return value;
-      options.onStep?.(value);
+    try {
+      for (;;) {
+        const { done, value } = await steps.next();
+        if (done) return value;
+        options.onStep?.(value);
+      }
+    } finally {
+      // Only a throwing onStep leaves the generator unfinished.
+      await steps.return(undefined as never);
     }
   }
 
@@ -141,29 +170,29 @@ export class DiffusionPipeline {
    * Other calls on the pipeline wait until the generator has ended.
    */
   async *steps(options: GenerateOptions = {}): AsyncGenerator<Step, Generation> {
-    this.#checkOpen();
-    options.signal?.throwIfAborted();
+    const check = this.#stopper(options.signal);
+    check();
     const run = resolveRun(this.model, options);
-    let release = () => {};
-    const turn = this.#queue;
-    this.#queue = new Promise<void>((resolve) => {
-      release = resolve;
-    });
+    const end = await this.#turns.next(check, options.signal);
     try {
-      await turn;
+      return yield* this.#sample(run, options, check);
+    } catch (error) {
       this.#checkOpen();
-      return yield* this.#sample(run, options);
+      throw error;
     } finally {
-      release();
+      end();
     }
   }
 
-  async *#sample(run: ResolvedRun, options: GenerateOptions): AsyncGenerator<Step, Generation> {
+  async *#sample(run: ResolvedRun, options: GenerateOptions, check: () => void): AsyncGenerator<Step, Generation> {
     const began = performance.now();
     const { device, target, model, weights } = this;
     const lowered = this.#lower(run.height, run.width, "step");
     const size = this.#batchSize(run, lowered);
-    const timesteps = this.#timestepRows(run.schedule.steps.map((s) => s.tNetwork));
+    const timesteps = this.#timestepRows(
+      "timestep",
+      run.schedule.steps.map((s) => s.tNetwork),
+    );
     const pixels = model.config.in_channels * run.height * run.width;
     const samples = new Float32Array(run.count * pixels);
     const images: Generation["images"] = [];
@@ -185,22 +214,26 @@ export class DiffusionPipeline {
         timesteps,
         first,
         images: count,
-        signal: options.signal,
+        check,
         profile,
       });
-      for (;;) {
-        const { done, value } = await batch.next();
-        begun ??= performance.now();
-        if (!done) {
-          yield { ...value, ms: performance.now() - began };
-          continue;
+      try {
+        for (;;) {
+          const { done, value } = await batch.next();
+          begun ??= performance.now();
+          if (!done) {
+            yield { ...value, ms: performance.now() - began };
+            continue;
+          }
+          compile += begun - start;
+          looped += performance.now() - begun;
+          images.push(...value.images);
+          samples.set(value.samples, first * pixels);
+          timings ??= value.timings;
+          break;
         }
-        compile += begun - start;
-        looped += performance.now() - begun;
-        images.push(...value.images);
-        samples.set(value.samples, first * pixels);
-        timings ??= value.timings;
-        break;
+      } finally {
+        await batch.return(undefined as never);
       }
     }
     const total = performance.now() - began;
@@ -218,7 +251,9 @@ export class DiffusionPipeline {
     };
   }
 
-  #prepare(inputs: ForwardInputs) {
+  #prepare(inputs: ForwardInputs, check: () => void) {
+    check();
+    checkSample(inputs.sample, this.model.config.in_channels);
     const [, , height, width] = inputs.sample.shape as [number, number, number, number];
     checkSize(this.model, { height, width });
     const lowered = this.#lower(height, width, "image");
@@ -230,7 +265,8 @@ export class DiffusionPipeline {
       weights,
       inputs,
       maxRows: maxRows(device, lowered),
-      timestepRows: (t: readonly number[]) => this.#timestepRows(t),
+      check,
+      timestepRows: (name: string, t: readonly number[]) => this.#timestepRows(name, t),
     };
   }
 
@@ -240,30 +276,35 @@ export class DiffusionPipeline {
    * @throws ShapeError, UsageError naming the input
    */
   async forward(inputs: ForwardInputs, options: { signal?: AbortSignal } = {}): Promise<Tensor> {
-    this.#checkOpen();
-    const prepared = this.#prepare(inputs);
-    return this.#exclusive(() => evaluate(prepared, options.signal));
+    const check = this.#stopper(options.signal);
+    const prepared = this.#prepare(inputs, check);
+    return this.#exclusive(() => evaluate(prepared), check, options.signal);
   }
 
   /** Times one evaluation, warm, read-back excluded, for about so many seconds. */
   async benchmark(inputs: ForwardInputs, seconds: number): Promise<ForwardTiming> {
-    this.#checkOpen();
-    const prepared = this.#prepare(inputs);
-    return this.#exclusive(() => timeEvaluation(prepared, seconds));
+    const check = this.#stopper();
+    const prepared = this.#prepare(inputs, check);
+    return this.#exclusive(() => timeEvaluation(prepared, seconds), check);
   }
 
   memory(): MemoryReport {
+    this.#checkOpen();
     const { liveBytes, peakBytes } = this.device.counters;
     return { weights: this.weights.bytes, activations: liveBytes - this.weights.bytes, peak: peakBytes };
   }
 
   /** Activation memory that a batch needs at the model's own size, and the least that any plan could do with. */
   plan(batch: number): { bytes: number; lowerBound: number } {
+    this.#checkOpen();
     const { height, width } = checkSize(this.model, this.model.config.sample_size ?? { height: 64, width: 64 });
     return plannedBytes(this.#lower(height, width, "step"), batch);
   }
 
-  /** Frees the weights, and the device if the pipeline opened it. Work in flight ends first with an error. */
+  /**
+   * Frees the weights, and the device if the pipeline opened it. Work in flight ends with a UseAfterDisposeError at its
+   * next submission.
+   */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -286,9 +327,9 @@ export async function createPipeline(
   const given = options.device;
   const device = given instanceof DeviceClass ? given : given ? wrapDevice(given) : await open();
   try {
-    return await DiffusionPipeline.create(model, device, given === undefined, options);
+    return await DiffusionPipeline.create(model, device, device !== given, options);
   } catch (error) {
-    if (given === undefined) device.dispose();
+    if (device !== given) device.dispose();
     throw error;
   }
 }

@@ -56,25 +56,31 @@ export function checkSize(model: Model, size: ImageSize): ImageSize {
   return { height: size.height, width: size.width };
 }
 
-function resolveSize(model: Model, options: GenerateOptions): ImageSize {
-  const { noise, size } = options;
+function resolveSize(model: Model, { noise, size }: GenerateOptions): ImageSize {
   const [, , height, width] = noise?.shape ?? [];
   const chosen = size ?? (noise ? { height: height as number, width: width as number } : model.config.sample_size);
   if (!chosen) throw new UsageError("size", `${model.name} names no sample_size, so a size must be given`);
   return checkSize(model, chosen);
 }
 
-function checkNoise(model: Model, noise: Tensor, size: ImageSize): number {
-  const { shape, data } = noise;
-  const expected = [shape[0] ?? 0, model.config.in_channels, size.height, size.width];
-  if (shape.length !== 4 || (shape[0] ?? 0) < 1 || shape.some((v, i) => v !== expected[i]))
-    throw new ShapeError("generate", "noise x_T", `[N, ${expected.slice(1).join(", ")}]`, shape);
-  const wanted = expected.reduce((a, b) => a * b, 1);
+/** @returns the number of images */
+function checkNoise(model: Model, { shape, data }: Tensor, size: Partial<ImageSize> = {}): number {
+  const [count = 0, , h = 0, w = 0] = shape;
+  const { height = h, width = w } = size;
+  const { in_channels: channels } = model.config;
+  if (shape.length !== 4 || count < 1 || shape.some((v, i) => v !== [count, channels, height, width][i]))
+    throw new ShapeError(
+      "generate",
+      "noise x_T",
+      `[N, ${channels}, ${size.height ?? "H"}, ${size.width ?? "W"}]`,
+      shape,
+    );
+  const wanted = count * channels * height * width;
   if (data.length !== wanted) throw new ShapeError("generate", "noise x_T", `${wanted} values`, [data.length]);
   const bad = data.findIndex((v) => !Number.isFinite(v));
   if (bad >= 0)
-    throw new UsageError("noise", `noise x_T holds ${data[bad]} in image ${Math.floor(bad / (wanted / expected[0]!))}`);
-  return expected[0] as number;
+    throw new UsageError("noise", `noise x_T holds ${data[bad]} in image ${Math.floor((bad * count) / wanted)}`);
+  return count;
 }
 
 function resolveClasses(model: Model, options: GenerateOptions, count: number): readonly number[] | null {
@@ -123,9 +129,9 @@ export function resolveRun(model: Model, options: GenerateOptions = {}): Resolve
       "scheduler_config.json",
       "the model has none, so it can be evaluated but not sampled",
     );
-  const size = resolveSize(model, options);
   const { noise } = options;
-  const count = noise ? checkNoise(model, noise, size) : wholeNumber("count", options.count ?? 1, 1);
+  const count = noise ? checkNoise(model, noise, options.size) : wholeNumber("count", options.count ?? 1, 1);
+  const size = resolveSize(model, options);
   if (noise && options.count !== undefined && options.count !== count)
     throw new UsageError("count", `count ${options.count} differs from the ${count} images of the given noise`);
   const { steps, spacing, timesteps, eta, compat, clip } = options;

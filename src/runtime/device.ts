@@ -64,7 +64,9 @@ export class Device {
     mapAsync: 0,
   };
   readonly #sizes = new Map<GPUBuffer | GPUTexture, number>();
-  #failure: DeviceError | undefined;
+  /** An object of its own, so that a caller's GPUDevice keeps this alone alive and not the whole cache. */
+  readonly #failed: { error?: DeviceError } = {};
+  readonly #onError: (event: Event) => void;
 
   constructor(
     readonly gpu: GPUDevice,
@@ -79,18 +81,20 @@ export class Device {
       timestamps: gpu.features.has("timestamp-query"),
     };
     this.pipelines = new PipelineCache(gpu);
+    const failed = this.#failed;
     gpu.lost.then((lost) => {
       if (lost.reason !== "destroyed")
-        this.#failure = new DeviceError("lost", `the GPU device was lost: ${lost.message}`);
+        failed.error = new DeviceError("lost", `the GPU device was lost: ${lost.message}`);
     });
-    gpu.addEventListener("uncapturederror", (event) => {
+    this.#onError = (event) => {
       const { error } = event as GPUUncapturedErrorEvent;
       const memory = typeof GPUOutOfMemoryError !== "undefined" && error instanceof GPUOutOfMemoryError;
-      this.#failure ??= new DeviceError(
+      failed.error ??= new DeviceError(
         memory ? "out-of-memory" : "validation",
         `the GPU refused work: ${error.message}`,
       );
-    });
+    };
+    gpu.addEventListener("uncapturederror", this.#onError);
   }
 
   /** Most storage units that one binding can hold. */
@@ -174,10 +178,11 @@ export class Device {
     } catch (error) {
       thrown = error;
     }
-    const invalid = await this.gpu.popErrorScope();
-    const memory = await this.gpu.popErrorScope();
+    const created = [...this.#sizes.keys()].filter((object) => !before.has(object));
+    // Both scopes end before anybody else can push one.
+    const [invalid, memory] = await Promise.all([this.gpu.popErrorScope(), this.gpu.popErrorScope()]);
     if (!thrown && !invalid && !memory) return result as T;
-    for (const object of [...this.#sizes.keys()]) if (!before.has(object)) this.release(object);
+    for (const object of created) this.release(object);
     if (memory) throw new DeviceError("out-of-memory", `${what} does not fit in GPU memory: ${memory.message}`);
     if (invalid) throw new DeviceError("validation", `internal: ${what}: ${invalid.message}`);
     throw thrown;
@@ -185,11 +190,12 @@ export class Device {
 
   /** Throws the failure that an earlier submit met, if any. */
   check(): void {
-    if (this.#failure) throw this.#failure;
+    if (this.#failed.error) throw this.#failed.error;
   }
 
   dispose(): void {
     for (const object of [...this.#sizes.keys()]) this.release(object);
+    this.gpu.removeEventListener("uncapturederror", this.#onError);
     if (this.owned) this.gpu.destroy();
   }
 

@@ -3,7 +3,7 @@
  * it, `fold` fuses it, an exporter can write it down. Every operation names the checkpoint's parameters it reads.
  */
 import { ShapeError } from "./errors.ts";
-import { type DType, makeValue, type Storage, type Value } from "./values.ts";
+import { channelPositions, type DType, makeValue, type Storage, type Value } from "./values.ts";
 
 export type Activation = "none" | "silu" | "relu" | "gelu" | "mish";
 
@@ -171,6 +171,8 @@ export class Graph {
   add(label: string, a: Value, b: Value, scale = 1): Value {
     if (a.shape.join() !== b.shape.join())
       throw new ShapeError(label, `"${b.name}"`, `[${a.shape.join(", ")}]`, b.shape);
+    if (channelPositions(a.segments).join() !== channelPositions(b.segments).join())
+      throw new TypeError(`internal: ${label}: "${a.name}" and "${b.name}" store their channels in different places`);
     const y = this.value(label, a.shape, a.segments);
     this.nodes.push({ op: "add", label, a, b, scale, y });
     return y;

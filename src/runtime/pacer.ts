@@ -42,12 +42,17 @@ export class Pacer {
     yield { from, to: program.dispatches.length, flops };
   }
 
+  /** Waits until one more submission is allowed. */
+  async room(): Promise<void> {
+    if (this.#pending.length >= IN_FLIGHT) await this.#pending.shift();
+    if (this.#unconfirmed >= IN_FLIGHT) await this.#confirm();
+  }
+
   /**
-   * Submits commands as soon as there is room.
+   * Submits commands; {@link room} comes before.
    * @param flops work in the commands, for the estimate of their duration
    */
-  async submit(commands: GPUCommandBuffer, flops: number): Promise<void> {
-    await this.#room();
+  submit(commands: GPUCommandBuffer, flops: number): void {
     this.device.submit([commands]);
     if (!this.device.capabilities.software) {
       this.#pending.push(this.device.gpu.queue.onSubmittedWorkDone());
@@ -58,11 +63,6 @@ export class Pacer {
       this.#work = 0;
     }
     this.#work += flops;
-  }
-
-  async #room(): Promise<void> {
-    if (this.#pending.length >= IN_FLIGHT) await this.#pending.shift();
-    if (this.#unconfirmed >= IN_FLIGHT) await this.#confirm();
   }
 
   /** Waits for everything that was submitted. @throws DeviceError when the device failed meanwhile. */

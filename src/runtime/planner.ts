@@ -36,7 +36,7 @@ function lifetimes(calls: readonly KernelCall[], external: ReadonlySet<Value>, b
       if (external.has(value)) continue;
       const life = lives.get(value);
       if (life) life.to = at;
-      else if (access === "in")
+      else if (access !== "out")
         throw new TypeError(
           `internal: ${call.kernel}(${call.label}) reads ${tensor} "${value.name}" before it is written`,
         );

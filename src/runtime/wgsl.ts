@@ -9,18 +9,18 @@ import { DeviceError } from "./errors.ts";
 export type WgslValue = string | number | boolean;
 
 /**
- * Tag for WGSL source. `#if ${condition}` must be followed directly by an interpolation; conditions follow JavaScript
- * truthiness and are therefore required to be booleans or numbers.
- * @throws TypeError naming the neighbouring source when a value is undefined, null, NaN, infinite or not a scalar.
+ * Tag for WGSL source. `#if` and `#elif` must be followed directly by an interpolation; conditions follow JavaScript
+ * truthiness and are therefore required to be booleans or numbers ("false" would be true).
+ * @throws TypeError naming the neighbouring source when a value is undefined, null, NaN, infinite or not a scalar, or
+ *   when a condition is a string.
  */
 export function wgsl(strings: TemplateStringsArray, ...values: WgslValue[]): string {
   values.forEach((value, i) => {
     const type = typeof value;
-    const fine = type === "string" || type === "boolean" || (type === "number" && Number.isFinite(value));
-    if (!fine) {
-      const before = (strings[i] ?? "").trim().split("\n").at(-1) ?? "";
+    const before = (strings[i] ?? "").trim().split("\n").at(-1) ?? "";
+    const text = type === "string" && !/#(el)?if$/.test(before);
+    if (!text && type !== "boolean" && !(type === "number" && Number.isFinite(value)))
       throw new TypeError(`internal: WGSL value ${i} after "${before.slice(-40)}" is ${String(value)}`);
-    }
   });
   return expand(strings, ...values);
 }

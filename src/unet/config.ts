@@ -112,7 +112,9 @@ class Reader {
 
   refuseRest(): void {
     const rest = Object.keys(this.json).filter((key) => !key.startsWith("_") && !this.#known.has(key));
-    if (rest.length > 0) this.fail(rest.join(", "), "unknown key: it may change what the network computes");
+    if (rest.length === 0) return;
+    const values = rest.map((key) => JSON.stringify(this.json[key])).join(", ");
+    this.fail(rest.join(", "), `unknown key, here ${values}: it may change what the network computes`);
   }
 }
 
@@ -218,7 +220,7 @@ export function parseUNet2DConfig(json: Readonly<Record<string, unknown>>, file:
   r.get("dropout");
   const midType = r.get("mid_block_type");
   if (midType !== undefined && midType !== null && typeof midType !== "string")
-    r.fail("mid_block_type", "expected a name or null");
+    r.fail("mid_block_type", `expected a name or null, got ${JSON.stringify(midType)}`);
   const config: UNet2DConfig = {
     sample_size: imageSize(r),
     in_channels: r.count("in_channels", 3),

@@ -16,7 +16,10 @@ const write = (path: string, code: string) => writeFileSync(join(checkout, "src"
 const print = (word: string) => write("cli/main.ts", `const word: string = "${word}";\nconsole.log(word);\n`);
 
 async function ddim(): Promise<{ code: number; stdout: string; stderr: string }> {
-  const child = spawn(process.execPath, ["bin/ddim.js"], { cwd: checkout, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [join(checkout, "bin/ddim.js")], {
+    cwd: tmpdir(),
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "exit")]);
   return { code, stdout, stderr };
 }

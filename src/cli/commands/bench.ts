@@ -39,8 +39,10 @@ async function benchForward(flags: BenchFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   if (!(flags.seconds > 0)) throw new UsageError("seconds", `--seconds must be above 0, got ${flags.seconds}`);
   const model = await openModel(modelSource(flags.model), { signal: io.signal });
-  const inputs = await readForwardInputs(flags.input, io.signal);
+  const inputs = await readForwardInputs(flags.input, model, io.signal);
   await withPipeline(terminal, flags, model, async ({ pipeline }) => {
+    // Ends the measurement at its next submission.
+    io.signal.addEventListener("abort", () => pipeline.dispose());
     const { ms, msMin, runs, peakBytes } = await pipeline.benchmark(inputs, flags.seconds);
     io.signal.throwIfAborted();
     const { name } = pipeline.device;

@@ -39,7 +39,7 @@ async function forward(flags: ForwardFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   checkComponent(flags.component);
   const model = await openModel(modelSource(flags.model), { signal: io.signal });
-  const inputs = await readForwardInputs(flags.input, io.signal);
+  const inputs = await readForwardInputs(flags.input, model, io.signal);
   checkFile(flags.output, true);
   await withPipeline(terminal, flags, model, async ({ pipeline }) => {
     const { shape, data } = await pipeline.forward(inputs, { signal: io.signal });

@@ -1,5 +1,4 @@
 /** `ddim inspect`: what a model, a picture or a safetensors file holds. */
-import { existsSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import type { Command } from "commander";
 import { FileError } from "../../runtime/errors.ts";
@@ -8,6 +7,7 @@ import { inspectModel } from "../inspect/model.ts";
 import { inspectPng } from "../inspect/png.ts";
 import { inspectSafetensors } from "../inspect/safetensors.ts";
 import { type Io, Terminal } from "../io.ts";
+import { pathKind } from "../paths.ts";
 
 /** The first bytes of a PNG file. */
 const PNG = [0x89, 0x50, 0x4e, 0x47];
@@ -29,10 +29,11 @@ export function addInspect(program: Command, io: Io): void {
 async function inspect(path: string | undefined, flags: CommonFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   const given = path ?? flags.model;
-  if (given === undefined || !existsSync(given) || statSync(given).isDirectory())
+  const kind = given === undefined ? "folder" : pathKind(given);
+  if (given === undefined || kind === "folder" || (!kind && !/\.(png|safetensors)$/i.test(given)))
     return inspectModel(terminal, given, flags);
   const head = await firstBytes(given);
-  if (PNG.every((byte, i) => head[i] === byte)) return inspectPng(terminal, given, flags);
+  if (/\.png$/i.test(given) || PNG.every((byte, i) => head[i] === byte)) return inspectPng(terminal, given, flags);
   if (/\.safetensors$/i.test(given)) return inspectSafetensors(terminal, given, flags);
   throw new FileError(given, "is neither a folder nor a PNG or .safetensors file");
 }

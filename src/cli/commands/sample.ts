@@ -110,8 +110,12 @@ async function generate(
   { saveSteps }: SampleFlags,
   { pipeline, progress }: Session,
 ): Promise<Generation> {
-  const show = ({ index, of, image, images }: Step) =>
-    progress.show("sampling", image * of + (index + 1) * images, run.count * of);
+  let batch = 0;
+  const show = ({ index, of, image, images }: Step) => {
+    // The first batch is a full one.
+    batch ||= images;
+    progress.show("steps", (image / batch) * of + index + 1, Math.ceil(run.count / batch) * of);
+  };
   if (saveSteps === undefined) return pipeline.generate({ ...options, onStep: show });
   makeFolder(saveSteps);
   const steps = pipeline.steps(options);
@@ -174,7 +178,7 @@ function report(
       ms_total: ms.total,
       ms_per_step: ms.perStep,
       ms_load: session.loadMs,
-      ms_compile: ms.compile,
+      ms_compile: session.compileMs + ms.compile,
       peak_gpu_bytes: peakBytes,
       adapter: session.pipeline.device.name,
       warnings: run.warnings,

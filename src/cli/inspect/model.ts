@@ -3,7 +3,6 @@ import { targetFor } from "../../kernels/target.ts";
 import { type Model, openModel } from "../../pipeline/model.ts";
 import { DeviceError } from "../../runtime/errors.ts";
 import type { Target } from "../../runtime/kernel.ts";
-import { makeSchedule } from "../../sampler/schedule.ts";
 import { elementCount } from "../../weights/checkpoint.ts";
 import type { CommonFlags } from "../flags.ts";
 import type { Terminal } from "../io.ts";
@@ -37,7 +36,7 @@ export async function inspectModel(terminal: Terminal, path: string | undefined,
     },
     flops_per_image: lowered.main.calls.reduce((sum, call) => sum + call.cost(1).flops, 0),
     kernels: countVariants(lowered),
-    warnings: warningsOf(model),
+    warnings: model.warnings,
   };
   if (flags.json) terminal.json(report);
   else print(terminal, report);
@@ -90,11 +89,6 @@ function describe({ config, checkpoint, scheduler, labels, classCount, nullClass
   };
 }
 
-/** The model's own, and what its scheduler's defaults lead to. */
-function warningsOf({ warnings, scheduler }: Model): string[] {
-  return [...warnings, ...(scheduler ? makeSchedule(scheduler).warnings : [])];
-}
-
 type Report = ReturnType<typeof describe> & {
   name: string;
   memory: {
@@ -107,7 +101,7 @@ type Report = ReturnType<typeof describe> & {
   };
   flops_per_image: number;
   kernels: { kernel: string; variant: string; calls: number }[];
-  warnings: string[];
+  warnings: readonly string[];
 };
 
 function print(terminal: Terminal, report: Report): void {

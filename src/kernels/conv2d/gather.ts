@@ -32,6 +32,12 @@ function body(k: Codegen<Flags>): string {
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
 ${k.header}
+// Integer division by a variable is done lane by lane on processors; a float quotient and its correction are not.
+fn quotient(a: u32, d: u32) -> u32 {
+  let q = u32(f32(a) / f32(d));
+  let rest = i32(a - q * d);
+  return select(select(q, q + 1u, rest >= i32(d)), q - 1u, rest < 0);
+}
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
@@ -42,8 +48,9 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   ${loads
     .map(
       (i) => `let m${i} = min(r0 + ${i * lanes}u + lane, M - 1u);
-  let n${i} = m${i} / (WO * HO);
-  let base${i} = ((n${i} * HP + ((m${i} / WO) % HO) * STRIDE) * WP + (m${i} % WO) * STRIDE) * C4;`,
+  let line${i} = quotient(m${i}, WO);
+  let n${i} = quotient(line${i}, HO);
+  let base${i} = ((n${i} * HP + (line${i} - n${i} * HO) * STRIDE) * WP + (m${i} - line${i} * WO) * STRIDE) * C4;`,
     )
     .join("\n  ")}
   ${range(ROWS)

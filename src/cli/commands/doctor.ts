@@ -1,0 +1,79 @@
+/** `ddim doctor`: what this machine offers, and whether our kernels compute the right thing on it. */
+import process from "node:process";
+import type { Command } from "commander";
+import { targetFor } from "../../kernels/target.ts";
+import { listAdapters } from "../../node/device.ts";
+import { openModel } from "../../pipeline/model.ts";
+import { type SelfTestResult, selfTest } from "../../pipeline/selfTest.ts";
+import type { Device } from "../../runtime/device.ts";
+import { DeviceError } from "../../runtime/errors.ts";
+import { ADVICE, describeAdapter, printAdapter } from "../adapters.ts";
+import { addCommonFlags, type CommonFlags } from "../flags.ts";
+import { goldenRun } from "../goldenRun.ts";
+import { type Io, Terminal } from "../io.ts";
+import { countVariants, lower } from "../kernels.ts";
+import { modelSource } from "../modelFlag.ts";
+import { packageVersion } from "../package.ts";
+
+export function addDoctor(program: Command, io: Io): void {
+  const command = program
+    .command("doctor")
+    .summary("what this machine offers, and whether the kernels work on it")
+    .description(
+      "Lists adapters with their limits and features, then tests the kernels on one of them, with WebGPU's " +
+        "validation switched on, and samples an image whose pixels are known.",
+    )
+    .addHelpText("after", "\nExample:\n  $ ddim doctor --device 0");
+  addCommonFlags(command, ["device", "quiet", "verbose", "json"]);
+  command.action((flags: CommonFlags) => doctor(flags, io));
+}
+
+async function doctor(flags: CommonFlags, io: Io): Promise<void> {
+  const terminal = new Terminal(io, flags);
+  const say = (text: string) => !flags.json && terminal.data(text);
+  const { versions, platform, arch } = process;
+  const host = { version: packageVersion(), node: versions.node, platform: `${platform} ${arch}` };
+  say(`ddim-webgpu ${host.version}, Node ${host.node}, ${host.platform}`);
+  const adapters = (await listAdapters()).map(describeAdapter);
+  adapters.forEach((adapter, index) => {
+    say(`\n${printAdapter(index, adapter)}`);
+  });
+  if (adapters.length === 0) {
+    if (flags.json) terminal.json({ ...host, adapters, device: null, ok: false, advice: ADVICE });
+    throw new DeviceError("unsupported", "no WebGPU adapter was found on this machine", ADVICE);
+  }
+  const device = await io.openDevice({ adapter: flags.device, fast: false });
+  try {
+    const kernels = await chosenKernels(device, io.signal);
+    const names = kernels.map(({ kernel, variant }) => `${kernel}/${variant}`);
+    say(`\n${device.name}\n    kernels of the default model: ${names.join(", ")}`);
+    const checks: SelfTestResult[] = [];
+    for await (const check of runChecks(device, io.signal)) {
+      checks.push(check);
+      const mark = check.ok ? terminal.colors.green("ok    ") : terminal.colors.red("FAILED");
+      if (!check.ok || !flags.quiet) say(`    ${mark} ${check.name}: ${check.detail}`);
+    }
+    const failed = checks.filter(({ ok }) => !ok).length;
+    const { name } = device;
+    const { software, subgroupSize: subgroup_size, timestamps } = device.capabilities;
+    const capabilities = { software, subgroup_size, timestamps };
+    if (flags.json) terminal.json({ ...host, adapters, device: name, capabilities, kernels, checks, ok: failed === 0 });
+    say(`${checks.length - failed} of ${checks.length} checks passed`);
+    if (failed > 0) throw new DeviceError("validation", `${failed} of ${checks.length} checks failed on ${name}`);
+  } finally {
+    device.dispose();
+  }
+}
+
+async function chosenKernels(device: Device, signal: AbortSignal) {
+  const { config } = await openModel(modelSource(undefined), { signal });
+  return countVariants(lower(config, targetFor(device), config.sample_size ?? { height: 16, width: 16 }, "f32"));
+}
+
+async function* runChecks(device: Device, signal: AbortSignal): AsyncGenerator<SelfTestResult> {
+  for await (const check of selfTest(device)) {
+    signal.throwIfAborted();
+    yield check;
+  }
+  yield await goldenRun(device, signal);
+}

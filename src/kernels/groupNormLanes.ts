@@ -1,0 +1,171 @@
+/**
+ * GroupNorm for software adapters: a subgroup per image and group, lanes over pixels, no barriers. A dispatch costs some
+ * 25 µs there, so `normalise` does all of norm → activation → zero padding in one: it measures its group, then reads the
+ * same channels again, still cached, and writes the input of the convolution that follows. `groupNormLanes` gives the
+ * affine map alone, for consumers that resample. Both need groups of whole vec4s ({@link fillsVectors}).
+ */
+import { type Codegen, type Dims, defineKernel, type Flags } from "../runtime/kernel.ts";
+import { wgsl } from "../runtime/wgsl.ts";
+import { type Activation, activationFunction } from "./parts/activations.ts";
+
+const SOURCES = {
+  a: "in N HA WA CA",
+  b: "in? N HA WA CB",
+  gamma: "in CX",
+  beta: "in CX",
+  emb: "in? *",
+} as const;
+
+/** Whether every group consists of whole vec4s, also across two sources. */
+export const fillsVectors = (segments: readonly number[], groups: number): boolean =>
+  segments.every((c) => c % 4 === 0) && (segments.reduce((a, b) => a + b, 0) / groups) % 4 === 0;
+
+/** Statements that run for the source that holds channel group `g`; `body` gets its name, vec4s per pixel and group. */
+function perSource(k: Codegen<Flags>, body: (tensor: string, width: string, group: string) => string): string {
+  if (!k.has("b")) return `{ ${body("a", "CA4", "g")} }`;
+  return `if (g < CA4) { ${body("a", "CA4", "g")} } else { ${body("b", "CB4", "g - CA4")} }`;
+}
+
+/**
+ * Statements that define, for image n and the groups first..first+size-1, `center` and `inverse` with
+ * y = (x − center)·inverse. Sums are relative to each channel's first pixel, so that a large mean costs no precision.
+ */
+function statistics(k: Codegen<Flags>): string {
+  const lanes = k.workgroup;
+  return wgsl`
+  let n = wg.y;
+  let size = CX4 / GROUPS;
+  let first = wg.x * size;
+  let pixels = f32(PIXELS);
+  var reference = 0.0;
+  var means = 0.0;
+  var meanSquares = 0.0;
+  var deviations = 0.0;
+  for (var g = first; g < first + size; g++) {
+    var origin = vec4f();
+    var sum = vec4f();
+    var squares = vec4f();
+    ${perSource(
+      k,
+      (tensor, width, group) => `
+      let base = n * PIXELS * ${width} + ${group};
+      origin = ${k.load(tensor, "base")};
+      for (var i = lane; i < PIXELS; i += ${lanes}u) {
+        let d = ${k.load(tensor, `base + i * ${width}`)} - origin;
+        sum += d;
+        squares += d * d;
+      }`,
+    )}
+    sum = subgroupAdd(sum);
+    squares = subgroupAdd(squares);
+    let offset = sum / pixels;
+    if (g == first) { reference = origin.x + offset.x; }
+    let d = origin + offset - vec4f(reference);
+    means += dot(d, vec4f(1.0));
+    meanSquares += dot(d, d);
+    deviations += dot(max(squares - sum * offset, vec4f()), vec4f(1.0));
+  }
+  let channels = f32(size * 4u);
+  let mean = means / channels;
+  let variance = deviations / (pixels * channels) + max(meanSquares / channels - mean * mean, 0.0);
+  let center = reference + mean;
+  let inverse = 1.0 / sqrt(variance + EPS);`;
+}
+
+/** Statements that define the map y = x·scale + shift of channel group `g`. */
+const affineMap = (k: Codegen<Flags>): string => wgsl`
+    var scale = ${k.load("gamma", "g")} * inverse;
+    var shift = ${k.load("beta", "g")} - center * scale;
+    #if ${k.has("emb")}
+    let e = (frame.x * N + n) * E4 + EO + g;
+    let factor = 1.0 + ${k.has("emb") ? k.load("emb", "e") : ""};
+    scale = scale * factor;
+    shift = shift * factor + ${k.has("emb") ? k.load("emb", "e + CX4") : ""};
+    #endif`;
+
+const main = (k: Codegen<Flags>): string => `@compute @workgroup_size(${k.workgroup})
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+  ${k.prelude}`;
+
+const shared = {
+  floats: ["EPS"],
+  frame: true,
+  cost(d: Dims, batch: number) {
+    const elements = batch * (d.PIXELS as number) * (d.CX as number);
+    return { flops: 12 * elements, bytes: 8 * elements };
+  },
+};
+const dispatch = {
+  workgroup: (target: { lanes: number }) => target.lanes,
+  grid: (d: Dims, batch: number) => [d.GROUPS as number, batch, 1] as const,
+};
+
+/** affine[n, 0] = scale, affine[n, 1] = shift. Extra scalars: GROUPS, EPS, PIXELS, E4, EO. */
+export const groupNormLanes = defineKernel<Flags>({
+  ...shared,
+  name: "groupNorm",
+  tensors: { ...SOURCES, affine: "out N 2 CX" },
+  variants: [
+    {
+      ...dispatch,
+      name: "lanes",
+      wgsl: (k) => wgsl`
+enable subgroups;
+diagnostic(off, subgroup_uniformity);
+${k.header}
+${main(k)}
+  ${statistics(k)}
+  for (var g = first + lane; g < first + size; g += ${k.workgroup}u) {
+    ${affineMap(k)}
+    ${k.store("affine", "n * 2u * CX4 + g", "scale")}
+    ${k.store("affine", "n * 2u * CX4 + CX4 + g", "shift")}
+  }
+}`,
+    },
+  ],
+});
+
+export interface NormaliseFlags extends Flags {
+  act: Activation;
+}
+
+/** y = pad(act(norm(concat(a, b)))). Extra scalars: as above, and PT, PL = zero rows above and columns left. */
+export const normalise = defineKernel<NormaliseFlags>({
+  ...shared,
+  name: "normalise",
+  tensors: { ...SOURCES, y: "out N HO WO CX" },
+  variants: [
+    {
+      ...dispatch,
+      name: "lanes",
+      wgsl: (k) => wgsl`
+enable subgroups;
+diagnostic(off, subgroup_uniformity);
+${k.header}
+${activationFunction(k.flags.act)}
+${main(k)}
+  ${statistics(k)}
+  for (var g = first; g < first + size; g++) {
+    ${affineMap(k)}
+    ${perSource(
+      k,
+      (tensor, width, group) => `
+      for (var oy = 0u; oy < HO; oy++) {
+        let iy = i32(oy) - i32(PT);
+        let row = (n * HA + u32(max(iy, 0))) * WA;
+        let inside = iy >= 0 && iy < i32(HA);
+        for (var ox = lane; ox < WO; ox += ${k.workgroup}u) {
+          let ix = i32(ox) - i32(PL);
+          var v = vec4f();
+          if (inside && ix >= 0 && ix < i32(WA)) {
+            v = activate(${k.load(tensor, `(row + u32(ix)) * ${width} + ${group}`)} * scale + shift);
+          }
+          ${k.store("y", "((n * HO + oy) * WO + ox) * CX4 + g", "v")}
+        }
+      }`,
+    )}
+  }
+}`,
+    },
+  ],
+});

@@ -1,0 +1,256 @@
+/** config.json of a UNet2DModel: every key of diffusers' class, its default, and what is refused. */
+import { describe, expect, test } from "vitest";
+import { ConfigError } from "../../src/runtime/errors.ts";
+import { parseUNet2DConfig, type UNet2DConfig } from "../../src/unet/config.ts";
+
+const parse = (json: Record<string, unknown>): UNet2DConfig => parseUNet2DConfig(json, "unet/config.json");
+
+function refusal(json: Record<string, unknown>): ConfigError {
+  try {
+    parse(json);
+  } catch (error) {
+    if (error instanceof ConfigError) return error;
+    throw error;
+  }
+  throw new Error(`${JSON.stringify(json)} was accepted`);
+}
+
+/** Every argument of diffusers' UNet2DModel with its default (models/unets/unet_2d.py, 0.42.1). */
+const DEFAULTS = {
+  sample_size: null,
+  in_channels: 3,
+  out_channels: 3,
+  center_input_sample: false,
+  time_embedding_type: "positional",
+  time_embedding_dim: null,
+  freq_shift: 0,
+  flip_sin_to_cos: true,
+  down_block_types: ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"],
+  mid_block_type: "UNetMidBlock2D",
+  up_block_types: ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+  block_out_channels: [224, 448, 672, 896],
+  layers_per_block: 2,
+  mid_block_scale_factor: 1,
+  downsample_padding: 1,
+  downsample_type: "conv",
+  upsample_type: "conv",
+  dropout: 0,
+  act_fn: "silu",
+  attention_head_dim: 8,
+  norm_num_groups: 32,
+  attn_norm_num_groups: null,
+  norm_eps: 1e-5,
+  resnet_time_scale_shift: "default",
+  add_attention: true,
+  class_embed_type: null,
+  num_class_embeds: null,
+  num_train_timesteps: null,
+};
+
+const conv = { attention: false, sampler: "conv" } as const;
+const attn = { attention: true, sampler: "conv" } as const;
+
+test("an empty configuration is diffusers' default", () => {
+  expect(parse({})).toEqual({
+    sample_size: null,
+    in_channels: 3,
+    out_channels: 3,
+    center_input_sample: false,
+    time_embedding_type: "positional",
+    time_embedding_dim: 896,
+    freq_shift: 0,
+    flip_sin_to_cos: true,
+    down_blocks: [conv, attn, attn, attn],
+    up_blocks: [attn, attn, attn, conv],
+    mid_block: true,
+    block_out_channels: [224, 448, 672, 896],
+    layers_per_block: 2,
+    mid_block_scale_factor: 1,
+    downsample_padding: 1,
+    act_fn: "silu",
+    attention_head_dim: 8,
+    norm_num_groups: 32,
+    mid_norm_groups: 32,
+    norm_eps: 1e-5,
+    scale_shift: false,
+    add_attention: true,
+    class_embed_type: "none",
+    num_class_embeds: 0,
+    num_train_timesteps: 0,
+  });
+});
+
+test("every key spelled out at its default means the same as none", () => {
+  expect(parse(DEFAULTS)).toEqual(parse({}));
+  for (const key of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[])
+    expect(parse({ [key]: DEFAULTS[key] }), key).toEqual(parse({}));
+});
+
+/** For each key another value, with what it needs beside it, and what changes then. */
+const CHANGES: Record<keyof typeof DEFAULTS, [change: Record<string, unknown>, effect: Partial<UNet2DConfig>]> = {
+  sample_size: [{ sample_size: 32 }, { sample_size: { height: 32, width: 32 } }],
+  in_channels: [{ in_channels: 1 }, { in_channels: 1 }],
+  out_channels: [{ out_channels: 6 }, { out_channels: 6 }],
+  center_input_sample: [{ center_input_sample: true }, { center_input_sample: true }],
+  time_embedding_type: [
+    { time_embedding_type: "learned", num_train_timesteps: 10 },
+    { time_embedding_type: "learned", num_train_timesteps: 10 },
+  ],
+  time_embedding_dim: [{ time_embedding_dim: 17 }, { time_embedding_dim: 17 }],
+  freq_shift: [{ freq_shift: 1 }, { freq_shift: 1 }],
+  flip_sin_to_cos: [{ flip_sin_to_cos: false }, { flip_sin_to_cos: false }],
+  down_block_types: [
+    { down_block_types: ["AttnDownBlock2D", "DownBlock2D", "ResnetDownsampleBlock2D", "UNetResDownBlock2D"] },
+    { down_blocks: [attn, conv, { attention: false, sampler: "resnet" }, conv] },
+  ],
+  mid_block_type: [{ mid_block_type: null }, { mid_block: false }],
+  up_block_types: [
+    { up_block_types: ["UNetResAttnUpBlock2D", "UpBlock2D", "ResnetUpsampleBlock2D", "UpBlock2D"] },
+    { up_blocks: [attn, conv, { attention: false, sampler: "resnet" }, conv] },
+  ],
+  block_out_channels: [
+    { block_out_channels: [32, 64, 64, 96] },
+    { block_out_channels: [32, 64, 64, 96], time_embedding_dim: 128 },
+  ],
+  layers_per_block: [{ layers_per_block: 3 }, { layers_per_block: 3 }],
+  mid_block_scale_factor: [{ mid_block_scale_factor: Math.SQRT2 }, { mid_block_scale_factor: Math.SQRT2 }],
+  downsample_padding: [{ downsample_padding: 0 }, { downsample_padding: 0 }],
+  // The plain first level keeps its convolution.
+  downsample_type: [
+    { downsample_type: "resnet" },
+    { down_blocks: [conv, ...[1, 2, 3].map(() => ({ attention: true, sampler: "resnet" }) as const)] },
+  ],
+  upsample_type: [
+    { upsample_type: "resnet" },
+    { up_blocks: [...[1, 2, 3].map(() => ({ attention: true, sampler: "resnet" }) as const), conv] },
+  ],
+  dropout: [{ dropout: 0.1 }, {}],
+  act_fn: [{ act_fn: "gelu" }, { act_fn: "gelu" }],
+  attention_head_dim: [{ attention_head_dim: null }, { attention_head_dim: null }],
+  norm_num_groups: [{ norm_num_groups: 16 }, { norm_num_groups: 16, mid_norm_groups: 16 }],
+  attn_norm_num_groups: [{ attn_norm_num_groups: 16 }, { mid_norm_groups: 16 }],
+  norm_eps: [{ norm_eps: 1e-6 }, { norm_eps: 1e-6 }],
+  // Without groups of its own the mid block's attention then has no norm.
+  resnet_time_scale_shift: [{ resnet_time_scale_shift: "scale_shift" }, { scale_shift: true, mid_norm_groups: null }],
+  add_attention: [{ add_attention: false }, { add_attention: false }],
+  class_embed_type: [{ class_embed_type: "identity" }, { class_embed_type: "identity" }],
+  num_class_embeds: [{ num_class_embeds: 7 }, { class_embed_type: "embedding", num_class_embeds: 7 }],
+  num_train_timesteps: [{ num_train_timesteps: 1000 }, { num_train_timesteps: 1000 }],
+};
+
+describe("each key", () => {
+  for (const [key, [change, effect]] of Object.entries(CHANGES))
+    test(key, () => expect(parse(change)).toEqual({ ...parse({}), ...effect }));
+
+  test("sample_size as [height, width]", () => {
+    expect(parse({ sample_size: [24, 16] }).sample_size).toEqual({ height: 24, width: 16 });
+  });
+
+  test("act_fn: diffusers' names", () => {
+    const names = ["silu", "swish", "relu", "gelu", "mish"];
+    expect(names.map((act_fn) => parse({ act_fn }).act_fn)).toEqual(["silu", "silu", "relu", "gelu", "mish"]);
+  });
+
+  test("class_embed_type goes before num_class_embeds", () => {
+    const { class_embed_type } = parse({ class_embed_type: "timestep", num_class_embeds: 7 });
+    expect(class_embed_type).toBe("timestep");
+  });
+
+  test("what save_pretrained adds is skipped", () => {
+    const extra = { _class_name: "UNet2DModel", _diffusers_version: "0.42.1", _name_or_path: "somewhere" };
+    expect(parse(extra)).toEqual(parse({}));
+  });
+});
+
+describe("refused, naming file, key and value:", () => {
+  const cases: [key: string, config: Record<string, unknown>, says: RegExp][] = [
+    ["_class_name", { _class_name: "UNet2DConditionModel" }, /"UNet2DConditionModel" is not supported/],
+    ["time_embedding_type", { time_embedding_type: "fourier" }, /"fourier"/],
+    ["resnet_time_scale_shift", { resnet_time_scale_shift: "spatial" }, /"spatial"/],
+    ["resnet_time_scale_shift", { resnet_time_scale_shift: "ada_group" }, /"ada_group"/],
+    ["class_embed_type", { class_embed_type: "projection" }, /"projection" is not supported/],
+    ["act_fn", { act_fn: "tanh" }, /"tanh"/],
+    ["downsample_type", { downsample_type: "fir" }, /"fir"/],
+    ["upsample_type", { upsample_type: 1 }, /got 1/],
+    ["sample_size", { sample_size: [8, 8, 8] }, /\[8,8,8\]/],
+    ["sample_size", { sample_size: 0 }, /got 0/],
+    ["in_channels", { in_channels: 0 }, /got 0/],
+    ["out_channels", { out_channels: 1.5 }, /got 1\.5/],
+    ["center_input_sample", { center_input_sample: 1 }, /true or false, got 1/],
+    ["flip_sin_to_cos", { flip_sin_to_cos: "no" }, /got "no"/],
+    ["add_attention", { add_attention: null }, /got null/],
+    ["freq_shift", { freq_shift: -1 }, /got -1/],
+    ["time_embedding_dim", { time_embedding_dim: 0 }, /got 0/],
+    ["layers_per_block", { layers_per_block: [2, 2, 2, 2] }, /got \[2,2,2,2\]/],
+    ["layers_per_block", { layers_per_block: 0 }, /got 0/],
+    ["block_out_channels", { block_out_channels: [] }, /got \[\]/],
+    ["block_out_channels", { block_out_channels: [32, "64"] }, /"64"/],
+    ["mid_block_type", { mid_block_type: 3 }, /got 3/],
+    ["mid_block_scale_factor", { mid_block_scale_factor: 0 }, /got 0/],
+    ["downsample_padding", { downsample_padding: -1 }, /got -1/],
+    ["attention_head_dim", { attention_head_dim: 0 }, /got 0/],
+    ["attention_head_dim", { attention_head_dim: [8, 8, 8, 8] }, /got \[8,8,8,8\]/],
+    ["norm_num_groups", { norm_num_groups: null }, /got null/],
+    ["norm_eps", { norm_eps: 0 }, /got 0/],
+    ["attn_norm_num_groups", { attn_norm_num_groups: 2.5 }, /got 2\.5/],
+    ["num_class_embeds", { num_class_embeds: 0 }, /got 0/],
+    ["num_train_timesteps", { num_train_timesteps: -1 }, /got -1/],
+    ["down_block_types", { down_block_types: "DownBlock2D" }, /"DownBlock2D"/],
+  ];
+  for (const name of [
+    "CrossAttnDownBlock2D",
+    "SimpleCrossAttnDownBlock2D",
+    "SkipDownBlock2D",
+    "AttnSkipDownBlock2D",
+    "KDownBlock2D",
+    "KCrossAttnDownBlock2D",
+    "DownEncoderBlock2D",
+    "AttnDownEncoderBlock2D",
+    "DownBlock3D",
+    "UpBlock2D",
+  ]) {
+    const blocks = (wrong: string) => ["DownBlock2D", wrong, "DownBlock2D", "DownBlock2D"];
+    cases.push(["down_block_types", { down_block_types: blocks(name) }, new RegExp(`${name} is not supported`)]);
+  }
+  for (const name of ["CrossAttnUpBlock2D", "SkipUpBlock2D", "KUpBlock2D", "UpDecoderBlock2D", "DownBlock2D"]) {
+    const blocks = ["UpBlock2D", "UpBlock2D", name, "UpBlock2D"];
+    cases.push(["up_block_types", { up_block_types: blocks }, new RegExp(`${name} is not supported`)]);
+  }
+  for (const [key, config, says] of cases)
+    test(`${key} ${JSON.stringify(config[key])}`, () => {
+      const error = refusal(config);
+      expect(error).toMatchObject({ file: "unet/config.json", key });
+      expect(error.message).toMatch(says);
+      expect(error.message).toContain(`unet/config.json: ${key}: `);
+    });
+
+  test("an unknown key, with its value", () => {
+    const error = refusal({ cross_attention_dim: 768, dual_cross_attention: false });
+    expect(error.message).toMatch(/^unet\/config\.json: cross_attention_dim, dual_cross_attention: unknown key/);
+    expect(error.message).toContain("768");
+  });
+
+  test("lists of different lengths", () => {
+    const blocks = ["DownBlock2D", "DownBlock2D"];
+    const error = refusal({ block_out_channels: [32, 64, 64], down_block_types: blocks });
+    expect(error.message).toContain("down_block_types: has 2 entries, block_out_channels 3");
+    const up = refusal({ block_out_channels: [32, 64], down_block_types: blocks });
+    expect(up.message).toContain("up_block_types: has 4 entries, block_out_channels 2");
+  });
+
+  test("groups that divide no block", () => {
+    expect(refusal({ norm_num_groups: 33 }).message).toContain("norm_num_groups: 33 groups do not divide 224 channels");
+    const error = refusal({ attn_norm_num_groups: 5 });
+    expect(error.message).toContain("attn_norm_num_groups: 5 groups do not divide 896 channels");
+  });
+
+  test("heads wider than a block that attends", () => {
+    const widths = { block_out_channels: [32, 64, 64, 64] };
+    expect(refusal({ ...widths, attention_head_dim: 65 }).message).toMatch(/attention_head_dim: 65 .* block of 64/);
+    expect(parse({ ...widths, attention_head_dim: 64 }).attention_head_dim).toBe(64);
+  });
+
+  test("learned time embeddings without their number", () => {
+    expect(refusal({ time_embedding_type: "learned" }).message).toContain("num_train_timesteps: is required");
+  });
+});

@@ -1,0 +1,189 @@
+"""Writes test/golden/corners/: small UNet2DModels in configurations that few checkpoints use, each with random weights
+and what diffusers makes of some inputs. See the README.md there."""
+
+import json
+import pathlib
+import zlib
+
+import torch
+from diffusers import UNet2DModel
+from safetensors.torch import save_file
+
+torch.set_num_threads(1)
+FOLDER = pathlib.Path(__file__).parents[1] / "golden" / "corners"
+
+# name: (configuration, [(height, width, timesteps)], extra input)
+NETWORKS = {
+    "centred": (
+        dict(
+            sample_size=(12, 20),
+            in_channels=1,
+            out_channels=1,
+            center_input_sample=True,
+            block_out_channels=(6, 12),
+            norm_num_groups=3,
+            attention_head_dim=None,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+            act_fn="mish",
+            flip_sin_to_cos=False,
+            freq_shift=1,
+        ),
+        [(12, 20, [0, 500, 999]), (20, 12, [7])],
+    ),
+    "learned": (
+        dict(
+            sample_size=8,
+            in_channels=5,
+            out_channels=7,
+            time_embedding_type="learned",
+            num_train_timesteps=50,
+            time_embedding_dim=22,
+            block_out_channels=(10, 15),
+            norm_num_groups=5,
+            attention_head_dim=4,
+            down_block_types=("AttnDownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("UpBlock2D", "AttnUpBlock2D"),
+            layers_per_block=1,
+            num_class_embeds=9,
+            norm_eps=1e-3,
+        ),
+        [(8, 8, [0, 49, 7, 7, 30, 1, 48])],
+    ),
+    "learned_class": (
+        dict(
+            sample_size=6,
+            in_channels=2,
+            out_channels=2,
+            time_embedding_type="learned",
+            num_train_timesteps=20,
+            class_embed_type="timestep",
+            block_out_channels=(8, 8),
+            norm_num_groups=2,
+            down_block_types=("DownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+            add_attention=False,
+        ),
+        [(6, 6, [3, 19])],
+    ),
+    "no_middle": (
+        dict(
+            sample_size=(8, 12),
+            mid_block_type=None,
+            block_out_channels=(7, 14, 7),
+            norm_num_groups=7,
+            attention_head_dim=5,
+            down_block_types=("UNetResDownBlock2D", "UNetResAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "UNetResAttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=3,
+            resnet_time_scale_shift="scale_shift",
+            downsample_padding=0,
+            act_fn="swish",
+        ),
+        [(8, 12, [123])],
+    ),
+    "resampling_resnets": (
+        dict(
+            sample_size=16,
+            in_channels=4,
+            out_channels=8,
+            block_out_channels=(12, 20, 8),
+            norm_num_groups=4,
+            attention_head_dim=5,
+            down_block_types=("AttnDownBlock2D", "ResnetDownsampleBlock2D", "AttnDownBlock2D"),
+            up_block_types=("ResnetUpsampleBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+            downsample_type="resnet",
+            upsample_type="resnet",
+            downsample_padding=3,
+            layers_per_block=1,
+            resnet_time_scale_shift="scale_shift",
+            mid_block_scale_factor=3.5,
+            num_class_embeds=2,
+            act_fn="relu",
+        ),
+        [(16, 8, [11, 800])],
+    ),
+    "deep": (
+        dict(
+            sample_size=(32, 16),
+            block_out_channels=(4, 4, 8, 4, 8),
+            norm_num_groups=2,
+            attention_head_dim=3,
+            down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D", "AttnUpBlock2D"),
+            layers_per_block=1,
+            downsample_padding=0,
+            mid_block_scale_factor=0.5,
+            class_embed_type="identity",
+            time_embedding_dim=13,
+            act_fn="gelu",
+        ),
+        [(32, 16, [999, 0]), (16, 48, [250])],
+    ),
+    "one_level": (
+        dict(
+            block_out_channels=(20,),
+            norm_num_groups=5,
+            attention_head_dim=20,
+            attn_norm_num_groups=2,
+            down_block_types=("AttnDownBlock2D",),
+            up_block_types=("AttnUpBlock2D",),
+            layers_per_block=1,
+            resnet_time_scale_shift="scale_shift",
+            freq_shift=2,
+        ),
+        [(9, 7, [40, 41]), (1, 1, [600]), (1, 37, [600])],
+    ),
+}
+
+
+def randomise(model, generator):
+    """No parameter stays at 0 or 1; all are exact in float16, in which they are stored."""
+
+    def draw(shape, scale, mean=0.0):
+        return (mean + scale * torch.randn(shape, generator=generator)).half().float()
+
+    with torch.no_grad():
+        for name, p in sorted(model.named_parameters()):
+            norm = "norm" in name.split(".")[-2]
+            if "class_embedding.weight" in name or "time_proj" in name:
+                p.copy_(draw(p.shape, 0.6))
+            elif name.endswith("bias"):
+                p.copy_(draw(p.shape, 0.2 if norm else 0.1))
+            elif norm:
+                p.copy_(draw(p.shape, 0.2, 1.0))
+            else:
+                p.copy_(draw(p.shape, 0.9 / (p[0].numel() ** 0.5)))
+
+
+for name, (config, runs) in NETWORKS.items():
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    model = UNet2DModel(**config).eval()
+    randomise(model, generator)
+    folder = FOLDER / name
+    (folder / "unet").mkdir(parents=True, exist_ok=True)
+    written = json.loads(model.to_json_string())
+    (folder / "unet" / "config.json").write_text(json.dumps(written, indent=2) + "\n")
+    weights = {k: v.detach().half().contiguous() for k, v in model.state_dict().items()}
+    save_file(weights, folder / "unet" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+    for height, width, timesteps in runs:
+        n = len(timesteps)
+        inputs = {
+            "sample": torch.randn((n, config.get("in_channels", 3), height, width), generator=generator),
+            "timestep": torch.tensor(timesteps),
+        }
+        if "num_class_embeds" in config:
+            inputs["class_labels"] = torch.randint(config["num_class_embeds"], (n,), generator=generator)
+        elif config.get("class_embed_type") == "timestep":
+            inputs["class_labels"] = torch.randint(config["num_train_timesteps"], (n,), generator=generator)
+        elif config.get("class_embed_type") == "identity":
+            inputs["class_labels"] = torch.randn((n, config["time_embedding_dim"]), generator=generator)
+        arguments = list(inputs.values())
+        with torch.no_grad():
+            output = model.float()(*arguments).sample.contiguous()
+            exact = model.double()(*[v.double() if v.is_floating_point() else v for v in arguments]).sample
+        save_file({**inputs, "output": output}, folder / f"io_{height}x{width}.safetensors")
+        error = ((output - exact) ** 2).sum() / (exact**2).sum()
+        print(f"{name} {height}x{width}: std {output.std():.2f}, NMSE against float64 {error:.1e}")

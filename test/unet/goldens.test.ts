@@ -1,0 +1,39 @@
+/** Networks against diffusers: one evaluation each, in float32 and float16, inputs and outputs as the API has them. */
+import { readdirSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { nmse } from "../reference/tensor.ts";
+import { goldenPath, load, readEvaluation } from "../support/models.ts";
+
+const LIMIT = { f32: 1e-10, f16: 2e-5 };
+
+const evaluations = (folder: string) =>
+  readdirSync(goldenPath(folder), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => ({ folder: goldenPath(`${folder}/${name}`), name }))
+    .map(({ folder, name }) => ({
+      folder,
+      name,
+      files: readdirSync(folder).filter((file) => /^io.*\.safetensors$/.test(file)),
+    }));
+
+const networks = [...evaluations("models"), ...evaluations("corners")];
+
+test("no golden network is missing", () => {
+  expect(networks).toHaveLength(20);
+  expect(networks.flatMap(({ files }) => files)).toHaveLength(24);
+});
+
+for (const dtype of ["f32", "f16"] as const)
+  describe(dtype, () => {
+    for (const { name, folder, files } of networks)
+      test(name, async () => {
+        using pipe = await load(folder, { dtype });
+        for (const file of files) {
+          const { inputs, output } = await readEvaluation(`${folder}/${file}`);
+          const { shape, data } = await pipe.forward(inputs);
+          expect(shape).toEqual(output.shape);
+          const error = nmse(data, output.data);
+          expect(error, file).toBeLessThanOrEqual(LIMIT[dtype]);
+        }
+      });
+  });
