@@ -1,11 +1,12 @@
 /** Image i is bit-identical in any batch: every kernel that sums, in batches of 1, 2, 7 and 16. */
 import { describe, expect, it } from "vitest";
-import { ddimStep } from "../../src/kernels/sampling.ts";
+import { ddimStep } from "../../src/kernels/sampling/step.ts";
 import type { FusedOp } from "../../src/runtime/fold.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { tensorsOf } from "../reference/inputs.ts";
 import { dim, type RefTensor, tensor } from "../reference/tensor.ts";
 import { constTarget, Inputs, runCalls, runOps, targets } from "../support/gpu.ts";
+import { rowOf, runWords, stepFlags } from "../support/samplerTables.ts";
 
 const MOST = 16;
 const make = tensorsOf("batch invariance");
@@ -76,18 +77,18 @@ const kernels: Record<string, Run> = {
 
   ddimStep: (target, of, n, from) => {
     const inputs = new Inputs({ ...target, storage: "buffer" });
-    const table = tensor([8], [1.5, -1.25, 0.5, 0.25, 0.125, 0.3, 1, 1]);
+    const table = tensor([16], rowOf([1.5, -1.25, 0.5, 0.25, 0.125], 1, 0.3));
     const u32 = { batched: false, dtype: "u32" } as const;
     const numbers = Array.from({ length: n }, (_, i) => from + i);
     const tensors = {
       x: inputs.add("x", of(x)),
       m: inputs.add("m", of(qkv)),
       coefficients: inputs.add("coefficients", table, { batched: false }),
-      run: inputs.add("run", tensor([n + 2], [5, 6, ...numbers]), u32),
+      run: inputs.add("run", tensor([4 + 4 * n], runWords(5n + (6n << 32n), numbers)), u32),
       status: inputs.add("status", tensor([n], 0xffffffff), u32),
       x0: inputs.output("x0", [7, 5, 24]),
     };
-    const call = ddimStep.lower(inputs.target, "step", tensors, { guided: false, noise: true });
+    const call = ddimStep.lower(inputs.target, "step", tensors, stepFlags({ noise: true }));
     return runCalls([call], { target, batch: n, inputs: inputs.map, outputs: [tensors.x, tensors.x0] });
   },
 };

@@ -1,6 +1,6 @@
 /** The fused step against f64: guidance, clipping, Philox noise, learned variance, and numbers that are not finite. */
 import { describe, expect, it } from "vitest";
-import { ddimStep } from "../../src/kernels/sampling.ts";
+import { ddimStep } from "../../src/kernels/sampling/step.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { stepNoise } from "../../src/sampler/philox.ts";
 import { referenceStep } from "../../src/sampler/referenceStep.ts";
@@ -10,6 +10,7 @@ import { type DdimStepArgs, ddimStep as reference } from "../reference/ddimStep.
 import { ddimStepInputs, tensorsOf } from "../reference/inputs.ts";
 import { dim, nmse, type RefTensor, tensor } from "../reference/tensor.ts";
 import { constTarget, Inputs, runCalls, targets } from "../support/gpu.ts";
+import { rowOf, runWords, stepFlags } from "../support/samplerTables.ts";
 
 const SEED = 0x1234_5678_9abc_def0n;
 const NEVER = 0xffffffff;
@@ -36,13 +37,13 @@ async function run({ target, x, model, guidance, k, clip, sigma, images, status 
   const state = inputs.add("x", guided ? tensor([2 * n, ...x.shape.slice(1)], [...x.data, ...x.data]) : x, {
     storage: "buffer",
   });
-  const row = [...k, sigma ?? 0, clip ?? 0, guidance ?? 1];
+  const row = rowOf(k, clip, sigma);
   const coefficients = inputs.add(
     "coefficients",
-    tensor([8 * 6], (i) => (i >> 3 === STEP ? row[i & 7]! : 1e6)),
+    tensor([16 * 6], (i) => (i >> 4 === STEP ? row[i & 15]! : 1e6)),
     buffer,
   );
-  const words = [Number(SEED & 0xffffffffn), Number(SEED >> 32n), ...(images ?? numbers(n))];
+  const words = runWords(SEED, images ?? numbers(n), guidance);
   const u32 = { ...buffer, dtype: "u32" } as const;
   const tensors = {
     x: state,
@@ -52,10 +53,12 @@ async function run({ target, x, model, guidance, k, clip, sigma, images, status 
     status: inputs.add("status", tensor([n], status ?? (() => NEVER)), u32),
     x0: inputs.output("x0", x.shape.slice(1), { storage: "buffer" }),
   };
-  const call = ddimStep.lower({ ...target, storage: "buffer" }, "step", tensors, {
-    guided,
-    noise: sigma !== undefined,
-  });
+  const call = ddimStep.lower(
+    { ...target, storage: "buffer" },
+    "step",
+    tensors,
+    stepFlags({ guided, noise: sigma !== undefined }),
+  );
   const outputs = [tensors.x, tensors.x0, tensors.status];
   const frame = [0, 0, n, STEP];
   const [next, x0, found] = await runCalls([call], { target, batch: n, inputs: inputs.map, outputs, frame });

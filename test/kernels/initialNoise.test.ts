@@ -1,16 +1,17 @@
 /** The GPU's starting noise against the host's, number by number. */
 import { describe, expect, it } from "vitest";
-import { initialNoise } from "../../src/kernels/sampling.ts";
+import { initialNoise } from "../../src/kernels/sampling/noise.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { initialNoise as hostNoise } from "../../src/sampler/philox.ts";
 import { type RefTensor, tensor } from "../reference/tensor.ts";
 import { constTarget, Inputs, runCalls, targets } from "../support/gpu.ts";
+import { runWords } from "../support/samplerTables.ts";
 
 type Chw = readonly [c: number, h: number, w: number];
 
 async function noise(target: Target, seed: bigint, images: readonly number[], [c, h, w]: Chw, guided: boolean) {
   const inputs = new Inputs({ ...target, storage: "buffer" });
-  const words = [Number(seed & 0xffffffffn), Number(seed >> 32n), ...images];
+  const words = runWords(seed, images);
   const run = inputs.add("run", tensor([words.length], words), { batched: false, dtype: "u32" });
   const rows = images.length * (guided ? 2 : 1);
   const x = inputs.add("x", tensor([rows, h, w, c], 7));

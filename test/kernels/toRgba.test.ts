@@ -1,7 +1,7 @@
 /** Pixels, byte for byte as diffusers makes them. */
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { toRgba } from "../../src/kernels/sampling.ts";
+import { toRgba } from "../../src/kernels/sampling/rgba.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { caseName, toRgbaCases } from "../cases.ts";
 import { tensorsOf } from "../reference/inputs.ts";

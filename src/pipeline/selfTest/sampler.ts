@@ -1,9 +1,12 @@
 /** The self-test of the sampler's own kernels: starting noise, the fused step, pixels. */
-import { ddimStep, initialNoise, toRgba } from "../../kernels/sampling.ts";
+import { initialNoise } from "../../kernels/sampling/noise.ts";
+import { toRgba } from "../../kernels/sampling/rgba.ts";
+import { ddimStep } from "../../kernels/sampling/step.ts";
 import { targetFor } from "../../kernels/target.ts";
 import type { Device } from "../../runtime/device.ts";
 import type { Value } from "../../runtime/values.ts";
 import { initialNoise as hostNoise, philox4x32, stepNoise } from "../../sampler/philox.ts";
+import { plainUpdate } from "../../sampler/plan.ts";
 import { referenceStep } from "../../sampler/referenceStep.ts";
 import { makeSchedule } from "../../sampler/schedule.ts";
 import { exact, H, N, nmse, normals, type Outcome, PIXELS, run, SEED, value, W } from "./harness.ts";
@@ -18,10 +21,11 @@ const interleaved = (planes: readonly Float32Array[]) =>
     return planes[Math.floor(pixel / (H * W))]?.[(i & 3) * H * W + (pixel % (H * W))] as number;
   });
 
-const runTable = () => Uint32Array.of(Number(SEED & 0xffffffffn), Number(SEED >> 32n), 0, 1);
+/** Images 0 and 1, unguided: src/kernels/sampling/state.ts. */
+const runTable = () => Uint32Array.of(Number(SEED & 0xffffffffn), Number(SEED >> 32n), 0, 0, 0, 0, 0, 0, 1, 0, 0, 0);
 
 export async function noise(device: Device): Promise<Outcome> {
-  const [words, x] = [value("run", [N + 2], { dtype: "u32", batched: false }), value("x", [H, W, 4])];
+  const [words, x] = [value("run", [4 + 4 * N], { dtype: "u32", batched: false }), value("x", [H, W, 4])];
   const call = initialNoise.lower(plain(device), "x_T", { run: words, x }, { guided: false });
   const inputs = new Map([[words, runTable()]]);
   const [result] = await run(device, { calls: [call], recipes: [], batch: N, inputs, outputs: [x] });
@@ -33,26 +37,26 @@ export async function noise(device: Device): Promise<Outcome> {
 export async function step(device: Device): Promise<Outcome> {
   const [first] = makeSchedule({ steps: 4, eta: 1 }).steps;
   if (!first) throw new TypeError("internal: a schedule without steps");
-  const { k0, k1, k2, k3, k4, clip } = first.coefficients;
   const [x, m] = [normals(7, PIXELS * 4), normals(8, PIXELS * 4)];
   m[m.length - 1] = Number.NaN;
   const u32 = { dtype: "u32", batched: false } as const;
   const tensors = {
     x: value("x", [H, W, 4]),
     m: value("m", [H, W, 4]),
-    coefficients: value("coefficients", [8], { batched: false }),
-    run: value("run", [N + 2], u32),
+    coefficients: value("coefficients", [16], { batched: false }),
+    run: value("run", [4 + 4 * N], u32),
     status: value("status", [N], u32),
     x0: value("x0", [H, W, 4]),
   };
   const inputs = new Map<Value, Float32Array | Uint32Array>([
     [tensors.x, x],
     [tensors.m, m],
-    [tensors.coefficients, Float32Array.of(k0, k1, k2, k3, k4, first.sigma, clip ?? 0, 1)],
+    [tensors.coefficients, Float32Array.from(plainUpdate(first))],
     [tensors.run, runTable()],
     [tensors.status, new Uint32Array(N).fill(0xffffffff)],
   ]);
-  const calls = [ddimStep.lower(plain(device), "step", tensors, { guided: false, noise: true })];
+  const flags = { guided: false, rescale: false, threshold: false, noise: "philox", learned: false } as const;
+  const calls = [ddimStep.lower(plain(device), "step", tensors, flags)];
   const outputs = [tensors.x, tensors.x0, tensors.status];
   const [next, x0, status] = await run(device, { calls, recipes: [], batch: N, inputs, outputs });
   const z = interleaved([0, 1].map((image) => stepNoise(SEED, image, 0, [4, H, W])));
