@@ -4,14 +4,13 @@ import type { Device } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
-import { SamplerLoop } from "../sampler/loop.ts";
-import { planSchedule } from "../sampler/plan.ts";
+import { type RowNumbers, SamplerLoop } from "../sampler/loop.ts";
 import { torchRandn } from "../sampler/torchRandn.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
 import type { WeightStore } from "../unet/weights.ts";
 import type { Model } from "./model.ts";
 import type { ResolvedRun } from "./run.ts";
-import type { Step } from "./types.ts";
+import type { SavedRun, Step } from "./types.ts";
 
 export interface BatchInit {
   readonly device: Device;
@@ -20,39 +19,82 @@ export interface BatchInit {
   readonly lowered: LoweredNetwork;
   readonly weights: WeightStore;
   readonly run: ResolvedRun;
-  /** Rows of the timestep table, one per step. */
+  /** Rows of the timestep table, one per evaluation. */
   readonly timesteps: Float32Array;
-  /** First image of the batch and how many. */
+  /** First image of the batch, within the run, and how many. */
   readonly first: number;
   readonly images: number;
   /** Throws when the work shall stop: the reason of an abort, or that the pipeline was disposed. */
   readonly check: () => void;
   readonly profile: boolean;
+  /** This batch's state where it was left. */
+  readonly resume?: SavedRun;
   readonly onCompile?: (done: number, of: number) => void;
 }
+
+/** A step, with what a batch can save of itself. */
+export type BatchStep = Omit<Step, "ms" | "save"> & {
+  readonly save: () => Promise<Pick<SavedRun, "state" | "history" | "row" | "first">>;
+};
 
 export interface BatchResult {
   readonly images: RgbaImage[];
   /** [images, C, H, W] */
-  readonly samples: Float32Array;
+  readonly samples: Float32Array<ArrayBuffer>;
+  /** What the update remembers at the end, [slots·images, C, H, W]. */
+  readonly history: Float32Array<ArrayBuffer>;
+  readonly numbers: RowNumbers | null;
   readonly timings?: KernelTiming[];
 }
 
-/** The given noise of this batch, or torch's; undefined where the GPU makes it. */
-function hostNoise({ run, model, first, images }: BatchInit): Float32Array | undefined {
+/** The given start of this batch, or torch's; undefined where the GPU makes it. */
+function hostNoise({ run, model, first, images, resume }: BatchInit): Float32Array | undefined {
+  if (resume) return resume.state.data;
   const size = model.config.in_channels * run.height * run.width;
   if (run.noise) return run.noise.data.subarray(first * size, (first + images) * size);
   if (run.rng === "philox") return undefined;
   const noise = new Float32Array(images * size);
-  for (let i = 0; i < images; i++) noise.set(torchRandn(run.seed + BigInt(first + i), size), i * size);
+  for (let i = 0; i < images; i++) {
+    const number = run.firstImage + first + i;
+    const drawn = torchRandn(run.seed + BigInt(run.antithetic ? number >>> 1 : number), size);
+    noise.set(run.antithetic && number % 2 === 1 ? drawn.map((v) => -v) : drawn, i * size);
+  }
   return noise;
 }
 
-function labels({ run, model, first, images }: BatchInit): Uint32Array<ArrayBuffer> | undefined {
+function labels({ run, first, images }: BatchInit): Uint32Array<ArrayBuffer> | undefined {
   if (!run.classes) return undefined;
   const own = run.classes.slice(first, first + images);
-  const free = run.guidance === undefined ? [] : own.map(() => model.nullClass as number);
+  const free = run.guidance ? own.map(() => run.guidance?.freeClass as number) : [];
   return Uint32Array.from([...free, ...own]);
+}
+
+/** Images of a [slots·count, …] history that belong to this batch. */
+function historyOf({ run, first, images, resume }: BatchInit): Float32Array | undefined {
+  if (resume) return resume.history;
+  if (!run.history) return undefined;
+  const image = run.history.length / run.count;
+  return run.history.subarray(first * image, (first + images) * image);
+}
+
+function createLoop(init: BatchInit, evaluator: Evaluator): Promise<SamplerLoop> {
+  const { device, target, lowered, run, model, images, first } = init;
+  const size = model.config.in_channels * run.height * run.width;
+  const part = (data: Float32Array) => data.subarray(first * size, (first + images) * size);
+  const { guidance, inpaint } = run;
+  return SamplerLoop.create(device, target, {
+    shape: [model.config.in_channels, run.height, run.width],
+    plan: run.plan,
+    seed: run.seed,
+    images: Array.from({ length: images }, (_, i) => run.firstImage + first + i),
+    antithetic: run.antithetic,
+    guidance: guidance && { scales: guidance.scales.slice(first, first + images), rescale: guidance.rescale },
+    inpaint: inpaint && { known: part(inpaint.known), mask: part(inpaint.mask) },
+    statistics: run.statistics,
+    state: evaluator.state,
+    output: { value: lowered.network.output, array: evaluator.output },
+    frame: evaluator.frameBuffer,
+  });
 }
 
 /**
@@ -60,52 +102,69 @@ function labels({ run, model, first, images }: BatchInit): Uint32Array<ArrayBuff
  * images. Everything it allocated is freed when it ends, however it ends.
  * @throws whatever `check` throws; NonFiniteError
  */
-export async function* sampleBatch(init: BatchInit): AsyncGenerator<Omit<Step, "ms">, BatchResult> {
-  const { device, target, lowered, weights, run, model, images, first, check } = init;
-  const { schedule } = run;
-  const steps = schedule.steps.length;
-  const { network } = lowered;
+export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, BatchResult> {
+  const { device, lowered, weights, run, images, first, check } = init;
+  const { rows } = run.plan;
   const evaluator = await Evaluator.create(device, lowered, weights, {
-    rows: images * (run.guidance === undefined ? 1 : 2),
+    rows: images * (run.guidance ? 2 : 1),
     timesteps: init.timesteps,
-    steps,
+    steps: rows.length,
     classes: labels(init),
     onCompile: init.onCompile,
   });
   let loop: SamplerLoop | undefined;
   const pacer = new Pacer(device);
   try {
-    loop = await SamplerLoop.create(device, target, {
-      shape: [model.config.in_channels, run.height, run.width],
-      plan: planSchedule(schedule),
-      seed: run.seed,
-      images: Array.from({ length: images }, (_, i) => first + i),
-      guidance: run.guidance === undefined ? undefined : { scales: new Array(images).fill(run.guidance), rescale: 0 },
-      state: evaluator.state,
-      output: { value: network.output, array: evaluator.output },
-      frame: evaluator.frameBuffer,
-    });
+    loop = await createLoop(init, evaluator);
     const noise = hostNoise(init);
     if (noise) loop.writeState(noise);
-    for (let i = 0; i < steps; i++) {
+    const history = historyOf(init);
+    if (history) loop.writeHistory(history);
+    const begin = init.resume?.row ?? 0;
+    for (let i = begin; i < rows.length; i++) {
       check();
       for (const { from, to, flops } of pacer.segments(evaluator.main)) {
         const encoder = device.gpu.createCommandEncoder();
         if (i === 0 && from === 0 && !noise) loop.encodeNoise(encoder);
         if (from === 0) evaluator.begin(encoder, i);
+        if (from === 0) loop.encodePrepare(encoder);
         evaluator.main.encode(encoder, from, to);
         if (to === evaluator.main.dispatches.length) loop.encodeStep(encoder, i);
         await pacer.room();
         check();
         pacer.submit(encoder.finish(), flops);
       }
-      const preview = loop.images.bind(loop, "x0");
-      yield { index: i, of: steps, t: schedule.steps[i]?.t as number, image: first, images, preview };
+      const own = loop;
+      const shape = [images, init.model.config.in_channels, run.height, run.width];
+      yield {
+        index: i,
+        of: rows.length,
+        t: rows[i]?.t as number,
+        image: first,
+        images,
+        preview: () => own.images("x0"),
+        save: async () => ({
+          state: { shape, data: await own.samples() },
+          history: await own.history(),
+          row: i + 1,
+          first,
+        }),
+      };
+    }
+    if (run.inpaint?.paste) {
+      const encoder = device.gpu.createCommandEncoder();
+      loop.encodePaste(encoder);
+      pacer.submit(encoder.finish(), 0);
     }
     await pacer.drain();
     check();
     await loop.check();
-    const result = { images: await loop.images("x"), samples: await loop.samples() };
+    const result = {
+      images: await loop.images("x"),
+      samples: await loop.samples(),
+      history: await loop.history(),
+      numbers: await loop.numbers(),
+    };
     if (!init.profile) return result;
     const timings = await profileProgram(device, evaluator.main);
     return { ...result, timings: [...timings, ...(await profileProgram(device, loop.step))] };

@@ -7,10 +7,14 @@ import { compileCalls } from "../runtime/program.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
 import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
 import { WeightStore } from "../unet/weights.ts";
-import { sampleBatch } from "./batches.ts";
+import { type EditOptions, edit, forwardNoise } from "./edit.ts";
+import { type EvalOptions, type EvalTerms, evalTerms } from "./evalTerms.ts";
 import { checkSample, evaluate, type ForwardTiming, timeEvaluation } from "./forward.ts";
+import { type FuseOptions, fuse, type InterpolateOptions, interpolate } from "./interpolate.ts";
+import { type Inversion, type InvertOptions, invert, type Reconstruction, reconstruct } from "./invert.ts";
 import type { Model } from "./model.ts";
 import { checkSize, type ResolvedRun, resolveRun } from "./run.ts";
+import { type Engine, type RunResult, runImages } from "./runImages.ts";
 import { Turns } from "./turns.ts";
 import type {
   ForwardInputs,
@@ -19,13 +23,11 @@ import type {
   LoadOptions,
   MemoryReport,
   NetworkDType,
+  SavedRun,
   Step,
   Tensor,
 } from "./types.ts";
-
-/** Memory that an automatic batch may plan for, beside the weights. */
-const COMFORTABLE_BYTES = 2 ** 30;
-const COMFORTABLE_BATCH = 16;
+import type { WorkOptions, Workshop } from "./workshop.ts";
 
 export class DiffusionPipeline {
   readonly #lowered = new Map<string, LoweredNetwork>();
@@ -131,51 +133,19 @@ export class DiffusionPipeline {
     }
   }
 
-  /** Images per batch: as asked, bounded by what bindings allow, or what fits comfortably. */
-  #batchSize(run: ResolvedRun, lowered: LoweredNetwork): number {
-    const copies = run.guidance === undefined ? 1 : 2;
-    const most = Math.floor(maxRows(this.device, lowered) / copies);
-    if (most < 1)
-      throw new UsageError(
-        "size",
-        `size ${run.height}×${run.width} exceeds what one binding of ${this.device.name} can hold`,
-      );
-    if (run.batch !== undefined) return Math.min(run.batch, run.count, most);
-    let batch = Math.min(COMFORTABLE_BATCH, run.count, most);
-    while (batch > 1 && plannedBytes(lowered, batch * copies).bytes > COMFORTABLE_BYTES) batch = Math.floor(batch / 2);
-    return batch;
+  #engine(): Engine {
+    const { device, target, model, weights } = this;
+    const lower = (height: number, width: number) => this.#lower(height, width, "step");
+    return { device, target, model, weights, lower, timestepRows: (t) => this.#timestepRows("timestep", t) };
   }
 
-  /**
-   * Samples images.
-   * @throws UsageError and relatives for options that cannot be right, before anything is allocated; NonFiniteError when
-   * a number stops being finite; the signal's reason when aborted; DeviceError
-   */
-  async generate(options: GenerateOptions = {}): Promise<Generation> {
-    const steps = this.steps(options);
-    try {
-      for (;;) {
-        const { done, value } = await steps.next();
-        if (done) return value;
-        options.onStep?.(value);
-      }
-    } finally {
-      // Only a throwing onStep leaves the generator unfinished.
-      await steps.return(undefined as never);
-    }
-  }
-
-  /**
-   * Samples step by step. Each {@link Step} comes as soon as it is submitted; `break` stops and frees everything.
-   * Other calls on the pipeline wait until the generator has ended.
-   */
-  async *steps(options: GenerateOptions = {}): AsyncGenerator<Step, Generation> {
+  /** A resolved run, in its turn, to its end. */
+  async *#steps(run: ResolvedRun, options: WorkOptions & { resume?: SavedRun }): AsyncGenerator<Step, RunResult> {
     const check = this.#stopper(options.signal);
     check();
-    const run = resolveRun(this.model, options);
     const end = await this.#turns.next(check, options.signal);
     try {
-      return yield* this.#sample(run, options, check);
+      return yield* runImages(this.#engine(), run, { ...options, check });
     } catch (error) {
       this.#checkOpen();
       throw error;
@@ -184,71 +154,75 @@ export class DiffusionPipeline {
     }
   }
 
-  async *#sample(run: ResolvedRun, options: GenerateOptions, check: () => void): AsyncGenerator<Step, Generation> {
-    const began = performance.now();
-    const { device, target, model, weights } = this;
-    const lowered = this.#lower(run.height, run.width, "step");
-    const size = this.#batchSize(run, lowered);
-    const timesteps = this.#timestepRows(
-      "timestep",
-      run.schedule.steps.map((s) => s.tNetwork),
-    );
-    const pixels = model.config.in_channels * run.height * run.width;
-    const samples = new Float32Array(run.count * pixels);
-    const images: Generation["images"] = [];
-    let compile = 0;
-    let looped = 0;
-    let timings: Generation["timings"];
-    for (let first = 0; first < run.count; first += size) {
-      const count = Math.min(size, run.count - first);
-      const profile = (options.profile ?? false) && first === 0;
-      const start = performance.now();
-      let begun: number | undefined;
-      const batch = sampleBatch({
-        device,
-        target,
-        model,
-        lowered,
-        weights,
-        run,
-        timesteps,
-        first,
-        images: count,
-        check,
-        profile,
-      });
-      try {
-        for (;;) {
-          const { done, value } = await batch.next();
-          begun ??= performance.now();
-          if (!done) {
-            yield { ...value, ms: performance.now() - began };
-            continue;
-          }
-          compile += begun - start;
-          looped += performance.now() - begun;
-          images.push(...value.images);
-          samples.set(value.samples, first * pixels);
-          timings ??= value.timings;
-          break;
-        }
-      } finally {
-        await batch.return(undefined as never);
-      }
-    }
-    const total = performance.now() - began;
-    const steps = run.schedule.steps.length;
+  /** What operations on images work with. */
+  #workshop(): Workshop {
     return {
-      images,
-      samples: { shape: [run.count, model.config.in_channels, run.height, run.width], data: samples },
-      seed: run.seed,
-      classes: run.classes,
-      steps,
-      ms: { total, perStep: looped / (steps * Math.ceil(run.count / size)), compile },
-      peakBytes: device.counters.peakBytes,
-      warnings: run.warnings,
-      timings,
+      model: this.model,
+      run: (run, options) => finish(this.#steps(run, options), options.onStep),
+      forward: (inputs, signal) => this.forward(inputs, { signal }),
     };
+  }
+
+  /**
+   * Samples images.
+   * @throws UsageError and relatives for options that cannot be right, before anything is allocated; NonFiniteError when
+   * a number stops being finite; the signal's reason when aborted; DeviceError
+   */
+  async generate(options: GenerateOptions = {}): Promise<Generation> {
+    return finish(this.steps(options), options.onStep);
+  }
+
+  /**
+   * Samples step by step. Each {@link Step} comes as soon as it is submitted; `break` stops and frees everything.
+   * Other calls on the pipeline wait until the generator has ended.
+   */
+  async *steps(options: GenerateOptions = {}): AsyncGenerator<Step, Generation> {
+    this.#stopper(options.signal)();
+    const run = resolveRun(this.model, options);
+    const { history, numbers, ...generation } = yield* this.#steps(run, options);
+    return generation;
+  }
+
+  /**
+   * From images to the latents that DDIM with eta 0 turns into them.
+   * @param images [N, C, H, W] in −1..1
+   * @throws UsageError for a schedule without an inverse; ShapeError
+   */
+  invert(images: Tensor, options: InvertOptions = {}): Promise<Inversion> {
+    return invert(this.#workshop(), images, options);
+  }
+
+  /** {@link invert} and back again, with the error of every image. */
+  reconstruct(images: Tensor, options: InvertOptions = {}): Promise<Reconstruction> {
+    return reconstruct(this.#workshop(), images, options);
+  }
+
+  /**
+   * Images on the great circle between two latents, or on the patch between four.
+   * @param corners two or four: seeds, or latents [1, C, H, W]
+   */
+  interpolate(corners: readonly (number | bigint | Tensor)[], options: InterpolateOptions = {}): Promise<Generation> {
+    return interpolate(this.#workshop(), corners, options);
+  }
+
+  /** Style fusion: both images are inverted, their latents mixed, and sampled again. */
+  fuse(a: Tensor, b: Tensor, options: FuseOptions = {}): Promise<Generation> {
+    return fuse(this.#workshop(), a, b, options);
+  }
+
+  /** Image to image from an exact noise level, or in-painting with a mask. */
+  edit(image: Tensor, options: EditOptions = {}): Promise<Generation> {
+    return edit(this.#workshop(), image, options);
+  }
+
+  /** The forward process at some timesteps; the noise is that of `seed` for images 0, 1, …: [timesteps · N, C, H, W]. */
+  noise(images: Tensor, timesteps: readonly number[], options: { seed?: number | bigint } = {}): Tensor {
+    return forwardNoise(this.model, images, timesteps, options.seed);
+  }
+
+  /** Per timestep: error of ε and of x0, and the terms of the variational bound in bits per dimension. */
+  evalTerms(images: Tensor, options: EvalOptions = {}): Promise<EvalTerms[]> {
+    return evalTerms(this.#workshop(), images, options);
   }
 
   #prepare(inputs: ForwardInputs, check: () => void) {
@@ -314,6 +288,19 @@ export class DiffusionPipeline {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+}
+
+/** Runs a generator of steps to its end; a throwing onStep frees it. */
+async function finish<T>(steps: AsyncGenerator<Step, T>, onStep?: (step: Step) => void): Promise<T> {
+  try {
+    for (;;) {
+      const { done, value } = await steps.next();
+      if (done) return value;
+      onStep?.(value);
+    }
+  } finally {
+    await steps.return(undefined as never);
   }
 }
 

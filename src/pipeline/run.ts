@@ -1,22 +1,32 @@
 /** What a call of `generate` means for a model: every option checked and resolved, without a GPU. */
 import { ConfigError, ShapeError, UsageError } from "../runtime/errors.ts";
+import { type Plan, type PlanOptions, planSchedule } from "../sampler/plan.ts";
 import { makeSchedule } from "../sampler/schedule.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
 import type { ImageSize } from "../unet/config.ts";
+import { type Guidance, resolveClasses, resolveGuidance } from "./conditions.ts";
 import type { Model } from "./model.ts";
 import type { GenerateOptions, Tensor } from "./types.ts";
 
 export interface ResolvedRun extends ImageSize {
   readonly count: number;
+  /** Number of the first image among all that the seed makes. */
+  readonly firstImage: number;
   /** Images per batch as asked for; undefined: what fits. */
   readonly batch: number | undefined;
   readonly seed: bigint;
   readonly rng: "philox" | "torch";
   /** Class of every image; null for unconditional models. */
   readonly classes: readonly number[] | null;
-  /** Guidance scale where the network runs twice. */
-  readonly guidance: number | undefined;
+  readonly guidance: Guidance | undefined;
+  readonly antithetic: boolean;
   readonly schedule: Schedule;
+  readonly plan: Plan;
+  /** [N, C, H, W]: what to keep, how much of it, and whether it is pasted at the end. */
+  readonly inpaint: { readonly known: Float32Array; readonly mask: Float32Array; readonly paste: boolean } | undefined;
+  readonly statistics: boolean;
+  /** What the update remembers before its first row, [slots·N, C, H, W]. */
+  readonly history?: Float32Array;
   readonly noise: Tensor | undefined;
   readonly warnings: readonly string[];
 }
@@ -83,75 +93,99 @@ function checkNoise(model: Model, { shape, data }: Tensor, size: Partial<ImageSi
   return count;
 }
 
-function resolveClasses(model: Model, options: GenerateOptions, count: number): readonly number[] | null {
-  const { classes } = options;
-  const { class_embed_type: type, num_class_embeds: embeddings } = model.config;
-  if (type === "none") {
-    if (classes) throw new UsageError("classes", `${model.name} is unconditional and takes no class`);
-    return null;
-  }
-  if (type !== "embedding")
-    throw new ConfigError(
-      model.checkpoint.file,
-      "class_embed_type",
-      `a model of type ${type} can be evaluated, not sampled: its conditions are not class ids`,
+/** Pixels to keep, and how the rest is made. */
+function resolveInpaint(model: Model, { inpaint }: GenerateOptions, count: number, size: ImageSize) {
+  if (!inpaint) return undefined;
+  const { known, mask, paste = true } = inpaint;
+  const { in_channels: channels } = model.config;
+  const pixels = size.height * size.width;
+  const expected = [count, channels, size.height, size.width];
+  if (known.shape.join() !== expected.join() || known.data.length !== count * channels * pixels)
+    throw new ShapeError("generate", "known", `[${expected.join(", ")}]`, known.shape);
+  const [masks = 0, planes = 0, height, width] = mask.shape;
+  const fits = (masks === 1 || masks === count) && (planes === 1 || planes === channels);
+  if (!fits || height !== size.height || width !== size.width || mask.data.length !== masks * planes * pixels)
+    throw new ShapeError(
+      "generate",
+      "mask",
+      `[1 or ${count}, 1 or ${channels}, ${size.height}, ${size.width}]`,
+      mask.shape,
     );
-  const cycle =
-    classes ??
-    Array.from({ length: embeddings }, (_, i) => i).filter(
-      (i) => i !== model.nullClass && i < (model.labels?.length ?? embeddings),
-    );
-  if (cycle.length === 0) throw new UsageError("classes", "classes must name at least one class");
-  for (const id of cycle)
-    if (!Number.isInteger(id) || id < 0 || id >= embeddings)
-      throw new UsageError("classes", `class ${id} is out of range: ${model.name} has classes 0..${embeddings - 1}`);
-  return Array.from({ length: count }, (_, i) => cycle[i % cycle.length] as number);
+  if (!mask.data.every((v) => v >= 0 && v <= 1)) throw new UsageError("mask", "mask must hold numbers from 0 to 1");
+  const at = (i: number) => {
+    const [n, c, p] = [Math.floor(i / (channels * pixels)), Math.floor(i / pixels) % channels, i % pixels];
+    return ((masks === 1 ? 0 : n) * planes + (planes === 1 ? 0 : c)) * pixels + p;
+  };
+  const full = Float32Array.from({ length: known.data.length }, (_, i) => mask.data[at(i)] as number);
+  return { known: known.data, mask: full, paste };
 }
 
-function resolveGuidance(model: Model, guidance = 1): number | undefined {
-  if (!Number.isFinite(guidance)) throw new UsageError("guidance", `guidance must be a number, got ${guidance}`);
-  if (guidance === 1) return undefined;
-  if (model.config.class_embed_type !== "embedding")
-    throw new UsageError("guidance", `guidance ${guidance} needs a class-conditional model, ${model.name} is not`);
-  if (model.nullClass === null)
-    throw new UsageError(
-      "guidance",
-      `guidance ${guidance} needs a null class, and the model_index.json of ${model.name} names no null_class`,
-    );
-  return guidance;
-}
+/** Options of a run that are options of its schedule. */
+const scheduleKeys = [
+  ...["steps", "spacing", "timesteps", "timestepBase", "start", "stop", "eta", "sampler", "sigma", "temperature"],
+  ...["threshold", "rederive", "compat", "clip"],
+] as readonly (keyof GenerateOptions)[];
 
-/** @throws UsageError, ConfigError, ShapeError naming the option; nothing is allocated before */
-export function resolveRun(model: Model, options: GenerateOptions = {}): ResolvedRun {
+/** The schedule of a model with a run's choices. @throws ConfigError, UsageError */
+export function resolveSchedule(model: Model, options: GenerateOptions): Schedule {
   if (!model.scheduler)
     throw new ConfigError(
       model.checkpoint.file,
       "scheduler_config.json",
       "the model has none, so it can be evaluated but not sampled",
     );
+  const given = Object.fromEntries(
+    scheduleKeys.flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])),
+  );
+  return makeSchedule({ ...model.scheduler, ...given });
+}
+
+/**
+ * @param planner the rows of the run; default: the schedule's own way down
+ * @throws UsageError, ConfigError, ShapeError naming the option; nothing is allocated before
+ */
+export function resolveRun(
+  model: Model,
+  options: GenerateOptions = {},
+  planner: (schedule: Schedule, options: PlanOptions) => Plan = planSchedule,
+): ResolvedRun {
+  const schedule = resolveSchedule(model, options);
   const { noise } = options;
   const count = noise ? checkNoise(model, noise, options.size) : wholeNumber("count", options.count ?? 1, 1);
   const size = resolveSize(model, options);
   if (noise && options.count !== undefined && options.count !== count)
     throw new UsageError("count", `count ${options.count} differs from the ${count} images of the given noise`);
-  const { steps, spacing, timesteps, eta, compat, clip } = options;
-  const given = Object.fromEntries(
-    Object.entries({ steps, spacing, timesteps, eta, compat, clip }).filter(([, v]) => v !== undefined),
-  );
-  const schedule = makeSchedule({ ...model.scheduler, ...given });
   const rng = options.rng ?? "philox";
   if (rng !== "philox" && rng !== "torch")
     throw new UsageError("rng", `rng must be philox or torch, got ${String(rng)}`);
+  if (noise && options.antithetic)
+    throw new UsageError("antithetic", "antithetic pairs mirror noise made from the seed, but noise is given");
+  const plan = planner(schedule, { interval: options.guidanceInterval, repaint: options.inpaint?.repaint });
+  const { in_channels: channels, out_channels: outputs } = model.config;
+  if (outputs !== channels && outputs !== 2 * channels)
+    throw new ConfigError(
+      model.checkpoint.file,
+      "out_channels",
+      `${outputs} channels are no prediction for ${channels}`,
+    );
+  if (plan.learned && outputs !== 2 * channels)
+    throw new ConfigError(model.checkpoint.file, "out_channels", "a learned variance needs a second half of channels");
+  const firstImage = wholeNumber("firstImage", options.firstImage ?? 0, 0);
   return {
     ...size,
     count,
+    firstImage,
     batch: options.batch === undefined ? undefined : wholeNumber("batch", options.batch, 1),
-    seed: resolveSeed(options.seed),
+    seed: resolveSeed(options.seed ?? options.resume?.seed),
     rng,
+    antithetic: options.antithetic ?? false,
     classes: resolveClasses(model, options, count),
-    guidance: resolveGuidance(model, options.guidance),
+    guidance: resolveGuidance(model, options, count),
     schedule,
+    plan,
     noise,
+    inpaint: resolveInpaint(model, options, count, size),
+    statistics: options.statistics ?? false,
     warnings: [...model.warnings, ...schedule.warnings],
   };
 }

@@ -31,7 +31,11 @@ export interface Tensor {
 }
 
 export interface GenerateOptions
-  extends Pick<ScheduleOptions, "steps" | "spacing" | "timesteps" | "eta" | "compat" | "clip"> {
+  extends Pick<
+    ScheduleOptions,
+    | ("steps" | "spacing" | "timesteps" | "timestepBase" | "start" | "stop")
+    | ("sampler" | "eta" | "sigma" | "temperature" | "clip" | "threshold" | "rederive" | "compat")
+  > {
   /** Number of images (1). */
   count?: number;
   /** Images per batch; default: what fits comfortably. Never changes an image. */
@@ -42,16 +46,76 @@ export interface GenerateOptions
   rng?: "philox" | "torch";
   /** Class ids; image i takes classes[i mod length]. Default: all classes but the null class in turn. */
   classes?: readonly number[];
-  /** Classifier-free guidance scale w in e_u + w·(e_c − e_u); 1 (default) costs one evaluation. */
-  guidance?: number;
+  /**
+   * Classifier-free guidance scale w in e_u + w·(e_c − e_u), one for all or a list taken in turn; where all are 1 (default)
+   * an evaluation costs half.
+   */
+  guidance?: number | readonly number[];
+  /** Guidance acts where low ≤ t ≤ high (Kynkäänniemi et al. 2024); elsewhere w is 1. */
+  guidanceInterval?: readonly [low: number, high: number];
+  /** φ of Lin et al. 2023, 0 (default) to 1: how far the guided output takes the standard deviation of e_c. */
+  guidanceRescale?: number;
+  /** Class that guidance leads away from; default: the null class. */
+  negativeClass?: number;
+  /** Images 2j and 2j + 1 get noise of opposite signs. Not with `noise`. */
+  antithetic?: boolean;
+  /** Number of the first image among all that the seed makes, for shards: image i is the same in any of them. */
+  firstImage?: number;
+  /** In-painting; see {@link InpaintOptions}. */
+  inpaint?: InpaintOptions;
+  /** Record the range of x0 in every step, without waiting for it; see {@link Generation.statistics}. */
+  statistics?: boolean;
+  /** Continues a run that {@link Step.save} kept; all other options as they were. */
+  resume?: SavedRun;
   /** Height and width; default: the model's sample_size. */
   size?: { height: number; width: number };
-  /** Starting noise x_T, [N, C, H, W]; sets `count`. */
+  /** The start: noise x_T, or the state at `start`, [N, C, H, W]; sets `count`. */
   noise?: Tensor;
   signal?: AbortSignal;
   onStep?: (step: Step) => void;
   /** Collect GPU time per kernel of one step. */
   profile?: boolean;
+}
+
+export interface InpaintOptions {
+  /** [N, C, H, W] in −1..1. */
+  readonly known: Tensor;
+  /** 1 where `known` is kept, 0 where the model paints; [1 or N, 1 or C, H, W]. */
+  readonly mask: Tensor;
+  /** RePaint: after every `jump` steps back up, and down again, `resamples` times in all. */
+  readonly repaint?: { readonly jump: number; readonly resamples: number };
+  /** Whether the kept pixels are exactly `known` at the end (true). */
+  readonly paste?: boolean;
+}
+
+/** A run in the middle, as {@link Step.save} returns it. Plain data. */
+export interface SavedRun {
+  /** Of everything that decides the images; a run continues only what has the same. */
+  readonly fingerprint: string;
+  readonly seed: bigint;
+  /** Images per batch; the first image of the batch in work; how many evaluations it has behind it. */
+  readonly batch: number;
+  readonly first: number;
+  readonly row: number;
+  /** State of the batch in work, [n, C, H, W]. */
+  readonly state: Tensor;
+  /** What its update remembers. */
+  readonly history: Float32Array;
+  /** Samples of the batches before it, [first, C, H, W]. */
+  readonly done: Float32Array;
+}
+
+/** Numbers about the predicted x0 of one image in one evaluation, before it is bounded. */
+export interface StepStatistics {
+  readonly step: number;
+  readonly t: number;
+  readonly image: number;
+  readonly min: number;
+  readonly max: number;
+  /** Fraction beyond the bound; beyond ±1 where there is none. */
+  readonly clipped: number;
+  /** Values that are not finite. */
+  readonly nonFinite: number;
 }
 
 export interface Step {
@@ -67,6 +131,8 @@ export interface Step {
   readonly ms: number;
   /** The current estimate of x0 as pictures; reads back only when called. */
   preview(): Promise<RgbaImage[]>;
+  /** The run as it is after this step; reads back only when called, and before the next step is asked for. */
+  save(): Promise<SavedRun>;
 }
 
 export interface Generation {
@@ -80,6 +146,8 @@ export interface Generation {
   readonly peakBytes: number;
   readonly warnings: readonly string[];
   readonly timings?: readonly KernelTiming[];
+  /** By image, then by evaluation; only with `statistics`. */
+  readonly statistics?: readonly StepStatistics[];
 }
 
 /** Inputs of one network evaluation; N is the batch of `sample`. */

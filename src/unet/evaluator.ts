@@ -58,6 +58,9 @@ export interface EvaluatorInit {
 }
 
 export class Evaluator {
+  /** Stretch of steps that the table holds. */
+  #filled = -1;
+
   private constructor(
     private readonly device: Device,
     readonly lowered: LoweredNetwork,
@@ -174,10 +177,13 @@ export class Evaluator {
     return this.frame;
   }
 
-  /** Records what a step needs before its evaluation: its frame, and a new stretch of the table where one begins. */
+  /** Records what a step needs before its evaluation: its frame, and its stretch of the table where it is not there yet. */
   begin(encoder: GPUCommandEncoder, step: number): void {
     encoder.copyBufferToBuffer(this.frames, step * 16, this.frame, 0, 16);
-    if (step % this.stretch === 0) this.embed.encode(encoder);
+    const stretch = Math.floor(step / this.stretch);
+    if (stretch === this.#filled) return;
+    this.embed.encode(encoder);
+    this.#filled = stretch;
   }
 
   /** Bytes of GPU memory held beside the weights. */

@@ -1,0 +1,104 @@
+/** Between latents: rows, grids of four corners, and the fusion of two images. */
+import { ShapeError, UsageError } from "../runtime/errors.ts";
+import { initialNoise } from "../sampler/philox.ts";
+import { slerp } from "../sampler/slerp.ts";
+import { type InvertOptions, invert, resolveDown } from "./invert.ts";
+import { resolveRun } from "./run.ts";
+import type { GenerateOptions, Generation, Tensor } from "./types.ts";
+import { checkImages, type OnImages, type Workshop } from "./workshop.ts";
+
+export interface InterpolateOptions extends OnImages {
+  /** Where on the way, 0 to 1 (a little beyond is allowed); default: `n` points with both ends. */
+  at?: readonly number[];
+  /** Points of a row, or per side of a grid (8). */
+  n?: number;
+  /** Of images made from seeds; default: the model's. */
+  size?: GenerateOptions["size"];
+}
+
+export interface FuseOptions extends InvertOptions {
+  /** Fractions of the second image's latent (.2, .5, .8). */
+  mix?: readonly number[];
+}
+
+/** [1, C, H, W] of a seed: x_T of its image 0. */
+function latentOf({ model }: Workshop, corner: number | bigint | Tensor, size: GenerateOptions["size"]): Tensor {
+  if (typeof corner === "object") return corner;
+  const { height, width } = size ?? model.config.sample_size ?? { height: 0, width: 0 };
+  if (height < 1) throw new UsageError("size", `${model.name} names no sample_size, so a size must be given`);
+  const { in_channels: channels } = model.config;
+  return { shape: [1, channels, height, width], data: initialNoise(BigInt(corner), 0, channels, height, width) };
+}
+
+/** `points` at which to look, one after the other. @throws UsageError */
+function pointsOf({ at, n = 8 }: Pick<InterpolateOptions, "at" | "n">): readonly number[] {
+  if (!at && !(Number.isInteger(n) && n >= 2)) throw new UsageError("n", `n must be a whole number from 2, got ${n}`);
+  const points = at ?? Array.from({ length: n }, (_, i) => i / (n - 1));
+  const bad = points.find((u) => !(u >= -1 && u <= 2));
+  if (points.length === 0 || bad !== undefined)
+    throw new UsageError("at", `at must hold numbers around 0 to 1, got ${bad ?? "none"}`);
+  return points;
+}
+
+export async function interpolate(
+  workshop: Workshop,
+  corners: readonly (number | bigint | Tensor)[],
+  options: InterpolateOptions,
+): Promise<Generation> {
+  const { at, n, ...rest } = options;
+  if (corners.length !== 2 && corners.length !== 4)
+    throw new UsageError("corners", `interpolation goes between two latents or four, got ${corners.length}`);
+  const points = pointsOf({ at, n });
+  const latents = corners.map((corner) => latentOf(workshop, corner, options.size));
+  const [first, ...others] = latents as [Tensor, ...Tensor[]];
+  for (const latent of latents)
+    if (checkImages(workshop, latent, "interpolate") !== 1 || latent.shape.join() !== first.shape.join())
+      throw new ShapeError("interpolate", "latents", `[${first.shape.join(", ")}] each`, latent.shape);
+  const [a, b, c, d] = [first.data, ...others.map((o) => o.data)] as [
+    Float32Array,
+    Float32Array,
+    Float32Array?,
+    Float32Array?,
+  ];
+  const between = (u: number): Float64Array => slerp(a, b, u);
+  const mixed =
+    c && d
+      ? points.flatMap((v) => points.map((u) => slerp(between(u), slerp(c, d, u), v)))
+      : points.map((u) => between(u));
+  // One latent after another differs by its place alone, so all have one class unless classes are given.
+  const classes = options.classes ?? (workshop.model.classCount > 0 ? [0] : undefined);
+  const run = resolveRun(workshop.model, { ...rest, classes, noise: stack(mixed, first.shape) });
+  return workshop.run(run, options);
+}
+
+function stack(latents: readonly Float64Array[], [, ...shape]: readonly number[]): Tensor {
+  const size = shape.reduce((x, y) => x * y, 1);
+  const data = new Float32Array(latents.length * size);
+  for (const [i, latent] of latents.entries()) data.set(latent, i * size);
+  return { shape: [latents.length, ...shape], data };
+}
+
+export async function fuse(workshop: Workshop, a: Tensor, b: Tensor, options: FuseOptions): Promise<Generation> {
+  const { mix = [0.2, 0.5, 0.8], ...rest } = options;
+  const points = pointsOf({ at: mix });
+  for (const [image, name] of [[a, "first image"] as const, [b, "second image"] as const])
+    if (checkImages(workshop, image, "fuse") !== 1 || image.shape.join() !== a.shape.join())
+      throw new ShapeError("fuse", name, `[${a.shape.join(", ")}]`, image.shape);
+  if (rest.convention === "exact")
+    throw new UsageError(
+      "convention",
+      "exact latents come in pairs that cannot be mixed; use fixed-point, next or current",
+    );
+  const both = Float32Array.from([...a.data, ...b.data]);
+  const { latents } = await invert(workshop, { shape: [2, ...a.shape.slice(1)], data: both }, rest);
+  const [za, zb] = [latents.data.subarray(0, a.data.length), latents.data.subarray(a.data.length)];
+  const run = resolveDown(
+    workshop,
+    stack(
+      points.map((u) => slerp(za, zb, u)),
+      a.shape,
+    ),
+    rest,
+  );
+  return workshop.run(run, options);
+}

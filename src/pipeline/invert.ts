@@ -1,0 +1,102 @@
+/** Images to latents and back. */
+import { UsageError } from "../runtime/errors.ts";
+import { type Inversion as Convention, inversions, planExactReturn, planInversion } from "../sampler/inversion.ts";
+import type { Plan } from "../sampler/plan.ts";
+import type { Schedule } from "../sampler/scheduleTypes.ts";
+import { resolveRun } from "./run.ts";
+import type { Generation, Tensor } from "./types.ts";
+import { checkImages, defaultClasses, type OnImages, type Workshop } from "./workshop.ts";
+
+export interface InvertOptions extends Omit<OnImages, "eta" | "guidance" | "sampler" | "statistics"> {
+  /** How ε is taken on the way up; src/sampler/inversion.ts explains. Default: fixed-point. */
+  convention?: Convention;
+  /** Evaluations per step beyond the first guess, for fixed-point (3). */
+  iterations?: number;
+}
+
+export interface Inversion {
+  /** x_T, [N, C, H, W]. */
+  readonly latents: Tensor;
+  /** With `exact`, the state before x_T, without which the way back is DDIM's own. */
+  readonly companion: Tensor | null;
+  /** With `fixed-point`: root mean square of the last change, by image and then by step from the image up. */
+  readonly residuals: readonly (readonly number[])[] | null;
+  readonly schedule: Schedule;
+  readonly classes: readonly number[] | null;
+  readonly warnings: readonly string[];
+}
+
+export interface Reconstruction extends Inversion {
+  readonly generation: Generation;
+  /** Mean squared error per dimension and peak signal-to-noise ratio (of −1..1, in dB), by image. */
+  readonly mse: readonly number[];
+  readonly psnr: readonly number[];
+}
+
+function resolve(workshop: Workshop, images: Tensor, options: InvertOptions, planner: (s: Schedule) => Plan) {
+  const { convention: _, iterations: __, onStep: ___, signal: ____, ...chosen } = options;
+  const classes = options.classes ?? defaultClasses(workshop.model);
+  // A bounded step has no inverse.
+  return resolveRun(
+    workshop.model,
+    { clip: false, threshold: null, ...chosen, classes, noise: images, seed: 0 },
+    planner,
+  );
+}
+
+export async function invert(workshop: Workshop, images: Tensor, options: InvertOptions): Promise<Inversion> {
+  const { convention = "fixed-point", iterations = 3 } = options;
+  if (!inversions.includes(convention))
+    throw new UsageError("convention", `convention must be one of ${inversions.join(", ")}, got ${convention}`);
+  if (!Number.isInteger(iterations) || iterations < 1)
+    throw new UsageError("iterations", `iterations must be a whole number from 1, got ${iterations}`);
+  const count = checkImages(workshop, images, "invert");
+  const run = resolve(workshop, images, options, (schedule) => planInversion(schedule, convention, iterations));
+  const { samples, history, numbers, warnings } = await workshop.run(run, options);
+  const last = run.plan.rows.flatMap((row, i) => (row.residual ? [i] : []));
+  return {
+    latents: samples,
+    companion: convention === "exact" ? { shape: samples.shape, data: history } : null,
+    residuals: last.length
+      ? Array.from({ length: count }, (_, i) => last.map((row) => numbers(row, i)[0] as number))
+      : null,
+    schedule: run.schedule,
+    classes: run.classes,
+    warnings,
+  };
+}
+
+/** The images of an inversion's latents, by the way that undoes it best. */
+export async function restore(
+  workshop: Workshop,
+  { latents, companion }: Pick<Inversion, "latents" | "companion">,
+  options: InvertOptions,
+): Promise<Generation> {
+  if (!companion) {
+    const run = resolveDown(workshop, latents, options);
+    return workshop.run(run, options);
+  }
+  const run = resolve(workshop, companion, options, planExactReturn);
+  return workshop.run({ ...run, history: latents.data }, options);
+}
+
+/** The deterministic sampler with the same options. */
+export const resolveDown = (workshop: Workshop, latents: Tensor, options: InvertOptions) => {
+  const { convention: _, iterations: __, onStep: ___, signal: ____, ...chosen } = options;
+  const classes = options.classes ?? defaultClasses(workshop.model);
+  return resolveRun(workshop.model, { clip: false, threshold: null, ...chosen, classes, noise: latents, seed: 0 });
+};
+
+export async function reconstruct(workshop: Workshop, images: Tensor, options: InvertOptions): Promise<Reconstruction> {
+  const inversion = await invert(workshop, images, options);
+  const generation = await restore(workshop, inversion, options);
+  const count = images.shape[0] as number;
+  const size = images.data.length / count;
+  const mse = Array.from({ length: count }, (_, i) => {
+    let sum = 0;
+    for (let j = i * size; j < (i + 1) * size; j++)
+      sum += ((images.data[j] as number) - (generation.samples.data[j] as number)) ** 2;
+    return sum / size;
+  });
+  return { ...inversion, generation, mse, psnr: mse.map((e) => 10 * Math.log10(4 / e)) };
+}

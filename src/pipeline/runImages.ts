@@ -1,0 +1,151 @@
+/** A run of any number of images, batch by batch. */
+import { toRgbaImages } from "../image/samples.ts";
+import type { Device } from "../runtime/device.ts";
+import { UsageError } from "../runtime/errors.ts";
+import type { Target } from "../runtime/kernel.ts";
+import { type LoweredNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
+import type { WeightStore } from "../unet/weights.ts";
+import { type BatchResult, sampleBatch } from "./batches.ts";
+import type { Model } from "./model.ts";
+import type { ResolvedRun } from "./run.ts";
+import { checkResume, fingerprint } from "./saved.ts";
+import type { Generation, SavedRun, Step, StepStatistics } from "./types.ts";
+
+/** Memory that an automatic batch may plan for, beside the weights. */
+const COMFORTABLE_BYTES = 2 ** 30;
+const COMFORTABLE_BATCH = 16;
+
+/** A model on a device, as runs need it. */
+export interface Engine {
+  readonly device: Device;
+  readonly target: Target;
+  readonly model: Model;
+  readonly weights: WeightStore;
+  readonly lower: (height: number, width: number) => LoweredNetwork;
+  /** Rows of the network's timestep input. */
+  readonly timestepRows: (timesteps: readonly number[]) => Float32Array;
+}
+
+export interface RunOptions {
+  readonly profile?: boolean;
+  readonly resume?: SavedRun;
+  /** Throws when the work shall stop. */
+  readonly check: () => void;
+}
+
+export interface RunResult extends Generation {
+  /** What the update remembers at the end, for plans with one slot: [N, C, H, W]. */
+  readonly history: Float32Array<ArrayBuffer>;
+  /** Four numbers per row and image, where the plan or the run records any. */
+  readonly numbers: (row: number, image: number) => readonly number[];
+}
+
+/** Images per batch: as asked, bounded by what bindings allow, or what fits comfortably. */
+function batchSize({ device }: Engine, run: ResolvedRun, lowered: LoweredNetwork): number {
+  const copies = run.guidance === undefined ? 1 : 2;
+  const most = Math.floor(maxRows(device, lowered) / copies);
+  if (most < 1)
+    throw new UsageError("size", `size ${run.height}×${run.width} exceeds what one binding of ${device.name} can hold`);
+  if (run.batch !== undefined) return Math.min(run.batch, run.count, most);
+  let batch = Math.min(COMFORTABLE_BATCH, run.count, most);
+  while (batch > 1 && plannedBytes(lowered, batch * copies).bytes > COMFORTABLE_BYTES) batch = Math.floor(batch / 2);
+  return batch;
+}
+
+/** By image, then by row. */
+function statisticsOf(run: ResolvedRun, from: number, numbers: RunResult["numbers"]): StepStatistics[] {
+  return Array.from({ length: run.count }, (_, i) =>
+    run.plan.rows.slice(from).map(({ step, t }, r): StepStatistics => {
+      const [min = 0, max = 0, clipped = 0, nonFinite = 0] = numbers(from + r, i);
+      return { step, t, image: run.firstImage + i, min, max, clipped, nonFinite };
+    }),
+  ).flat();
+}
+
+/**
+ * Yields the steps of every batch, and returns what they made.
+ * @throws UsageError for a size or a saved state that cannot be used; NonFiniteError; whatever `check` throws
+ */
+export async function* runImages(
+  engine: Engine,
+  run: ResolvedRun,
+  { profile = false, resume, check }: RunOptions,
+): AsyncGenerator<Step, RunResult> {
+  const began = performance.now();
+  const { device, model } = engine;
+  const { in_channels: channels } = model.config;
+  const own = fingerprint(model.name, run);
+  checkResume(resume, own, run, channels);
+  const lowered = engine.lower(run.height, run.width);
+  const size = resume?.batch ?? batchSize(engine, run, lowered);
+  const { rows } = run.plan;
+  const timesteps = engine.timestepRows(rows.map((row) => row.tNetwork));
+  const image = channels * run.height * run.width;
+  const samples = new Float32Array(run.count * image);
+  const history = new Float32Array(run.plan.history?.base ? run.count * image : 0);
+  if (resume) samples.set(resume.done);
+  const images = resume ? toRgbaImages(resume.done, resume.first, channels, run) : [];
+  const batches: (BatchResult & { first: number })[] = [];
+  let compile = 0;
+  let looped = 0;
+  for (let first = resume?.first ?? 0; first < run.count; first += size) {
+    const count = Math.min(size, run.count - first);
+    const start = performance.now();
+    let begun: number | undefined;
+    const batch = sampleBatch({
+      ...engine,
+      lowered,
+      run,
+      timesteps,
+      first,
+      images: count,
+      check,
+      profile: profile && batches.length === 0,
+      resume: resume && first === resume.first ? resume : undefined,
+    });
+    try {
+      for (;;) {
+        const { done, value } = await batch.next();
+        begun ??= performance.now();
+        if (!done) {
+          const save = async () => ({
+            ...(await value.save()),
+            fingerprint: own,
+            seed: run.seed,
+            batch: size,
+            done: samples.slice(0, first * image),
+          });
+          yield { ...value, save, ms: performance.now() - began };
+          continue;
+        }
+        compile += begun - start;
+        looped += performance.now() - begun;
+        images.push(...value.images);
+        samples.set(value.samples, first * image);
+        if (history.length) history.set(value.history.subarray(value.history.length - count * image), first * image);
+        batches.push({ ...value, first });
+        break;
+      }
+    } finally {
+      await batch.return(undefined as never);
+    }
+  }
+  const numbers = (row: number, i: number) => {
+    const batch = batches.findLast((b) => b.first <= i);
+    return batch?.numbers?.(row, i - batch.first) ?? [];
+  };
+  return {
+    images,
+    samples: { shape: [run.count, channels, run.height, run.width], data: samples },
+    seed: run.seed,
+    classes: run.classes,
+    steps: run.schedule.steps.length,
+    ms: { total: performance.now() - began, perStep: looped / (rows.length * Math.ceil(run.count / size)), compile },
+    peakBytes: device.counters.peakBytes,
+    warnings: run.warnings,
+    timings: batches[0]?.timings,
+    statistics: run.statistics ? statisticsOf(run, resume?.row ?? 0, numbers) : undefined,
+    history,
+    numbers,
+  };
+}

@@ -1,0 +1,39 @@
+/** Runs that stop and go on: what must be the same, and what is kept. */
+import { UsageError } from "../runtime/errors.ts";
+import type { ResolvedRun } from "./run.ts";
+import type { SavedRun } from "./types.ts";
+
+/** FNV-1a in two 32-bit lanes: not for security, only to notice that a run is another one. */
+function hash(text: string): string {
+  let [a, b] = [0x811c9dc5, 0x01000193];
+  for (let i = 0; i < text.length; i++) {
+    a = Math.imul(a ^ text.charCodeAt(i), 0x01000193);
+    b = Math.imul(b ^ text.charCodeAt(i), 0x85ebca6b) ^ (b >>> 15);
+  }
+  return [a, b].map((v) => (v >>> 0).toString(16).padStart(8, "0")).join("");
+}
+
+/** Of everything that decides the images of a run; the batch does not, and neither does what is recorded. */
+export function fingerprint(model: string, run: ResolvedRun): string {
+  const { plan, seed, rng, antithetic, classes, guidance, count, firstImage, width, height } = run;
+  const rows = plan.rows.map(({ tNetwork, update, jump }) => [tNetwork, update, jump]);
+  const given = [run.noise?.data, run.inpaint?.known, run.inpaint?.mask].map((d) => (d ? hash(d.join()) : null));
+  return hash(
+    JSON.stringify([
+      ...[model, rows, String(seed), rng, antithetic, classes, guidance, count, firstImage, width, height],
+      ...[plan.threshold, plan.history, given, run.inpaint?.paste],
+    ]),
+  );
+}
+
+/** @throws UsageError when the state is of another run, or damaged */
+export function checkResume(resume: SavedRun | undefined, own: string, run: ResolvedRun, channels: number): void {
+  if (!resume) return;
+  if (resume.fingerprint !== own)
+    throw new UsageError("resume", "the saved state is of a run with other options; resume with the same ones");
+  const image = channels * run.height * run.width;
+  const n = Math.min(resume.batch, run.count - resume.first);
+  const fits = n > 0 && resume.state.data.length === n * image && resume.done.length === resume.first * image;
+  if (!fits || !(resume.row >= 0 && resume.row <= run.plan.rows.length))
+    throw new UsageError("resume", "the saved state does not have the sizes that it says it has");
+}

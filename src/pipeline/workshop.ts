@@ -1,0 +1,34 @@
+/** What operations on images use of a pipeline. */
+import { ShapeError } from "../runtime/errors.ts";
+import type { Model } from "./model.ts";
+import type { ResolvedRun } from "./run.ts";
+import type { RunResult } from "./runImages.ts";
+import type { ForwardInputs, GenerateOptions, Step, Tensor } from "./types.ts";
+
+export interface WorkOptions {
+  readonly signal?: AbortSignal;
+  readonly onStep?: (step: Step) => void;
+  readonly profile?: boolean;
+}
+
+export interface Workshop {
+  readonly model: Model;
+  run(run: ResolvedRun, options: WorkOptions): Promise<RunResult>;
+  forward(inputs: ForwardInputs, signal?: AbortSignal): Promise<Tensor>;
+}
+
+/** Options that choose images themselves, which operations on given images do not take. */
+export type OnImages = Omit<GenerateOptions, "noise" | "count" | "size" | "rng" | "inpaint" | "resume" | "antithetic">;
+
+/** @returns how many images there are. @throws ShapeError, UsageError naming `name` */
+export function checkImages({ model }: Workshop, { shape, data }: Tensor, name: string): number {
+  const [n = 0, c, h = 0, w = 0] = shape;
+  const { in_channels: channels } = model.config;
+  if (shape.length !== 4 || n < 1 || c !== channels || data.length !== n * c * h * w)
+    throw new ShapeError(name, "images", `[N, ${channels}, H, W]`, shape);
+  return n;
+}
+
+/** The classes of images whose class is unknown: the model's "no class", where it has one. */
+export const defaultClasses = ({ nullClass }: Model): readonly number[] | undefined =>
+  nullClass === null ? undefined : [nullClass];
