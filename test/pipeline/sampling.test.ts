@@ -1,0 +1,254 @@
+/** What happens while images are sampled: submissions, read-backs, allocations, aborts, queues, previews. */
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
+import type { Step } from "../../src/pipeline/types.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { testDevice } from "../support/gpu.ts";
+import { load, shippedPath } from "../support/models.ts";
+
+let device: Device;
+let pipe: DiffusionPipeline;
+let idle: { liveBytes: number; liveObjects: number };
+beforeAll(async () => {
+  device = await testDevice();
+  pipe = await load(shippedPath("pixel-avatars-16"));
+  const { liveBytes, liveObjects } = device.counters;
+  idle = { liveBytes, liveObjects };
+});
+afterAll(() => pipe.dispose());
+
+const expectIdle = () => expect(device.counters).toMatchObject(idle);
+
+/** Counts calls of a GPU object's methods, those included that go around our own accounts. */
+function countCalls<T extends object>(object: T, ...methods: (keyof T & string)[]): () => number {
+  const spies = methods.map((method) => vi.spyOn(object, method as never));
+  return () => spies.reduce((sum, spy) => sum + (spy as { mock: { calls: unknown[] } }).mock.calls.length, 0);
+}
+
+describe("between the first and the last step", () => {
+  test("nothing is read back and nothing is allocated", async () => {
+    const allocations = countCalls(
+      device.gpu,
+      "createBuffer",
+      "createTexture",
+      "createBindGroup",
+      "createBindGroupLayout",
+      "createShaderModule",
+      "createComputePipelineAsync",
+      "createQuerySet",
+    );
+    const seen: { allocations: number; created: number; mapAsync: number; submits: number }[] = [];
+    const { counters } = device;
+    for await (const _ of pipe.steps({ steps: 12, count: 4, guidance: 2, eta: 0.5, seed: 1 })) {
+      const { created, mapAsync, submits } = counters;
+      seen.push({ allocations: allocations(), created, mapAsync, submits });
+    }
+    vi.restoreAllMocks();
+    expect(seen).toHaveLength(12);
+    const { submits: before, ...first } = seen[0]!;
+    const { submits: after, ...last } = seen[11]!;
+    expect(first.allocations).toBeGreaterThan(0);
+    expect(last).toEqual(first);
+    expect(after - before).toBeGreaterThanOrEqual(11);
+  });
+
+  test("at most two submissions are in flight, and steps are yielded without waiting for them", async () => {
+    let inFlight = 0;
+    const most: number[] = [];
+    const submit = device.submit.bind(device);
+    vi.spyOn(device, "submit").mockImplementation((commands) => {
+      submit(commands);
+      most.push(++inFlight);
+      device.gpu.queue.onSubmittedWorkDone().then(() => inFlight--);
+    });
+    const atYield: number[] = [];
+    for await (const _ of pipe.steps({ steps: 10, count: 8, seed: 1 })) atYield.push(inFlight);
+    vi.restoreAllMocks();
+    expect(Math.max(...most)).toBe(2);
+    expect(Math.max(...atYield)).toBeGreaterThan(0);
+  });
+
+  test("a step too long for one submission is cut", async () => {
+    using heavy = await load(shippedPath("crawl-tiles-32"));
+    const sizes: number[] = [];
+    let last = 0;
+    for await (const _ of heavy.steps({ steps: 3, count: 16, batch: 16, seed: 1 })) {
+      sizes.push(device.counters.submits - last);
+      last = device.counters.submits;
+    }
+    const [, second, third] = sizes as [number, number, number];
+    expect(Math.min(second, third)).toBeGreaterThan(1);
+  });
+});
+
+test("steps say where they are", async () => {
+  const seen: Step[] = [];
+  const { classes, steps, samples } = await pipe.generate({
+    steps: 3,
+    count: 5,
+    batch: 2,
+    seed: 1,
+    onStep: (step) => seen.push(step),
+  });
+  const place = ({ index, of, t, image, images }: Step) => [index, of, t, image, images];
+  const batch = (image: number, images: number) => [666, 333, 0].map((t, index) => [index, 3, t, image, images]);
+  expect(seen.map(place)).toEqual([...batch(0, 2), ...batch(2, 2), ...batch(4, 1)]);
+  const times = seen.map((step) => step.ms);
+  expect(times).toEqual([...times].sort((a, b) => a - b));
+  expect({ classes, steps, shape: samples.shape }).toEqual({
+    classes: [0, 1, 2, 3, 0],
+    steps: 3,
+    shape: [5, 3, 16, 16],
+  });
+});
+
+describe("previews", () => {
+  test("read back when asked, and the last one is the image", async () => {
+    const { counters } = device;
+    const steps = pipe.steps({ steps: 4, count: 2, seed: 3 });
+    let previews: Awaited<ReturnType<Step["preview"]>> = [];
+    let result = await steps.next();
+    while (!result.done) {
+      const before = counters.mapAsync;
+      if (result.value.index % 3 === 0) {
+        previews = await result.value.preview();
+        expect(counters.mapAsync).toBe(before + 1);
+      }
+      result = await steps.next();
+    }
+    const { images } = result.value;
+    expect(previews.map(({ width, height, data }) => [width, height, data.length])).toEqual([
+      [16, 16, 1024],
+      [16, 16, 1024],
+    ]);
+    // The last step goes to alphas_cumprod = 1: x is x0.
+    expect(previews).toEqual(images);
+  });
+
+  test("do not change the images", async () => {
+    const options = { steps: 4, count: 2, seed: 3, eta: 0.5 };
+    const plain = await pipe.generate(options);
+    const steps = pipe.steps(options);
+    let result = await steps.next();
+    while (!result.done) {
+      await result.value.preview();
+      result = await steps.next();
+    }
+    expect(result.value.images).toEqual(plain.images);
+  });
+});
+
+describe("aborts", () => {
+  const reason = new Error("enough");
+
+  test("before anything begins", async () => {
+    const { created, submits } = device.counters;
+    const options = { signal: AbortSignal.abort(reason) };
+    await expect(pipe.generate(options)).rejects.toBe(reason);
+    await expect(pipe.steps(options).next()).rejects.toBe(reason);
+    expect(device.counters).toMatchObject({ created, submits });
+  });
+
+  test("within one step", async () => {
+    const abort = new AbortController();
+    const seen: number[] = [];
+    const run = pipe.generate({
+      steps: 50,
+      seed: 1,
+      signal: abort.signal,
+      onStep({ index }) {
+        seen.push(index);
+        if (index === 2) abort.abort(reason);
+      },
+    });
+    await expect(run).rejects.toBe(reason);
+    expect(seen).toEqual([0, 1, 2]);
+    expectIdle();
+  });
+
+  test("from outside, while a run is at work", async () => {
+    const abort = new AbortController();
+    let last = 0;
+    const run = pipe.generate({ steps: 1000, count: 8, signal: abort.signal, onStep: ({ index }) => (last = index) });
+    setTimeout(() => abort.abort(reason), 100);
+    await expect(run).rejects.toBe(reason);
+    expect(last).toBeLessThan(900);
+    expectIdle();
+  });
+
+  test("break ends a run and frees what it held", async () => {
+    let held = 0;
+    for await (const { index } of pipe.steps({ steps: 10, count: 3, batch: 2, seed: 1 })) {
+      held = device.counters.liveBytes;
+      if (index === 1) break;
+    }
+    expect(held).toBeGreaterThan(idle.liveBytes);
+    expectIdle();
+  });
+
+  test("an exception in onStep ends the run, and the next one begins", async () => {
+    const onStep = () => {
+      throw reason;
+    };
+    await expect(pipe.generate({ steps: 5, onStep })).rejects.toBe(reason);
+    expectIdle();
+    expect((await pipe.generate({ steps: 1 })).images).toHaveLength(1);
+  });
+
+  test("a pipeline makes the same images after an abort as before", async () => {
+    const options = { steps: 3, seed: 9, eta: 0.5 };
+    const before = await pipe.generate(options);
+    for await (const _ of pipe.steps({ steps: 20, count: 2 })) break;
+    expect((await pipe.generate(options)).samples).toEqual(before.samples);
+  });
+});
+
+describe("calls on one pipeline", () => {
+  test("wait for each other", async () => {
+    const order: string[] = [];
+    const options = (name: string, count: number) => ({
+      steps: 3,
+      count,
+      seed: count,
+      onStep: ({ index }: Step) => order.push(`${name}${index}`),
+    });
+    const alone = [
+      await pipe.generate({ steps: 3, count: 2, seed: 2 }),
+      await pipe.generate({ steps: 3, count: 1, seed: 1 }),
+    ];
+    const both = await Promise.all([pipe.generate(options("a", 2)), pipe.generate(options("b", 1))]);
+    expect(order).toEqual(["a0", "a1", "a2", "b0", "b1", "b2"]);
+    expect(both.map(({ images }) => images)).toEqual(alone.map(({ images }) => images));
+    expectIdle();
+  });
+
+  test("a failure or an abort of one does not stop the next", async () => {
+    const runs = await Promise.allSettled([
+      pipe.generate({
+        steps: 2,
+        onStep: () => {
+          throw new Error("first");
+        },
+      }),
+      pipe.generate({ steps: 2, classes: [77] }),
+      pipe.generate({ steps: 2 }),
+      pipe.forward({
+        sample: { shape: [1, 3, 16, 16], data: new Float32Array(768) },
+        timestep: [1],
+        classLabels: [0],
+      }),
+    ]);
+    expect(runs.map(({ status }) => status)).toEqual(["rejected", "rejected", "fulfilled", "fulfilled"]);
+  });
+
+  test("one that waits is aborted at once", async () => {
+    const abort = new AbortController();
+    const order: string[] = [];
+    const first = pipe.generate({ steps: 30, count: 4 }).then(() => order.push("first"));
+    const second = pipe.generate({ signal: abort.signal }).catch((error) => order.push(error.message));
+    const third = pipe.generate({ steps: 1, onStep: () => order.push("third") });
+    setTimeout(() => abort.abort(new Error("second aborted")), 20);
+    await Promise.all([first, second, third]);
+    expect(order).toEqual(["second aborted", "first", "third"]);
+  });
+});
