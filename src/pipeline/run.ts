@@ -1,6 +1,6 @@
 /** What a call of `generate` means for a model: every option checked and resolved, without a GPU. */
 import { ConfigError, ShapeError, UsageError } from "../runtime/errors.ts";
-import { makeSchedule } from "../sampler/schedule.ts";
+import { coefficientTable, makeSchedule } from "../sampler/schedule.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
 import type { ImageSize } from "../unet/config.ts";
 import type { Model } from "./model.ts";
@@ -17,6 +17,8 @@ export interface ResolvedRun extends ImageSize {
   /** Guidance scale where the network runs twice. */
   readonly guidance: number | undefined;
   readonly schedule: Schedule;
+  /** The schedule's steps as the GPU takes them. */
+  readonly coefficients: Float32Array;
   readonly noise: Tensor | undefined;
   readonly warnings: readonly string[];
 }
@@ -151,7 +153,8 @@ export function resolveRun(model: Model, options: GenerateOptions = {}): Resolve
     classes: resolveClasses(model, options, count),
     guidance: resolveGuidance(model, options.guidance),
     schedule,
+    coefficients: coefficientTable(schedule),
     noise,
-    warnings: [...model.warnings, ...schedule.warnings],
+    warnings: schedule.warnings,
   };
 }
