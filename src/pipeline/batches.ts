@@ -77,6 +77,7 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<Omit<Step, "
     loop = await SamplerLoop.create(device, target, {
       shape: [model.config.in_channels, run.height, run.width],
       schedule,
+      coefficients: run.coefficients,
       seed: run.seed,
       images: Array.from({ length: images }, (_, i) => first + i),
       guidance: run.guidance,

@@ -10,13 +10,14 @@ import type { Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import { Program } from "../runtime/program.ts";
 import { makeValue, padded4, type Value } from "../runtime/values.ts";
-import { coefficientTable } from "./schedule.ts";
 import type { Schedule } from "./scheduleTypes.ts";
 
 export interface LoopInit {
   /** State's channels, height and width. */
   readonly shape: readonly [C: number, H: number, W: number];
   readonly schedule: Schedule;
+  /** The schedule's `coefficientTable`. */
+  readonly coefficients: Float32Array;
   readonly seed: bigint;
   /** Number in the whole run of every image of this batch. */
   readonly images: readonly number[];
@@ -72,7 +73,7 @@ export class SamplerLoop {
           owned.push(array);
           return array;
         };
-        const table = coefficientTable(schedule);
+        const table = init.coefficients.slice();
         // The last column is the timestep, which the GPU does not need; guidance takes its place.
         for (let i = 0; i < schedule.steps.length; i++) table[i * 8 + 7] = guidance ?? 1;
         const words = [Number(BigInt.asUintN(32, seed)), Number(BigInt.asUintN(32, seed >> 32n)), ...images];
