@@ -90,15 +90,8 @@ class Lowering {
     return y;
   }
 
-  #conv(op: FusedConv): void {
-    const { label, view, weights, kernel, stride, pad, emb, residual, scale, y } = op;
-    const groups = channelGroups(y.segments);
-    const gather = this.target.lanes > 0 && this.target.software;
-    const lanes = gather ? this.target.lanes : groups;
-    const segments = viewSegments(view);
-    const w = this.recipes.conv(label, weights, kernel, segments, lanes);
-    const bias = this.recipes.bias(label, weights);
-    const scalars = {
+  #convScalars({ kernel, stride, emb, residual, scale }: FusedConv) {
+    return {
       KH: kernel[0],
       KW: kernel[1],
       STRIDE: stride,
@@ -108,17 +101,41 @@ class Lowering {
       USE_RESIDUAL: residual ? 1 : 0,
       SCALE: scale,
     };
-    if (gather) {
-      const direct = isPlain(view) && pad.every((p) => p === 0);
-      const x = direct ? view.sources[0] : this.#materialise(label, view, pad);
-      const tensors = { x, w, bias, emb: emb?.table ?? x, residual: residual ?? x, y };
-      this.calls.push(convGather.lower(this.target, label, tensors, {}, scalars));
+  }
+
+  /** One product: the channels of `x` are those of the weights from `first` on. */
+  #gather(op: FusedConv, x: Value, first: number): void {
+    const { label, weights, kernel, emb, residual, y } = op;
+    const w = this.recipes.conv(label, weights, kernel, x.segments, this.target.lanes, first);
+    const tensors = { x, w, bias: this.recipes.bias(label, weights), emb: emb?.table ?? x, residual: residual ?? x, y };
+    this.calls.push(convGather.lower(this.target, label, tensors, {}, this.#convScalars(op)));
+  }
+
+  #gatherConv(op: FusedConv): void {
+    const { label, view, kernel, pad, weights, y } = op;
+    const [a, b] = view.sources;
+    const reads = pad.every((p) => p === 0) && isPlain({ ...view, sources: [a] });
+    if (b && reads && kernel[0] * kernel[1] === 1) {
+      // A product over two sources is the sum of two products: cheaper than writing the concatenation out first.
+      const partial = this.#intermediate(`${label}.partial`, y.shape, y.segments, "f32");
+      this.#gather({ ...op, label: `${label}.partial`, emb: undefined, scale: 1, y: partial }, a, 0);
+      const unbiased = weights.map(({ weight, segments }) => ({ weight, segments }));
+      this.#gather({ ...op, weights: unbiased, residual: partial }, b, a.shape.at(-1) as number);
       return;
     }
+    this.#gather(op, reads && !b ? a : this.#materialise(label, view, pad), 0);
+  }
+
+  #conv(op: FusedConv): void {
+    if (this.target.lanes > 0 && this.target.software) return this.#gatherConv(op);
+    const { label, view, weights, kernel, pad, emb, residual, y } = op;
+    const w = this.recipes.conv(label, weights, kernel, viewSegments(view), channelGroups(y.segments));
+    const bias = this.recipes.bias(label, weights);
     const [a, b] = view.sources;
     const tensors = { a, b, affine: view.affine, w, bias, emb: emb?.table ?? bias, residual: residual ?? a, y };
     const flags = { act: view.act, upsample: view.upsample };
-    this.calls.push(convFused.lower(this.target, label, tensors, flags, { ...scalars, PT: pad[0], PL: pad[1] }));
+    const scalars = { ...this.#convScalars(op), PT: pad[0], PL: pad[1] };
+    this.calls.push(convFused.lower(this.target, label, tensors, flags, scalars));
   }
 
   /** Statistics of a value; a skip connection is measured once for both norms that read it. */

@@ -48,11 +48,11 @@ export interface IndexRecipe {
 }
 export type Recipe = ConvRecipe | VectorRecipe | TableRecipe | IndexRecipe;
 
-/** Channel of every stored position of some segments, {@link NO_CHANNEL} for padding. */
-export function positionChannels(segments: readonly number[]): Uint32Array<ArrayBuffer> {
+/** Channel of every stored position of some segments that begin at channel `first`, {@link NO_CHANNEL} for padding. */
+export function positionChannels(segments: readonly number[], first = 0): Uint32Array<ArrayBuffer> {
   const table = new Uint32Array(channelGroups(segments) * 4).fill(NO_CHANNEL);
   channelPositions(segments).forEach((position, channel) => {
-    table[position] = channel;
+    table[position] = first + channel;
   });
   return table;
 }
@@ -71,16 +71,17 @@ export class Recipes {
     return makeValue({ name, shape, batched: false, dtype, storage: "buffer", segments });
   }
 
-  /** Packed weights of a convolution whose input has the given segments. */
+  /** Packed weights of a convolution whose input has the given segments, channels `first` and on of the weights. */
   conv(
     label: string,
     weights: readonly WeightSpec[],
     kernel: readonly [number, number],
     inputSegments: readonly number[],
     lanes: number,
+    first = 0,
   ): Value {
     const taps = kernel[0] * kernel[1];
-    const inputs = positionChannels(inputSegments);
+    const inputs = positionChannels(inputSegments, first);
     let group = 0;
     const parts = weights.map(({ weight, segments }) => {
       const part = { param: weight, group, outputs: positionChannels(segments) };

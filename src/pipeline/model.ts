@@ -24,7 +24,6 @@ export interface Model {
   /** Class that stands for "no class" in guidance. */
   readonly nullClass: number | null;
   readonly checkpoint: Checkpoint;
-  readonly warnings: readonly string[];
 }
 
 export interface OpenOptions {
@@ -52,8 +51,6 @@ function classTable(index: Record<string, unknown> | undefined, file: string, em
   return { labels: labels as string[], nullClass: nullClass as number | null };
 }
 
-const STAND_INS = new Set(["DDIMScheduler", "DDIMParallelScheduler"]);
-
 /**
  * Opens a diffusers folder (`unet/`, `scheduler/`), a flat folder, or the folder of one UNet. Reads configurations and
  * headers only, and checks that the checkpoint fits the configuration.
@@ -78,9 +75,6 @@ export async function openModel(source: ModelSource, options: OpenOptions = {}):
     timesteps: "step",
   });
   matchTensors(checkpoint, network.params);
-  const warnings: string[] = [];
-  if (scheduler && !STAND_INS.has(scheduler._class_name))
-    warnings.push(`the model names ${scheduler._class_name}; it is sampled with DDIM unless another sampler is chosen`);
   const named = labels?.length ?? config.num_class_embeds - (nullClass === null ? 0 : 1);
   return {
     name:
@@ -95,7 +89,6 @@ export async function openModel(source: ModelSource, options: OpenOptions = {}):
     classCount: config.class_embed_type === "embedding" ? named : 0,
     nullClass,
     checkpoint,
-    warnings,
   };
 }
 

@@ -71,6 +71,7 @@ export class DiffusionPipeline {
     });
     try {
       await compiling;
+      signal?.throwIfAborted();
     } catch (error) {
       weights.dispose();
       throw error;

@@ -162,13 +162,13 @@ export function resolveRun(
     throw new UsageError("antithetic", "antithetic pairs mirror noise made from the seed, but noise is given");
   const plan = planner(schedule, { interval: options.guidanceInterval, repaint: options.inpaint?.repaint });
   const { in_channels: channels, out_channels: outputs } = model.config;
-  if (outputs !== channels && outputs !== 2 * channels)
+  if (outputs < channels)
     throw new ConfigError(
       model.checkpoint.file,
       "out_channels",
       `${outputs} channels are no prediction for ${channels}`,
     );
-  if (plan.learned && outputs !== 2 * channels)
+  if (plan.learned && outputs < 2 * channels)
     throw new ConfigError(model.checkpoint.file, "out_channels", "a learned variance needs a second half of channels");
   const firstImage = wholeNumber("firstImage", options.firstImage ?? 0, 0);
   return {
@@ -186,6 +186,6 @@ export function resolveRun(
     noise,
     inpaint: resolveInpaint(model, options, count, size),
     statistics: options.statistics ?? false,
-    warnings: [...model.warnings, ...schedule.warnings],
+    warnings: schedule.warnings,
   };
 }

@@ -65,7 +65,7 @@ export class Device {
   };
   readonly #sizes = new Map<GPUBuffer | GPUTexture, number>();
   /** An object of its own, so that a caller's GPUDevice keeps this alone alive and not the whole cache. */
-  readonly #failed: { error?: DeviceError } = {};
+  readonly #failed: { error?: DeviceError; disposed?: boolean } = {};
   readonly #onError: (event: Event) => void;
 
   constructor(
@@ -83,7 +83,8 @@ export class Device {
     this.pipelines = new PipelineCache(gpu);
     const failed = this.#failed;
     gpu.lost.then((lost) => {
-      if (lost.reason !== "destroyed")
+      // A caller may destroy a device that we still use.
+      if (lost.reason !== "destroyed" || !failed.disposed)
         failed.error = new DeviceError("lost", `the GPU device was lost: ${lost.message}`);
     });
     this.#onError = (event) => {
@@ -152,7 +153,9 @@ export class Device {
       encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
       this.submit([encoder.finish()]);
       this.counters.mapAsync++;
-      await staging.mapAsync(GPUMapMode.READ).catch((cause: unknown) => {
+      await staging.mapAsync(GPUMapMode.READ).catch(async (cause: unknown) => {
+        // The reason of a lost device may come after the refusal that it causes.
+        await Promise.race([this.gpu.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
         this.check();
         throw cause;
       });
@@ -194,6 +197,7 @@ export class Device {
   }
 
   dispose(): void {
+    this.#failed.disposed = true;
     for (const object of [...this.#sizes.keys()]) this.release(object);
     this.gpu.removeEventListener("uncapturederror", this.#onError);
     if (this.owned) this.gpu.destroy();

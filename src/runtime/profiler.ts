@@ -69,6 +69,9 @@ export async function profileProgram(device: Device, program: Program): Promise<
   }
 }
 
+/** Work per millisecond in units of 1e9 per second; 0 where the clock was too coarse to see any time pass. */
+const rate = (work: number, ms: number): number => (ms > 0 ? work / ms / 1e6 : 0);
+
 /** The timings as Chrome trace events (chrome://tracing, Perfetto), one complete event per dispatch. */
 export function chromeTrace(timings: readonly KernelTiming[], process = "GPU"): string {
   const traceEvents = timings.map((t) => ({
@@ -79,7 +82,7 @@ export function chromeTrace(timings: readonly KernelTiming[], process = "GPU"): 
     tid: 0,
     ts: t.start * 1000,
     dur: t.ms * 1000,
-    args: { variant: t.variant, gflops: t.flops / t.ms / 1e6, gbytes: t.bytes / t.ms / 1e6 },
+    args: { variant: t.variant, gflops: rate(t.flops, t.ms), gbytes: rate(t.bytes, t.ms) },
   }));
   return JSON.stringify({ traceEvents, displayTimeUnit: "ms" });
 }
@@ -111,8 +114,8 @@ export function summarise(timings: readonly KernelTiming[]): KernelSummary[] {
       kernel,
       calls,
       ms,
-      gflops: flops / ms / 1e6,
-      gbytes: bytes / ms / 1e6,
+      gflops: rate(flops, ms),
+      gbytes: rate(bytes, ms),
     }))
     .sort((a, b) => b.ms - a.ms);
 }

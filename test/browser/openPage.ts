@@ -1,4 +1,4 @@
-// Bundles the page with Vite, serves it together with the shipped weights, and opens it in the system's Chromium.
+// Bundles the page with Vite, serves it together with the shipped weights and the golden files, and opens it in the system's Chromium.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,9 +11,9 @@ import { serveFolders } from "../support/staticServer.ts";
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 
 export interface OpenPage {
-  /** At an origin of its own, with the core as `globalThis.ddim` and the shipped models below `/weights/`. */
+  /** At an origin of its own, with the core as `globalThis.ddim` and the shipped models below `/weights/`, golden files below `/golden/`. */
   readonly page: Page;
-  /** What the page wrote to its console as an error, and what it threw without catching. */
+  /** What the page or the browser wrote to the console as an error, with its place, and what was thrown uncaught. */
   readonly errors: string[];
   close(): Promise<void>;
 }
@@ -28,7 +28,11 @@ export async function openPage(): Promise<OpenPage> {
     logLevel: "warn",
     build: { outDir: bundle, emptyOutDir: true, target: "es2022" },
   });
-  const server = await serveFolders({ "/": bundle, "/weights/": path("../../weights") });
+  const server = await serveFolders({
+    "/": bundle,
+    "/weights/": path("../../weights"),
+    "/golden/": path("../golden"),
+  });
   const browser = await chromium.launch({
     executablePath,
     // Its own software adapter answers when there is no GPU; the sandbox needs privileges that containers do not give.
@@ -37,7 +41,9 @@ export async function openPage(): Promise<OpenPage> {
   const page = await browser.newPage();
   const errors: string[] = [];
   page.on("pageerror", (error) => errors.push(String(error)));
-  page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+  page.on("console", (message) => {
+    if (message.type() === "error") errors.push(`${message.text()} ${message.location().url}`);
+  });
   await page.goto(`${server.origin}/`);
   await page.waitForFunction(() => "ddim" in globalThis);
   return {

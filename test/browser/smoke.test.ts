@@ -1,17 +1,98 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+/**
+ * The core in a browser: a headless Chromium on whatever adapter it has (without a GPU its own software adapter, which has
+ * no shader-f16 and subgroups of four) samples an avatar and has to get what Node gets.
+ */
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { readPngText } from "../../src/image/pngText.ts";
+import { maxAbs, nmse } from "../reference/tensor.ts";
+import { goldenPath, load, readEvaluation, shippedPath } from "../support/models.ts";
 import { type OpenPage, openPage } from "./openPage.ts";
+import type { Ddim } from "./page/main.ts";
 
-let browser: OpenPage | undefined;
+declare const ddim: Ddim;
+
+let browser: OpenPage;
 beforeAll(async () => {
   browser = await openPage();
 });
 afterAll(() => browser?.close());
 
-test("the page has an adapter", async () => {
-  const adapter = await browser!.page.evaluate(async () => {
-    const found = await navigator.gpu.requestAdapter();
-    return found && { features: [...found.features], min: found.info.subgroupMinSize, max: found.info.subgroupMaxSize };
+afterEach(() => {
+  // Asking a server for a file that may be missing is how sharded weights are found; browsers report every 404.
+  const probe = /404 .*\.safetensors\.index\.json$/;
+  expect(browser.errors.filter((error) => !probe.test(error))).toEqual([]);
+});
+
+test("checkSupport names the adapter and its features", async () => {
+  const support = await browser.page.evaluate(() => ddim.checkSupport());
+  expect(support).toMatchObject({ ok: true, adapter: expect.stringMatching(/\w/) });
+  expect(support.ok && support.features).toContain("subgroups");
+});
+
+test("an avatar is the same as in Node", async () => {
+  const options = { seed: 7, steps: 4, classes: [3], guidance: 2, eta: 0.5 };
+  const result = await browser.page.evaluate(async (options) => {
+    const loaded: number[] = [];
+    const pipe = await ddim.loadPipeline(new URL("/weights/pixel-avatars-16", location.href), {
+      onProgress: (event) => event.type === "download" && loaded.push(event.loaded / event.total),
+    });
+    const { samples, images } = await pipe.generate(options);
+    const [image] = images as [(typeof images)[number]];
+    const canvas = new OffscreenCanvas(image.width, image.height);
+    const context = canvas.getContext("2d") as OffscreenCanvasRenderingContext2D;
+    context.putImageData(new ImageData(image.data, image.width, image.height), 0, 0);
+    const drawn = [...context.getImageData(0, 0, image.width, image.height).data];
+    const { counters } = pipe.device;
+    pipe.dispose();
+    return { samples: [...samples.data], bytes: [...image.data], drawn, loaded, liveBytes: counters.liveBytes };
+  }, options);
+  using pipe = await load(shippedPath("pixel-avatars-16"));
+  const { samples, images } = await pipe.generate(options);
+  expect(maxAbs(result.samples, samples.data)).toBeLessThanOrEqual(1e-4);
+  expect(maxAbs(result.bytes, images[0]!.data)).toBeLessThanOrEqual(1);
+  expect(result.drawn).toEqual(result.bytes);
+  expect(result.loaded.at(-1)).toBe(1);
+  expect(result.liveBytes).toBe(0);
+});
+
+test("attention, odd widths, float16: a network from files, as <input webkitdirectory> gives them", async () => {
+  const { inputs, output } = await readEvaluation(goldenPath("corners/no_middle/io_8x12.safetensors"));
+  const { sample, timestep } = inputs;
+  const results = await browser.page.evaluate(
+    async ([origin, shape, data, timestep]) => {
+      const folder = "no_middle/unet";
+      const names = ["config.json", "diffusion_pytorch_model.safetensors"];
+      const files = await Promise.all(
+        names.map(async (name) => {
+          const bytes = await (await fetch(`${origin}/golden/corners/${folder}/${name}`)).arrayBuffer();
+          return Object.defineProperty(new File([bytes], name), "webkitRelativePath", { value: `${folder}/${name}` });
+        }),
+      );
+      const run = async (dtype: "f32" | "f16") => {
+        const pipe = await ddim.loadPipeline(files, { dtype });
+        const result = await pipe.forward({ sample: { shape, data: Float32Array.from(data) }, timestep });
+        pipe.dispose();
+        return [...result.data];
+      };
+      return { f32: await run("f32"), f16: await run("f16") };
+    },
+    [new URL(browser.page.url()).origin, sample.shape, [...sample.data], timestep] as const,
+  );
+  expect(nmse(results.f32, output.data)).toBeLessThanOrEqual(1e-10);
+  expect(nmse(results.f16, output.data)).toBeLessThanOrEqual(2e-5);
+});
+
+test("encodePng writes a PNG that the browser decodes, with its text", async () => {
+  const { png, pixels } = await browser.page.evaluate(async () => {
+    const data = Uint8ClampedArray.from({ length: 5 * 3 * 4 }, (_, i) => (i % 4 === 3 ? 255 : (i * 37) % 256));
+    const bytes = await ddim.encodePng({ width: 5, height: 3, data }, { parameters: "Seed: 7, Größe: 5x3" });
+    const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
+    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+    const context = canvas.getContext("2d") as OffscreenCanvasRenderingContext2D;
+    context.drawImage(bitmap, 0, 0);
+    const decoded = context.getImageData(0, 0, 5, 3).data;
+    return { png: [...bytes], pixels: { drawn: [...decoded], given: [...data] } };
   });
-  expect(adapter?.features).toContain("subgroups");
-  expect(browser!.errors).toEqual([]);
+  expect(pixels.drawn).toEqual(pixels.given);
+  expect(await readPngText(Uint8Array.from(png))).toMatchObject({ parameters: "Seed: 7, Größe: 5x3" });
 });

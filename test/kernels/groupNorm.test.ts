@@ -4,9 +4,11 @@ import type { FusedOp } from "../../src/runtime/fold.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { caseName, type GroupNormCase, groupNormCases } from "../cases.ts";
 import { activation } from "../reference/activations.ts";
+import { avgPool2 } from "../reference/avgPool2.ts";
 import { type GroupNormArgs, groupNorm } from "../reference/groupNorm.ts";
 import { groupNormInputs, tensorsOf } from "../reference/inputs.ts";
 import { nmse, type RefTensor, tensor } from "../reference/tensor.ts";
+import { upsample } from "../reference/upsample.ts";
 import { constTarget, Inputs, rounded, runOps, targets } from "../support/gpu.ts";
 
 const TOLERANCE = { f32: 1e-10, f16: 2e-5 };
@@ -14,7 +16,13 @@ const TOLERANCE = { f32: 1e-10, f16: 2e-5 };
 /** Row of the embedding table's step that the kernels must pick; the others hold garbage. */
 const STEP = 2;
 
-async function run(it: GroupNormCase, args: GroupNormArgs, target: Target, dtype: "f32" | "f16"): Promise<number> {
+async function run(
+  it: GroupNormCase,
+  args: GroupNormArgs,
+  target: Target,
+  dtype: "f32" | "f16",
+  resample?: "up" | "pool",
+): Promise<number> {
   const { n, h, w, c, c2, act = "none", groups, eps } = it;
   const channels = c + (c2 ?? 0);
   const segments = c2 ? [c, c2] : [c];
@@ -23,7 +31,8 @@ async function run(it: GroupNormCase, args: GroupNormArgs, target: Target, dtype
   const a = inputs.add("x", x.x);
   const sources = x.x2 ? ([a, inputs.add("x2", x.x2)] as const) : ([a] as const);
   const affine = inputs.output("affine", [2, channels], { dtype: "f32", segments });
-  const y = inputs.output("y", [h, w, channels], { segments });
+  const scale = resample === "up" ? 2 : resample === "pool" ? 0.5 : 1;
+  const y = inputs.output("y", [Math.floor(h * scale), Math.floor(w * scale), channels], { segments });
   const emb = args.emb && {
     table: inputs.add("emb", stacked(args.emb), { dtype: "f32", segments: [...segments, ...segments] }),
     group: 0,
@@ -31,12 +40,20 @@ async function run(it: GroupNormCase, args: GroupNormArgs, target: Target, dtype
   const param = (name: string) => ({ name, shape: [channels] });
   const ops: FusedOp[] = [
     { op: "norm", label: "norm", sources, gamma: param("gamma"), beta: param("beta"), groups, eps, emb, affine },
-    { op: "apply", label: "apply", view: { sources, affine, act, upsample: false }, pool: false, y },
+    {
+      op: "apply",
+      label: "apply",
+      view: { sources, affine, act, upsample: resample === "up" },
+      pool: resample === "pool",
+      y,
+    },
   ];
   const params = { gamma: args.gamma, beta: args.beta };
   const frame = [STEP, 0, n, 0];
   const [actual] = await runOps(ops, { target, batch: n, inputs: inputs.map, params, outputs: [y], dtype, frame });
-  return nmse((actual as RefTensor).data, activation(groupNorm(x), act).data);
+  const normed = activation(groupNorm(x), act);
+  const expected = resample === "up" ? upsample(normed) : resample === "pool" ? avgPool2(normed) : normed;
+  return nmse((actual as RefTensor).data, expected.data);
 }
 
 /** The rows of `emb` as those of one step among others. */
@@ -54,16 +71,35 @@ for (const { name, target } of await targets())
           expect(await run(shape, groupNormInputs(shape), target, dtype)).toBeLessThanOrEqual(TOLERANCE[dtype]);
         });
 
+    for (const resample of ["up", "pool"] as const)
+      for (const shape of groupNormCases.filter((it) => it.h > 1 && !it.big))
+        it(`${caseName("groupNorm", shape)}, then ${resample}`, async () => {
+          expect(await run(shape, groupNormInputs(shape), target, "f32", resample)).toBeLessThanOrEqual(TOLERANCE.f32);
+        });
+
     it("keeps its digits with a large mean, several channels a group and several chunks", async () => {
       const shape = { n: 2, h: 16, w: 18, c: 24, groups: 4, eps: 1e-6, mean: 100 };
       expect(await run(shape, groupNormInputs(shape), target, "f32")).toBeLessThanOrEqual(TOLERANCE.f32);
     });
 
-    it("keeps its digits where the first pixel of a chunk is far from the others", async () => {
-      const shape = { n: 1, h: 16, w: 16, c: 16, groups: 4, eps: 1e-6 };
+    it("keeps its digits where the first pixels are far from the others", async () => {
+      for (const [h, every] of [
+        [16, 64],
+        [64, 4096],
+        [128, 16384],
+      ] as const) {
+        const shape = { n: 1, h, w: h, c: 8, groups: 2, eps: 1e-6 };
+        const args = groupNormInputs(shape);
+        const far = tensor(args.x.shape, (i) => (Math.floor(i / 8) % every === 0 ? 30 : (args.x.data[i] as number)));
+        expect(await run(shape, { ...args, x: far }, target, "f32")).toBeLessThanOrEqual(TOLERANCE.f32);
+      }
+    });
+
+    it("keeps its digits where one channel of a group is far from the others", async () => {
+      const shape = { n: 1, h: 16, w: 16, c: 32, groups: 2, eps: 1e-6 };
       const args = groupNormInputs(shape);
-      const outlier = tensor(args.x.shape, (i) => (Math.floor(i / 16) % 64 === 0 ? 30 : (args.x.data[i] as number)));
-      expect(await run(shape, { ...args, x: outlier }, target, "f32")).toBeLessThanOrEqual(TOLERANCE.f32);
+      const far = tensor(args.x.shape, (i) => (args.x.data[i] as number) + (i % 16 === 0 ? 100 : 0));
+      expect(await run(shape, { ...args, x: far }, target, "f32")).toBeLessThanOrEqual(TOLERANCE.f32);
     });
   });
 

@@ -1,175 +1,254 @@
-/** Every rule of the sampler through the pipeline: bits that depend on nothing but the image, and what options do. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+/** What happens while images are sampled: submissions, read-backs, allocations, aborts, queues, previews. */
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
-import type { GenerateOptions, SavedRun, Tensor } from "../../src/pipeline/types.ts";
-import { UsageError } from "../../src/runtime/errors.ts";
-import { nmse } from "../reference/tensor.ts";
-import { goldenPath, load, shippedPath } from "../support/models.ts";
+import type { Step } from "../../src/pipeline/types.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { testDevice } from "../support/gpu.ts";
+import { load, shippedPath } from "../support/models.ts";
 
+let device: Device;
 let pipe: DiffusionPipeline;
-let plain: DiffusionPipeline;
+let idle: { liveBytes: number; liveObjects: number };
 beforeAll(async () => {
+  device = await testDevice();
   pipe = await load(shippedPath("pixel-avatars-16"));
-  plain = await load(goldenPath("pipelines/eps_clip"));
+  const { liveBytes, liveObjects } = device.counters;
+  idle = { liveBytes, liveObjects };
 });
-afterAll(() => {
-  pipe.dispose();
-  plain.dispose();
-});
+afterAll(() => pipe.dispose());
 
-const image = ({ shape, data }: Tensor, i: number) => {
-  const size = data.length / shape[0]!;
-  return data.subarray(i * size, (i + 1) * size);
-};
+const expectIdle = () => expect(device.counters).toMatchObject(idle);
 
-const rules: [string, GenerateOptions][] = [
-  ["eta 0.5", { eta: 0.5 }],
-  ["ddpm with thresholding", { sampler: "ddpm", threshold: { ratio: 0.9, max: 3 } }],
-  [
-    "guidance per image, interval, rescale, negative class",
-    {
-      eta: 0.3,
-      guidance: [2, 1, 3],
-      guidanceInterval: [100, 900],
-      guidanceRescale: 0.6,
-      negativeClass: 0,
-      classes: [1, 2],
-    },
-  ],
-  ["dpmpp2m", { sampler: "dpmpp2m" }],
-  ["plms, antithetic", { sampler: "plms", antithetic: true, clip: false }],
-  ["torch, antithetic, σ̂", { rng: "torch", antithetic: true, sigma: "hat", temperature: 0.5 }],
-];
+/** Counts calls of a GPU object's methods, those included that go around our own accounts. */
+function countCalls<T extends object>(object: T, ...methods: (keyof T & string)[]): () => number {
+  const spies = methods.map((method) => vi.spyOn(object, method as never));
+  return () => spies.reduce((sum, spy) => sum + (spy as { mock: { calls: unknown[] } }).mock.calls.length, 0);
+}
 
-describe.each(rules)("%s", (_, rule) => {
-  const base: GenerateOptions = { steps: 4, spacing: "trailing", seed: 11, ...rule };
-
-  it("image i is the same in any batch, in a shard, and resumed", async () => {
-    const whole = await pipe.generate({ ...base, count: 7, batch: 7 });
-    for (const batch of [1, 2]) {
-      const { samples, images } = await pipe.generate({ ...base, count: 7, batch });
-      expect(samples.data).toEqual(whole.samples.data);
-      expect(images).toEqual(whole.images);
-    }
-    const shard = await pipe.generate({ ...base, count: 3, firstImage: 4 });
-    for (const i of [0, 1, 2]) expect(image(shard.samples, i)).toEqual(image(whole.samples, 4 + i));
-
-    let saved: SavedRun | undefined;
-    for await (const step of pipe.steps({ ...base, count: 7, batch: 3 })) {
-      if (step.image < 3 || step.index !== 1) continue;
-      saved = await step.save();
-      break;
-    }
-    expect(saved).toMatchObject({ first: 3, row: 2, batch: 3, seed: 11n });
-    const { seed, ...unseeded } = base;
-    for (const again of [base, unseeded]) {
-      const resumed = await pipe.generate({ ...again, count: 7, resume: saved });
-      expect(resumed.samples.data).toEqual(whole.samples.data);
-      expect(resumed.images).toEqual(whole.images);
-    }
-    const other = pipe.generate({ ...base, count: 7, steps: 5, resume: saved });
-    await expect(other).rejects.toThrow(/saved state is of a run with other options/);
-  });
-});
-
-describe("noise", () => {
-  const noise: Tensor = {
-    shape: [2, 3, 16, 16],
-    data: Float32Array.from({ length: 1536 }, (_, i) => Math.sin(i ** 1.5)),
-  };
-
-  it("given as x_T, leaves the steps' noise to the seed", async () => {
-    const run = (seed: number, eta: number) => pipe.generate({ noise, seed, eta, steps: 3, classes: [0] });
-    expect((await run(1, 0)).samples.data).toEqual((await run(2, 0)).samples.data);
-    expect((await run(1, 0.5)).samples.data).not.toEqual((await run(2, 0.5)).samples.data);
-  });
-
-  it("antithetic pairs start from opposite states", async () => {
-    // One step of a single timestep at ᾱ ≈ 0 shows little else; the start itself is what a run of no distance keeps.
-    const { samples } = await plain.generate({
-      count: 4,
-      seed: 3,
-      antithetic: true,
-      timesteps: [1],
-      stop: 0,
-      clip: false,
-    });
-    const sum = (a: number, b: number) =>
-      image(samples, a).reduce((s, v, j) => s + Math.abs(v + image(samples, b)[j]!), 0) / 768;
-    expect(sum(0, 1)).toBeLessThan(0.05);
-    expect(sum(1, 2)).toBeGreaterThan(0.3);
-  });
-});
-
-describe("guidance", () => {
-  const base: GenerateOptions = { steps: 3, seed: 5, classes: [1] };
-  it("of 1 is the unguided image, also beside others", async () => {
-    const [free, mixed] = [await pipe.generate(base), await pipe.generate({ ...base, count: 2, guidance: [1, 4] })];
-    expect(image(mixed.samples, 0)).toEqual(free.samples.data);
-    const outside = await pipe.generate({ ...base, guidance: 4, guidanceInterval: [2000, 3000] });
-    expect(outside.samples.data).toEqual(free.samples.data);
-  });
-
-  it("away from the class itself is no guidance", async () => {
-    const [free, own] = [await pipe.generate(base), await pipe.generate({ ...base, guidance: 3, negativeClass: 1 })];
-    expect(nmse(own.samples.data, free.samples.data)).toBeLessThan(1e-9);
-    const other = await pipe.generate({ ...base, guidance: 3, negativeClass: 2 });
-    expect(nmse(other.samples.data, free.samples.data)).toBeGreaterThan(1e-4);
-  });
-});
-
-describe("ddpm and eta 1", () => {
-  it.each([true, false])("agree over all timesteps, clip %s", async (clip) => {
-    const run = (options: GenerateOptions) => plain.generate({ steps: 1000, seed: 8, clip, ...options });
-    const [a, b] = [await run({ sampler: "ddpm" }), await run({ eta: 1 })];
-    expect(nmse(a.samples.data, b.samples.data)).toBeLessThan(1e-6);
-  });
-});
-
-describe("statistics", () => {
-  it("describe x0 of every image and step, and cost no image", async () => {
-    const base: GenerateOptions = { count: 3, batch: 2, steps: 4, seed: 2 };
-    const { samples, statistics } = await plain.generate({ ...base, statistics: true });
-    expect(samples.data).toEqual((await plain.generate(base)).samples.data);
-    expect(statistics!.map((s) => [s.image, s.step])).toEqual(
-      [0, 1, 2].flatMap((i) => [0, 1, 2, 3].map((k) => [i, k])),
+describe("between the first and the last step", () => {
+  test("nothing is read back and nothing is allocated", async () => {
+    const allocations = countCalls(
+      device.gpu,
+      "createBuffer",
+      "createTexture",
+      "createBindGroup",
+      "createBindGroupLayout",
+      "createShaderModule",
+      "createComputePipelineAsync",
+      "createQuerySet",
     );
-    for (const s of statistics!) {
-      expect(s.min).toBeLessThan(s.max);
-      expect(s.nonFinite).toBe(0);
-      expect(s.clipped > 0).toBe(s.max > 1 || s.min < -1);
+    const seen: { allocations: number; created: number; mapAsync: number; submits: number }[] = [];
+    const { counters } = device;
+    for await (const _ of pipe.steps({ steps: 12, count: 4, guidance: 2, eta: 0.5, seed: 1 })) {
+      const { created, mapAsync, submits } = counters;
+      seen.push({ allocations: allocations(), created, mapAsync, submits });
     }
-    // The last step's x0, once clipped, is the image.
-    const last = statistics!.filter((s) => s.step === 3);
-    last.forEach(({ max, min }, i) => {
-      expect(Math.min(1, max)).toBeCloseTo(Math.max(...image(samples, i)), 5);
-      expect(Math.max(-1, min)).toBeCloseTo(Math.min(...image(samples, i)), 5);
+    vi.restoreAllMocks();
+    expect(seen).toHaveLength(12);
+    const { submits: before, ...first } = seen[0]!;
+    const { submits: after, ...last } = seen[11]!;
+    expect(first.allocations).toBeGreaterThan(0);
+    expect(last).toEqual(first);
+    expect(after - before).toBeGreaterThanOrEqual(11);
+  });
+
+  test("at most two submissions are in flight, and steps are yielded without waiting for them", async () => {
+    let inFlight = 0;
+    const most: number[] = [];
+    const submit = device.submit.bind(device);
+    vi.spyOn(device, "submit").mockImplementation((commands) => {
+      submit(commands);
+      most.push(++inFlight);
+      device.gpu.queue.onSubmittedWorkDone().then(() => inFlight--);
     });
+    const atYield: number[] = [];
+    for await (const _ of pipe.steps({ steps: 10, count: 8, seed: 1 })) atYield.push(inFlight);
+    vi.restoreAllMocks();
+    expect(Math.max(...most)).toBe(2);
+    expect(Math.max(...atYield)).toBeGreaterThan(0);
+  });
+
+  test("a step too long for one submission is cut", async () => {
+    using heavy = await load(shippedPath("crawl-tiles-32"));
+    const sizes: number[] = [];
+    let last = 0;
+    for await (const _ of heavy.steps({ steps: 3, count: 16, batch: 16, seed: 1 })) {
+      sizes.push(device.counters.submits - last);
+      last = device.counters.submits;
+    }
+    const [, second, third] = sizes as [number, number, number];
+    expect(Math.min(second, third)).toBeGreaterThan(1);
   });
 });
 
-describe("the same start, more steps", () => {
-  it("comes ever closer to the image of many", async () => {
-    const run = (steps: number) => pipe.generate({ seed: 4, count: 2, steps, spacing: "trailing", classes: [0] });
-    const many = await run(100);
-    const errors = [];
-    for (const steps of [5, 10, 20, 50]) errors.push(nmse((await run(steps)).samples.data, many.samples.data));
-    expect(errors).toEqual([...errors].sort((a, b) => b - a));
+test("steps say where they are", async () => {
+  const seen: Step[] = [];
+  const { classes, steps, samples } = await pipe.generate({
+    steps: 3,
+    count: 5,
+    batch: 2,
+    seed: 1,
+    onStep: (step) => seen.push(step),
+  });
+  const place = ({ index, of, t, image, images }: Step) => [index, of, t, image, images];
+  const batch = (image: number, images: number) => [666, 333, 0].map((t, index) => [index, 3, t, image, images]);
+  expect(seen.map(place)).toEqual([...batch(0, 2), ...batch(2, 2), ...batch(4, 1)]);
+  const times = seen.map((step) => step.ms);
+  expect(times).toEqual([...times].sort((a, b) => a - b));
+  expect({ classes, steps, shape: samples.shape }).toEqual({
+    classes: [0, 1, 2, 3, 0],
+    steps: 3,
+    shape: [5, 3, 16, 16],
   });
 });
 
-it.each<[GenerateOptions, RegExp]>([
-  [{ guidance: [] }, /at least one number/],
-  [{ guidance: [Number.NaN] }, /guidance must be a number/],
-  [{ guidanceRescale: 0.5 }, /means nothing while guidance is 1/],
-  [{ guidance: 2, guidanceRescale: 2 }, /rescale must be from 0 to 1/],
-  [{ guidance: 2, guidanceInterval: [5, 1] }, /lower timestep comes first/],
-  [{ guidance: 2, negativeClass: 99 }, /class 99 is out of range/],
-  [{ firstImage: -1 }, /firstImage must be a whole number from 0/],
-  [{ sampler: "plms", eta: 1 }, /deterministic/],
-  [{ noise: { shape: [1, 3, 16, 16], data: new Float32Array(768) }, antithetic: true }, /noise is given/],
-])("%j is refused", async (options, message) => {
-  const failing = pipe.generate({ steps: 2, ...options });
-  await expect(failing).rejects.toThrow(message);
-  await expect(failing).rejects.toBeInstanceOf(UsageError);
+describe("previews", () => {
+  test("read back when asked, and the last one is the image", async () => {
+    const { counters } = device;
+    const steps = pipe.steps({ steps: 4, count: 2, seed: 3 });
+    let previews: Awaited<ReturnType<Step["preview"]>> = [];
+    let result = await steps.next();
+    while (!result.done) {
+      const before = counters.mapAsync;
+      if (result.value.index % 3 === 0) {
+        previews = await result.value.preview();
+        expect(counters.mapAsync).toBe(before + 1);
+      }
+      result = await steps.next();
+    }
+    const { images } = result.value;
+    expect(previews.map(({ width, height, data }) => [width, height, data.length])).toEqual([
+      [16, 16, 1024],
+      [16, 16, 1024],
+    ]);
+    // The last step goes to alphas_cumprod = 1: x is x0.
+    expect(previews).toEqual(images);
+  });
+
+  test("do not change the images", async () => {
+    const options = { steps: 4, count: 2, seed: 3, eta: 0.5 };
+    const plain = await pipe.generate(options);
+    const steps = pipe.steps(options);
+    let result = await steps.next();
+    while (!result.done) {
+      await result.value.preview();
+      result = await steps.next();
+    }
+    expect(result.value.images).toEqual(plain.images);
+  });
+});
+
+describe("aborts", () => {
+  const reason = new Error("enough");
+
+  test("before anything begins", async () => {
+    const { created, submits } = device.counters;
+    const options = { signal: AbortSignal.abort(reason) };
+    await expect(pipe.generate(options)).rejects.toBe(reason);
+    await expect(pipe.steps(options).next()).rejects.toBe(reason);
+    expect(device.counters).toMatchObject({ created, submits });
+  });
+
+  test("within one step", async () => {
+    const abort = new AbortController();
+    const seen: number[] = [];
+    const run = pipe.generate({
+      steps: 50,
+      seed: 1,
+      signal: abort.signal,
+      onStep({ index }) {
+        seen.push(index);
+        if (index === 2) abort.abort(reason);
+      },
+    });
+    await expect(run).rejects.toBe(reason);
+    expect(seen).toEqual([0, 1, 2]);
+    expectIdle();
+  });
+
+  test("from outside, while a run is at work", async () => {
+    const abort = new AbortController();
+    let last = 0;
+    const run = pipe.generate({ steps: 1000, count: 8, signal: abort.signal, onStep: ({ index }) => (last = index) });
+    setTimeout(() => abort.abort(reason), 100);
+    await expect(run).rejects.toBe(reason);
+    expect(last).toBeLessThan(900);
+    expectIdle();
+  });
+
+  test("break ends a run and frees what it held", async () => {
+    let held = 0;
+    for await (const { index } of pipe.steps({ steps: 10, count: 3, batch: 2, seed: 1 })) {
+      held = device.counters.liveBytes;
+      if (index === 1) break;
+    }
+    expect(held).toBeGreaterThan(idle.liveBytes);
+    expectIdle();
+  });
+
+  test("an exception in onStep ends the run, and the next one begins", async () => {
+    const onStep = () => {
+      throw reason;
+    };
+    await expect(pipe.generate({ steps: 5, onStep })).rejects.toBe(reason);
+    expectIdle();
+    expect((await pipe.generate({ steps: 1 })).images).toHaveLength(1);
+  });
+
+  test("a pipeline makes the same images after an abort as before", async () => {
+    const options = { steps: 3, seed: 9, eta: 0.5 };
+    const before = await pipe.generate(options);
+    for await (const _ of pipe.steps({ steps: 20, count: 2 })) break;
+    expect((await pipe.generate(options)).samples).toEqual(before.samples);
+  });
+});
+
+describe("calls on one pipeline", () => {
+  test("wait for each other", async () => {
+    const order: string[] = [];
+    const options = (name: string, count: number) => ({
+      steps: 3,
+      count,
+      seed: count,
+      onStep: ({ index }: Step) => order.push(`${name}${index}`),
+    });
+    const alone = [
+      await pipe.generate({ steps: 3, count: 2, seed: 2 }),
+      await pipe.generate({ steps: 3, count: 1, seed: 1 }),
+    ];
+    const both = await Promise.all([pipe.generate(options("a", 2)), pipe.generate(options("b", 1))]);
+    expect(order).toEqual(["a0", "a1", "a2", "b0", "b1", "b2"]);
+    expect(both.map(({ images }) => images)).toEqual(alone.map(({ images }) => images));
+    expectIdle();
+  });
+
+  test("a failure or an abort of one does not stop the next", async () => {
+    const runs = await Promise.allSettled([
+      pipe.generate({
+        steps: 2,
+        onStep: () => {
+          throw new Error("first");
+        },
+      }),
+      pipe.generate({ steps: 2, classes: [77] }),
+      pipe.generate({ steps: 2 }),
+      pipe.forward({
+        sample: { shape: [1, 3, 16, 16], data: new Float32Array(768) },
+        timestep: [1],
+        classLabels: [0],
+      }),
+    ]);
+    expect(runs.map(({ status }) => status)).toEqual(["rejected", "rejected", "fulfilled", "fulfilled"]);
+  });
+
+  test("one that waits is aborted at once", async () => {
+    const abort = new AbortController();
+    const order: string[] = [];
+    const first = pipe.generate({ steps: 30, count: 4 }).then(() => order.push("first"));
+    const second = pipe.generate({ signal: abort.signal }).catch((error) => order.push(error.message));
+    const third = pipe.generate({ steps: 1, onStep: () => order.push("third") });
+    setTimeout(() => abort.abort(new Error("second aborted")), 20);
+    await Promise.all([first, second, third]);
+    expect(order).toEqual(["second aborted", "first", "third"]);
+  });
 });

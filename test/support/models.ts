@@ -57,3 +57,14 @@ export function sourceOf(
   const files = Object.entries({ ...readFolder(folder), ...changes }).filter(([, data]) => data !== undefined);
   return memorySource(Object.fromEntries(files) as Record<string, Uint8Array | string>, name);
 }
+
+/** Where diffusers keeps the weights of a network in a pipeline's folder. */
+export const WEIGHTS = "unet/diffusion_pytorch_model.safetensors";
+
+export type SafetensorsHeader = Record<string, { dtype: string; shape: number[]; data_offsets: number[] }>;
+
+/** A safetensors file's header and the bytes after it, to change and put together again with `rawSafetensors`. */
+export function splitSafetensors(file: Uint8Array): { header: SafetensorsHeader; data: Uint8Array } {
+  const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
+  return { header: JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length))), data: file.slice(8 + length) };
+}

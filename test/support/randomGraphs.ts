@@ -95,9 +95,10 @@ class Builder {
     return { table, group: channelGroups([5]) };
   }
 
-  #norm(x: Value, emb?: EmbRef): Value | undefined {
+  #norm(x: Value, choice: number, emb?: EmbRef): Value | undefined {
     const c = x.shape[2] as number;
-    const groups = [4, 3, 2, 1].find((g) => c % g === 0) as number;
+    const divisors = [1, 2, 3, 4].filter((g) => c % g === 0);
+    const groups = divisors[choice % divisors.length] as number;
     // A group of few elements can have next to no variance, which no f32 arithmetic survives.
     if (numel(x.shape) / groups < 12) return undefined;
     const [gamma, beta] = [this.#param("gamma", [c], 0.2, 1), this.#param("beta", [c], 0.2)];
@@ -123,9 +124,9 @@ class Builder {
       case "emb":
         return graph.addEmb(label, this.#conv(x, [outputs], 3), this.#emb([outputs]));
       case "norm":
-        return this.#norm(x);
+        return this.#norm(x, other);
       case "normEmb":
-        return x.segments.length === 1 ? this.#norm(x, this.#emb([c, c])) : undefined;
+        return x.segments.length === 1 ? this.#norm(x, other, this.#emb([c, c])) : undefined;
       case "act":
         return graph.activation(label, x, swap ? "silu" : "relu");
       case "up":

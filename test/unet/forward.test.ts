@@ -5,7 +5,16 @@ import type { ForwardInputs, Tensor } from "../../src/pipeline/types.ts";
 import { ShapeError, UsageError } from "../../src/runtime/errors.ts";
 import { nmse, randomTensor } from "../reference/tensor.ts";
 import { testDevice } from "../support/gpu.ts";
-import { goldenPath, load, readEvaluation, readFolder, sourceOf } from "../support/models.ts";
+import {
+  goldenPath,
+  load,
+  readEvaluation,
+  readFolder,
+  sourceOf,
+  splitSafetensors,
+  WEIGHTS,
+} from "../support/models.ts";
+import { rawSafetensors } from "../weights/memory-source.ts";
 
 let pipe: DiffusionPipeline;
 beforeAll(async () => {
@@ -49,20 +58,12 @@ test("one timestep and one label serve a whole batch", async () => {
 
 test("checkpoints with the attention layers' old names", async () => {
   const folder = goldenPath("models/ddpm");
-  const path = "unet/diffusion_pytorch_model.safetensors";
-  const bytes = readFolder(folder)[path]!;
-  const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+  const { header, data } = splitSafetensors(readFolder(folder)[WEIGHTS]!);
   const old = { to_q: "query", to_k: "key", to_v: "value", "to_out.0": "proj_attn" };
-  const header = new TextDecoder()
-    .decode(bytes.subarray(8, 8 + length))
-    .replace(/(attentions\.\d\.)(to_q|to_k|to_v|to_out\.0)/g, (_, path, part: keyof typeof old) => path + old[part]);
-  expect(header).toContain("mid_block.attentions.0.proj_attn.bias");
-  const json = new TextEncoder().encode(header);
-  const file = new Uint8Array(8 + json.length + bytes.length - 8 - length);
-  new DataView(file.buffer).setBigUint64(0, BigInt(json.length), true);
-  file.set(json, 8);
-  file.set(bytes.subarray(8 + length), 8 + json.length);
-  using renamed = await load(sourceOf(folder, { [path]: file }));
+  const rename = (_: string, path: string, part: keyof typeof old) => path + old[part];
+  const json = JSON.stringify(header).replace(/(attentions\.\d\.)(to_q|to_k|to_v|to_out\.0)/g, rename);
+  expect(json).toContain("mid_block.attentions.0.proj_attn.bias");
+  using renamed = await load(sourceOf(folder, { [WEIGHTS]: rawSafetensors(json, data) }));
   const { inputs, output } = await readEvaluation(`${folder}/io.safetensors`);
   expect(nmse((await renamed.forward(inputs)).data, output.data)).toBeLessThanOrEqual(1e-10);
 });

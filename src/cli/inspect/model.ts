@@ -3,6 +3,7 @@ import { targetFor } from "../../kernels/target.ts";
 import { type Model, openModel } from "../../pipeline/model.ts";
 import { DeviceError } from "../../runtime/errors.ts";
 import type { Target } from "../../runtime/kernel.ts";
+import { makeSchedule } from "../../sampler/schedule.ts";
 import { elementCount } from "../../weights/checkpoint.ts";
 import type { CommonFlags } from "../flags.ts";
 import type { Terminal } from "../io.ts";
@@ -36,7 +37,7 @@ export async function inspectModel(terminal: Terminal, path: string | undefined,
     },
     flops_per_image: lowered.main.calls.reduce((sum, call) => sum + call.cost(1).flops, 0),
     kernels: countVariants(lowered),
-    warnings: model.warnings,
+    warnings: model.scheduler ? makeSchedule(model.scheduler).warnings : [],
   };
   if (flags.json) terminal.json(report);
   else print(terminal, report);
