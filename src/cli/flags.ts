@@ -1,5 +1,6 @@
 /** Flags that several commands share, and how their values are read. What a value may be, the library decides. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { UsageError } from "../runtime/errors.ts";
 import type { ScheduleOptions } from "../sampler/scheduleTypes.ts";
 import { compatNames, samplers, sigmaRules } from "../sampler/systems.ts";
 import { timestepSpacings } from "../sampler/timesteps.ts";
@@ -19,8 +20,12 @@ export interface TraceFlag {
 
 export type SamplerFlags = Pick<
   ScheduleOptions,
-  "steps" | "eta" | "sampler" | "sigma" | "spacing" | "timesteps" | "compat" | "clip"
->;
+  | ("eta" | "sampler" | "sigma" | "spacing" | "timesteps" | "compat" | "clip")
+  | ("start" | "stop" | "timestepBase" | "temperature" | "threshold" | "rederive")
+> & {
+  /** A list only for `--sweep`. */
+  steps?: number | readonly number[];
+};
 
 /** A number in decimal notation. */
 export function number(text: string): number {
@@ -38,6 +43,19 @@ export const whole = (least: number) => (text: string) => {
 
 /** Numbers between commas. */
 export const numbers = (text: string) => text.split(",").map((part) => number(part.trim()));
+
+/** A number, or several between commas. */
+export const numberOrList = (text: string): number | number[] => {
+  const list = numbers(text);
+  return list.length === 1 ? (list[0] as number) : list;
+};
+
+/** RATIO or RATIO,MAX of dynamic thresholding. */
+function threshold(text: string): { ratio: number; max: number } {
+  const [ratio = Number.NaN, max = 1, ...more] = numbers(text);
+  if (more.length) throw new InvalidArgumentError("expected a ratio, or a ratio and a maximum");
+  return { ratio, max };
+}
 
 /** 0 to 2^64 - 1. */
 export function seed(text: string): bigint {
@@ -73,19 +91,32 @@ export function addTraceFlag(command: Command): Command {
 /** The flags that make a schedule. Left out, each is the model's or the library's default. */
 export function addSamplerFlags(command: Command): Command {
   return command
-    .option("-S, --steps <n>", "number of steps (default: 50)", number)
-    .option("--eta <x>", "0 is DDIM, deterministic; 1 is DDPM (default: 0)", number)
+    .option("-S, --steps <n>", "number of steps (default: 50)", numberOrList)
+    .option("--eta <x>", "0 is DDIM, deterministic; 1 is DDPM; or one per step (default: 0)", numberOrList)
     .addOption(new Option("--sampler <name>", "update rule (default: ddim)").choices(samplers))
     .addOption(new Option("--sigma <rule>", "noise level of a step (default: posterior)").choices(sigmaRules))
     .option("--spacing <rule>", `which timesteps: ${timestepSpacings.join(", ")}, … (default: the model's)`)
     .option("--timesteps <list>", "the timesteps themselves, for example 999,800,600", numbers)
+    .option("--timestep-base <n>", "what --timesteps counts from: 0, or 1 as papers do (default: 0)", number)
+    .option("--start <t>", "begin at this timestep (default: the rule's own)", number)
+    .option("--stop <t>", "end at this timestep, noisy as it is there", number)
+    .option("--temperature <x>", "factor of the steps' noise (default: 1)", number)
+    .option("--threshold <ratio[,max]>", "dynamic thresholding of x0 instead of clipping", threshold)
+    .option("--no-rederive", "keep the network's epsilon after clipping x0, as diffusers does")
     .addOption(new Option("--compat <system>", "reproduce a system's quirks (default: none)").choices(compatNames))
     .option("--clip", "clip x0 to the model's range in every step (default: as the model says)")
     .option("--no-clip", "never clip x0");
 }
 
 /** The sampling choices among a command's flags. */
-export function samplerOptions(flags: SamplerFlags): SamplerFlags {
-  const { steps, eta, sampler, sigma, spacing, timesteps, compat, clip } = flags;
-  return { steps, eta, sampler, sigma, spacing, timesteps, compat, clip };
+export function samplerOptions(flags: SamplerFlags): Omit<SamplerFlags, "steps"> & { steps?: number } {
+  const { steps } = flags;
+  if (steps !== undefined && typeof steps !== "number")
+    throw new UsageError("steps", `-S ${steps.join(",")}: several numbers of steps need --sweep`);
+  const { eta, sampler, sigma, spacing, timesteps, compat, clip } = flags;
+  const { start, stop, timestepBase, temperature, threshold } = flags;
+  // commander sets --no-… to true where it is not given; then the choice is the library's.
+  const rederive = flags.rederive === false ? false : undefined;
+  const rest = { start, stop, timestepBase, temperature, threshold, rederive };
+  return { steps, eta, sampler, sigma, spacing, timesteps, compat, clip, ...rest };
 }

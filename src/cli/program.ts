@@ -2,8 +2,12 @@
 import { Command } from "commander";
 import { addBench } from "./commands/bench.ts";
 import { addDoctor } from "./commands/doctor.ts";
+import { addEdit, addNoise } from "./commands/edit.ts";
+import { addEval } from "./commands/eval.ts";
 import { addForward } from "./commands/forward.ts";
 import { addInspect } from "./commands/inspect.ts";
+import { addFuse, addInterpolate } from "./commands/interpolate.ts";
+import { addInvert } from "./commands/invert.ts";
 import { addSample } from "./commands/sample.ts";
 import { addSchedule } from "./commands/schedule.ts";
 import type { Io } from "./io.ts";
@@ -12,7 +16,20 @@ import { packageVersion } from "./package.ts";
 /** Adds a command to the program. One file each in `commands/`. */
 type AddCommand = (program: Command, io: Io) => void;
 
-const commands: readonly AddCommand[] = [addSample, addSchedule, addForward, addInspect, addDoctor, addBench];
+const commands: readonly AddCommand[] = [
+  addSample,
+  addInvert,
+  addInterpolate,
+  addFuse,
+  addEdit,
+  addNoise,
+  addEval,
+  addSchedule,
+  addForward,
+  addInspect,
+  addDoctor,
+  addBench,
+];
 
 /** @param onVerbose - called before a command that was asked to be verbose */
 export function createProgram(io: Io, onVerbose: () => void): Command {

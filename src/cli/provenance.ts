@@ -17,7 +17,7 @@ export function parametersOf(flags: SampleFlags, run: ResolvedRun, facts: RunFac
     seed: String(run.seed),
     count: run.count,
     steps: schedule.steps.length,
-    eta: schedule.eta as number,
+    eta: schedule.eta,
     sampler: schedule.sampler,
     spacing: schedule.spacing,
     timesteps: flags.timesteps && schedule.steps.map((step) => step.t),
@@ -57,9 +57,18 @@ function commandLine(
   if (flags.timesteps) add("--timesteps", flags.timesteps.join(","));
   else add("-S", run.schedule.steps.length);
   add("--seed", run.seed);
-  for (const name of ["eta", "sampler", "sigma", "spacing", "compat"] as const) add(`--${name}`, flags[name] as string);
+  add("--eta", flags.eta === undefined ? undefined : String(flags.eta));
+  for (const name of ["sampler", "sigma", "spacing", "compat", "start", "stop", "temperature"] as const)
+    add(`--${name}`, flags[name]);
+  add("--timestep-base", flags.timestepBase);
+  add("--threshold", flags.threshold ? `${flags.threshold.ratio},${flags.threshold.max}` : undefined);
+  if (flags.rederive === false) words.push("--no-rederive");
   if (flags.class !== undefined) add("-c", classes?.join(","));
-  if (flags.guidance !== 1) add("--guidance", flags.guidance);
+  if (flags.guidance !== 1) add("--guidance", String(flags.guidance));
+  add("--guidance-interval", flags.guidanceInterval?.join(","));
+  add("--guidance-rescale", flags.guidanceRescale);
+  if (flags.negativeClass !== undefined) add("--negative-class", run.guidance?.freeClass);
+  if (flags.antithetic) words.push("--antithetic");
   if (flags.clip !== undefined) words.push(flags.clip ? "--clip" : "--no-clip");
   if (flags.rng !== "philox") add("--rng", flags.rng);
   if (dtype !== "f32") add("--dtype", dtype);

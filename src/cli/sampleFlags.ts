@@ -1,11 +1,13 @@
 /** The flags of `ddim sample`. */
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import {
   addCommonFlags,
   addSamplerFlags,
   addTraceFlag,
   type CommonFlags,
   number,
+  numberOrList,
+  numbers,
   type SamplerFlags,
   seed,
   type TraceFlag,
@@ -17,7 +19,14 @@ export interface SampleFlags extends CommonFlags, SamplerFlags, TraceFlag {
   batch?: number;
   seed?: bigint;
   class?: string;
-  guidance: number;
+  guidance: number | number[];
+  guidanceInterval?: [number, number];
+  guidanceRescale?: number;
+  negativeClass?: string;
+  antithetic?: true;
+  sweep?: true;
+  saveState?: string;
+  resume?: string;
   noise?: string;
   rng: "philox" | "torch";
   output: string;
@@ -27,6 +36,12 @@ export interface SampleFlags extends CommonFlags, SamplerFlags, TraceFlag {
   overwrite?: true;
 }
 
+function pair(text: string): [number, number] {
+  const [a = Number.NaN, b = Number.NaN, ...more] = numbers(text);
+  if (Number.isNaN(b) || more.length) throw new InvalidArgumentError("expected two timesteps");
+  return [a, b];
+}
+
 export function addSampleFlags(command: Command): Command {
   command
     .option("-n, --count <n>", "number of images (default: 1)", whole(1))
@@ -34,10 +49,17 @@ export function addSampleFlags(command: Command): Command {
     .option("--overwrite", "replace what is there")
     .option("--seed <n>", "0 to 2^64-1; random, and printed, when absent", seed)
     .option("-c, --class <list>", "class ids or names, given to the images in turn (default: all classes)")
-    .option("--guidance <w>", "classifier-free guidance: e_u + w (e_c - e_u)", number, 1);
+    .option("--guidance <w>", "classifier-free guidance: e_u + w (e_c - e_u); or a list, in turn", numberOrList, 1)
+    .option("--guidance-interval <a,b>", "guidance acts where a <= t <= b (default: everywhere)", pair)
+    .option("--guidance-rescale <phi>", "0 to 1: keep the standard deviation of e_c (default: 0)", number)
+    .option("--negative-class <id>", "class, id or name, to lead away from (default: the null class)");
   addSamplerFlags(command)
     .option("--noise <file>", "safetensors with the starting noise x_T, N x C x H x W; sets the count")
     .addOption(new Option("--rng <name>", "starting noise of seed").choices(["philox", "torch"]).default("philox"))
+    .option("--antithetic", "images 2j and 2j + 1 get noise of opposite signs")
+    .option("--sweep", "one picture of all the etas of --eta a,b,c and steps of -S a,b,c, from one x_T")
+    .option("--save-state <file>", "keep the run in a file as it goes, at least every few steps")
+    .option("--resume <file>", "go on from such a file; all other flags as they were")
     .option("-b, --batch <n>", "images at a time (default: what fits); never changes an image", whole(1))
     .option("--grid", "one picture with a row per class")
     .option("--scale <k>", "enlarge PNGs; small images become about 128 wide by default", whole(1))

@@ -15,8 +15,9 @@ export interface GenerationParameters {
   /** Images of the run. */
   count: number;
   steps: number;
-  eta: number;
-  /** `ddim` or `ddpm`. */
+  /** One for all steps, or one per step. */
+  eta: number | readonly number[];
+  /** The update rule, such as `ddim`. */
   sampler: string;
   /** The rule that chose the timesteps. */
   spacing: string;
@@ -26,8 +27,8 @@ export interface GenerationParameters {
   compat: string;
   /** Classes that the images took in turn. */
   classes?: readonly number[];
-  /** Guidance weight w; 1 is none. */
-  guidance: number;
+  /** Guidance weight w, one for all images or several taken in turn; 1 is none. */
+  guidance: number | readonly number[];
   /** Whether x0 was clipped in every step. */
   clip: boolean;
   dtype: string;
@@ -59,12 +60,12 @@ function infotext(p: GenerationParameters): string {
     Steps: p.steps,
     Sampler: p.sampler.toUpperCase(),
     "Schedule type": p.spacing,
-    "CFG scale": p.guidance,
+    "CFG scale": String(p.guidance),
     Seed: p.seed,
     Size: `${p.size.width}x${p.size.height}`,
     "Model hash": p.modelHash,
     Model: p.model,
-    Eta: p.eta,
+    Eta: String(p.eta),
     Timesteps: p.timesteps?.join(" "),
     Classes: p.classes?.join(" "),
     Count: p.count,
@@ -140,13 +141,13 @@ const FIELDS: Record<keyof GenerationParameters, (v: unknown) => boolean> = {
   seed: (v) => typeof v === "string" && /^\d{1,20}$/.test(v) && BigInt(v) < 2n ** 64n,
   count: isCount,
   steps: isCount,
-  eta: isNumber,
+  eta: (v) => isNumber(v) || isList(v),
   sampler: isText,
   spacing: isText,
   timesteps: optional(isList),
   compat: isText,
   classes: optional(isList),
-  guidance: isNumber,
+  guidance: (v) => isNumber(v) || isList(v),
   clip: (v) => typeof v === "boolean",
   dtype: isText,
   rng: isText,

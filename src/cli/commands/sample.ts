@@ -21,6 +21,8 @@ import { parametersOf } from "../provenance.ts";
 import { addSampleFlags, type SampleFlags } from "../sampleFlags.ts";
 import { type Session, withPipeline } from "../session.ts";
 import { sheet } from "../sheet.ts";
+import { readState, StateKeeper } from "../stateFile.ts";
+import { sweep } from "../sweep.ts";
 import { bytes, plural } from "../table.ts";
 import { readNoise } from "../tensorFiles.ts";
 import { reportTimings } from "../timings.ts";
@@ -35,7 +37,7 @@ export function addSample(program: Command, io: Io): void {
       "\nExamples:\n  $ ddim sample -n 16 --grid --seed 7 -o faces.png\n" +
         "  $ ddim sample -m crawl-tiles-32 -n 8 -c monster --guidance 2 -o 'monster-%03d.png'",
     );
-  addSampleFlags(command).action((flags: SampleFlags) => sample(flags, io));
+  addSampleFlags(command).action((flags: SampleFlags) => (flags.sweep ? sweep(flags, io) : sample(flags, io)));
 }
 
 interface Plan {
@@ -82,11 +84,15 @@ async function prepare(flags: SampleFlags, { signal }: Io): Promise<Plan> {
     rng: flags.rng,
     classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
     guidance: flags.guidance,
+    guidanceInterval: flags.guidanceInterval,
+    guidanceRescale: flags.guidanceRescale,
+    negativeClass: flags.negativeClass === undefined ? undefined : parseClasses(flags.negativeClass, model.labels)[0],
+    antithetic: flags.antithetic,
+    resume: flags.resume === undefined ? undefined : await readState(flags.resume, signal),
     noise,
     signal,
   };
   const run = resolveRun(model, asked);
-  checkRule(flags, run);
   const output = planOutput(flags.output, run.count, flags.overwrite === true);
   if (output.form !== "picture" && flags.grid)
     throw new UsageError("grid", `--grid makes one picture: -o ${flags.output} has to end in .png, without a number`);
@@ -94,20 +100,14 @@ async function prepare(flags: SampleFlags, { signal }: Io): Promise<Plan> {
     throw new UsageError("scale", "--scale enlarges PNG files, safetensors hold the images as they are");
   if (flags.saveSteps !== undefined) checkFolder(flags.saveSteps);
   if (flags.trace !== undefined) checkFile(flags.trace, flags.overwrite === true);
+  if (flags.saveState !== undefined) checkFile(flags.saveState, true);
   return { model, options: { ...asked, seed: run.seed }, run, output, scale: flags.scale ?? defaultScale(run.width) };
-}
-
-/** The schedule knows more rules than the GPU's step, which would go by its own without a word. */
-function checkRule(flags: SampleFlags, { schedule }: ResolvedRun): void {
-  for (const option of ["sampler", "sigma"] as const)
-    if (flags[option] !== undefined && flags[option] !== schedule[option])
-      throw new UsageError(option, `--${option} ${flags[option]} is known to \`ddim schedule\` only, so far`);
 }
 
 async function generate(
   options: GenerateOptions,
   { run, scale }: Plan,
-  { saveSteps }: SampleFlags,
+  { saveSteps, saveState }: SampleFlags,
   { pipeline, progress }: Session,
 ): Promise<Generation> {
   let batch = 0;
@@ -116,16 +116,22 @@ async function generate(
     batch ||= images;
     progress.show("steps", (image / batch) * of + index + 1, Math.ceil(run.count / batch) * of);
   };
-  if (saveSteps === undefined) return pipeline.generate({ ...options, onStep: show });
-  makeFolder(saveSteps);
+  if (saveSteps !== undefined) makeFolder(saveSteps);
+  const keep = saveState === undefined ? undefined : new StateKeeper(saveState);
   const steps = pipeline.steps(options);
-  for (;;) {
-    const { done, value } = await steps.next();
-    if (done) return value;
-    show(value);
-    const part = value.images < run.count ? `image-${String(value.image).padStart(4, "0")}-` : "";
-    const name = `${part}step-${String(value.index).padStart(4, "0")}.png`;
-    writeFile(join(saveSteps, name), await encodePng(sheet(await value.preview(), scale)));
+  try {
+    for (;;) {
+      const { done, value } = await steps.next();
+      if (done) return value;
+      show(value);
+      await keep?.step(value, options.signal);
+      if (saveSteps === undefined) continue;
+      const part = value.images < run.count ? `image-${String(value.image).padStart(4, "0")}-` : "";
+      const name = `${part}step-${String(value.index).padStart(4, "0")}.png`;
+      writeFile(join(saveSteps, name), await encodePng(sheet(await value.preview(), scale)));
+    }
+  } finally {
+    await steps.return(undefined as never);
   }
 }
 

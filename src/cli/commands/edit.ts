@@ -1,0 +1,99 @@
+/** `ddim edit` and `ddim noise`: an image made noisy, and a new one made from that. */
+import { type Command, InvalidArgumentError } from "commander";
+import { fitImage } from "../../image/resize.ts";
+import { toRgbaImages } from "../../image/samples.ts";
+import { readPng } from "../../node/png.ts";
+import { forwardNoise } from "../../pipeline/edit.ts";
+import type { Tensor } from "../../pipeline/types.ts";
+import { number, numbers } from "../flags.ts";
+import type { Io } from "../io.ts";
+import { addOperationFlags, type OperationFlags, prepareOperation, readImages, writeResult } from "../operation.ts";
+import { withPipeline } from "../session.ts";
+
+interface EditFlags extends OperationFlags {
+  strength?: number;
+  mask?: string;
+  repaint?: { jump: number; resamples: number };
+}
+
+const repaint = (text: string) => {
+  const [jump = Number.NaN, resamples = Number.NaN, ...more] = numbers(text);
+  if (Number.isNaN(resamples) || more.length)
+    throw new InvalidArgumentError("expected a jump and a number of resamples");
+  return { jump, resamples };
+};
+
+export function addEdit(program: Command, io: Io): void {
+  const command = program
+    .command("edit")
+    .summary("image to image, and in-painting")
+    .description("Adds noise to an image and takes it away again; with a mask, only where the mask is white.")
+    .argument("<image>", "PNG file")
+    .option("--strength <s>", "0 to 1: begins at t = round(s T) - 1 (default: 0.6; 1 with a mask)", number)
+    .option("--mask <file>", "PNG file; white is repainted, black is kept")
+    .option("--repaint <jump,resamples>", "RePaint: go back up after every so many steps, so many times", repaint)
+    .addHelpText("after", "\nExample:\n  $ ddim edit face.png --mask hat.png --repaint 5,5 -o edited.png");
+  addOperationFlags(command, "edited.png").action((path: string, flags: EditFlags) => edit(path, flags, io));
+}
+
+export function addNoise(program: Command, io: Io): void {
+  const command = program
+    .command("noise")
+    .summary("the forward process at some timesteps")
+    .description("Shows an image as noisy as it is at some timesteps. Needs no GPU.")
+    .argument("<image>", "PNG file")
+    .requiredOption("-t, --at <list>", "timesteps, for example 0,250,500,999", numbers)
+    .addHelpText("after", "\nExample:\n  $ ddim noise face.png -t 0,250,500,999 -o row.png");
+  addOperationFlags(command, "noise.png").action((path: string, flags: OperationFlags & { at: number[] }) =>
+    noise(path, flags, io),
+  );
+}
+
+/** 1 where a picture is black: what is kept. [1, 1, H, W] */
+async function readMask(
+  path: string,
+  [, , height = 0, width = 0]: readonly number[],
+  flags: EditFlags,
+): Promise<Tensor> {
+  const { image } = fitImage(await readPng(path), { width, height }, flags.fit);
+  const data = Float32Array.from({ length: width * height }, (_, p) => (image.data[4 * p]! < 128 ? 1 : 0));
+  return { shape: [1, 1, height, width], data };
+}
+
+async function edit(path: string, flags: EditFlags, io: Io): Promise<void> {
+  const prepared = await prepareOperation(flags, io);
+  const { terminal, model, options } = prepared;
+  const image = await readImages([path], prepared, flags.fit);
+  const mask = flags.mask === undefined ? undefined : await readMask(flags.mask, image.shape, flags);
+  await withPipeline(terminal, flags, model, async ({ pipeline, progress }) => {
+    const made = await pipeline.edit(image, {
+      ...options,
+      strength: flags.strength,
+      mask,
+      repaint: flags.repaint,
+      onStep: ({ index, of }) => progress.show("editing", index + 1, of),
+    });
+    progress.stop();
+    io.signal.throwIfAborted();
+    await writeResult(flags, made.images, { images: made.samples }, `ddim edit ${path}`);
+    terminal.warn(made.warnings);
+    if (flags.json)
+      terminal.json({ output: flags.output, seed: made.seed, steps: made.steps, warnings: made.warnings });
+  });
+}
+
+async function noise(path: string, flags: OperationFlags & { at: number[] }, io: Io): Promise<void> {
+  const prepared = await prepareOperation(flags, io);
+  const image = await readImages([path], prepared, flags.fit);
+  const noisy = forwardNoise(prepared.model, image, flags.at, prepared.options.seed);
+  const [n = 0, channels = 0, height = 0, width = 0] = noisy.shape;
+  const pictures = toRgbaImages(noisy.data, n, channels, { height, width });
+  await writeResult(
+    flags,
+    pictures,
+    { images: noisy },
+    `ddim noise ${path} -t ${flags.at}`,
+    pictures.map(() => 0),
+  );
+  if (flags.json) prepared.terminal.json({ output: flags.output, timesteps: flags.at });
+}

@@ -1,0 +1,56 @@
+/** `ddim eval`: what a model gets wrong about images, timestep by timestep. */
+import type { Command } from "commander";
+import { openModel } from "../../pipeline/model.ts";
+import { parseClasses } from "../classFlag.ts";
+import { addCommonFlags, addSamplerFlags, samplerOptions, seed } from "../flags.ts";
+import type { Io } from "../io.ts";
+import { Terminal } from "../io.ts";
+import { modelSource } from "../modelFlag.ts";
+import { type OperationFlags, readImages } from "../operation.ts";
+import { withPipeline } from "../session.ts";
+import { table } from "../table.ts";
+
+export function addEval(program: Command, io: Io): void {
+  const command = program
+    .command("eval")
+    .summary("errors and variational bound of images")
+    .description("Prints, for every timestep, the error of epsilon and of x0, and the term of the variational bound.")
+    .argument("<image...>", "PNG files")
+    .option("-c, --class <list>", "class ids or names of the images (default: none, where the model knows that)")
+    .option("--seed <n>", "of the forward process (default: 0)", seed)
+    .option("--fit <how>", "crop, pad or stretch images of another size", "crop")
+    .addHelpText("after", "\nExample:\n  $ ddim eval face.png -S 100");
+  addCommonFlags(addSamplerFlags(command), ["model", "dtype", "device", "quiet", "verbose", "json"]);
+  command.action((paths: string[], flags: OperationFlags) => evaluate(paths, flags, io));
+}
+
+async function evaluate(paths: readonly string[], flags: OperationFlags, io: Io): Promise<void> {
+  const terminal = new Terminal(io, flags);
+  const model = await openModel(modelSource(flags.model), { signal: io.signal });
+  const images = await readImages(paths, { model, terminal }, flags.fit);
+  const { steps, spacing, timesteps, clip } = samplerOptions(flags);
+  await withPipeline(terminal, flags, model, async ({ pipeline, progress }) => {
+    const terms = await pipeline.evalTerms(images, {
+      ...{ steps, spacing, timesteps, clip },
+      classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
+      seed: flags.seed,
+      signal: io.signal,
+      onEvaluation: (done, of) => progress.show("evaluating", done, of),
+    });
+    progress.stop();
+    if (flags.json)
+      return terminal.json({
+        images: terms.map(({ image, prior, total, steps: own }) => ({
+          path: paths[image],
+          prior_bpd: prior,
+          total_bpd: total,
+          steps: own.map((s) => ({ t: s.t, mse: s.mse, x0_mse: s.x0Mse, vlb: s.bound })),
+        })),
+      });
+    for (const { image, prior, total, steps: own } of terms) {
+      const rows = own.map((s) => [s.t, ...[s.mse, s.x0Mse, s.bound].map((v) => v.toPrecision(5))]);
+      terminal.data(`${paths[image]}: prior ${prior.toPrecision(4)}, total ${total.toPrecision(5)} bits per dimension`);
+      terminal.data(table(["t", "mse", "x0_mse", "vlb"], rows));
+    }
+  });
+}

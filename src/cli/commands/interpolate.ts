@@ -1,0 +1,133 @@
+/** `ddim interpolate` and `ddim fuse`: images between images. */
+import { type Command, InvalidArgumentError } from "commander";
+import type { Generation, Tensor } from "../../pipeline/types.ts";
+import { UsageError } from "../../runtime/errors.ts";
+import { numbers, seed, whole } from "../flags.ts";
+import type { Io, Terminal } from "../io.ts";
+import { addOperationFlags, type OperationFlags, prepareOperation, readImages, writeResult } from "../operation.ts";
+import { type Session, withPipeline } from "../session.ts";
+import { readNoise } from "../tensorFiles.ts";
+
+interface InterpolateFlags extends OperationFlags {
+  seeds?: bigint[];
+  latents?: string;
+  at?: number[];
+  count: number;
+}
+
+interface FuseFlags extends OperationFlags {
+  mix: number[];
+}
+
+const seeds = (text: string) => {
+  const list = text.split(",").map((part) => seed(part.trim()));
+  if (list.length !== 2 && list.length !== 4) throw new InvalidArgumentError("expected two seeds or four");
+  return list;
+};
+
+export function addInterpolate(program: Command, io: Io): void {
+  const command = program
+    .command("interpolate")
+    .summary("images between seeds, latents or images")
+    .description("Walks on the great circle between two latents: a row; or over the patch between four: a grid.")
+    .argument("[image...]", "two or four PNG files, which are inverted")
+    .option("--seeds <a,b[,c,d]>", "latents are the starting noise of these seeds", seeds)
+    .option("--latents <file>", "safetensors whose x_T holds two latents or four")
+    .option("--at <list>", "places on the way, 0 to 1 (default: -n of them)", numbers)
+    .option("-n, --count <n>", "images of a row, or on each side of a grid", whole(2), 8)
+    .addHelpText("after", "\nExample:\n  $ ddim interpolate --seeds 1,2 --at 0,.2,.4,.5,.6,.8,1 -o row.png");
+  addOperationFlags(command, "interpolation.png").action((paths: string[], flags: InterpolateFlags) =>
+    interpolate(paths, flags, io),
+  );
+}
+
+export function addFuse(program: Command, io: Io): void {
+  const command = program
+    .command("fuse")
+    .summary("style fusion of two images")
+    .description("Inverts two images, mixes their latents on the great circle, and samples the mixtures.")
+    .argument("<a>", "PNG file")
+    .argument("<b>", "PNG file")
+    .option("--mix <list>", "fractions of the second image", numbers, [0.2, 0.5, 0.8])
+    .addHelpText("after", "\nExample:\n  $ ddim fuse a.png b.png --mix .2,.5,.8 -o fused.png");
+  addOperationFlags(command, "fusion.png").action((a: string, b: string, flags: FuseFlags) => fuse([a, b], flags, io));
+}
+
+const parts = ({ shape: [n = 0, ...shape], data }: Tensor): Tensor[] =>
+  Array.from({ length: n }, (_, i) => ({
+    shape: [1, ...shape],
+    data: data.slice((i * data.length) / n, ((i + 1) * data.length) / n),
+  }));
+
+async function interpolate(paths: readonly string[], flags: InterpolateFlags, io: Io): Promise<void> {
+  const given = [paths.length > 0, flags.seeds !== undefined, flags.latents !== undefined];
+  if (given.filter(Boolean).length !== 1)
+    throw new UsageError("seeds", "say what to go between: images, --seeds or --latents, one of them");
+  const prepared = await prepareOperation(flags, io);
+  const { terminal, model, options } = prepared;
+  const images = paths.length > 0 ? await readImages(paths, prepared, flags.fit) : undefined;
+  const latents = flags.latents === undefined ? undefined : await readNoise(flags.latents, io.signal);
+  const count = flags.seeds?.length ?? (images ?? latents)?.shape[0];
+  if (count !== 2 && count !== 4)
+    throw new UsageError("latents", `interpolation goes between two latents or four, got ${count}`);
+  await withPipeline(terminal, flags, model, async (session) => {
+    const { seed: _, eta: __, sampler: ___, ...inverse } = options;
+    const found =
+      images && (await session.pipeline.invert(images, { ...inverse, onStep: shower(session, "inverting") }));
+    const corners = flags.seeds ?? parts((found?.latents ?? latents) as Tensor);
+    // Latents of images go the way back that was inverted: without clipping.
+    const back = images ? { clip: options.clip ?? false, threshold: options.threshold ?? null } : {};
+    const chosen = { ...options, ...back, classes: options.classes ?? found?.classes ?? undefined };
+    const onStep = shower(session, "sampling");
+    const made = await session.pipeline.interpolate(corners, { ...chosen, at: flags.at, n: flags.count, onStep });
+    const side = flags.at?.length ?? flags.count;
+    const rows = made.images.map((_, i) => (count === 4 ? Math.floor(i / side) : 0));
+    await finish(flags, session, terminal, made, "interpolate", rows);
+  });
+}
+
+async function fuse(paths: readonly [string, string], flags: FuseFlags, io: Io): Promise<void> {
+  const prepared = await prepareOperation(flags, io);
+  const { terminal, model, options } = prepared;
+  const [a, b] = parts(await readImages(paths, prepared, flags.fit)) as [Tensor, Tensor];
+  await withPipeline(terminal, flags, model, async (session) => {
+    const { seed: _, eta: __, sampler: ___, ...chosen } = options;
+    const onStep = shower(session, "fusing");
+    const made = await session.pipeline.fuse(a, b, { ...chosen, mix: flags.mix, onStep });
+    await finish(
+      flags,
+      session,
+      terminal,
+      made,
+      "fuse",
+      made.images.map(() => 0),
+    );
+  });
+}
+
+const shower =
+  ({ progress }: Session, label: string) =>
+  ({ index, of }: { index: number; of: number }) =>
+    progress.show(label, index + 1, of);
+
+async function finish(
+  flags: OperationFlags,
+  { progress, pipeline }: Session,
+  terminal: Terminal,
+  { images, samples, steps, ms, warnings }: Generation,
+  command: string,
+  rows: readonly number[],
+): Promise<void> {
+  progress.stop();
+  terminal.io.signal.throwIfAborted();
+  await writeResult(flags, images, { images: samples }, `ddim ${command}`, rows);
+  if (flags.json)
+    terminal.json({
+      output: flags.output,
+      count: images.length,
+      steps,
+      ms_total: ms.total,
+      adapter: pipeline.device.name,
+      warnings,
+    });
+}

@@ -1,0 +1,128 @@
+/** `ddim invert`: images to latents, and back for comparison. */
+import { type Command, Option } from "commander";
+import { toRgbaImages } from "../../image/samples.ts";
+import type { Reconstruction } from "../../pipeline/invert.ts";
+import type { Tensor } from "../../pipeline/types.ts";
+import { type Inversion as Convention, inversions } from "../../sampler/inversion.ts";
+import { whole } from "../flags.ts";
+import type { Io } from "../io.ts";
+import { addOperationFlags, type OperationFlags, prepareOperation, readImages, writeResult } from "../operation.ts";
+import { withPipeline } from "../session.ts";
+import { table } from "../table.ts";
+
+interface InvertFlags extends OperationFlags {
+  convention: Convention;
+  iterations: number;
+  reconstruct?: true;
+}
+
+export function addInvert(program: Command, io: Io): void {
+  const command = program
+    .command("invert")
+    .summary("images to latents, and back")
+    .description("Finds the noise that DDIM with eta 0 turns into the given images.")
+    .argument("<image...>", "PNG files")
+    .addOption(
+      new Option("--convention <name>", "where epsilon is taken on the way up")
+        .choices(inversions)
+        .default("fixed-point"),
+    )
+    .option("--iterations <k>", "evaluations per step beyond the first guess, for fixed-point", whole(1), 3)
+    .option("--reconstruct", "go back as well: errors, and a strip original | x_T | result")
+    .addHelpText("after", "\nExample:\n  $ ddim invert face.png -S 50 --reconstruct -o strip.png");
+  addOperationFlags(command, "x_T.safetensors").action((paths: string[], flags: InvertFlags) =>
+    invert(paths, flags, io),
+  );
+}
+
+async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Promise<void> {
+  const prepared = await prepareOperation(flags, io);
+  const { terminal, model, options } = prepared;
+  const images = await readImages(paths, prepared, flags.fit);
+  const { seed: _, eta: __, sampler: ___, ...rest } = options;
+  const chosen = { ...rest, convention: flags.convention, iterations: flags.iterations };
+  await withPipeline(terminal, flags, model, async ({ pipeline, progress }) => {
+    const onStep = ({ index, of }: { index: number; of: number }) => progress.show("inverting", index + 1, of);
+    const result = flags.reconstruct
+      ? await pipeline.reconstruct(images, { ...chosen, onStep })
+      : await pipeline.invert(images, { ...chosen, onStep });
+    progress.stop();
+    io.signal.throwIfAborted();
+    const { latents, companion, residuals } = result;
+    const back = "generation" in result ? (result as Reconstruction) : undefined;
+    const tensors = {
+      x_T: latents,
+      ...(companion ? { x_T_previous: companion } : {}),
+      ...(back ? { images: back.generation.samples } : {}),
+    };
+    await writeResult(
+      flags,
+      strip(images, latents, back),
+      tensors,
+      `ddim invert ${paths.join(" ")}`,
+      rowsOf(paths, back),
+    );
+    const moments = paths.map((_, i) => momentsOf(latents, i));
+    const residual = residuals?.map((list) => Math.max(...list));
+    if (flags.json)
+      return terminal.json({
+        output: flags.output,
+        images: paths.map((path, i) => ({
+          path,
+          ...moments[i],
+          residual: residual?.[i],
+          mse: back?.mse[i],
+          psnr: back && finite(back.psnr[i] as number),
+        })),
+        steps: result.schedule.steps.length,
+        warnings: result.warnings,
+      });
+    const rows = paths.map((path, i) => [
+      path,
+      ...Object.values(moments[i]!).map((v) => v.toFixed(4)),
+      ...(back ? [back.mse[i]!.toExponential(3), back.psnr[i]!.toFixed(2)] : []),
+      ...(residual ? [residual[i]!.toExponential(1)] : []),
+    ]);
+    const columns = [
+      "image",
+      "mean",
+      "std",
+      "kurtosis",
+      ...(back ? ["mse", "psnr"] : []),
+      ...(residual ? ["residual"] : []),
+    ];
+    terminal.data(table(columns, rows));
+  });
+}
+
+/** JSON has no infinity. */
+const finite = (v: number) => (Number.isFinite(v) ? v : null);
+
+function strip(images: Tensor, latents: Tensor, back: Reconstruction | undefined) {
+  const [n = 0, channels = 0, height = 0, width = 0] = images.shape;
+  const size = { height, width };
+  // Three standard deviations of a latent are the range of a picture.
+  const seen = toRgbaImages(
+    latents.data.map((v) => v / 3),
+    n,
+    channels,
+    size,
+  );
+  if (!back) return seen;
+  const originals = toRgbaImages(images.data, n, channels, size);
+  return originals.flatMap((original, i) => [original, seen[i]!, back.generation.images[i]!]);
+}
+
+/** A row per image where there are three pictures of each. */
+const rowsOf = (paths: readonly string[], back: Reconstruction | undefined) =>
+  back && paths.flatMap((_, i) => [i, i, i]);
+
+/** Of one image's latent; noise has 0, 1 and 3. */
+function momentsOf({ shape, data }: Tensor, image: number): { mean: number; std: number; kurtosis: number } {
+  const size = data.length / (shape[0] as number);
+  const values = data.subarray(image * size, (image + 1) * size);
+  const mean = values.reduce((a, b) => a + b, 0) / size;
+  const moment = (k: number) => values.reduce((sum, v) => sum + (v - mean) ** k, 0) / size;
+  const variance = moment(2);
+  return { mean, std: Math.sqrt(variance), kurtosis: moment(4) / variance ** 2 };
+}

@@ -1,0 +1,110 @@
+/** What the commands that work on images share: flags, pictures read and fitted, results written. */
+import { type Command, Option } from "commander";
+import { encodePng } from "../image/png.ts";
+import { type Fit, fitImage, fits } from "../image/resize.ts";
+import { defaultScale, type RgbaImage } from "../image/rgba.ts";
+import { fromRgbaImages } from "../image/samples.ts";
+import { readPng } from "../node/png.ts";
+import { type Model, openModel } from "../pipeline/model.ts";
+import { checkSize } from "../pipeline/run.ts";
+import type { Tensor } from "../pipeline/types.ts";
+import { FileError, UsageError } from "../runtime/errors.ts";
+import { encodeSafetensors } from "../weights/encode.ts";
+import { parseClasses } from "./classFlag.ts";
+import {
+  addCommonFlags,
+  addSamplerFlags,
+  type CommonFlags,
+  type SamplerFlags,
+  samplerOptions,
+  seed,
+  whole,
+} from "./flags.ts";
+import { type Io, Terminal } from "./io.ts";
+import { modelSource } from "./modelFlag.ts";
+import { checkFile, writeFile } from "./output.ts";
+import { sheet } from "./sheet.ts";
+
+export interface OperationFlags extends CommonFlags, SamplerFlags {
+  class?: string;
+  seed?: bigint;
+  fit: Fit;
+  output: string;
+  overwrite?: true;
+  scale?: number;
+  batch?: number;
+}
+
+/** @param output default of `-o` */
+export function addOperationFlags(command: Command, output: string): Command {
+  command
+    .option("-o, --output <path>", "x.png, or x.safetensors with the numbers themselves", output)
+    .option("--overwrite", "replace what is there")
+    .option("-c, --class <list>", "class ids or names of the images (default: none, where the model knows that)")
+    .option("--seed <n>", "0 to 2^64-1 (default: 0)", seed)
+    .addOption(new Option("--fit <how>", "images of another size than the model's").choices(fits).default("crop"))
+    .option("--scale <k>", "enlarge the picture; small images become about 128 wide by default", whole(1))
+    .option("-b, --batch <n>", "images at a time (default: what fits)", whole(1));
+  addSamplerFlags(command);
+  return addCommonFlags(command, ["model", "dtype", "device", "quiet", "verbose", "json"]);
+}
+
+export interface Prepared {
+  readonly terminal: Terminal;
+  readonly model: Model;
+  readonly options: ReturnType<typeof optionsOf>;
+}
+
+function optionsOf(flags: OperationFlags, model: Model, signal: AbortSignal) {
+  return {
+    ...samplerOptions(flags),
+    classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
+    seed: flags.seed ?? 0n,
+    batch: flags.batch,
+    signal,
+  };
+}
+
+/** Opens the model and checks where the result goes. */
+export async function prepareOperation(flags: OperationFlags, io: Io): Promise<Prepared> {
+  const model = await openModel(modelSource(flags.model), { signal: io.signal });
+  if (!/\.(png|safetensors)$/i.test(flags.output))
+    throw new UsageError("output", `-o ${flags.output}: the name must end in .png or .safetensors`);
+  checkFile(flags.output, flags.overwrite === true);
+  return { terminal: new Terminal(io, flags), model, options: optionsOf(flags, model, io.signal) };
+}
+
+/** PNG files at the model's size, in −1..1; says on stderr what was done to them. */
+export async function readImages(
+  paths: readonly string[],
+  { model, terminal }: Pick<Prepared, "model" | "terminal">,
+  fit: Fit,
+): Promise<Tensor> {
+  const { sample_size: size, in_channels: channels } = model.config;
+  if (!size) throw new UsageError("model", `${model.name} names no sample_size, so images cannot be fitted to it`);
+  const target = checkSize(model, size);
+  const images: RgbaImage[] = [];
+  for (const path of paths) {
+    if (/\.jpe?g$/i.test(path)) throw new FileError(path, "is a JPEG file; only PNG files can be read so far");
+    const { image, done } = fitImage(await readPng(path), target, fit);
+    if (done) terminal.note(`${path}: ${done}`);
+    images.push(image);
+  }
+  return fromRgbaImages(images, channels);
+}
+
+/** The pictures on one sheet, `columns` wide, or the tensors. */
+export async function writeResult(
+  { output, scale }: Pick<OperationFlags, "output" | "scale">,
+  pictures: readonly RgbaImage[],
+  tensors: Readonly<Record<string, Tensor>>,
+  command: string,
+  rows?: readonly number[],
+): Promise<void> {
+  if (/\.safetensors$/i.test(output)) {
+    const f32 = Object.entries(tensors).map(([name, t]) => [name, { dtype: "F32", ...t }] as const);
+    return writeFile(output, encodeSafetensors(Object.fromEntries(f32), { command }));
+  }
+  const factor = scale ?? defaultScale(pictures[0]?.width ?? 1);
+  writeFile(output, await encodePng(sheet(pictures, factor, rows), { command }));
+}
