@@ -1,8 +1,8 @@
 /** What a web page downloads when it uses all of ".": one self-contained script. */
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
-import { expect, test } from "vitest";
 import { build, type Rolldown } from "vite";
+import { expect, test } from "vitest";
 
 const LIMIT = 60 * 1024;
 
