@@ -26,6 +26,8 @@ export interface BatchInit {
   readonly images: number;
   /** Throws when the work shall stop: the reason of an abort, or that the pipeline was disposed. */
   readonly check: () => void;
+  /** Receives this run's pictures instead of the result. */
+  readonly pixels?: GPUBuffer;
   readonly profile: boolean;
   readonly onCompile?: (done: number, of: number) => void;
 }
@@ -105,7 +107,10 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<Omit<Step, "
     await pacer.drain();
     check();
     await loop.check();
-    const result = { images: await loop.images("x"), samples: await loop.samples() };
+    if (init.pixels) loop.copyPixels(init.pixels, first * run.height * run.width * 4);
+    const result = init.pixels
+      ? { images: [], samples: new Float32Array(0) }
+      : { images: await loop.images("x"), samples: await loop.samples() };
     if (!init.profile) return result;
     const timings = await profileProgram(device, evaluator.main);
     return { ...result, timings: [...timings, ...(await profileProgram(device, loop.step))] };

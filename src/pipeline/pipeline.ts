@@ -195,7 +195,7 @@ export class DiffusionPipeline {
       run.schedule.steps.map((s) => s.tNetwork),
     );
     const pixels = model.config.in_channels * run.height * run.width;
-    const samples = new Float32Array(run.count * pixels);
+    const samples = new Float32Array(options.pixels ? 0 : run.count * pixels);
     const images: Generation["images"] = [];
     let compile = 0;
     let looped = 0;
@@ -216,6 +216,7 @@ export class DiffusionPipeline {
         first,
         images: count,
         check,
+        pixels: options.pixels,
         profile,
       });
       try {
@@ -229,7 +230,7 @@ export class DiffusionPipeline {
           compile += begun - start;
           looped += performance.now() - begun;
           images.push(...value.images);
-          samples.set(value.samples, first * pixels);
+          if (!options.pixels) samples.set(value.samples, first * pixels);
           timings ??= value.timings;
           break;
         }

@@ -148,6 +148,16 @@ export class SamplerLoop {
     return this.init.images.map((_, n) => ({ width, height, data: new Uint8ClampedArray(bytes, n * size, size) }));
   }
 
+  /** Writes the pictures of x into a caller's buffer, without reading anything back. */
+  copyPixels(target: GPUBuffer, offset: number): void {
+    const [, height, width] = this.init.shape;
+    const encoder = this.device.gpu.createCommandEncoder();
+    this.pixels.x.encode(encoder);
+    const size = height * width * 4 * this.init.images.length;
+    encoder.copyBufferToBuffer(this.arrays.rgba.object as GPUBuffer, 0, target, offset, size);
+    this.device.submit([encoder.finish()]);
+  }
+
   /** The state, [N, C, H, W]. */
   async samples(): Promise<Float32Array> {
     const [C, H, W] = this.init.shape;
