@@ -26,6 +26,8 @@ export interface BatchInit {
   readonly images: number;
   /** Throws when the work shall stop: the reason of an abort, or that the pipeline was disposed. */
   readonly check: () => void;
+  /** Receives this run's pictures instead of the result. */
+  readonly pixels?: GPUBuffer;
   readonly profile: boolean;
   /** This batch's state where it was left. */
   readonly resume?: SavedRun;
@@ -159,9 +161,11 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
     await pacer.drain();
     check();
     await loop.check();
+    const own = init.pixels === undefined;
+    if (init.pixels) loop.copyPixels(init.pixels, first * run.height * run.width * 4);
     const result = {
-      images: await loop.images("x"),
-      samples: await loop.samples(),
+      images: own ? await loop.images("x") : [],
+      samples: own ? await loop.samples() : new Float32Array(),
       history: await loop.history(),
       numbers: await loop.numbers(),
     };

@@ -14,7 +14,7 @@ import { type FuseOptions, fuse, type InterpolateOptions, interpolate } from "./
 import { type Inversion, type InvertOptions, invert, type Reconstruction, reconstruct } from "./invert.ts";
 import type { Model } from "./model.ts";
 import { checkSize, type ResolvedRun, resolveRun } from "./run.ts";
-import { type Engine, type RunResult, runImages } from "./runImages.ts";
+import { type Engine, type RunOptions, type RunResult, runImages } from "./runImages.ts";
 import { Turns } from "./turns.ts";
 import type {
   ForwardInputs,
@@ -23,7 +23,6 @@ import type {
   LoadOptions,
   MemoryReport,
   NetworkDType,
-  SavedRun,
   Step,
   Tensor,
 } from "./types.ts";
@@ -141,7 +140,10 @@ export class DiffusionPipeline {
   }
 
   /** A resolved run, in its turn, to its end. */
-  async *#steps(run: ResolvedRun, options: WorkOptions & { resume?: SavedRun }): AsyncGenerator<Step, RunResult> {
+  async *#steps(
+    run: ResolvedRun,
+    options: WorkOptions & Pick<RunOptions, "resume" | "pixels">,
+  ): AsyncGenerator<Step, RunResult> {
     const check = this.#stopper(options.signal);
     check();
     const end = await this.#turns.next(check, options.signal);

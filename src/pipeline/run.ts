@@ -73,6 +73,11 @@ function resolveSize(model: Model, { noise, size }: GenerateOptions): ImageSize 
   return checkSize(model, chosen);
 }
 
+function checkPixels({ size, usage }: GPUBuffer, bytes: number): void {
+  if (size < bytes) throw new UsageError("pixels", `pixels holds ${size} bytes, the pictures need ${bytes}`);
+  if ((usage & GPUBufferUsage.COPY_DST) === 0) throw new UsageError("pixels", "pixels lacks the usage COPY_DST");
+}
+
 /** @returns the number of images */
 function checkNoise(model: Model, { shape, data }: Tensor, size: Partial<ImageSize> = {}): number {
   const [count = 0, , h = 0, w = 0] = shape;
@@ -158,6 +163,7 @@ export function resolveRun(
   const rng = options.rng ?? "philox";
   if (rng !== "philox" && rng !== "torch")
     throw new UsageError("rng", `rng must be philox or torch, got ${String(rng)}`);
+  if (options.pixels) checkPixels(options.pixels, count * size.height * size.width * 4);
   if (noise && options.antithetic)
     throw new UsageError("antithetic", "antithetic pairs mirror noise made from the seed, but noise is given");
   const plan = planner(schedule, { interval: options.guidanceInterval, repaint: options.inpaint?.repaint });

@@ -29,6 +29,8 @@ export interface Engine {
 export interface RunOptions {
   readonly profile?: boolean;
   readonly resume?: SavedRun;
+  /** Receives the pictures instead of the result. */
+  readonly pixels?: GPUBuffer;
   /** Throws when the work shall stop. */
   readonly check: () => void;
 }
@@ -69,7 +71,7 @@ function statisticsOf(run: ResolvedRun, from: number, numbers: RunResult["number
 export async function* runImages(
   engine: Engine,
   run: ResolvedRun,
-  { profile = false, resume, check }: RunOptions,
+  { profile = false, resume, pixels, check }: RunOptions,
 ): AsyncGenerator<Step, RunResult> {
   const began = performance.now();
   const { device, model } = engine;
@@ -81,8 +83,10 @@ export async function* runImages(
   const { rows } = run.plan;
   const timesteps = engine.timestepRows(rows.map((row) => row.tNetwork));
   const image = channels * run.height * run.width;
-  const samples = new Float32Array(run.count * image);
+  const samples = new Float32Array(pixels ? 0 : run.count * image);
   const history = new Float32Array(run.plan.history?.base ? run.count * image : 0);
+  if (resume && pixels)
+    throw new UsageError("resume", "a resumed run returns its images; leave pixels out, which only receives new ones");
   if (resume) samples.set(resume.done);
   const images = resume ? toRgbaImages(resume.done, resume.first, channels, run) : [];
   const batches: (BatchResult & { first: number })[] = [];
@@ -100,6 +104,7 @@ export async function* runImages(
       first,
       images: count,
       check,
+      pixels,
       profile: profile && batches.length === 0,
       resume: resume && first === resume.first ? resume : undefined,
     });
@@ -121,7 +126,7 @@ export async function* runImages(
         compile += begun - start;
         looped += performance.now() - begun;
         images.push(...value.images);
-        samples.set(value.samples, first * image);
+        if (!pixels) samples.set(value.samples, first * image);
         if (history.length) history.set(value.history.subarray(value.history.length - count * image), first * image);
         batches.push({ ...value, first });
         break;

@@ -71,6 +71,12 @@ export interface GenerateOptions
   size?: { height: number; width: number };
   /** The start: noise x_T, or the state at `start`, [N, C, H, W]; sets `count`. */
   noise?: Tensor;
+  /**
+   * A buffer of the pipeline's own device with usage COPY_DST and count·H·W·4 bytes or more: it receives the pictures as
+   * RGBA bytes, image after image, rows from the top. Nothing but the status words is read back then, and the result's
+   * `images` and `samples` are empty. The buffer stays the caller's.
+   */
+  pixels?: GPUBuffer;
   signal?: AbortSignal;
   onStep?: (step: Step) => void;
   /** Collect GPU time per kernel of one step. */

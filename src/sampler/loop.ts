@@ -171,6 +171,16 @@ export class SamplerLoop {
     return this.init.images.map((_, n) => ({ width, height, data: new Uint8ClampedArray(bytes, n * size, size) }));
   }
 
+  /** Writes the pictures of x into a caller's buffer, without reading anything back. */
+  copyPixels(target: GPUBuffer, offset: number): void {
+    const [, height, width] = this.init.shape;
+    const encoder = this.device.gpu.createCommandEncoder();
+    this.#encode(encoder, "pixels");
+    const size = height * width * 4 * this.init.images.length;
+    encoder.copyBufferToBuffer(this.arrays.rgba?.object as GPUBuffer, 0, target, offset, size);
+    this.device.submit([encoder.finish()]);
+  }
+
   async #readRows(buffer: GPUBuffer, states = 1): Promise<Float32Array<ArrayBuffer>> {
     const [C, H, W] = this.init.shape;
     const count = states * this.init.images.length;

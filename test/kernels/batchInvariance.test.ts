@@ -5,12 +5,12 @@ import type { FusedOp } from "../../src/runtime/fold.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { tensorsOf } from "../reference/inputs.ts";
 import { dim, type RefTensor, tensor } from "../reference/tensor.ts";
-import { constTarget, Inputs, runCalls, runOps, targets } from "../support/gpu.ts";
+import { Inputs, runCalls, runOps, targets } from "../support/gpu.ts";
 import { rowOf, runWords, stepFlags } from "../support/samplerTables.ts";
 
 const MOST = 16;
 const make = tensorsOf("batch invariance");
-const all = [...(await targets()), { name: "shapes in the source", target: constTarget }];
+const all = await targets();
 
 /** Images `from` to `from + n` of a tensor. */
 const images = (t: RefTensor, from: number, n: number): RefTensor => {

@@ -66,17 +66,21 @@ async function run(
   return nmse((actual as RefTensor).data, expected.data);
 }
 
+/** Whether a case is worth its seconds: software adapters compile each form of `tiled` for up to half a minute. */
+const affordable = (target: string, dtype: string, { c2, act, upsample }: Conv2dCase) =>
+  target !== "gpu" || dtype === "f32" || !(c2 || upsample || (act && act !== "silu"));
+
 for (const { name, target } of await targets())
   describe(`conv2d (${name})`, () => {
     for (const dtype of ["f32", "f16"] as const)
-      for (const shape of conv2dCases)
+      for (const shape of conv2dCases.filter((it) => affordable(name, dtype, it)))
         it(`${caseName("conv2d", shape)} ${dtype}`, async () => {
           expect(await run(shape, target, dtype)).toBeLessThanOrEqual(TOLERANCE[dtype]);
         });
   });
 
 describe("conv2d (shapes in the source)", () => {
-  for (const shape of conv2dCases.filter((_, i) => i % 4 === 1))
+  for (const shape of conv2dCases.filter((_, i) => i % 8 === 5))
     it(caseName("conv2d", shape), async () => {
       expect(await run(shape, constTarget, "f32")).toBeLessThanOrEqual(TOLERANCE.f32);
     });

@@ -72,7 +72,7 @@ for (const { name, target } of await targets())
         });
 
     for (const resample of ["up", "pool"] as const)
-      for (const shape of groupNormCases.filter((it) => it.h > 1 && !it.big))
+      for (const shape of groupNormCases.filter((it) => it.act === "silu" && !it.big))
         it(`${caseName("groupNorm", shape)}, then ${resample}`, async () => {
           expect(await run(shape, groupNormInputs(shape), target, "f32", resample)).toBeLessThanOrEqual(TOLERANCE.f32);
         });

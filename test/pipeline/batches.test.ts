@@ -1,6 +1,6 @@
 /** Image i is the same bits at every batch size: in the samples and in the bytes. */
 import { describe, expect, test } from "vitest";
-import type { GenerateOptions } from "../../src/pipeline/types.ts";
+import type { GenerateOptions, Generation } from "../../src/pipeline/types.ts";
 import { goldenPath, load, shippedPath, sourceOf } from "../support/models.ts";
 
 const scheduler = JSON.stringify({ _class_name: "DDIMScheduler", num_train_timesteps: 50, clip_sample: false });
@@ -18,18 +18,25 @@ const RUNS: [string, Parameters<typeof load>, GenerateOptions][] = [
   ["not square", [corner("centred")], { steps: 3, eta: 0.5 }],
 ];
 
+/** The images that are not the same bits, before or after quantisation. */
+function differing(a: Generation, b: Generation): number[] {
+  const size = a.samples.data.length / a.images.length;
+  const floats = ({ samples }: Generation, i: number) =>
+    Buffer.from(samples.data.slice(i * size, (i + 1) * size).buffer);
+  const same = (i: number) =>
+    floats(a, i).equals(floats(b, i)) && Buffer.from(a.images[i]!.data).equals(Buffer.from(b.images[i]!.data));
+  return [...a.images.keys()].filter((i) => !same(i));
+}
+
 describe("batches of 1, 2, 7 and 16 make the same 16 images:", () => {
   for (const [name, model, options] of RUNS)
     test(name, async () => {
       using pipe = await load(...model);
-      const run = async (batch: number) => {
-        const { samples, images } = await pipe.generate({ ...options, seed: 2n ** 63n + 11n, count: 16, batch });
-        return { samples, images };
-      };
+      const run = (batch: number) => pipe.generate({ ...options, seed: 2n ** 63n + 11n, count: 16, batch });
       const whole = await run(16);
       expect(whole.images).toHaveLength(16);
       expect(whole.images[3]).not.toEqual(whole.images[11]);
-      for (const batch of [7, 2, 1]) expect(await run(batch), `batch ${batch}`).toEqual(whole);
+      for (const batch of [7, 2, 1]) expect(differing(await run(batch), whole), `batch ${batch}`).toEqual([]);
     });
 });
 

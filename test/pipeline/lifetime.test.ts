@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import v8 from "node:v8";
 import vm from "node:vm";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { openNodeDevice } from "../../src/node/device.ts";
 import { loadPipeline } from "../../src/node/index.ts";
 import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
@@ -97,6 +97,7 @@ describe("a caller's device", () => {
   test("as GPUDevice: survives, whichever pipeline goes first", async () => {
     using opened = await openNodeDevice({ fast: false });
     const { gpu } = opened;
+    const forgotten = vi.spyOn(gpu, "removeEventListener");
     const first = await loadPipeline(AVATARS, { device: gpu });
     const second = await loadPipeline(AVATARS, { device: gpu });
     const images = await Promise.all([first, second].map((pipe) => pipe.generate({ steps: 2, seed: 1 })));
@@ -105,6 +106,7 @@ describe("a caller's device", () => {
     expect((await second.generate({ steps: 2, seed: 1 })).images).toEqual(images[0]!.images);
     second.dispose();
     expect([first, second].map((pipe) => pipe.device.counters.liveBytes)).toEqual([0, 0]);
+    expect(forgotten).toHaveBeenCalledTimes(2);
     const lost = await Promise.race([gpu.lost, sleep(50, "alive")]);
     expect(lost).toBe("alive");
     gpu.createBuffer({ size: 16, usage: GPUBufferUsage.COPY_DST }).destroy();

@@ -245,8 +245,11 @@ it("refuses to add values whose channels are padded differently", () => {
 });
 
 describe("random graphs compute what their nodes say", () => {
-  const runs: Record<string, number> = { own: 60, direct: 30, gpu: 8 };
-  it.each([...Object.entries(runs)])("%s", async (name, numRuns) => {
+  // The target of GPUs has the same kernels as "direct" but for `tiled`, which takes software adapters seconds to compile.
+  it.each([
+    ["own", 60],
+    ["direct", 30],
+  ])("%s", async (name, numRuns) => {
     const found = (await targets()).find((t) => t.name === name);
     await fc.assert(
       fc.asyncProperty(randomGraphs, async (plan) => {
