@@ -3,7 +3,13 @@
 export { grid } from "./image/grid.ts";
 export { encodePng } from "./image/png.ts";
 export { readPngText } from "./image/pngText.ts";
+export { type Fit, fitImage } from "./image/resize.ts";
 export { defaultScale, enlarge, type RgbaImage } from "./image/rgba.ts";
+export { fromRgbaImages, toRgbaImages } from "./image/samples.ts";
+export type { EditOptions } from "./pipeline/edit.ts";
+export type { EvalOptions, EvalTerms } from "./pipeline/evalTerms.ts";
+export type { FuseOptions, InterpolateOptions } from "./pipeline/interpolate.ts";
+export type { Inversion, InvertOptions, Reconstruction } from "./pipeline/invert.ts";
 export { loadPipeline } from "./pipeline/load.ts";
 export { type Model, modelHash, openModel } from "./pipeline/model.ts";
 export { createPipeline, DiffusionPipeline } from "./pipeline/pipeline.ts";
@@ -16,6 +22,7 @@ export { chromeTrace, type KernelTiming, summarise } from "./runtime/profiler.ts
 export { addNoise, velocity } from "./sampler/forward.ts";
 export { type Denoise, type SampleOptions, type SampleStep, sample } from "./sampler/sample.ts";
 export { makeSchedule, type Schedule, type ScheduleOptions, type ScheduleStep } from "./sampler/schedule.ts";
+export { slerp } from "./sampler/slerp.ts";
 export { fileListSource } from "./weights/files.ts";
 export type { ModelSource } from "./weights/source.ts";
 export { urlSource } from "./weights/url.ts";

@@ -98,11 +98,11 @@ export const markNonFinite = (v: string): string => `
   let exponent = bitcast<vec4u>(${v}) & vec4u(0x7f800000u);
   if (any(exponent == vec4u(0x7f800000u))) { atomicMin(&status[n], frame.w); }`;
 
-/** Bounds the variable `clean` by the row's clip, or by the image's threshold. */
+/** Bounds the variable `clean` by the row (whose head is `first`)'s clip, or by the image's threshold. */
 export const boundClean = (threshold: boolean): string =>
   threshold
     ? "let s = factors[n].y; clean = clamp(clean, vec4f(-s), vec4f(s)) / s;"
-    : "let clip = head().z; if (clip > 0.0) { clean = clamp(clean, vec4f(-clip), vec4f(clip)); }";
+    : "if (first.z > 0.0) { clean = clamp(clean, vec4f(-first.z), vec4f(first.z)); }";
 
 /** Writes `next` to every copy of the state. */
 export const storeState = (k: Codegen<StateFlags>, next: string): string => `${k.store("x", "i", next)}
