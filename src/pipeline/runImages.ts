@@ -76,9 +76,9 @@ export async function* runImages(
   const began = performance.now();
   const { device, model } = engine;
   const { in_channels: channels } = model.config;
-  const own = fingerprint(model.name, run);
-  checkResume(resume, own, run, channels);
   const lowered = engine.lower(run.height, run.width);
+  const own = fingerprint(`${model.name} ${lowered.network.output.dtype}`, run);
+  checkResume(resume, own, run, channels);
   const size = resume?.batch ?? batchSize(engine, run, lowered);
   const { rows } = run.plan;
   const timesteps = engine.timestepRows(rows.map((row) => row.tNetwork));

@@ -13,7 +13,10 @@ function hash(text: string): string {
   return [a, b].map((v) => (v >>> 0).toString(16).padStart(8, "0")).join("");
 }
 
-/** Of everything that decides the images of a run; the batch does not, and neither does what is recorded. */
+/**
+ * Of everything that decides the images of a run, `model` being the weights and the type they are computed in. The batch
+ * does not, and neither does what is recorded.
+ */
 export function fingerprint(model: string, run: ResolvedRun): string {
   const { plan, seed, rng, antithetic, classes, guidance, count, firstImage, width, height } = run;
   const rows = plan.rows.map(({ tNetwork, update, jump }) => [tNetwork, update, jump]);
