@@ -71,7 +71,10 @@ export interface Step {
   readonly images: number;
   /** Milliseconds since generation began. */
   readonly ms: number;
-  /** The current estimate of x0 as pictures; reads back only when called. */
+  /**
+   * The current estimate of x0 as pictures; reads back only when called, and only while the run goes on.
+   * @throws UseAfterDisposeError after it
+   */
   preview(): Promise<RgbaImage[]>;
 }
 

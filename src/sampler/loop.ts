@@ -5,7 +5,7 @@
  */
 import { ddimStep, initialNoise, toRgba } from "../kernels/sampling.ts";
 import type { Device } from "../runtime/device.ts";
-import { NonFiniteError } from "../runtime/errors.ts";
+import { NonFiniteError, UseAfterDisposeError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import { Program } from "../runtime/program.ts";
@@ -41,6 +41,8 @@ export interface Pixels {
 const NEVER = 0xffffffff;
 
 export class SamplerLoop {
+  #disposed = false;
+
   private constructor(
     private readonly device: Device,
     private readonly init: LoopInit,
@@ -137,8 +139,9 @@ export class SamplerLoop {
     this.step.encode(encoder);
   }
 
-  /** Pictures of x0's current estimate, or of x. */
+  /** Pictures of x0's current estimate, or of x. @throws UseAfterDisposeError when the run has ended */
   async images(of: "x" | "x0"): Promise<Pixels[]> {
+    if (this.#disposed) throw new UseAfterDisposeError("the preview of a run that has ended");
     const [, height, width] = this.init.shape;
     const encoder = this.device.gpu.createCommandEncoder();
     this.pixels[of].encode(encoder);
@@ -183,6 +186,7 @@ export class SamplerLoop {
   }
 
   dispose(): void {
+    this.#disposed = true;
     for (const program of [this.noise, this.step, this.pixels.x, this.pixels.x0]) program.dispose();
     for (const { object } of this.owned) this.device.release(object);
   }
