@@ -135,7 +135,10 @@ export interface Step {
   readonly images: number;
   /** Milliseconds since generation began. */
   readonly ms: number;
-  /** The current estimate of x0 as pictures; reads back only when called. */
+  /**
+   * The current estimate of x0 as pictures; reads back only when called, and only while the run goes on.
+   * @throws UseAfterDisposeError after it
+   */
   preview(): Promise<RgbaImage[]>;
   /** The run as it is after this step; reads back only when called, and before the next step is asked for. */
   save(): Promise<SavedRun>;

@@ -4,7 +4,7 @@
  * or read back between the first and the last row.
  */
 import type { Device } from "../runtime/device.ts";
-import { NonFiniteError } from "../runtime/errors.ts";
+import { NonFiniteError, UseAfterDisposeError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import { Program } from "../runtime/program.ts";
@@ -45,6 +45,8 @@ type Owned = Partial<Record<"x0" | "rgba" | "status" | "history" | "statistics" 
 const NEVER = 0xffffffff;
 
 export class SamplerLoop {
+  #disposed = false;
+
   private constructor(
     private readonly device: Device,
     private readonly init: LoopInit,
@@ -160,8 +162,9 @@ export class SamplerLoop {
     this.device.gpu.queue.writeBuffer(object as GPUBuffer, 0, rows);
   }
 
-  /** Pictures of x0's current estimate, or of x. */
+  /** Pictures of x0's current estimate, or of x. @throws UseAfterDisposeError when the run has ended */
   async images(of: "x" | "x0"): Promise<Pixels[]> {
+    if (this.#disposed) throw new UseAfterDisposeError("the preview of a run that has ended");
     const [, height, width] = this.init.shape;
     const encoder = this.device.gpu.createCommandEncoder();
     this.#encode(encoder, of === "x" ? "pixels" : "preview");
@@ -182,6 +185,7 @@ export class SamplerLoop {
   }
 
   async #readRows(buffer: GPUBuffer, states = 1): Promise<Float32Array<ArrayBuffer>> {
+    if (this.#disposed) throw new UseAfterDisposeError("the state of a run that has ended");
     const [C, H, W] = this.init.shape;
     const count = states * this.init.images.length;
     return fromRows(new Float32Array(await this.device.read(buffer, count * H * W * padded4(C) * 4)), count, C, H * W);
@@ -228,6 +232,7 @@ export class SamplerLoop {
   }
 
   dispose(): void {
+    this.#disposed = true;
     for (const program of Object.values(this.programs)) program.dispose();
     for (const { object } of this.owned) this.device.release(object);
   }

@@ -7,7 +7,7 @@ import { openNodeDevice } from "../../src/node/device.ts";
 import { loadPipeline } from "../../src/node/index.ts";
 import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
 import type { LoadEvent } from "../../src/pipeline/types.ts";
-import { UseAfterDisposeError } from "../../src/runtime/errors.ts";
+import { DeviceError, UseAfterDisposeError } from "../../src/runtime/errors.ts";
 import { testDevice } from "../support/gpu.ts";
 import { goldenPath, load, shippedPath, sourceOf } from "../support/models.ts";
 
@@ -120,10 +120,26 @@ describe("a caller's device", () => {
     const second = await load(AVATARS);
     expect(device.pipelines.size).toBe(compiled);
     expect(second.memory().weights).toBe(first.memory().weights);
+    const options = { steps: 4, count: 3, seed: 2, eta: 0.5 };
+    const together = await Promise.all([first, second].map((pipe) => pipe.generate(options)));
+    expect(together[1]!.images).toEqual(together[0]!.images);
+    expect((await first.generate(options)).images).toEqual(together[0]!.images);
     first.dispose();
     second.dispose();
     expect(device.counters.liveBytes).toBe(before);
   });
+});
+
+test("a device that is lost during work is an error of its own kind", async () => {
+  using opened = await openNodeDevice({ fast: false });
+  using pipe = await loadPipeline(AVATARS, { device: opened.gpu });
+  const atWork = pipe.generate({ steps: 500, count: 4 });
+  await sleep(60);
+  opened.gpu.destroy();
+  const error = await atWork.catch((e: unknown) => e);
+  expect(error).toBeInstanceOf(DeviceError);
+  expect(error).toMatchObject({ reason: "lost" });
+  await expect(pipe.generate({ steps: 1 })).rejects.toThrow(DeviceError);
 });
 
 describe("memory", () => {

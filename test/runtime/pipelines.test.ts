@@ -1,17 +1,20 @@
 /** The cache of pipelines on a real device: one compilation per source, and errors that show the source. */
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
+import { openNodeDevice } from "../../src/node/device.ts";
 import { PipelineCache } from "../../src/runtime/pipelines.ts";
-import { testDevice } from "../support/gpu.ts";
 
 const source = (value: number) => `
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;
 @compute @workgroup_size(1) fn main() { y[0] = ${value}.0; }`;
 const kinds = ["storage"] as const;
-const cache = async () => new PipelineCache((await testDevice()).gpu);
+// With validation whatever the rest of the tests runs with: a wrong shader without it ends the process.
+const device = await openNodeDevice({ fast: false });
+afterAll(() => device.dispose());
+const cache = () => new PipelineCache(device.gpu);
 
 describe("PipelineCache", () => {
   it("compiles a source once, also when it is asked for twice at the same time", async () => {
-    const pipelines = await cache();
+    const pipelines = cache();
     const [a, b] = await Promise.all([pipelines.get("a", source(1), kinds), pipelines.get("b", source(1), kinds)]);
     expect(a).toBe(b);
     expect(await pipelines.get("c", source(1), kinds)).toBe(a);
@@ -21,14 +24,14 @@ describe("PipelineCache", () => {
   });
 
   it("gives one layout per list of binding kinds", async () => {
-    const pipelines = await cache();
+    const pipelines = cache();
     const [first, again] = [["texture", "uniform"] as const, ["texture", "uniform"] as const];
     expect(pipelines.layout(first)).toBe(pipelines.layout(again));
     expect(pipelines.layout(first)).not.toBe(pipelines.layout(["uniform", "texture"]));
   });
 
   it("shows the compiler's message and the listing, and tries again afterwards", async () => {
-    const pipelines = await cache();
+    const pipelines = cache();
     const wrong = source(1).replace("y[0] =", "y[0] = nowhere +");
     const failed = pipelines.get("add_direct", wrong, kinds);
     await expect(failed).rejects.toMatchObject({ name: "DeviceError", reason: "validation" });
@@ -40,7 +43,7 @@ describe("PipelineCache", () => {
   });
 
   it("names the kernel where the bindings do not fit the source", async () => {
-    const pipelines = await cache();
+    const pipelines = cache();
     await expect(pipelines.get("mismatch", source(1), ["uniform"])).rejects.toThrow(
       /^internal: kernel mismatch makes no pipeline: /,
     );
@@ -48,7 +51,6 @@ describe("PipelineCache", () => {
   });
 
   it("leaves no error behind that a later submit would meet", async () => {
-    const device = await testDevice();
     await device.pipelines.get("wrong", "not WGSL", kinds).catch(() => undefined);
     await device.gpu.queue.onSubmittedWorkDone();
     expect(() => device.check()).not.toThrow();

@@ -16,7 +16,7 @@ import { goldenPath, readEvaluation } from "../support/models.ts";
 
 const target: Target = { shapes: "uniform", storage: "buffer", lanes: 0, software: false };
 
-for (const name of ["models/adm/io", "models/ddpm/io"])
+for (const name of ["models/ddpm/io"])
   test(name, async () => {
     const device = await testDevice();
     const model = await openModel(folderSource(goldenPath(name.replace(/\/io.*/, ""))));
