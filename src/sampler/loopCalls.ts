@@ -1,9 +1,10 @@
 /** The sampling loop's tables and dispatches, from a plan and what a run chooses. Lowers, allocates nothing. */
-import { guidanceRescale, stateResidual, thresholdQuantile, x0Statistics } from "../kernels/sampling/factors.ts";
+import { guidanceRescale, thresholdQuantile } from "../kernels/sampling/factors.ts";
 import { historySlots, historyStep } from "../kernels/sampling/history.ts";
 import { initialNoise, pasteKnown, prepareState } from "../kernels/sampling/noise.ts";
 import { toRgba } from "../kernels/sampling/rgba.ts";
 import type { NoiseSource } from "../kernels/sampling/state.ts";
+import { stateResidual, x0Statistics } from "../kernels/sampling/statistics.ts";
 import { ddimStep } from "../kernels/sampling/step.ts";
 import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { makeValue, type Value } from "../runtime/values.ts";

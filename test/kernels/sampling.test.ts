@@ -1,8 +1,9 @@
 /** The sampler's kernels against float64 on the host: every flag of the step, the solvers, and what looks at whole images. */
 import { describe, expect, it } from "vitest";
-import { guidanceRescale, stateResidual, thresholdQuantile, x0Statistics } from "../../src/kernels/sampling/factors.ts";
+import { guidanceRescale, thresholdQuantile } from "../../src/kernels/sampling/factors.ts";
 import { historyStep } from "../../src/kernels/sampling/history.ts";
 import { initialNoise, pasteKnown, prepareState } from "../../src/kernels/sampling/noise.ts";
+import { stateResidual, x0Statistics } from "../../src/kernels/sampling/statistics.ts";
 import { ddimStep } from "../../src/kernels/sampling/step.ts";
 import type { KernelCall, Target } from "../../src/runtime/kernel.ts";
 import type { Value } from "../../src/runtime/values.ts";

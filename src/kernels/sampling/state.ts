@@ -8,7 +8,7 @@
  * `coefficients`, f32, four vectors per row of the plan, the first the same for every rule: (k0, k1, clip or 0, whether
  * guidance is on). Row `frame.w` is the current one; x0 = k0 x + k1 m before it is bounded.
  *
- * `factors`, one vector per image: (guidance rescale factor, threshold s), made by the kernels of factors.ts.
+ * `factors`, one vector per image: (guidance rescale factor, threshold s), made by the kernels of factors.ts, one workgroup per image.
  */
 import type { Codegen, Flags } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";

@@ -1,0 +1,38 @@
+/**
+ * One workgroup reads one image, in an order that depends on nothing else, so what it finds is the same in every batch.
+ * Kernels of this kind run between the network and the step and read the same x and m.
+ */
+import type { Codegen, Flags } from "../../runtime/kernel.ts";
+import type { PredictionFlags } from "./state.ts";
+
+/** Threads of the workgroup that reads an image. */
+export const imageWorkgroup = (target: { software: boolean }) => (target.software ? 32 : 256);
+export const imageGrid = (_d: Readonly<Record<string, number>>, batch: number) => [1, 1, batch] as const;
+
+/** Scope of a thread: image n and its lane of WG. */
+export const imageThread = (k: Codegen<Flags>): string => `const WG = ${k.workgroup}u;
+@compute @workgroup_size(${k.workgroup})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  ${k.prelude}
+  let n = group.z;
+  let vectors = H * W * C4;`;
+
+/** Combines `shared_values` of all lanes by halving; the result is in the first. */
+export const reduce = (k: Codegen<Flags>, combine: (a: string, b: string) => string): string => `
+  workgroupBarrier();
+  for (var stride = ${k.workgroup / 2}u; stride > 0u; stride /= 2u) {
+    if (lane < stride) {
+      let a = shared_values[lane];
+      let b = shared_values[lane + stride];
+      shared_values[lane] = ${combine("a", "b")};
+    }
+    workgroupBarrier();
+  }`;
+
+/** `clean_at(n, e)`: vector e of image n of x0 before it is bounded; needs `head()` and `predicted()`. */
+export const cleanFunction = (k: Codegen<PredictionFlags>) => `
+fn clean_at(n: u32, e: u32) -> vec4f {
+  ${k.prelude}
+  let first = head();
+  return first.x * ${k.load("x", "n * H * W * C4 + e")} + first.y * predicted(n, e / C4, e % C4);
+}`;
