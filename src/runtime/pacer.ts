@@ -11,28 +11,31 @@ import type { Program } from "./program.ts";
 export const TARGET_MS = 100;
 const IN_FLIGHT = 2;
 
+/** Operations per millisecond assumed before anything was measured. */
+const FIRST_RATE = { software: 6e7, gpu: 1e9 };
+
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 export class Pacer {
   readonly #pending: Promise<void>[] = [];
   #unconfirmed = 0;
   #work = 0;
+  /** When the unconfirmed work was submitted; on a GPU, when the last submission was done. */
   #since = 0;
   /** Floating point operations per millisecond, learned from completed work. */
   #rate: number;
 
   constructor(private readonly device: Device) {
-    this.#rate = device.capabilities.software ? 2e7 : 1e9;
+    this.#rate = FIRST_RATE[device.capabilities.software ? "software" : "gpu"];
   }
 
   /** Cuts a program into ranges of dispatches that are expected to last at most {@link TARGET_MS} each. */
   *segments(program: Program): Generator<{ from: number; to: number; flops: number }> {
-    const budget = this.#rate * TARGET_MS;
     let from = 0;
     let flops = 0;
     for (let i = 0; i < program.dispatches.length; i++) {
       const own = program.dispatches[i]?.cost.flops ?? 0;
-      if (i > from && flops + own > budget) {
+      if (i > from && flops + own > this.#rate * TARGET_MS) {
         yield { from, to: i, flops };
         from = i;
         flops = 0;
@@ -55,7 +58,7 @@ export class Pacer {
   submit(commands: GPUCommandBuffer, flops: number): void {
     this.device.submit([commands]);
     if (!this.device.capabilities.software) {
-      this.#pending.push(this.device.gpu.queue.onSubmittedWorkDone());
+      this.#pending.push(this.#measured(flops));
       return;
     }
     if (this.#unconfirmed++ === 0) {
@@ -63,6 +66,16 @@ export class Pacer {
       this.#work = 0;
     }
     this.#work += flops;
+  }
+
+  /** Resolves when what was just submitted is done, and learns from its time. */
+  async #measured(flops: number): Promise<void> {
+    const submitted = performance.now();
+    await this.device.gpu.queue.onSubmittedWorkDone();
+    const now = performance.now();
+    const ms = now - Math.max(submitted, this.#since);
+    this.#since = now;
+    if (ms > 1 && flops > 0) this.#rate = flops / ms;
   }
 
   /** Waits for everything that was submitted. @throws DeviceError when the device failed meanwhile. */
@@ -75,9 +88,13 @@ export class Pacer {
   async #confirm(): Promise<void> {
     const expected = this.#work / this.#rate - (performance.now() - this.#since);
     if (expected > 2) await sleep(expected * 0.9 - 1);
+    const asked = performance.now();
     await this.device.gpu.queue.onSubmittedWorkDone();
-    const ms = performance.now() - this.#since;
-    if (ms > 0 && this.#work > 0) this.#rate = this.#work / ms;
+    const now = performance.now();
+    const ms = now - this.#since;
+    // An answer at once means that the sleep was too long, and its length is no measurement: guess less the next time.
+    const overslept = expected > 2 && now - asked < 0.5;
+    if (ms > 0 && this.#work > 0) this.#rate = (this.#work / ms) * (overslept ? 1.5 : 1);
     this.#unconfirmed = 0;
   }
 }
