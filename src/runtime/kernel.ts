@@ -7,118 +7,12 @@
  * costs seconds to compile and a few must serve every layer (`target.shapes`). Kernel bodies cannot tell: after
  * `${k.prelude}` the names are in scope. The batch N is never source.
  */
+import { bindingKind, makeCodegen } from "./codegen.ts";
+import type { BoundValue, Dims, Flags, Grid, Kernel, KernelDef } from "./contract.ts";
 import { ShapeError } from "./errors.ts";
-import type { BindingKind } from "./pipelines.ts";
-import { channelGroups, type Storage, TEXTURE_SHIFT, TEXTURE_WIDTH, type Value } from "./values.ts";
-import { f32, u32 } from "./wgsl.ts";
+import { channelGroups, type Value } from "./values.ts";
 
-/** What kernels are generated for; derived from the device's capabilities, overridable in tests. */
-export interface Target {
-  /** Dimensions in the source, or in a uniform. */
-  readonly shapes: "const" | "uniform";
-  /** Where activations live. */
-  readonly storage: Storage;
-  /** Subgroup size when it is fixed and subgroup operations may be used, else 0. */
-  readonly lanes: number;
-  /** A processor plays the GPU: no barriers, few threads. */
-  readonly software: boolean;
-}
-
-export type Flag = string | number | boolean;
-export type Flags = Readonly<Record<string, Flag>>;
-export type Dims = Readonly<Record<string, number>>;
-export type Grid = readonly [number, number, number];
-
-/** Work of one dispatch at a batch size: floating point operations, and bytes that must cross the memory once. */
-export interface Cost {
-  flops: number;
-  bytes: number;
-}
-
-/** What a kernel body is written against. */
-export interface Codegen<F extends Flags = Flags> {
-  readonly flags: F;
-  readonly target: Target;
-  /** Threads of the workgroup along x. */
-  readonly workgroup: number;
-  /** Bindings and accessors; paste at module scope. */
-  readonly header: string;
-  /** Brings dims and scalars into scope; paste first in `main`. */
-  readonly prelude: string;
-  /** Whether an optional tensor is bound. */
-  has(tensor: string): boolean;
-  /** Expression: the vec4f (or u32) at a linear index. */
-  load(tensor: string, index: string): string;
-  /** Statement: writes a vec4f (or u32) at a linear index. */
-  store(tensor: string, index: string, value: string): string;
-}
-
-export interface Variant<F extends Flags> {
-  readonly name: string;
-  /** Whether this variant can run for the target and sizes; absent: always. Never depends on N. */
-  when?(target: Target, dims: Dims, flags: F): boolean;
-  /** Threads along x. */
-  workgroup(target: Target): number;
-  grid(dims: Dims, batch: number, workgroup: number, flags: F): Grid;
-  wgsl(k: Codegen<F>): string;
-}
-
-export interface KernelDef<F extends Flags> {
-  readonly name: string;
-  /**
-   * Binding order and contract: `"in N H W C"`, `"in? N 2 C"` (optional), `"out N H W C"`, `"inout N H W C"`,
-   * `"atomic *"` (u32); `*` leaves the sizes to the caller. A leading N is the batch. The last axis of a float tensor
-   * named C also defines C4, the number of vec4 groups.
-   */
-  readonly tensors: Readonly<Record<string, string>>;
-  /** Names of scalars that are f32; all others are u32. */
-  readonly floats?: readonly string[];
-  /** Whether the kernel reads the step index of the sampling loop (`frame.step`). */
-  readonly frame?: boolean;
-  /** Scalars computed from dims and flags, for example output sizes. @throws ShapeError when they make no sense. */
-  scalars?(dims: Dims, flags: F): Dims;
-  readonly variants: readonly Variant<F>[];
-  cost(dims: Dims, batch: number, flags: F): Cost;
-}
-
-export interface BoundValue {
-  readonly tensor: string;
-  readonly value: Value;
-  readonly access: "in" | "out" | "inout" | "atomic";
-}
-
-/** One dispatch, ready for planning and replay at any batch size. */
-export interface KernelCall {
-  readonly kernel: string;
-  readonly variant: string;
-  /** Layer path. */
-  readonly label: string;
-  readonly source: string;
-  readonly kinds: readonly BindingKind[];
-  readonly bound: readonly BoundValue[];
-  readonly frame: boolean;
-  /** Contents of the params uniform. */
-  params(batch: number): Uint32Array<ArrayBuffer>;
-  grid(batch: number): Grid;
-  cost(batch: number): Cost;
-}
-
-export interface Kernel<F extends Flags> {
-  readonly def: KernelDef<F>;
-  /**
-   * @param tensors one value per tensor of the contract; optional ones may be undefined
-   * @param variant forces a variant (tests, tuning); otherwise the first whose `when` holds
-   * @throws ShapeError when sizes disagree
-   */
-  lower(
-    target: Target,
-    label: string,
-    tensors: Readonly<Record<string, Value | undefined>>,
-    flags: F,
-    extra?: Dims,
-    variant?: string,
-  ): KernelCall;
-}
+export type * from "./contract.ts";
 
 interface TensorContract {
   access: BoundValue["access"];
@@ -161,92 +55,6 @@ function unify(
       );
     dims[`${name}4`] = groups;
   });
-}
-
-const HALF = `
-fn unpack_half(p: vec2u) -> vec4f { return vec4f(unpack2x16float(p.x), unpack2x16float(p.y)); }
-fn pack_half(v: vec4f) -> vec2u { return vec2u(pack2x16float(v.xy), pack2x16float(v.zw)); }`;
-/**
- * Rounds to the 11 significant bits of f16, half to even. Texture stores may truncate instead (llvmpipe does), which
- * quadruples the error; after this the store has nothing left to round but subnormals.
- */
-const ROUND_HALF = `
-fn round_half(v: vec4f) -> vec4f {
-  let bits = bitcast<vec4u>(v);
-  return bitcast<vec4f>((bits + vec4u(0xfffu) + ((bits >> vec4u(13u)) & vec4u(1u))) & vec4u(0xffffe000u));
-}`;
-const TEXEL = `
-fn texel(i: u32) -> vec2u { return vec2u(i & ${TEXTURE_WIDTH - 1}u, i >> ${TEXTURE_SHIFT}u); }`;
-
-function bindingKind({ value, access }: BoundValue): BindingKind {
-  if (value.storage === "texture") {
-    if (access === "in") return "texture";
-    if (access !== "out") throw new TypeError(`internal: texture "${value.name}" cannot be read and written`);
-    return value.dtype === "f16" ? "store-rgba16float" : "store-rgba32float";
-  }
-  return access === "in" ? "read-only-storage" : "storage";
-}
-
-function declaration(binding: number, { tensor, value, access }: BoundValue): string {
-  const at = `@group(0) @binding(${binding}) var`;
-  if (value.storage === "texture")
-    return access === "in"
-      ? `${at} ${tensor}: texture_2d<f32>;`
-      : `${at} ${tensor}: texture_storage_2d<${value.dtype === "f16" ? "rgba16float" : "rgba32float"}, write>;`;
-  const element = access === "atomic" ? "atomic<u32>" : { f32: "vec4f", f16: "vec2u", u32: "u32" }[value.dtype];
-  return `${at}<storage, ${access === "in" ? "read" : "read_write"}> ${tensor}: array<${element}>;`;
-}
-
-function makeCodegen<F extends Flags>(
-  def: KernelDef<F>,
-  target: Target,
-  flags: F,
-  workgroup: number,
-  bound: readonly BoundValue[],
-  names: Dims,
-): Codegen<F> {
-  const by = new Map(bound.map((b) => [b.tensor, b.value]));
-  const isFloat = (name: string) => def.floats?.includes(name) ?? false;
-  const uniform = target.shapes === "uniform" ? Object.keys(names) : [];
-  const fields = ["N", ...uniform].map((name) => `${name}: ${isFloat(name) ? "f32" : "u32"}`);
-  const constants =
-    target.shapes === "const"
-      ? Object.entries(names).map(([n, v]) => `const ${n} = ${isFloat(n) ? f32(v) : u32(v)};`)
-      : [];
-  const header = [
-    ...bound.map((b, i) => declaration(i, b)),
-    `struct Params { ${fields.join(", ")} }`,
-    `@group(0) @binding(${bound.length}) var<uniform> params: Params;`,
-    def.frame ? `@group(0) @binding(${bound.length + 1}) var<uniform> frame: vec4u;` : "",
-    ...constants,
-    bound.some((b) => b.value.dtype === "f16" && b.value.storage === "buffer") ? HALF : "",
-    bound.some((b) => b.value.storage === "texture") ? TEXEL : "",
-    bound.some((b) => b.value.dtype === "f16" && b.value.storage === "texture" && b.access === "out") ? ROUND_HALF : "",
-  ].filter(Boolean);
-  const value = (tensor: string): Value => {
-    const found = by.get(tensor);
-    if (!found) throw new TypeError(`internal: kernel ${def.name} has no tensor ${tensor}`);
-    return found;
-  };
-  return {
-    flags,
-    target,
-    workgroup,
-    header: header.join("\n"),
-    prelude: ["N", ...uniform].map((name) => `let ${name} = params.${name};`).join(" "),
-    has: (tensor) => by.has(tensor),
-    load(tensor, index) {
-      const { storage, dtype } = value(tensor);
-      if (storage === "texture") return `textureLoad(${tensor}, texel(${index}), 0)`;
-      return dtype === "f16" ? `unpack_half(${tensor}[${index}])` : `${tensor}[${index}]`;
-    },
-    store(tensor, index, v) {
-      const { storage, dtype } = value(tensor);
-      if (storage === "texture")
-        return `textureStore(${tensor}, texel(${index}), ${dtype === "f16" ? `round_half(${v})` : v});`;
-      return `${tensor}[${index}] = ${dtype === "f16" ? `pack_half(${v})` : v};`;
-    },
-  };
 }
 
 export function defineKernel<F extends Flags = Flags>(def: KernelDef<F>): Kernel<F> {
@@ -314,5 +122,3 @@ export const LINEAR_INDEX = "(wg.y * groups.x + wg.x) * WG + lane";
 export const mainLinear = (workgroup: number): string => `const WG = ${workgroup}u;
 @compute @workgroup_size(${workgroup})
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32)`;
-
-export type { BindingKind };

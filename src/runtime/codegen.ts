@@ -1,0 +1,91 @@
+/** Binding headers and accessors: how a kernel's body reaches its tensors whatever their storage and dtype. */
+import type { BoundValue, Codegen, Dims, Flags, KernelDef, Target } from "./contract.ts";
+import type { BindingKind } from "./pipelines.ts";
+import { TEXTURE_SHIFT, TEXTURE_WIDTH, type Value } from "./values.ts";
+import { f32, u32 } from "./wgsl.ts";
+
+const HALF = `
+fn unpack_half(p: vec2u) -> vec4f { return vec4f(unpack2x16float(p.x), unpack2x16float(p.y)); }
+fn pack_half(v: vec4f) -> vec2u { return vec2u(pack2x16float(v.xy), pack2x16float(v.zw)); }`;
+/**
+ * Rounds to the 11 significant bits of f16, half to even. Texture stores may truncate instead (llvmpipe does), which
+ * quadruples the error; after this the store has nothing left to round but subnormals.
+ */
+const ROUND_HALF = `
+fn round_half(v: vec4f) -> vec4f {
+  let bits = bitcast<vec4u>(v);
+  return bitcast<vec4f>((bits + vec4u(0xfffu) + ((bits >> vec4u(13u)) & vec4u(1u))) & vec4u(0xffffe000u));
+}`;
+const TEXEL = `
+fn texel(i: u32) -> vec2u { return vec2u(i & ${TEXTURE_WIDTH - 1}u, i >> ${TEXTURE_SHIFT}u); }`;
+
+export function bindingKind({ value, access }: BoundValue): BindingKind {
+  if (value.storage === "texture") {
+    if (access === "in") return "texture";
+    if (access !== "out") throw new TypeError(`internal: texture "${value.name}" cannot be read and written`);
+    return value.dtype === "f16" ? "store-rgba16float" : "store-rgba32float";
+  }
+  return access === "in" ? "read-only-storage" : "storage";
+}
+
+function declaration(binding: number, { tensor, value, access }: BoundValue): string {
+  const at = `@group(0) @binding(${binding}) var`;
+  if (value.storage === "texture")
+    return access === "in"
+      ? `${at} ${tensor}: texture_2d<f32>;`
+      : `${at} ${tensor}: texture_storage_2d<${value.dtype === "f16" ? "rgba16float" : "rgba32float"}, write>;`;
+  const element = access === "atomic" ? "atomic<u32>" : { f32: "vec4f", f16: "vec2u", u32: "u32" }[value.dtype];
+  return `${at}<storage, ${access === "in" ? "read" : "read_write"}> ${tensor}: array<${element}>;`;
+}
+
+export function makeCodegen<F extends Flags>(
+  def: KernelDef<F>,
+  target: Target,
+  flags: F,
+  workgroup: number,
+  bound: readonly BoundValue[],
+  names: Dims,
+): Codegen<F> {
+  const by = new Map(bound.map((b) => [b.tensor, b.value]));
+  const isFloat = (name: string) => def.floats?.includes(name) ?? false;
+  const uniform = target.shapes === "uniform" ? Object.keys(names) : [];
+  const fields = ["N", ...uniform].map((name) => `${name}: ${isFloat(name) ? "f32" : "u32"}`);
+  const constants =
+    target.shapes === "const"
+      ? Object.entries(names).map(([n, v]) => `const ${n} = ${isFloat(n) ? f32(v) : u32(v)};`)
+      : [];
+  const header = [
+    ...bound.map((b, i) => declaration(i, b)),
+    `struct Params { ${fields.join(", ")} }`,
+    `@group(0) @binding(${bound.length}) var<uniform> params: Params;`,
+    def.frame ? `@group(0) @binding(${bound.length + 1}) var<uniform> frame: vec4u;` : "",
+    ...constants,
+    bound.some((b) => b.value.dtype === "f16" && b.value.storage === "buffer") ? HALF : "",
+    bound.some((b) => b.value.storage === "texture") ? TEXEL : "",
+    bound.some((b) => b.value.dtype === "f16" && b.value.storage === "texture" && b.access === "out") ? ROUND_HALF : "",
+  ].filter(Boolean);
+  const value = (tensor: string): Value => {
+    const found = by.get(tensor);
+    if (!found) throw new TypeError(`internal: kernel ${def.name} has no tensor ${tensor}`);
+    return found;
+  };
+  return {
+    flags,
+    target,
+    workgroup,
+    header: header.join("\n"),
+    prelude: ["N", ...uniform].map((name) => `let ${name} = params.${name};`).join(" "),
+    has: (tensor) => by.has(tensor),
+    load(tensor, index) {
+      const { storage, dtype } = value(tensor);
+      if (storage === "texture") return `textureLoad(${tensor}, texel(${index}), 0)`;
+      return dtype === "f16" ? `unpack_half(${tensor}[${index}])` : `${tensor}[${index}]`;
+    },
+    store(tensor, index, v) {
+      const { storage, dtype } = value(tensor);
+      if (storage === "texture")
+        return `textureStore(${tensor}, texel(${index}), ${dtype === "f16" ? `round_half(${v})` : v});`;
+      return `${tensor}[${index}] = ${dtype === "f16" ? `pack_half(${v})` : v};`;
+    },
+  };
+}

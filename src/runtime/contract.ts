@@ -1,0 +1,111 @@
+/** The shapes of a kernel as data: what a definition says, what its body is written against, what a dispatch needs. */
+import type { BindingKind } from "./pipelines.ts";
+import type { Storage, Value } from "./values.ts";
+
+/** What kernels are generated for; derived from the device's capabilities, overridable in tests. */
+export interface Target {
+  /** Dimensions in the source, or in a uniform. */
+  readonly shapes: "const" | "uniform";
+  /** Where activations live. */
+  readonly storage: Storage;
+  /** Subgroup size when it is fixed and subgroup operations may be used, else 0. */
+  readonly lanes: number;
+  /** A processor plays the GPU: no barriers, few threads. */
+  readonly software: boolean;
+}
+
+export type Flag = string | number | boolean;
+export type Flags = Readonly<Record<string, Flag>>;
+export type Dims = Readonly<Record<string, number>>;
+export type Grid = readonly [number, number, number];
+
+/** Work of one dispatch at a batch size: floating point operations, and bytes that must cross the memory once. */
+export interface Cost {
+  flops: number;
+  bytes: number;
+}
+
+/** What a kernel body is written against. */
+export interface Codegen<F extends Flags = Flags> {
+  readonly flags: F;
+  readonly target: Target;
+  /** Threads of the workgroup along x. */
+  readonly workgroup: number;
+  /** Bindings and accessors; paste at module scope. */
+  readonly header: string;
+  /** Brings dims and scalars into scope; paste first in `main`. */
+  readonly prelude: string;
+  /** Whether an optional tensor is bound. */
+  has(tensor: string): boolean;
+  /** Expression: the vec4f (or u32) at a linear index. */
+  load(tensor: string, index: string): string;
+  /** Statement: writes a vec4f (or u32) at a linear index. */
+  store(tensor: string, index: string, value: string): string;
+}
+
+export interface Variant<F extends Flags> {
+  readonly name: string;
+  /** Whether this variant can run for the target and sizes; absent: always. Never depends on N. */
+  when?(target: Target, dims: Dims, flags: F): boolean;
+  /** Threads along x. */
+  workgroup(target: Target): number;
+  grid(dims: Dims, batch: number, workgroup: number, flags: F): Grid;
+  wgsl(k: Codegen<F>): string;
+}
+
+export interface KernelDef<F extends Flags> {
+  readonly name: string;
+  /**
+   * Binding order and contract: `"in N H W C"`, `"in? N 2 C"` (optional), `"out N H W C"`, `"inout N H W C"`,
+   * `"atomic *"` (u32); `*` leaves the sizes to the caller. A leading N is the batch. The last axis of a float tensor
+   * named C also defines C4, the number of vec4 groups.
+   */
+  readonly tensors: Readonly<Record<string, string>>;
+  /** Names of scalars that are f32; all others are u32. */
+  readonly floats?: readonly string[];
+  /** Whether the kernel reads the step index of the sampling loop (`frame.step`). */
+  readonly frame?: boolean;
+  /** Scalars computed from dims and flags, for example output sizes. @throws ShapeError when they make no sense. */
+  scalars?(dims: Dims, flags: F): Dims;
+  readonly variants: readonly Variant<F>[];
+  cost(dims: Dims, batch: number, flags: F): Cost;
+}
+
+export interface BoundValue {
+  readonly tensor: string;
+  readonly value: Value;
+  readonly access: "in" | "out" | "inout" | "atomic";
+}
+
+/** One dispatch, ready for planning and replay at any batch size. */
+export interface KernelCall {
+  readonly kernel: string;
+  readonly variant: string;
+  /** Layer path. */
+  readonly label: string;
+  readonly source: string;
+  readonly kinds: readonly BindingKind[];
+  readonly bound: readonly BoundValue[];
+  readonly frame: boolean;
+  /** Contents of the params uniform. */
+  params(batch: number): Uint32Array<ArrayBuffer>;
+  grid(batch: number): Grid;
+  cost(batch: number): Cost;
+}
+
+export interface Kernel<F extends Flags> {
+  readonly def: KernelDef<F>;
+  /**
+   * @param tensors one value per tensor of the contract; optional ones may be undefined
+   * @param variant forces a variant (tests, tuning); otherwise the first whose `when` holds
+   * @throws ShapeError when sizes disagree
+   */
+  lower(
+    target: Target,
+    label: string,
+    tensors: Readonly<Record<string, Value | undefined>>,
+    flags: F,
+    extra?: Dims,
+    variant?: string,
+  ): KernelCall;
+}
