@@ -84,9 +84,18 @@ const affineMap = (k: Codegen<Flags>): string => wgsl`
     shift = shift * factor + ${k.has("emb") ? k.load("emb", "e + CX4") : ""};
     #endif`;
 
-const main = (k: Codegen<Flags>): string => `@compute @workgroup_size(${k.workgroup})
+/** A kernel that measures its group, then does the rest. */
+const source = (k: Codegen<Flags>, helpers: string, rest: string): string => `
+enable subgroups;
+diagnostic(off, subgroup_uniformity);
+${k.header}
+${helpers}
+@compute @workgroup_size(${k.workgroup})
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
-  ${k.prelude}`;
+  ${k.prelude}
+  ${statistics(k)}
+  ${rest}
+}`;
 
 const shared = {
   floats: ["EPS"],
@@ -110,18 +119,16 @@ export const groupNormLanes = defineKernel<Flags>({
     {
       ...dispatch,
       name: "lanes",
-      wgsl: (k) => wgsl`
-enable subgroups;
-diagnostic(off, subgroup_uniformity);
-${k.header}
-${main(k)}
-  ${statistics(k)}
-  for (var g = first + lane; g < first + size; g += ${k.workgroup}u) {
+      wgsl: (k) =>
+        source(
+          k,
+          "",
+          `for (var g = first + lane; g < first + size; g += ${k.workgroup}u) {
     ${affineMap(k)}
     ${k.store("affine", "n * 2u * CX4 + g", "scale")}
     ${k.store("affine", "n * 2u * CX4 + CX4 + g", "shift")}
-  }
-}`,
+  }`,
+        ),
     },
   ],
 });
@@ -139,14 +146,11 @@ export const normalise = defineKernel<NormaliseFlags>({
     {
       ...dispatch,
       name: "lanes",
-      wgsl: (k) => wgsl`
-enable subgroups;
-diagnostic(off, subgroup_uniformity);
-${k.header}
-${activationFunction(k.flags.act)}
-${main(k)}
-  ${statistics(k)}
-  for (var g = first; g < first + size; g++) {
+      wgsl: (k) =>
+        source(
+          k,
+          activationFunction(k.flags.act),
+          `for (var g = first; g < first + size; g++) {
     ${affineMap(k)}
     ${perSource(
       k,
@@ -165,8 +169,8 @@ ${main(k)}
         }
       }`,
     )}
-  }
-}`,
+  }`,
+        ),
     },
   ],
 });
