@@ -3,6 +3,7 @@ import type { Device } from "../runtime/device.ts";
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { textureToBuffer } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
+import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
 import { padded4, type Value } from "../runtime/values.ts";
 import { fromRows, toRows } from "../sampler/layout.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
@@ -150,6 +151,22 @@ export async function evaluate(prepared: Prepared): Promise<Tensor> {
     }
   }
   return { shape: [n, c, h, w], data };
+}
+
+/** GPU times of the kernels of one evaluation, of as many images as one batch takes. */
+export async function profileEvaluation(prepared: Prepared): Promise<KernelTiming[]> {
+  const { device, inputs, model } = prepared;
+  const n = checkSample(inputs.sample, model.config.in_channels);
+  const evaluator = await load(prepared, 0, Math.min(n, prepared.maxRows));
+  const pacer = new Pacer(device);
+  try {
+    await run(prepared, evaluator, pacer);
+    await pacer.drain();
+    return await profileProgram(device, evaluator.main);
+  } finally {
+    await pacer.drain().catch(() => {});
+    evaluator.dispose();
+  }
 }
 
 /** Evaluations per measurement grow until one measurement takes this long, so that waking up does not count. */

@@ -3,13 +3,14 @@ import { targetFor } from "../kernels/target.ts";
 import { type Device, Device as DeviceClass, openDevice, wrapDevice } from "../runtime/device.ts";
 import { UsageError, UseAfterDisposeError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
+import type { KernelTiming } from "../runtime/profiler.ts";
 import { compileCalls } from "../runtime/program.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
 import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
 import { WeightStore } from "../unet/weights.ts";
 import { type EditOptions, edit, forwardNoise } from "./edit.ts";
 import { type EvalOptions, type EvalTerms, evalTerms } from "./evalTerms.ts";
-import { checkSample, evaluate, type ForwardTiming, timeEvaluation } from "./forward.ts";
+import { checkSample, evaluate, type ForwardTiming, profileEvaluation, timeEvaluation } from "./forward.ts";
 import { type FuseOptions, fuse, type InterpolateOptions, interpolate } from "./interpolate.ts";
 import { type Inversion, type InvertOptions, invert, type Reconstruction, reconstruct } from "./invert.ts";
 import type { Model } from "./model.ts";
@@ -263,6 +264,16 @@ export class DiffusionPipeline {
     const check = this.#stopper();
     const prepared = this.#prepare(inputs, check);
     return this.#exclusive(() => timeEvaluation(prepared, seconds), check);
+  }
+
+  /**
+   * GPU time per kernel of one evaluation.
+   * @throws DeviceError "unsupported" when the device has no timestamps
+   */
+  async profile(inputs: ForwardInputs): Promise<KernelTiming[]> {
+    const check = this.#stopper();
+    const prepared = this.#prepare(inputs, check);
+    return this.#exclusive(() => profileEvaluation(prepared), check);
   }
 
   memory(): MemoryReport {

@@ -63,3 +63,17 @@ test("Ctrl-C ends a measurement", async () => {
   expect({ code, stderr }).toEqual({ code: 130, stderr: "ddim: interrupted\n" });
   expect(performance.now() - start).toBeLessThan(30_000);
 });
+
+test.each(["forward", "bench"])("%s: -v lists the kernels' times and --trace writes them", async (command) => {
+  const trace = join(scratch, `${command}.json`);
+  const own =
+    command === "forward"
+      ? ["forward", "-o", join(scratch, "traced.safetensors")]
+      : ["bench", "forward", "--seconds", "0.1"];
+  const input = golden("noattn", "io.safetensors");
+  const { code, stderr } = await ddim([...own, "-m", golden("noattn"), "--input", input, "-v", "--trace", trace]);
+  expect(code).toBe(0);
+  expect(stderr).toMatch(/^kernel +calls +ms +GFLOP\/s +GB\/s$/m);
+  const { traceEvents } = JSON.parse(readFileSync(trace, "utf8"));
+  expect(traceEvents.map((event: { cat: string }) => event.cat)).toContain("conv2d");
+});

@@ -2,14 +2,16 @@
 import type { Command } from "commander";
 import { openModel } from "../../pipeline/model.ts";
 import { UsageError } from "../../runtime/errors.ts";
-import { addCommonFlags, type CommonFlags, number } from "../flags.ts";
+import { addCommonFlags, addTraceFlag, type CommonFlags, number, type TraceFlag } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 import { modelSource } from "../modelFlag.ts";
+import { checkFile } from "../output.ts";
 import { withPipeline } from "../session.ts";
 import { bytes, plural } from "../table.ts";
 import { readForwardInputs } from "../tensorFiles.ts";
+import { reportTimings, wantsTimings } from "../timings.ts";
 
-interface BenchFlags extends CommonFlags {
+interface BenchFlags extends CommonFlags, TraceFlag {
   input: string;
   seconds: number;
 }
@@ -31,6 +33,7 @@ export function addBench(program: Command, io: Io): void {
       "after",
       "\nExample:\n  $ ddim bench forward -m crawl-tiles-32 --input in.safetensors --seconds 10 --json",
     );
+  addTraceFlag(forward);
   addCommonFlags(forward, ["model", "dtype", "device", "quiet", "verbose", "json"]);
   forward.action((flags: BenchFlags) => benchForward(flags, io));
 }
@@ -40,11 +43,13 @@ async function benchForward(flags: BenchFlags, io: Io): Promise<void> {
   if (!(flags.seconds > 0)) throw new UsageError("seconds", `--seconds must be above 0, got ${flags.seconds}`);
   const model = await openModel(modelSource(flags.model), { signal: io.signal });
   const inputs = await readForwardInputs(flags.input, model, io.signal);
+  if (flags.trace !== undefined) checkFile(flags.trace, true);
   await withPipeline(terminal, flags, model, async ({ pipeline }) => {
     // Ends the measurement at its next submission.
     io.signal.addEventListener("abort", () => pipeline.dispose());
     const { ms, msMin, runs, peakBytes } = await pipeline.benchmark(inputs, flags.seconds);
     io.signal.throwIfAborted();
+    if (wantsTimings(flags, pipeline.device)) reportTimings(terminal, flags, await pipeline.profile(inputs));
     const { name } = pipeline.device;
     if (flags.json)
       terminal.json({ ms, ms_min: msMin, runs, adapter: name, dtype: pipeline.dtype, peak_gpu_bytes: peakBytes });

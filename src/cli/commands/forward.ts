@@ -3,14 +3,15 @@ import type { Command } from "commander";
 import { openModel } from "../../pipeline/model.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
-import { addCommonFlags, type CommonFlags } from "../flags.ts";
+import { addCommonFlags, addTraceFlag, type CommonFlags, type TraceFlag } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 import { modelSource } from "../modelFlag.ts";
 import { checkFile, writeFile } from "../output.ts";
 import { withPipeline } from "../session.ts";
 import { readForwardInputs } from "../tensorFiles.ts";
+import { reportTimings, wantsTimings } from "../timings.ts";
 
-interface ForwardFlags extends CommonFlags {
+interface ForwardFlags extends CommonFlags, TraceFlag {
   component: string;
   input: string;
   output: string;
@@ -31,6 +32,7 @@ export function addForward(program: Command, io: Io): void {
       "after",
       "\nExample:\n  $ ddim forward -m ./model --input in.safetensors -o out.safetensors --dtype f16",
     );
+  addTraceFlag(command);
   addCommonFlags(command, ["model", "dtype", "device", "quiet", "verbose", "json"]);
   command.action((flags: ForwardFlags) => forward(flags, io));
 }
@@ -41,10 +43,12 @@ async function forward(flags: ForwardFlags, io: Io): Promise<void> {
   const model = await openModel(modelSource(flags.model), { signal: io.signal });
   const inputs = await readForwardInputs(flags.input, model, io.signal);
   checkFile(flags.output, true);
+  if (flags.trace !== undefined) checkFile(flags.trace, true);
   await withPipeline(terminal, flags, model, async ({ pipeline }) => {
     const { shape, data } = await pipeline.forward(inputs, { signal: io.signal });
     io.signal.throwIfAborted();
     writeFile(flags.output, encodeSafetensors({ output: { dtype: "F32", shape, data } }));
+    if (wantsTimings(flags, pipeline.device)) reportTimings(terminal, flags, await pipeline.profile(inputs));
     const { name } = pipeline.device;
     if (flags.json) terminal.json({ output: flags.output, shape, dtype: pipeline.dtype, adapter: name });
     else terminal.note(`${flags.output}: output [${shape.join(", ")}], computed in ${pipeline.dtype} on ${name}`);

@@ -25,7 +25,7 @@ import { readState, StateKeeper } from "../stateFile.ts";
 import { sweep } from "../sweep.ts";
 import { bytes, plural } from "../table.ts";
 import { readNoise } from "../tensorFiles.ts";
-import { reportTimings } from "../timings.ts";
+import { reportTimings, wantsTimings } from "../timings.ts";
 
 export function addSample(program: Command, io: Io): void {
   const command = program
@@ -54,7 +54,7 @@ async function sample(flags: SampleFlags, io: Io): Promise<void> {
   terminal.warn(plan.run.warnings);
   await withPipeline(terminal, flags, plan.model, async (session) => {
     const { pipeline } = session;
-    const timed = flags.trace !== undefined || (flags.verbose === true && pipeline.device.capabilities.timestamps);
+    const timed = wantsTimings(flags, pipeline.device);
     const generation = await generate({ ...plan.options, profile: timed }, plan, flags, session);
     io.signal.throwIfAborted();
     const { device, dtype, model } = pipeline;
