@@ -1,7 +1,8 @@
 /** A pipeline for the length of one command: whatever happens, everything on the GPU is freed again. */
 
+import { createPipeline } from "../pipeline/load.ts";
 import type { Model } from "../pipeline/model.ts";
-import { createPipeline, type DiffusionPipeline } from "../pipeline/pipeline.ts";
+import type { DiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { LoadEvent } from "../pipeline/types.ts";
 import type { CommonFlags } from "./flags.ts";
 import type { Terminal } from "./io.ts";

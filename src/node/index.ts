@@ -1,8 +1,9 @@
 /** ddim-webgpu/node: the core, plus folders as models and Dawn as the GPU. */
 
 import { type SampleOptions, sample as sampleOn } from "../index.ts";
+import { createPipeline } from "../pipeline/load.ts";
 import { openModel } from "../pipeline/model.ts";
-import { createPipeline, type DiffusionPipeline } from "../pipeline/pipeline.ts";
+import type { DiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { LoadOptions } from "../pipeline/types.ts";
 import { type NodeDeviceOptions, openNodeDevice } from "./device.ts";
 import { toNodeSource } from "./folder.ts";

@@ -1,7 +1,9 @@
 /** `loadPipeline` for browsers and anything else with `navigator.gpu` or a device at hand. */
+
+import { Device, openDevice, wrapDevice } from "../runtime/device.ts";
 import { type SourceLike, toSource } from "../weights/to-source.ts";
-import { openModel } from "./model.ts";
-import { createPipeline, type DiffusionPipeline } from "./pipeline.ts";
+import { type Model, openModel } from "./model.ts";
+import { DiffusionPipeline } from "./pipeline.ts";
 import type { LoadOptions } from "./types.ts";
 
 /**
@@ -14,3 +16,22 @@ export async function loadPipeline(source: SourceLike, options: LoadOptions = {}
   const model = await openModel(toSource(source, { fetch: options.fetch }), { variant, signal });
   return createPipeline(model, options);
 }
+
+/** Puts an opened model on a device. Without `options.device` one is opened on `gpu` and freed with the pipeline. */
+export async function createPipeline(
+  model: Model,
+  options: LoadOptions = {},
+  open: () => Promise<Device> = defaultDevice,
+): Promise<DiffusionPipeline> {
+  options.signal?.throwIfAborted();
+  const given = options.device;
+  const device = given instanceof Device ? given : given ? wrapDevice(given) : await open();
+  try {
+    return await DiffusionPipeline.create(model, device, device !== given, options);
+  } catch (error) {
+    if (device !== given) device.dispose();
+    throw error;
+  }
+}
+
+const defaultDevice = () => openDevice(typeof navigator === "undefined" ? undefined : navigator.gpu);

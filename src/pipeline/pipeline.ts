@@ -1,6 +1,6 @@
 /** The pipeline: a model on a device. Composes evaluator and sampler; holds no arithmetic of its own. */
 import { targetFor } from "../kernels/target.ts";
-import { type Device, Device as DeviceClass, openDevice, wrapDevice } from "../runtime/device.ts";
+import type { Device } from "../runtime/device.ts";
 import { UsageError, UseAfterDisposeError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
 import type { KernelTiming } from "../runtime/profiler.ts";
@@ -317,22 +317,3 @@ async function finish<T>(steps: AsyncGenerator<Step, T>, onStep?: (step: Step) =
     await steps.return(undefined as never);
   }
 }
-
-/** Puts an opened model on a device. Without `options.device` one is opened on `gpu` and freed with the pipeline. */
-export async function createPipeline(
-  model: Model,
-  options: LoadOptions = {},
-  open: () => Promise<Device> = defaultDevice,
-): Promise<DiffusionPipeline> {
-  options.signal?.throwIfAborted();
-  const given = options.device;
-  const device = given instanceof DeviceClass ? given : given ? wrapDevice(given) : await open();
-  try {
-    return await DiffusionPipeline.create(model, device, device !== given, options);
-  } catch (error) {
-    if (device !== given) device.dispose();
-    throw error;
-  }
-}
-
-const defaultDevice = () => openDevice(typeof navigator === "undefined" ? undefined : navigator.gpu);
