@@ -1,6 +1,6 @@
 /** `loadPipeline` for browsers and anything else with `navigator.gpu` or a device at hand. */
 
-import { Device, openDevice, wrapDevice } from "../runtime/device.ts";
+import { type Device, resolveDevice } from "../runtime/device.ts";
 import { type SourceLike, toSource } from "../weights/to-source.ts";
 import { type Model, openModel } from "./model.ts";
 import { DiffusionPipeline } from "./pipeline.ts";
@@ -21,11 +21,11 @@ export async function loadPipeline(source: SourceLike, options: LoadOptions = {}
 export async function createPipeline(
   model: Model,
   options: LoadOptions = {},
-  open: () => Promise<Device> = defaultDevice,
+  open?: () => Promise<Device>,
 ): Promise<DiffusionPipeline> {
   options.signal?.throwIfAborted();
   const given = options.device;
-  const device = given instanceof Device ? given : given ? wrapDevice(given) : await open();
+  const device = await resolveDevice(given, open);
   try {
     return await DiffusionPipeline.create(model, device, device !== given, options);
   } catch (error) {
@@ -33,5 +33,3 @@ export async function createPipeline(
     throw error;
   }
 }
-
-const defaultDevice = () => openDevice(typeof navigator === "undefined" ? undefined : navigator.gpu);

@@ -244,3 +244,15 @@ export async function openDevice(gpu: GPU | undefined, options: DeviceOptions = 
     );
   return openAdapter(adapter);
 }
+
+/**
+ * The device to work on: ours as it is, a caller's GPUDevice wrapped, and without either one that `open` opens
+ * (default: on `navigator.gpu`). Whatever is not the given object itself is the caller's of this function to dispose.
+ */
+export async function resolveDevice(
+  given: GPUDevice | Device | undefined,
+  open: () => Promise<Device> = () => openDevice(typeof navigator === "undefined" ? undefined : navigator.gpu),
+): Promise<Device> {
+  if (given instanceof Device) return given;
+  return given ? wrapDevice(given) : open();
+}

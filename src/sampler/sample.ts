@@ -1,6 +1,6 @@
 /** Bring your own network: any function of (x, t) is sampled on a schedule, every step by the GPU's kernels. */
 import { targetFor } from "../kernels/target.ts";
-import { Device, openDevice, wrapDevice } from "../runtime/device.ts";
+import { type Device, resolveDevice } from "../runtime/device.ts";
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { createValueArray, uploadBuffer } from "../runtime/memory.ts";
 import { makeValue } from "../runtime/values.ts";
@@ -77,11 +77,6 @@ function expandMask(mask: ArrayLike<number>, [N, C, H, W]: SampleOptions["shape"
       mask.length,
     ]);
   return Float32Array.from({ length: N * C * pixels }, (_, i) => mask[index(i)] as number);
-}
-
-function resolveDevice(device: SampleOptions["device"]): Device | Promise<Device> {
-  if (device instanceof Device) return device;
-  return device ? wrapDevice(device) : openDevice(typeof navigator === "undefined" ? undefined : navigator.gpu);
 }
 
 /**
