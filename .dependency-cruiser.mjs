@@ -1,10 +1,12 @@
 // Imports go downwards only and never in a circle. Each folder names what it may import besides itself and packages.
 const MAY_IMPORT = {
-  cli: ["node", "pipeline", "sampler", "unet", "kernels", "weights", "image", "runtime"],
+  cli: ["node", "pipeline", "sampler", "unet", "autoencoder", "network", "kernels", "weights", "image", "runtime"],
   node: ["pipeline", "runtime", "weights", "image"],
-  pipeline: ["sampler", "unet", "kernels", "weights", "image", "runtime"],
+  pipeline: ["sampler", "unet", "autoencoder", "network", "kernels", "weights", "image", "runtime"],
   sampler: ["kernels", "runtime"],
-  unet: ["kernels", "weights", "runtime"],
+  unet: ["network", "kernels", "weights", "runtime"],
+  autoencoder: ["network", "kernels", "weights", "runtime"],
+  network: ["kernels", "weights", "runtime"],
   kernels: ["runtime"],
   weights: [],
   image: [],
@@ -29,7 +31,7 @@ export default {
     {
       name: "entry-point-is-not-imported-from-below",
       severity: "error",
-      from: { path: "^src/(pipeline|sampler|unet|kernels|weights|image|runtime)/" },
+      from: { path: "^src/(pipeline|sampler|unet|autoencoder|network|kernels|weights|image|runtime)/" },
       to: { path: "^src/index\\.ts$" },
     },
     { name: "no-cycles", severity: "error", from: {}, to: { circular: true } },

@@ -1,5 +1,6 @@
 /** One batch of images through the whole loop: the network's evaluator and the sampler's loop, kept in step. */
 import type { RgbaImage } from "../image/rgba.ts";
+import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { Pacer } from "../runtime/pacer.ts";
@@ -7,7 +8,6 @@ import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
 import { type RowNumbers, SamplerLoop } from "../sampler/loop.ts";
 import { torchRandn } from "../sampler/torchRandn.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
-import type { WeightStore } from "../unet/weights.ts";
 import type { Model } from "./model.ts";
 import type { ResolvedRun } from "./run.ts";
 import type { SavedRun, Step } from "./types.ts";

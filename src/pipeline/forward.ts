@@ -1,4 +1,6 @@
 /** Single evaluations of the network: for parity checks and benchmarks. */
+
+import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { textureToBuffer } from "../runtime/memory.ts";
@@ -7,7 +9,6 @@ import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
 import { padded4, type Value } from "../runtime/values.ts";
 import { fromRows, toRows } from "../sampler/layout.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
-import type { WeightStore } from "../unet/weights.ts";
 import type { Model } from "./model.ts";
 import type { ForwardInputs, Tensor } from "./types.ts";
 

@@ -1,5 +1,6 @@
 /** The pipeline: a model on a device. Composes evaluator and sampler; holds no arithmetic of its own. */
 import { targetFor } from "../kernels/target.ts";
+import { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { UsageError, UseAfterDisposeError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
@@ -7,7 +8,6 @@ import type { KernelTiming } from "../runtime/profiler.ts";
 import { compileCalls } from "../runtime/program.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
 import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
-import { WeightStore } from "../unet/weights.ts";
 import { type EditOptions, edit, forwardNoise } from "./edit.ts";
 import { type EvalOptions, type EvalTerms, evalTerms } from "./evalTerms.ts";
 import { checkSample, evaluate, type ForwardTiming, profileEvaluation, timeEvaluation } from "./forward.ts";

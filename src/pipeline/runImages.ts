@@ -1,10 +1,10 @@
 /** A run of any number of images, batch by batch. */
 import { toRgbaImages } from "../image/samples.ts";
+import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { type LoweredNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
-import type { WeightStore } from "../unet/weights.ts";
 import { type BatchResult, sampleBatch } from "./batches.ts";
 import type { Model } from "./model.ts";
 import type { ResolvedRun } from "./run.ts";

@@ -3,6 +3,7 @@
  * that fills the time-embedding table for a stretch of steps. Rows are images, or twice that with guidance.
  */
 import { type Lowered, lowerGraph } from "../kernels/lower.ts";
+import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
@@ -11,7 +12,6 @@ import { Program } from "../runtime/program.ts";
 import { byteSize, padded4, unitBytes, unitCount, type Value } from "../runtime/values.ts";
 import type { UNet2DConfig } from "./config.ts";
 import { buildUNet2D, type Network, type NetworkInit } from "./unet2d.ts";
-import type { WeightStore } from "./weights.ts";
 
 /** Bounds of the time-embedding table; longer runs refill it, so that memory does not grow with the number of steps. */
 const TABLE_BYTES = 32 * 2 ** 20;

@@ -3,13 +3,13 @@
  * adapter would otherwise never run. Shapes stay in a uniform, because here a pipeline costs a second to compile.
  */
 import { expect, test } from "vitest";
+import { WeightStore } from "../../src/network/weights.ts";
 import { folderSource } from "../../src/node/folder.ts";
 import { evaluate } from "../../src/pipeline/forward.ts";
 import { openModel } from "../../src/pipeline/model.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { timestepSinusoid } from "../../src/sampler/embedding.ts";
 import { lowerNetwork } from "../../src/unet/evaluator.ts";
-import { WeightStore } from "../../src/unet/weights.ts";
 import { nmse } from "../reference/tensor.ts";
 import { testDevice } from "../support/gpu.ts";
 import { goldenPath, readEvaluation } from "../support/models.ts";

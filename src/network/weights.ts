@@ -1,4 +1,4 @@
-/** A UNet's weights on the GPU: matched against the checkpoint, streamed, packed; shared by every size and batch. */
+/** A network's weights on the GPU: matched against the checkpoint, streamed, packed; shared by every size and batch. */
 import { loadRecipes, type ParamPiece, type RawDType } from "../kernels/load.ts";
 import type { Recipe } from "../kernels/recipes.ts";
 import type { Device } from "../runtime/device.ts";
