@@ -8,7 +8,7 @@ import { openNodeDevice } from "../src/node/device.ts";
 import { folderSource } from "../src/node/folder.ts";
 import { openModel } from "../src/pipeline/model.ts";
 import { Evaluator, lowerNetwork } from "../src/unet/evaluator.ts";
-import { WeightStore } from "../src/unet/weights.ts";
+import { WeightStore } from "../src/network/weights.ts";
 
 const device = await openNodeDevice();
 const model = await openModel(folderSource("weights/pixel-avatars-16"));

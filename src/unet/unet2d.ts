@@ -2,20 +2,10 @@
  * UNet2DModel (diffusers models/unets/unet_2d.py) as two graphs: `embed` makes the table of time-embedding projections,
  * one row per (step, image), before the loop; `main` is one evaluation, which reads its rows.
  */
+import { attention, channels, conv3, downsample, groupNorm, layer, upsample } from "../network/layers.ts";
 import { Graph, type ParamRef } from "../runtime/graph.ts";
 import { type DType, makeValue, type Storage, type Value } from "../runtime/values.ts";
-import {
-  attention,
-  channels,
-  conv3,
-  downsample,
-  EmbeddingTable,
-  groupNorm,
-  layer,
-  type ResnetInit,
-  resnet,
-  upsample,
-} from "./blocks.ts";
+import { EmbeddingTable, type ResnetInit, resnet } from "./blocks.ts";
 import type { ImageSize, UNet2DConfig } from "./config.ts";
 
 /** What feeds the class embedding: labels index a table, vectors are rows per image. */
