@@ -7,11 +7,15 @@ export default defineConfig({
     "node/index": "src/node/index.ts",
     "kernels/index": "src/kernels/index.ts",
     "cli/main": "src/cli/main.ts",
+    // Not published: the command line loads it in a checkout.
+    "bench/index": "bench/index.ts",
   },
   format: "esm",
   target: "es2023",
   // Node's own modules are used by ./node and the command line alone (dependency-cruiser sees to it).
   platform: "node",
+  // Also what bench/ takes from development packages: it is loaded where those are installed.
+  deps: { neverBundle: ["onnx-buf", /^@bufbuild\//, "echarts"] },
   fixedExtension: false,
   dts: true,
   report: false,

@@ -32,9 +32,12 @@ export async function ensureBuild() {
 
 /** @returns {string} a digest of everything that the build reads, by content: a checkout resets modification times */
 function hashSources() {
-  const sources = readdirSync(join(ROOT, "src"), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+  const sources = ["src", "bench"].flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+      .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+      .filter((path) => !path.includes("node_modules")),
+  );
   const settings = ["package.json", "tsconfig.json", "tsdown.config.mjs"].map((name) => join(ROOT, name));
   const hash = createHash("sha256");
   for (const path of [...sources.sort(), ...settings]) {

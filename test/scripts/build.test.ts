@@ -31,7 +31,9 @@ beforeAll(() => {
   }
   symlinkSync(join(ROOT, "node_modules"), join(checkout, "node_modules"));
   for (const folder of ["cli", "node", "kernels"]) mkdirSync(join(checkout, "src", folder), { recursive: true });
-  for (const entry of ["index.ts", "node/index.ts", "kernels/index.ts"]) write(entry, "export const one = 1;\n");
+  mkdirSync(join(checkout, "bench"));
+  for (const entry of ["index.ts", "node/index.ts", "kernels/index.ts", "../bench/index.ts"])
+    write(entry, "export const one = 1;\n");
 });
 afterAll(() => rmSync(checkout, { recursive: true }));
 
