@@ -6,8 +6,10 @@ import type { Target } from "../runtime/kernel.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
 import { type RowNumbers, SamplerLoop } from "../sampler/loop.ts";
+import { isGuided, type PlanRow } from "../sampler/plan.ts";
 import { torchRandn } from "../sampler/torchRandn.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
+import type { Guidance } from "./conditions.ts";
 import type { Model } from "./model.ts";
 import type { ResolvedRun } from "./run.ts";
 import type { SavedRun, Step } from "./types.ts";
@@ -64,11 +66,17 @@ function hostNoise({ run, model, first, images, resume }: BatchInit): Float32Arr
   return noise;
 }
 
-function labels({ run, first, images }: BatchInit): Uint32Array<ArrayBuffer> | undefined {
+/** Guidance of this batch; undefined where no image or no row of it has any. */
+function guidanceOf({ run: { guidance, plan }, first, images }: BatchInit): Guidance | undefined {
+  const scales = guidance?.scales.slice(first, first + images) ?? [];
+  return guidance && scales.some((w) => w !== 1) && plan.rows.some(isGuided) ? { ...guidance, scales } : undefined;
+}
+
+function labels({ run, first, images }: BatchInit, guidance?: Guidance): Uint32Array<ArrayBuffer> | undefined {
   if (!run.classes) return undefined;
   const own = run.classes.slice(first, first + images);
-  const free = run.guidance ? own.map(() => run.guidance?.freeClass as number) : [];
-  return Uint32Array.from([...free, ...own]);
+  const free = guidance ? own.map(() => guidance.freeClass) : [];
+  return Uint32Array.from([...own, ...free]);
 }
 
 /** Images of a [slots·count, …] history that belong to this batch. */
@@ -79,18 +87,18 @@ function historyOf({ run, first, images, resume }: BatchInit): Float32Array | un
   return run.history.subarray(first * image, (first + images) * image);
 }
 
-function createLoop(init: BatchInit, evaluator: Evaluator): Promise<SamplerLoop> {
+function createLoop(init: BatchInit, evaluator: Evaluator, guidance?: Guidance): Promise<SamplerLoop> {
   const { device, target, lowered, run, model, images, first } = init;
   const size = model.config.in_channels * run.height * run.width;
   const part = (data: Float32Array) => data.subarray(first * size, (first + images) * size);
-  const { guidance, inpaint } = run;
+  const { inpaint } = run;
   return SamplerLoop.create(device, target, {
     shape: [model.config.in_channels, run.height, run.width],
     plan: run.plan,
     seed: run.seed,
     images: Array.from({ length: images }, (_, i) => run.firstImage + first + i),
     antithetic: run.antithetic,
-    guidance: guidance && { scales: guidance.scales.slice(first, first + images), rescale: guidance.rescale },
+    guidance,
     inpaint: inpaint && { known: part(inpaint.known), mask: part(inpaint.mask) },
     statistics: run.statistics,
     state: evaluator.state,
@@ -107,17 +115,19 @@ function createLoop(init: BatchInit, evaluator: Evaluator): Promise<SamplerLoop>
 export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, BatchResult> {
   const { device, lowered, weights, run, images, first, check } = init;
   const { rows } = run.plan;
+  const guidance = guidanceOf(init);
   const evaluator = await Evaluator.create(device, lowered, weights, {
-    rows: images * (run.guidance ? 2 : 1),
+    rows: images * (guidance ? 2 : 1),
+    leading: guidance && !rows.every(isGuided) ? images : undefined,
     timesteps: init.timesteps,
     steps: rows.length,
-    classes: labels(init),
+    classes: labels(init, guidance),
     onCompile: init.onCompile,
   });
   let loop: SamplerLoop | undefined;
   const pacer = new Pacer(device);
   try {
-    loop = await createLoop(init, evaluator);
+    loop = await createLoop(init, evaluator, guidance);
     const noise = hostNoise(init);
     if (noise) loop.writeState(noise);
     const history = historyOf(init);
@@ -125,13 +135,14 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
     const begin = init.resume?.row ?? 0;
     for (let i = begin; i < rows.length; i++) {
       check();
-      for (const { from, to, flops } of pacer.segments(evaluator.main)) {
+      const program = (!isGuided(rows[i] as PlanRow) && evaluator.leading) || evaluator.main;
+      for (const { from, to, flops } of pacer.segments(program)) {
         const encoder = device.gpu.createCommandEncoder();
         if (i === 0 && from === 0 && !noise) loop.encodeNoise(encoder);
         if (from === 0) evaluator.begin(encoder, i);
         if (from === 0) loop.encodePrepare(encoder);
-        evaluator.main.encode(encoder, from, to);
-        if (to === evaluator.main.dispatches.length) loop.encodeStep(encoder, i);
+        program.encode(encoder, from, to);
+        if (to === program.dispatches.length) loop.encodeStep(encoder, i);
         await pacer.room();
         check();
         pacer.submit(encoder.finish(), flops);

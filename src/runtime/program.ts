@@ -57,6 +57,8 @@ export class Program {
     readonly batch: number,
     readonly dispatches: readonly Dispatch[],
     readonly plan: MemoryPlan,
+    /** Where every value of the calls lives. Bound to it, the same calls at a smaller batch need no memory of their own. */
+    readonly storage: ReadonlyMap<Value, GpuArray>,
     owned: GpuArray[],
   ) {
     this.#owned = owned;
@@ -95,7 +97,7 @@ export class Program {
         const pipeline = pipelines[i] as GPUComputePipeline;
         return { call, pipeline, bindings, grid: call.grid(batch), cost: call.cost(batch) };
       });
-      return new Program(device, label, batch, dispatches, plan, owned);
+      return new Program(device, label, batch, dispatches, plan, storage, owned);
     });
   }
 

@@ -21,7 +21,7 @@ export interface LoopChoices {
   readonly antithetic?: boolean;
   /**
    * Classifier-free guidance: a scale per image, and φ of the rescaling (0: none). The state is then stored twice,
-   * unconditional half first.
+   * conditional half first.
    */
   readonly guidance?: { readonly scales: readonly number[]; readonly rescale: number };
   /** Where noise comes from, if any is needed: the seed, or {@link SamplerLoop.writeStepNoise}. */

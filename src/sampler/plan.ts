@@ -25,6 +25,9 @@ export interface PlanRow {
   readonly residual?: boolean;
 }
 
+/** Whether guidance acts in a row: without it, only the conditional half of an evaluation counts. */
+export const isGuided = ({ update }: Pick<PlanRow, "update">): boolean => (update[3] as number) > 0;
+
 export interface Plan {
   readonly rows: readonly PlanRow[];
   /** Past values and base that the update remembers; null: the update is memoryless. */

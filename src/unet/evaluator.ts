@@ -49,6 +49,8 @@ export function maxRows(device: Device, { main }: LoweredNetwork): number {
 
 export interface EvaluatorInit {
   readonly rows: number;
+  /** How many of the first rows can also be evaluated without the others. */
+  readonly leading?: number;
   /** One entry per step of a loop (all rows alike), or per row for a single evaluation; [entries, width]. */
   readonly timesteps: Float32Array;
   readonly steps: number;
@@ -69,6 +71,8 @@ export class Evaluator {
     readonly state: GPUBuffer,
     readonly output: GpuArray,
     readonly main: Program,
+    /** The evaluation of the leading rows alone, in the memory of `main`. */
+    readonly leading: Program | undefined,
     private readonly embed: Program,
     /** Steps that one filling of the table serves. */
     private readonly stretch: number,
@@ -133,23 +137,21 @@ export class Evaluator {
         const sums = [...ready.values()].reduce(([d, o], [d2, o2]) => [d + d2, o + o2], [0, 0] as [number, number]);
         init.onCompile?.(...sums);
       };
-      const compile = async (label: string, { calls, recipes }: Lowered, batch: number) => {
-        const all = new Map([...external, ...weights.resolve(recipes)]);
-        const program = await Program.create(device, {
-          label,
-          calls,
-          batch,
-          external: all,
-          frame,
-          onCompile: report(label),
-        });
+      const create = async (label: string, calls: Lowered["calls"], batch: number, all: Program["storage"]) => {
+        const onCompile = report(label);
+        const program = await Program.create(device, { label, calls, batch, external: all, frame, onCompile });
         programs.push(program);
         return program;
       };
+      const compile = (label: string, { calls, recipes }: Lowered, batch: number) =>
+        create(label, calls, batch, new Map([...external, ...weights.resolve(recipes)]));
       const [mainProgram, embedProgram] = await Promise.all([
         compile("unet", main, rows),
         compile("time embedding", embed, rows * stretch),
       ]);
+      const { leading } = init;
+      const part =
+        leading && (await create(`${mainProgram.label}, leading rows`, main.calls, leading, mainProgram.storage));
       const state = external.get(network.sample)?.object as GPUBuffer;
       const output = external.get(network.output) as GpuArray;
       return new Evaluator(
@@ -159,6 +161,7 @@ export class Evaluator {
         state,
         output,
         mainProgram,
+        part || undefined,
         embedProgram,
         stretch,
         frame,
@@ -192,6 +195,7 @@ export class Evaluator {
   }
 
   dispose(): void {
+    this.leading?.dispose();
     this.main.dispose();
     this.embed.dispose();
     for (const { object } of this.owned) this.device.release(object);

@@ -198,7 +198,7 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
           ["x"],
         );
         const mixed = x.data.map((_, i) => {
-          const [u, c] = [both.data[i] as number, both.data[N * SIZE + i] as number];
+          const [c, u] = [both.data[i] as number, both.data[N * SIZE + i] as number];
           return row === 0 ? c : u + (weights[Math.floor(i / SIZE)] as number) * (c - u);
         });
         const expected = referenceStep(schedule.steps[row]!, x.data, mixed).x;
@@ -295,10 +295,9 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
       return Math.sqrt(v.reduce((a, b) => a + (b - mean) ** 2, 0) / (v.length - 1));
     };
     const guided = Array.from({ length: N }, (_, n) => {
-      const c = [...both.data.slice((N + n) * SIZE, (N + n + 1) * SIZE)];
-      const g = c.map(
-        (v, i) => (both.data[n * SIZE + i] as number) + weights[n]! * (v - (both.data[n * SIZE + i] as number)),
-      );
+      const half = (k: number) => [...both.data.slice((k * N + n) * SIZE, (k * N + n + 1) * SIZE)];
+      const [c, u] = [half(0), half(1)];
+      const g = u.map((v, i) => v + weights[n]! * (c[i]! - v));
       const factor = phi * (deviationOf(c) / deviationOf(g)) + 1 - phi;
       return g.map((v) => v * factor);
     }).flat();

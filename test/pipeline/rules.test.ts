@@ -1,8 +1,9 @@
 /** Every rule of the sampler through the pipeline: bits that depend on nothing but the image, and what options do. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
 import type { GenerateOptions, SavedRun, Tensor } from "../../src/pipeline/types.ts";
 import { UsageError } from "../../src/runtime/errors.ts";
+import { Program } from "../../src/runtime/program.ts";
 import { nmse } from "../reference/tensor.ts";
 import { goldenPath, load, shippedPath } from "../support/models.ts";
 
@@ -108,6 +109,29 @@ describe("guidance", () => {
     expect(image(mixed.samples, 0)).toEqual(free.samples.data);
     const outside = await pipe.generate({ ...base, guidance: 4, guidanceInterval: [2000, 3000] });
     expect(outside.samples.data).toEqual(free.samples.data);
+  });
+
+  it("evaluates the free half only where it counts", async () => {
+    const rows = async (options: GenerateOptions) => {
+      const encode = vi.spyOn(Program.prototype, "encode");
+      try {
+        await pipe.generate({ ...base, count: 6, batch: 3, steps: 5, spacing: "trailing", ...options });
+        // Programs of this size are one segment each.
+        const programs = encode.mock.contexts as unknown as Program[];
+        return programs.flatMap(({ label, batch }) => (label.startsWith("unet") ? [batch] : []));
+      } finally {
+        encode.mockRestore();
+      }
+    };
+    const all = (n: number) => new Array(10).fill(n);
+    expect(await rows({})).toEqual(all(3));
+    expect(await rows({ guidance: 2 })).toEqual(all(6));
+    expect(await rows({ guidance: 1 })).toEqual(all(3));
+    // Timesteps 999, 799, 599, 399, 199.
+    const interval = { guidance: 2, guidanceInterval: [300, 700] } as const;
+    expect(await rows(interval)).toEqual([3, 3, 6, 6, 3, 3, 3, 6, 6, 3]);
+    expect(await rows({ ...interval, guidance: [1, 2, 1, 1, 1, 1] })).toEqual([3, 3, 6, 6, 3, 3, 3, 3, 3, 3]);
+    expect(await rows({ guidance: 2, guidanceInterval: [2000, 3000] })).toEqual(all(3));
   });
 
   it("away from the class itself is no guidance", async () => {

@@ -7,7 +7,7 @@ import { type RefTensor, tensor } from "./tensor.ts";
 export interface DdimStepArgs {
   /** [N, H, W, C]. */
   x: RefTensor;
-  /** The network's output: like x; with `guidance` 2N images, the unconditional N first. */
+  /** The network's output: like x; with `guidance` 2N images, the conditional N first. */
   model: RefTensor;
   guidance?: number;
   /** k0 to k4. */
@@ -22,8 +22,9 @@ export interface DdimStepArgs {
 export function ddimStep(args: DdimStepArgs): { x0: RefTensor; prev: RefTensor } {
   const { x, model, guidance, k, clip = Number.POSITIVE_INFINITY, sigma = 0, noise } = args;
   const guided = (i: number) => {
-    const u = model.data[i]!;
-    return guidance === undefined ? u : u + guidance * (model.data[i + x.data.length]! - u);
+    const c = model.data[i]!;
+    const u = model.data[i + x.data.length]!;
+    return guidance === undefined ? c : u + guidance * (c - u);
   };
   const x0 = tensor(x.shape, (i) => Math.min(Math.max(k[0] * x.data[i]! + k[1] * guided(i), -clip), clip));
   const prev = tensor(x.shape, (i) => {

@@ -28,8 +28,8 @@ export const guidanceRescale = defineKernel<StateFlags>({
       wgsl: (k) => {
         const read = wgsl`
     let at = (n * H * W + e / C4) * O4 + e % C4;
-    let free = ${k.load("m", "at")};
-    let conditional = ${k.load("m", "at + N * H * W * O4")};
+    let conditional = ${k.load("m", "at")};
+    let free = ${k.load("m", "at + N * H * W * O4")};
     var a = conditional - mean.x;
     var b = free + w * (conditional - free) - mean.y;
     ${maskChannels("a", "e % C4")}

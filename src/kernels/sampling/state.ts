@@ -1,6 +1,7 @@
 /**
  * What the sampler's kernels share. The state x is f32 [N, H, W, C] in a buffer whatever the network's dtype; with
- * guidance it is stored twice, unconditional half first, so that the network sees both as one batch.
+ * guidance it is stored twice, conditional half first, so that the network sees both as one batch, or the first half alone
+ * where nothing is guided.
  *
  * `run`, u32: the seed's low and high half, guidance rescale φ as f32 bits, 0; then per image its number, the sign bit of
  * its noise, its guidance scale as f32 bits, 0.
@@ -73,8 +74,8 @@ export function predictedFunction(k: Codegen<PredictionFlags>): string {
   const { guided, rescale } = k.flags;
   const output = "(n * H * W + pixel) * O4 + c4";
   const lines = guided
-    ? `let free = ${k.load("m", output)};
-  let conditional = ${k.load("m", `${output} + N * H * W * O4`)};
+    ? `let conditional = ${k.load("m", output)};
+  let free = ${k.load("m", `${output} + N * H * W * O4`)};
   let on = guides(n);
   var m = select(conditional, free + weight(n) * (conditional - free), vec4<bool>(on));
   ${rescale ? "if (on) { m *= factors[n].x; }" : ""}`

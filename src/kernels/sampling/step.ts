@@ -39,7 +39,7 @@ ${EXP_FUNCTION}
 fn standard_deviation(n: u32, pixel: u32, c4: u32, range: vec4f) -> vec4f {
   ${k.prelude}
   let first = C + c4 * 4u;
-  let base = ((${k.flags.guided ? "N + " : ""}n) * H * W + pixel) * O4 + first / 4u;
+  let base = (n * H * W + pixel) * O4 + first / 4u;
   let a = ${k.load("m", "base")};
   var b = a;
   if (first / 4u + 1u < O4) { b = ${k.load("m", "base + 1u")}; }
