@@ -4,11 +4,11 @@
  */
 import { afterAll, bench, describe } from "vitest";
 import { targetFor } from "../src/kernels/target.ts";
+import { WeightStore } from "../src/network/weights.ts";
 import { openNodeDevice } from "../src/node/device.ts";
 import { folderSource } from "../src/node/folder.ts";
 import { openModel } from "../src/pipeline/model.ts";
 import { Evaluator, lowerNetwork } from "../src/unet/evaluator.ts";
-import { WeightStore } from "../src/network/weights.ts";
 
 const device = await openNodeDevice();
 const model = await openModel(folderSource("weights/pixel-avatars-16"));
@@ -25,7 +25,7 @@ const weights = await WeightStore.load(
 const evaluator = await Evaluator.create(device, lowered, weights, {
   rows: 1,
   steps: 1,
-  timesteps: new Float32Array(model.config.block_out_channels[0] as number),
+  timesteps: new Float32Array(model.config.time.inputs),
   classes: new Uint32Array(1),
 });
 const count = evaluator.main.dispatches.length;

@@ -3,12 +3,12 @@ import { createHash } from "node:crypto";
 import type { NetworkDType } from "../pipeline/types.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { byteSize } from "../runtime/values.ts";
-import type { ImageSize, UNet2DConfig } from "../unet/config.ts";
 import { type LoweredNetwork, lowerNetwork, plannedBytes } from "../unet/evaluator.ts";
+import type { ImageSize, UNetSpec } from "../unet/spec.ts";
 
 /** The kernels of one evaluation inside a sampling loop. */
-export function lower(config: UNet2DConfig, target: Target, size: ImageSize, dtype: NetworkDType): LoweredNetwork {
-  return lowerNetwork(config, target, { size, dtype, timesteps: "step" });
+export function lower(spec: UNetSpec, target: Target, size: ImageSize, dtype: NetworkDType): LoweredNetwork {
+  return lowerNetwork(spec, target, { size, dtype, timesteps: "step" });
 }
 
 /** How often one evaluation dispatches each variant of each kernel, most often first. */

@@ -37,7 +37,7 @@ export async function readForwardInputs(path: string, model: Model, signal: Abor
   checkSize(model, { height, width });
   const timestep = await readTensor(file, "timestep", signal);
   const inputs: ForwardInputs = { sample, timestep: [...timestep.data] };
-  if (!file.tensors.has("class_labels") || model.config.class_embed_type === "none") return inputs;
+  if (!file.tensors.has("class_labels") || model.config.classes.kind === "none") return inputs;
   const labels = await readTensor(file, "class_labels", signal);
   return labels.shape.length > 1 ? { ...inputs, classVectors: labels } : { ...inputs, classLabels: [...labels.data] };
 }

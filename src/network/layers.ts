@@ -19,8 +19,14 @@ export function layer(
   return { weight: param(`${name}.weight`, ...shape), bias: param(`${name}.bias`, outputs), segments };
 }
 
-export const conv3 = (graph: Graph, name: string, x: Value, outputs: number): Value =>
-  graph.conv2d(name, x, [layer(name, channels(x), outputs, 3)], { kernel: [3, 3], pad: [1, 1, 1, 1] });
+/** A convolution that keeps the size; `side` of its kernel is odd. */
+export function conv(graph: Graph, name: string, x: Value, outputs: number, side: number, dtype?: "f32"): Value {
+  const p = (side - 1) / 2;
+  const options = { kernel: [side, side], pad: [p, p, p, p], dtype } as const;
+  return graph.conv2d(name, x, [layer(name, channels(x), outputs, side)], options);
+}
+
+export const conv3 = (graph: Graph, name: string, x: Value, outputs: number): Value => conv(graph, name, x, outputs, 3);
 
 export const channels = (x: Value): number => x.shape.at(-1) as number;
 

@@ -1,5 +1,6 @@
 /** Classes and guidance of a run: what the network is told about every image. */
 import { ConfigError, UsageError } from "../runtime/errors.ts";
+import { classEmbeddings } from "../unet/spec.ts";
 import type { Model } from "./model.ts";
 import type { GenerateOptions } from "./types.ts";
 
@@ -14,7 +15,7 @@ export interface Guidance {
 }
 
 function checkClass(model: Model, id: number, option = "classes"): number {
-  const { num_class_embeds: embeddings } = model.config;
+  const embeddings = classEmbeddings(model.config);
   if (!Number.isInteger(id) || id < 0 || id >= embeddings)
     throw new UsageError(option, `class ${id} is out of range: ${model.name} has classes 0..${embeddings - 1}`);
   return id;
@@ -26,16 +27,17 @@ export function resolveClasses(
   { classes, firstImage = 0 }: GenerateOptions,
   count: number,
 ): readonly number[] | null {
-  const { class_embed_type: type, num_class_embeds: embeddings } = model.config;
-  if (type === "none") {
+  const { kind } = model.config.classes;
+  const embeddings = classEmbeddings(model.config);
+  if (kind === "none") {
     if (classes) throw new UsageError("classes", `${model.name} is unconditional and takes no class`);
     return null;
   }
-  if (type !== "embedding")
+  if (kind !== "embedding")
     throw new ConfigError(
       model.checkpoint.file,
       "class_embed_type",
-      `a model of type ${type} can be evaluated, not sampled: its conditions are not class ids`,
+      `a model of type ${kind} can be evaluated, not sampled: its conditions are not class ids`,
     );
   const cycle =
     classes ??
@@ -66,7 +68,7 @@ export function resolveGuidance(model: Model, options: GenerateOptions, count: n
         throw new UsageError(option, `${option} means nothing while guidance is 1; choose a guidance scale`);
     return undefined;
   }
-  if (model.config.class_embed_type !== "embedding")
+  if (model.config.classes.kind !== "embedding")
     throw new UsageError("guidance", `guidance ${shown} needs a class-conditional model, ${model.name} is not`);
   if (negativeClass === undefined && model.nullClass === null)
     throw new UsageError(

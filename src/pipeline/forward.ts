@@ -9,6 +9,7 @@ import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
 import { padded4, type Value } from "../runtime/values.ts";
 import { fromRows, toRows } from "../sampler/layout.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
+import { classEmbeddings } from "../unet/spec.ts";
 import type { Model } from "./model.ts";
 import type { ForwardInputs, Tensor } from "./types.ts";
 
@@ -63,25 +64,22 @@ function classInput(
       throw new UsageError("class_labels", `${model.name} has no class embedding and takes no class_labels`);
     return undefined;
   }
-  if (config.class_embed_type === "identity") {
-    if (!classVectors)
-      throw new UsageError(
-        "class_labels",
-        `${model.name} needs class_labels of shape [N, ${config.time_embedding_dim}]`,
-      );
+  if (classes.kind === "vectors" && config.classes.kind !== "timestep") {
+    const { width } = classes;
+    if (!classVectors) throw new UsageError("class_labels", `${model.name} needs class_labels of shape [N, ${width}]`);
     const { shape, data } = classVectors;
-    if (shape.length !== 2 || shape[0] !== n || shape[1] !== config.time_embedding_dim)
-      throw new ShapeError("forward", "class_labels", `[${n}, ${config.time_embedding_dim}]`, shape);
+    if (shape.length !== 2 || shape[0] !== n || shape[1] !== width)
+      throw new ShapeError("forward", "class_labels", `[${n}, ${width}]`, shape);
     return data;
   }
   if (!classLabels) throw new UsageError("class_labels", `${model.name} is class-conditional and needs class_labels`);
   const labels = perImage("class_labels", classLabels, n);
-  if (config.class_embed_type === "timestep") return timestepRows("class_labels", labels);
+  if (config.classes.kind === "timestep") return timestepRows("class_labels", labels);
   for (const label of labels)
-    if (!Number.isInteger(label) || label < 0 || label >= config.num_class_embeds)
+    if (!Number.isInteger(label) || label < 0 || label >= classEmbeddings(config))
       throw new UsageError(
         "class_labels",
-        `class ${label} is out of range: ${model.name} has classes 0..${config.num_class_embeds - 1}`,
+        `class ${label} is out of range: ${model.name} has classes 0..${classEmbeddings(config) - 1}`,
       );
   return Uint32Array.from(labels);
 }

@@ -1,8 +1,9 @@
 /** A model before any GPU is involved: configurations and tensor tables, read and checked. */
 import { ConfigError } from "../runtime/errors.ts";
 import { parseSchedulerConfig, type SchedulerConfig } from "../sampler/schedulerConfig.ts";
-import { parseUNet2DConfig, type UNet2DConfig } from "../unet/config.ts";
-import { buildUNet2D } from "../unet/unet2d.ts";
+import { buildUNet } from "../unet/build.ts";
+import { parseUNet2DConfig } from "../unet/config.ts";
+import { classEmbeddings, halvings, type UNetSpec } from "../unet/spec.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { findComponent, readModelIndex, readSchedulerConfig } from "../weights/components.ts";
 import { readJson } from "../weights/json.ts";
@@ -14,7 +15,7 @@ export interface Model {
   /** Last part of the source's name. */
   readonly name: string;
   readonly source: ModelSource;
-  readonly config: UNet2DConfig;
+  readonly config: UNetSpec;
   /** null: the model came without a scheduler and can only be evaluated. */
   readonly scheduler: SchedulerConfig | null;
   /** Class names by id. */
@@ -63,19 +64,20 @@ export async function openModel(source: ModelSource, options: OpenOptions = {}):
   const config = parseUNet2DConfig(await readJson(source, configPath, signal), label(source, configPath));
   const found = await readSchedulerConfig(source, signal);
   const scheduler = found ? parseSchedulerConfig(found.config, found.file) : null;
+  const embeddings = classEmbeddings(config);
   const index = await readModelIndex(source, signal);
-  const { labels, nullClass } = classTable(index, label(source, "model_index.json"), config.num_class_embeds);
+  const { labels, nullClass } = classTable(index, label(source, "model_index.json"), embeddings);
   const checkpoint = await openCheckpoint(source, folder, { variant, signal });
   // Parameters depend on the configuration alone; the smallest size that every level can halve shows them all.
-  const side = 2 ** config.down_blocks.length * 2;
-  const network = buildUNet2D(config, {
+  const side = 2 ** (halvings(config) + 1);
+  const network = buildUNet(config, {
     size: { height: side, width: side },
     dtype: "f32",
     storage: "buffer",
     timesteps: "step",
   });
   matchTensors(checkpoint, network.params);
-  const named = labels?.length ?? config.num_class_embeds - (nullClass === null ? 0 : 1);
+  const named = labels?.length ?? embeddings - (nullClass === null ? 0 : 1);
   return {
     name:
       source.name
@@ -86,7 +88,7 @@ export async function openModel(source: ModelSource, options: OpenOptions = {}):
     config,
     scheduler,
     labels,
-    classCount: config.class_embed_type === "embedding" ? named : 0,
+    classCount: embeddings > 0 ? named : 0,
     nullClass,
     checkpoint,
   };

@@ -58,7 +58,7 @@ export class DiffusionPipeline {
     const target = targetFor(device);
     const size = model.config.sample_size ?? { height: 64, width: 64 };
     const lowered = lowerNetwork(model.config, target, { size, dtype, timesteps: "step" });
-    const learned = model.config.time_embedding_type === "learned";
+    const learned = model.config.time.type === "learned";
     const timeRows = learned ? await model.checkpoint.read("time_proj.weight", signal) : null;
     // A model without a size of its own is compiled when one is chosen.
     const calls = model.config.sample_size ? [...lowered.main.calls, ...lowered.embed.calls] : [];
@@ -92,18 +92,18 @@ export class DiffusionPipeline {
 
   /** Rows of the network's timestep input: host-made sinusoids, or learned ones. */
   #timestepRows(name: string, timesteps: readonly number[]): Float32Array {
-    const { config } = this.model;
-    const width = config.block_out_channels[0] as number;
+    const { time } = this.model.config;
+    const width = time.inputs;
     const rows = new Float32Array(timesteps.length * width);
     timesteps.forEach((t, i) => {
       if (!Number.isFinite(t)) throw new UsageError(name, `${name} must be a number, got ${t}`);
-      if (this.timeRows && !(Number.isInteger(t) && t >= 0 && t < config.num_train_timesteps))
+      if (this.timeRows && !(Number.isInteger(t) && t >= 0 && t < time.num_train_timesteps))
         throw new UsageError(
           name,
-          `${name} ${t} is out of range: the learned embedding has rows 0..${config.num_train_timesteps - 1}`,
+          `${name} ${t} is out of range: the learned embedding has rows 0..${time.num_train_timesteps - 1}`,
         );
       rows.set(
-        this.timeRows ? this.timeRows.subarray(t * width, (t + 1) * width) : timestepSinusoid(t, width, config),
+        this.timeRows ? this.timeRows.subarray(t * width, (t + 1) * width) : timestepSinusoid(t, width, time),
         i * width,
       );
     });

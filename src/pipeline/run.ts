@@ -3,7 +3,7 @@ import { ConfigError, ShapeError, UsageError } from "../runtime/errors.ts";
 import { type Plan, type PlanOptions, planSchedule } from "../sampler/plan.ts";
 import { makeSchedule } from "../sampler/schedule.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
-import type { ImageSize } from "../unet/config.ts";
+import { halvings, type ImageSize } from "../unet/spec.ts";
 import { type Guidance, resolveClasses, resolveGuidance } from "./conditions.ts";
 import type { Model } from "./model.ts";
 import type { GenerateOptions, Tensor } from "./types.ts";
@@ -54,7 +54,7 @@ function resolveSeed(seed: number | bigint | undefined): bigint {
 
 /** Every level but the last halves the image; with an odd size a skip connection would not fit its partner. */
 export function checkSize(model: Model, size: ImageSize): ImageSize {
-  const multiple = 2 ** (model.config.down_blocks.length - 1);
+  const multiple = 2 ** halvings(model.config);
   for (const side of ["height", "width"] as const) {
     const value = wholeNumber("size", size[side], 1);
     if (value % multiple !== 0)

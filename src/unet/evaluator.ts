@@ -10,8 +10,8 @@ import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runti
 import { planMemory } from "../runtime/planner.ts";
 import { Program } from "../runtime/program.ts";
 import { byteSize, padded4, unitBytes, unitCount, type Value } from "../runtime/values.ts";
-import type { UNet2DConfig } from "./config.ts";
-import { buildUNet2D, type Network, type NetworkInit } from "./unet2d.ts";
+import { buildUNet, type Network, type NetworkInit } from "./build.ts";
+import type { UNetSpec } from "./spec.ts";
 
 /** Bounds of the time-embedding table; longer runs refill it, so that memory does not grow with the number of steps. */
 const TABLE_BYTES = 32 * 2 ** 20;
@@ -24,8 +24,8 @@ export interface LoweredNetwork {
   readonly embed: Lowered;
 }
 
-export function lowerNetwork(config: UNet2DConfig, target: Target, init: Omit<NetworkInit, "storage">): LoweredNetwork {
-  const network = buildUNet2D(config, { ...init, storage: target.storage });
+export function lowerNetwork(spec: UNetSpec, target: Target, init: Omit<NetworkInit, "storage">): LoweredNetwork {
+  const network = buildUNet(spec, { ...init, storage: target.storage });
   return { network, main: lowerGraph(network.main, target), embed: lowerGraph(network.embed, target) };
 }
 

@@ -26,10 +26,10 @@ describe("classes", () => {
     const { name, labels, classCount, nullClass, config } = await open(AVATARS);
     expect(name).toBe("pixel-avatars-16");
     expect(labels).toEqual(["plain", "glasses", "hat", "hat and glasses"]);
-    expect({ classCount, nullClass, embeddings: config.num_class_embeds }).toEqual({
+    expect({ classCount, nullClass, classes: config.classes }).toEqual({
       classCount: 4,
       nullClass: 4,
-      embeddings: 5,
+      classes: { kind: "embedding", count: 5 },
     });
   });
 

@@ -1,9 +1,10 @@
 /** config.json of a UNet2DModel: every key of diffusers' class, its default, and what is refused. */
 import { describe, expect, test } from "vitest";
 import { ConfigError } from "../../src/runtime/errors.ts";
-import { parseUNet2DConfig, type UNet2DConfig } from "../../src/unet/config.ts";
+import { parseUNet2DConfig } from "../../src/unet/config.ts";
+import type { Level, UNetSpec } from "../../src/unet/spec.ts";
 
-const parse = (json: Record<string, unknown>): UNet2DConfig => parseUNet2DConfig(json, "unet/config.json");
+const parse = (json: Record<string, unknown>): UNetSpec => parseUNet2DConfig(json, "unet/config.json");
 
 function refusal(json: Record<string, unknown>): ConfigError {
   try {
@@ -47,8 +48,43 @@ const DEFAULTS = {
   num_train_timesteps: null,
 };
 
-const conv = { attention: false, sampler: "conv" } as const;
-const attn = { attention: true, sampler: "conv" } as const;
+interface Shape {
+  widths?: readonly number[];
+  head_dim?: number | null;
+  groups?: number;
+  layers?: number;
+  /** Levels: A attends, other letters do not; R at the end resamples by a resnet. */
+  down?: string;
+  up?: string;
+}
+
+/** The levels that a configuration means, written down another way than the parser finds them. */
+function levels({ widths = [224, 448, 672, 896], head_dim = 8, groups = 32, layers = 2, ...types }: Shape) {
+  const self = (channels: number) => ({ kind: "self", head_dim: head_dim ?? channels, norm_groups: groups }) as const;
+  const build = (codes: string, channels: readonly number[], resnets: number): Level[] =>
+    codes.split(" ").map((code, i) => ({
+      channels: channels[i]!,
+      resnets,
+      attention: code.startsWith("A") ? self(channels[i]!) : null,
+      resample: i === 3 ? "none" : code.endsWith("R") ? "resnet" : "conv",
+    }));
+  return {
+    down: build(types.down ?? "D A A A", widths, layers),
+    up: build(types.up ?? "A A A D", [...widths].reverse(), layers + 1),
+    mid: { resnets: 2, attention: self(widths[3]!), scale_factor: 1 } as UNetSpec["mid"],
+  };
+}
+
+const TIME: UNetSpec["time"] = {
+  type: "positional",
+  inputs: 224,
+  dim: 896,
+  freq_shift: 0,
+  flip_sin_to_cos: true,
+  num_train_timesteps: 0,
+  act: "silu",
+};
+const MID = { resnets: 2, attention: { kind: "self", head_dim: 8, norm_groups: 32 }, scale_factor: 1 } as const;
 
 test("an empty configuration is diffusers' default", () => {
   expect(parse({})).toEqual({
@@ -56,27 +92,20 @@ test("an empty configuration is diffusers' default", () => {
     in_channels: 3,
     out_channels: 3,
     center_input_sample: false,
-    time_embedding_type: "positional",
-    time_embedding_dim: 896,
-    freq_shift: 0,
-    flip_sin_to_cos: true,
-    down_blocks: [conv, attn, attn, attn],
-    up_blocks: [attn, attn, attn, conv],
-    mid_block: true,
-    block_out_channels: [224, 448, 672, 896],
-    layers_per_block: 2,
-    mid_block_scale_factor: 1,
-    downsample_padding: 1,
-    act_fn: "silu",
-    attention_head_dim: 8,
+    conv_in_kernel: 3,
+    conv_out_kernel: 3,
     norm_num_groups: 32,
-    mid_norm_groups: 32,
     norm_eps: 1e-5,
+    act_fn: "silu",
+    out_act: "silu",
     scale_shift: false,
-    add_attention: true,
-    class_embed_type: "none",
-    num_class_embeds: 0,
-    num_train_timesteps: 0,
+    time: TIME,
+    classes: { kind: "none" },
+    added: { kind: "none" },
+    channels: 224,
+    ...levels({}),
+    downsample_padding: 1,
+    context_dim: null,
   });
 });
 
@@ -87,55 +116,56 @@ test("every key spelled out at its default means the same as none", () => {
 });
 
 /** For each key another value, with what it needs beside it, and what changes then. */
-const CHANGES: Record<keyof typeof DEFAULTS, [change: Record<string, unknown>, effect: Partial<UNet2DConfig>]> = {
+const CHANGES: Record<keyof typeof DEFAULTS, [change: Record<string, unknown>, effect: Partial<UNetSpec>]> = {
   sample_size: [{ sample_size: 32 }, { sample_size: { height: 32, width: 32 } }],
   in_channels: [{ in_channels: 1 }, { in_channels: 1 }],
   out_channels: [{ out_channels: 6 }, { out_channels: 6 }],
   center_input_sample: [{ center_input_sample: true }, { center_input_sample: true }],
   time_embedding_type: [
     { time_embedding_type: "learned", num_train_timesteps: 10 },
-    { time_embedding_type: "learned", num_train_timesteps: 10 },
+    { time: { ...TIME, type: "learned", num_train_timesteps: 10 } },
   ],
-  time_embedding_dim: [{ time_embedding_dim: 17 }, { time_embedding_dim: 17 }],
-  freq_shift: [{ freq_shift: 1 }, { freq_shift: 1 }],
-  flip_sin_to_cos: [{ flip_sin_to_cos: false }, { flip_sin_to_cos: false }],
+  time_embedding_dim: [{ time_embedding_dim: 17 }, { time: { ...TIME, dim: 17 } }],
+  freq_shift: [{ freq_shift: 1 }, { time: { ...TIME, freq_shift: 1 } }],
+  flip_sin_to_cos: [{ flip_sin_to_cos: false }, { time: { ...TIME, flip_sin_to_cos: false } }],
   down_block_types: [
     { down_block_types: ["AttnDownBlock2D", "DownBlock2D", "ResnetDownsampleBlock2D", "UNetResDownBlock2D"] },
-    { down_blocks: [attn, conv, { attention: false, sampler: "resnet" }, conv] },
+    levels({ down: "A D R D" }),
   ],
-  mid_block_type: [{ mid_block_type: null }, { mid_block: false }],
+  mid_block_type: [{ mid_block_type: null }, { mid: null }],
   up_block_types: [
     { up_block_types: ["UNetResAttnUpBlock2D", "UpBlock2D", "ResnetUpsampleBlock2D", "UpBlock2D"] },
-    { up_blocks: [attn, conv, { attention: false, sampler: "resnet" }, conv] },
+    levels({ up: "A D R D" }),
   ],
   block_out_channels: [
     { block_out_channels: [32, 64, 64, 96] },
-    { block_out_channels: [32, 64, 64, 96], time_embedding_dim: 128 },
+    { channels: 32, time: { ...TIME, inputs: 32, dim: 128 }, ...levels({ widths: [32, 64, 64, 96] }) },
   ],
-  layers_per_block: [{ layers_per_block: 3 }, { layers_per_block: 3 }],
-  mid_block_scale_factor: [{ mid_block_scale_factor: Math.SQRT2 }, { mid_block_scale_factor: Math.SQRT2 }],
+  layers_per_block: [{ layers_per_block: 3 }, levels({ layers: 3 })],
+  mid_block_scale_factor: [{ mid_block_scale_factor: Math.SQRT2 }, { mid: { ...MID, scale_factor: Math.SQRT2 } }],
   downsample_padding: [{ downsample_padding: 0 }, { downsample_padding: 0 }],
   // The plain first level keeps its convolution.
-  downsample_type: [
-    { downsample_type: "resnet" },
-    { down_blocks: [conv, ...[1, 2, 3].map(() => ({ attention: true, sampler: "resnet" }) as const)] },
-  ],
-  upsample_type: [
-    { upsample_type: "resnet" },
-    { up_blocks: [...[1, 2, 3].map(() => ({ attention: true, sampler: "resnet" }) as const), conv] },
-  ],
+  downsample_type: [{ downsample_type: "resnet" }, levels({ down: "D AR AR AR" })],
+  upsample_type: [{ upsample_type: "resnet" }, levels({ up: "AR AR AR D" })],
   dropout: [{ dropout: 0.1 }, {}],
   act_fn: [{ act_fn: "gelu" }, { act_fn: "gelu" }],
-  attention_head_dim: [{ attention_head_dim: null }, { attention_head_dim: null }],
-  norm_num_groups: [{ norm_num_groups: 16 }, { norm_num_groups: 16, mid_norm_groups: 16 }],
-  attn_norm_num_groups: [{ attn_norm_num_groups: 16 }, { mid_norm_groups: 16 }],
+  attention_head_dim: [{ attention_head_dim: null }, levels({ head_dim: null })],
+  norm_num_groups: [{ norm_num_groups: 16 }, { norm_num_groups: 16, ...levels({ groups: 16 }) }],
+  attn_norm_num_groups: [
+    { attn_norm_num_groups: 16 },
+    { mid: { ...MID, attention: { ...MID.attention, norm_groups: 16 } } },
+  ],
   norm_eps: [{ norm_eps: 1e-6 }, { norm_eps: 1e-6 }],
   // Without groups of its own the mid block's attention then has no norm.
-  resnet_time_scale_shift: [{ resnet_time_scale_shift: "scale_shift" }, { scale_shift: true, mid_norm_groups: null }],
-  add_attention: [{ add_attention: false }, { add_attention: false }],
-  class_embed_type: [{ class_embed_type: "identity" }, { class_embed_type: "identity" }],
-  num_class_embeds: [{ num_class_embeds: 7 }, { class_embed_type: "embedding", num_class_embeds: 7 }],
-  num_train_timesteps: [{ num_train_timesteps: 1000 }, { num_train_timesteps: 1000 }],
+  resnet_time_scale_shift: [
+    { resnet_time_scale_shift: "scale_shift" },
+    { scale_shift: true, mid: { ...MID, attention: { ...MID.attention, norm_groups: null } } },
+  ],
+  add_attention: [{ add_attention: false }, { mid: { ...MID, attention: null } }],
+  class_embed_type: [{ class_embed_type: "identity" }, { classes: { kind: "identity" } }],
+  num_class_embeds: [{ num_class_embeds: 7 }, { classes: { kind: "embedding", count: 7 } }],
+  // Read by learned embeddings alone.
+  num_train_timesteps: [{ num_train_timesteps: 1000 }, {}],
 };
 
 describe("each key", () => {
@@ -152,8 +182,8 @@ describe("each key", () => {
   });
 
   test("class_embed_type goes before num_class_embeds", () => {
-    const { class_embed_type } = parse({ class_embed_type: "timestep", num_class_embeds: 7 });
-    expect(class_embed_type).toBe("timestep");
+    const { classes } = parse({ class_embed_type: "timestep", num_class_embeds: 7 });
+    expect(classes).toEqual({ kind: "timestep" });
   });
 
   test("what save_pretrained adds is skipped", () => {
@@ -247,7 +277,7 @@ describe("refused, naming file, key and value:", () => {
   test("heads wider than a block that attends", () => {
     const widths = { block_out_channels: [32, 64, 64, 64] };
     expect(refusal({ ...widths, attention_head_dim: 65 }).message).toMatch(/attention_head_dim: 65 .* block of 64/);
-    expect(parse({ ...widths, attention_head_dim: 64 }).attention_head_dim).toBe(64);
+    expect(parse({ ...widths, attention_head_dim: 64 }).down[1]?.attention).toMatchObject({ head_dim: 64 });
   });
 
   test("learned time embeddings without their number", () => {

@@ -27,7 +27,7 @@ for (const name of ["models/ddpm/io"])
     const weights = await WeightStore.load(device, target, recipes, model.checkpoint, {});
     const timestepRows = (_: string, timesteps: readonly number[]) =>
       Float32Array.from(
-        timesteps.flatMap((t) => [...timestepSinusoid(t, model.config.block_out_channels[0]!, model.config)]),
+        timesteps.flatMap((t) => [...timestepSinusoid(t, model.config.time.inputs, model.config.time)]),
       );
     const result = await evaluate({ device, model, lowered, weights, inputs, maxRows: 2, check() {}, timestepRows });
     weights.dispose();

@@ -1,0 +1,178 @@
+/**
+ * A UNet of the normal form as two graphs, under diffusers' parameter names whatever the family: `embed` makes the table of time-embedding projections,
+ * one row per (step, image), before the loop; `main` is one evaluation, which reads its rows.
+ */
+import { attention, channels, conv, downsample, groupNorm, layer, upsample } from "../network/layers.ts";
+import { type Activation, Graph, type ParamRef } from "../runtime/graph.ts";
+import { type DType, makeValue, type Storage, type Value } from "../runtime/values.ts";
+import { EmbeddingTable, type ResnetInit, resnet } from "./blocks.ts";
+import { type Attention, classEmbeddings, type ImageSize, type Mid, type UNetSpec } from "./spec.ts";
+
+/** What feeds the class embedding: labels index a table, vectors are rows per image. */
+export type ClassInput = { kind: "labels"; labels: Value } | { kind: "vectors"; vectors: Value; width: number };
+
+export interface Network {
+  readonly main: Graph;
+  readonly embed: Graph;
+  /** State x, f32 [H, W, C] in a buffer. */
+  readonly sample: Value;
+  /** Sinusoids (or learned rows) of timesteps, [rows, width], made on the host. */
+  readonly timesteps: Value;
+  readonly classes: ClassInput | null;
+  /** Output of `embed`; shares its storage with `table`, the same rows as `main` reads them. */
+  readonly projections: Value;
+  readonly table: Value;
+  /** f32 [H, W, out_channels]. */
+  readonly output: Value;
+  readonly params: readonly ParamRef[];
+}
+
+export interface NetworkInit {
+  readonly size: ImageSize;
+  readonly dtype: Exclude<DType, "u32">;
+  readonly storage: Storage;
+  /** Whether timesteps differ per image of a batch (a single evaluation) or per step (a sampling loop). */
+  readonly timesteps: "image" | "step";
+}
+
+/** What the parts of a network share while it is built. */
+interface Build {
+  readonly graph: Graph;
+  readonly spec: UNetSpec;
+  readonly table: EmbeddingTable;
+  readonly resnets: Omit<ResnetInit, "outputs">;
+}
+
+function attend({ graph, spec }: Build, name: string, x: Value, init: Attention, scaleFactor = 1): Value {
+  if (init.kind !== "self") throw new TypeError(`internal: ${name}: attention of kind ${init.kind}`);
+  const { head_dim: headDim, norm_groups: groups } = init;
+  return attention(graph, name, x, { headDim, groups, eps: spec.norm_eps, scaleFactor });
+}
+
+/** Where the model is cut for its levels going down; skip connections in order of production. */
+function downPath(build: Build, first: Value): { x: Value; skips: Value[] } {
+  const { graph, spec, table, resnets } = build;
+  const skips = [first];
+  let x = first;
+  const keep = (value: Value) => {
+    skips.push(value);
+    x = value;
+  };
+  spec.down.forEach((level, index) => {
+    const name = `down_blocks.${index}`;
+    const outputs = level.channels;
+    for (let i = 0; i < level.resnets; i++) {
+      const h = resnet(graph, table, `${name}.resnets.${i}`, x, { ...resnets, outputs });
+      keep(level.attention ? attend(build, `${name}.attentions.${i}`, h, level.attention) : h);
+    }
+    const label = `${name}.downsamplers.0`;
+    if (level.resample === "conv") keep(downsample(graph, label, x, spec.downsample_padding));
+    if (level.resample === "resnet") keep(resnet(graph, table, label, x, { ...resnets, outputs, resample: "down" }));
+    if (level.resample === "pool") keep(graph.avgPool(label, x));
+  });
+  return { x, skips };
+}
+
+function middle(build: Build, x: Value, mid: Mid): Value {
+  const { graph, table, resnets } = build;
+  const init = { ...resnets, outputs: channels(x), scaleFactor: mid.scale_factor };
+  let h = resnet(graph, table, "mid_block.resnets.0", x, init);
+  if (mid.attention) h = attend(build, "mid_block.attentions.0", h, mid.attention, mid.scale_factor);
+  return mid.resnets === 2 ? resnet(graph, table, "mid_block.resnets.1", h, init) : h;
+}
+
+function upPath(build: Build, start: Value, skips: Value[]): Value {
+  const { graph, spec, table, resnets } = build;
+  let x = start;
+  spec.up.forEach((level, index) => {
+    const name = `up_blocks.${index}`;
+    const outputs = level.channels;
+    for (let i = 0; i < level.resnets; i++) {
+      const label = `${name}.resnets.${i}`;
+      x = resnet(graph, table, label, graph.concat(label, x, skips.pop() as Value), { ...resnets, outputs });
+      if (level.attention) x = attend(build, `${name}.attentions.${i}`, x, level.attention);
+    }
+    const label = `${name}.upsamplers.0`;
+    if (level.resample === "conv") x = upsample(graph, label, x);
+    if (level.resample === "resnet") x = resnet(graph, table, label, x, { ...resnets, outputs, resample: "up" });
+    if (level.resample === "pool") x = graph.upsample(label, x);
+  });
+  return x;
+}
+
+/** TimestepEmbedding: linear, activation, linear. */
+function embeddingMlp(graph: Graph, name: string, x: Value, width: number, act: Activation): Value {
+  const h = graph.conv2d(`${name}.linear_1`, x, [layer(`${name}.linear_1`, channels(x), width, 0)]);
+  return graph.conv2d(`${name}.linear_2`, graph.activation(name, h, act), [layer(`${name}.linear_2`, width, width, 0)]);
+}
+
+function rowsInput(name: string, width: number, dtype: DType): Value {
+  return makeValue({ name, shape: dtype === "u32" ? [1] : [1, width], batched: false, dtype, storage: "buffer" });
+}
+
+function classInput(spec: UNetSpec): ClassInput | null {
+  const { classes, time } = spec;
+  if (classes.kind === "none") return null;
+  if (classes.kind === "embedding") return { kind: "labels", labels: rowsInput("class_labels", 1, "u32") };
+  const width = "width" in classes ? classes.width : classes.kind === "identity" ? time.dim : time.inputs;
+  return { kind: "vectors", vectors: rowsInput("class_labels", width, "f32"), width };
+}
+
+function addClasses(embed: Graph, spec: UNetSpec, emb: Value, input: ClassInput): Value {
+  const { classes, time } = spec;
+  if (input.kind === "labels") {
+    const weight = { name: "class_embedding.weight", shape: [classEmbeddings(spec), time.dim] };
+    return embed.add("emb", emb, embed.rows("class_embedding", "label", weight, input.labels));
+  }
+  const rows = embed.rows("class_proj", "image", input.vectors);
+  const vector = classes.kind === "identity" ? rows : embeddingMlp(embed, "class_embedding", rows, time.dim, time.act);
+  return embed.add("emb", emb, vector);
+}
+
+function embedGraph(
+  spec: UNetSpec,
+  table: EmbeddingTable,
+  init: NetworkInit,
+): Pick<Network, "embed" | "timesteps" | "classes" | "projections"> {
+  const embed = new Graph("f32", init.storage);
+  const { time } = spec;
+  const timesteps = rowsInput("timesteps", time.inputs, "f32");
+  const rows = embed.rows("time_proj", init.timesteps, timesteps);
+  let emb = embeddingMlp(embed, "time_embedding", rows, time.dim, time.act);
+  const classes = classInput(spec);
+  if (classes) emb = addClasses(embed, spec, emb, classes);
+  const projections = embed.conv2d("time_emb_proj", embed.activation("emb", emb, spec.act_fn), table.specs);
+  embed.output(projections);
+  return { embed, timesteps, classes, projections };
+}
+
+/** @throws ShapeError when the size does not fit the network's levels */
+export function buildUNet(spec: UNetSpec, init: NetworkInit): Network {
+  const { height, width } = init.size;
+  const main = new Graph(init.dtype, init.storage);
+  const table = new EmbeddingTable(spec.time.dim, init.storage);
+  const sample = makeValue({
+    name: "sample",
+    shape: [height, width, spec.in_channels],
+    batched: true,
+    dtype: "f32",
+    storage: "buffer",
+  });
+  const { act_fn: act, norm_num_groups: groups, norm_eps: eps, scale_shift: scaleShift } = spec;
+  const build: Build = { graph: main, spec, table, resnets: { groups, eps, act, scaleShift } };
+  const centered = spec.center_input_sample ? main.scaleShift("center_input_sample", sample, 2, -1) : sample;
+  const first = conv(main, "conv_in", centered, spec.channels, spec.conv_in_kernel);
+  const down = downPath(build, first);
+  const mid = spec.mid ? middle(build, down.x, spec.mid) : down.x;
+  const up = upPath(build, mid, down.skips);
+  const normed = groupNorm(main, "conv_norm_out", up, groups, eps);
+  const activated = main.activation("conv_norm_out", normed, spec.out_act);
+  const output = main.output(conv(main, "conv_out", activated, spec.out_channels, spec.conv_out_kernel, "f32"));
+  const embed = embedGraph(spec, table, init);
+  const learned =
+    spec.time.type === "learned"
+      ? [{ name: "time_proj.weight", shape: [spec.time.num_train_timesteps, spec.time.inputs] }]
+      : [];
+  const params = [...learned, ...embed.embed.params(), ...main.params()];
+  return { main, ...embed, table: table.value, sample, output, params };
+}

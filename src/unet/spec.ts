@@ -1,0 +1,129 @@
+/**
+ * The normal form of a 2-D UNet: what every family's configuration is parsed into and what the graph is built from, in
+ * the order of execution. Nothing here belongs to one family; where a key means the same everywhere, it keeps diffusers'
+ * spelling.
+ */
+import type { Activation } from "../runtime/graph.ts";
+
+export interface ImageSize {
+  height: number;
+  width: number;
+}
+
+/** Attention over the pixels of an image, with a residual connection around it (diffusers' former AttentionBlock). */
+export interface SelfAttention {
+  kind: "self";
+  /** Channels per head; there are as many heads as fit the block's channels. */
+  head_dim: number;
+  /** Groups of the norm before the projections; null: no such norm. */
+  norm_groups: number | null;
+}
+
+/** Transformer2DModel: `depth` blocks of attention over the pixels, attention to the context, and a feed-forward. */
+export interface Transformer {
+  kind: "transformer";
+  heads: number;
+  /** Channels per head. */
+  head_dim: number;
+  depth: number;
+  /** Projections in and out by linear layers; else by 1×1 convolutions. They differ in their weights' shapes alone. */
+  linear_projection: boolean;
+  /** Channels of the context. */
+  cross_attention_dim: number;
+  /** The first attention of a block reads the context too. */
+  only_cross: boolean;
+}
+
+export type Attention = SelfAttention | Transformer;
+
+/**
+ * How a level changes resolution at its end: not at all, by a convolution (strided, or after nearest ×2), by a resnet
+ * that resamples, or without weights (mean of 2×2 pixels, or nearest ×2).
+ */
+export type Resample = "none" | "conv" | "resnet" | "pool";
+
+/** Resnets of one width, each followed by attention; going up, each reads one more skip connection. */
+export interface Level {
+  channels: number;
+  resnets: number;
+  attention: Attention | null;
+  resample: Resample;
+}
+
+export interface Mid {
+  /** The first resnet stands before the attention, the others after it. */
+  resnets: 1 | 2;
+  attention: Attention | null;
+  /** Divides the sums of the resnets' and of self-attention's branches. */
+  scale_factor: number;
+}
+
+export interface TimeEmbedding {
+  /** Sinusoids, or rows of the table `time_proj.weight`. */
+  type: "positional" | "learned";
+  /** Width of a timestep's sinusoids. */
+  inputs: number;
+  /** Width of the embedding. */
+  dim: number;
+  freq_shift: number;
+  flip_sin_to_cos: boolean;
+  /** Rows of the learned table; 0 for sinusoids. */
+  num_train_timesteps: number;
+  /** Between the two linear layers. */
+  act: Activation;
+}
+
+/** What is added to the time embedding for a class. */
+export type ClassEmbedding =
+  | { kind: "none" }
+  /** A row of a table of `count` classes. */
+  | { kind: "embedding"; count: number }
+  /** Sinusoids of a number, through a network like the timestep's. */
+  | { kind: "timestep" }
+  /** The vector itself, as wide as the time embedding. */
+  | { kind: "identity" }
+  /** A vector of `width` through two layers with the activation between, or through one. */
+  | { kind: "projection" | "simple_projection"; width: number };
+
+/** What else is added to the time embedding. */
+export type AddedEmbedding =
+  | { kind: "none" }
+  /** A pooled text embedding, then sinusoids of `time_dim` for every number of time_ids: together `width` wide. */
+  | { kind: "text_time"; width: number; time_dim: number };
+
+export interface UNetSpec {
+  sample_size: ImageSize | null;
+  in_channels: number;
+  out_channels: number;
+  /** x ← 2x − 1 before the first convolution. */
+  center_input_sample: boolean;
+  /** Sides of the first and the last convolution's kernels, odd. */
+  conv_in_kernel: number;
+  conv_out_kernel: number;
+  norm_num_groups: number;
+  norm_eps: number;
+  /** In resnets, and before their projections of the time embedding. */
+  act_fn: Activation;
+  /** Before the last convolution. */
+  out_act: Activation;
+  /** Resnets scale and shift by the time embedding, after their second norm; else they add it before. */
+  scale_shift: boolean;
+  time: TimeEmbedding;
+  classes: ClassEmbedding;
+  added: AddedEmbedding;
+  /** Channels of the first convolution. */
+  channels: number;
+  down: readonly Level[];
+  mid: Mid | null;
+  up: readonly Level[];
+  /** Of strided convolutions; 0: zeros at the right and bottom only. */
+  downsample_padding: number;
+  /** Channels of the context that attention reads; null: there is none. */
+  context_dim: number | null;
+}
+
+/** Classes that have an embedding; 0 where classes are no ids or there are none. */
+export const classEmbeddings = ({ classes }: UNetSpec): number => (classes.kind === "embedding" ? classes.count : 0);
+
+/** How often the image is halved. */
+export const halvings = ({ down }: UNetSpec): number => down.filter(({ resample }) => resample !== "none").length;
