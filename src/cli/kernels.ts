@@ -1,10 +1,11 @@
 /** Which kernels a network gets on a device: known from its configuration, before any weight is read. */
 import { createHash } from "node:crypto";
+import type { ImageSize } from "../network/configReader.ts";
 import type { NetworkDType } from "../pipeline/types.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { byteSize } from "../runtime/values.ts";
 import { type LoweredNetwork, lowerNetwork, plannedBytes } from "../unet/evaluator.ts";
-import type { ImageSize, UNetSpec } from "../unet/spec.ts";
+import type { UNetSpec } from "../unet/spec.ts";
 
 /** The kernels of one evaluation inside a sampling loop. */
 export function lower(spec: UNetSpec, target: Target, size: ImageSize, dtype: NetworkDType): LoweredNetwork {

@@ -1,9 +1,11 @@
 /** What a call of `generate` means for a model: every option checked and resolved, without a GPU. */
+
+import type { ImageSize } from "../network/configReader.ts";
 import { ConfigError, ShapeError, UsageError } from "../runtime/errors.ts";
 import { type Plan, type PlanOptions, planSchedule } from "../sampler/plan.ts";
 import { makeSchedule } from "../sampler/schedule.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
-import { halvings, type ImageSize } from "../unet/spec.ts";
+import { halvings } from "../unet/spec.ts";
 import { type Guidance, resolveClasses, resolveGuidance } from "./conditions.ts";
 import type { Model } from "./model.ts";
 import type { GenerateOptions, Tensor } from "./types.ts";

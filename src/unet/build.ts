@@ -2,11 +2,12 @@
  * A UNet of the normal form as two graphs, under diffusers' parameter names whatever the family: `embed` makes the table of time-embedding projections,
  * one row per (step, image), before the loop; `main` is one evaluation, which reads its rows.
  */
+import type { ImageSize } from "../network/configReader.ts";
 import { attention, channels, conv, downsample, groupNorm, layer, upsample } from "../network/layers.ts";
 import { type Activation, Graph, type ParamRef } from "../runtime/graph.ts";
 import { type DType, makeValue, type Storage, type Value } from "../runtime/values.ts";
 import { EmbeddingTable, type ResnetInit, resnet } from "./blocks.ts";
-import { type Attention, classEmbeddings, type ImageSize, type Mid, type UNetSpec } from "./spec.ts";
+import { type Attention, classEmbeddings, type Mid, type UNetSpec } from "./spec.ts";
 
 /** What feeds the class embedding: labels index a table, vectors are rows per image. */
 export type ClassInput = { kind: "labels"; labels: Value } | { kind: "vectors"; vectors: Value; width: number };

@@ -5,8 +5,8 @@
  */
 
 import { ACTIVATION_NAMES } from "../kernels/parts/activations.ts";
+import { ConfigReader, imageSize } from "../network/configReader.ts";
 import type { Activation } from "../runtime/graph.ts";
-import { ConfigReader, imageSize } from "./configReader.ts";
 import type { ClassEmbedding, Level, SelfAttention, UNetSpec } from "./spec.ts";
 
 /** One name of a block: whether it attends, and how it resamples. */

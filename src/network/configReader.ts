@@ -1,6 +1,10 @@
 /** Reads a network's configuration key by key; a key that nobody asked for is refused at the end. */
 import { ConfigError } from "../runtime/errors.ts";
-import type { ImageSize } from "./spec.ts";
+
+export interface ImageSize {
+  height: number;
+  width: number;
+}
 
 /** Reads keys with checks; remembers which were asked for, so that the rest can be refused. */
 export class ConfigReader {
