@@ -12,6 +12,7 @@ import { Program } from "../../src/runtime/program.ts";
 import type { Value } from "../../src/runtime/values.ts";
 import type { RefTensor } from "../reference/tensor.ts";
 import { batchOf, decodeF32, piecesOf, readValue, uploadValue } from "./gpuTensors.ts";
+import type { Problem, StoredDType } from "./problems.ts";
 
 export { Inputs, readValue, rounded, uploadValue } from "./gpuTensors.ts";
 
@@ -92,4 +93,14 @@ export async function runOps(ops: readonly FusedOp[], init: RunInit): Promise<Re
   const results = await runCalls(calls, init, weights);
   for (const { object } of weights.values()) gpu.release(object);
   return results;
+}
+
+/** Runs a case of the table and reads its result. */
+export async function runProblem(
+  { ops, batch, inputs, params, output }: Problem,
+  target: Target,
+  dtype: StoredDType,
+): Promise<RefTensor> {
+  const [result] = await runOps(ops, { target, batch, inputs, params, outputs: [output], dtype });
+  return result as RefTensor;
 }
