@@ -166,11 +166,11 @@ class Loader {
     }
     const out = new Float32Array(recipe.parts.reduce((sum, p) => sum + p.length, 0));
     let base = 0;
-    for (const { param, positions, length } of recipe.parts) {
+    for (const { param, rows, positions, length } of recipe.parts) {
       const values = param && this.#param(param.name);
       if (values)
         positions.forEach((p, i) => {
-          out[base + p] = values[i] as number;
+          out[base + p] = values[rows?.[i] ?? i] as number;
         });
       base += length;
     }

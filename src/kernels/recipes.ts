@@ -32,7 +32,14 @@ export interface ConvRecipe {
 export interface VectorRecipe {
   readonly kind: "vector";
   readonly value: Value;
-  readonly parts: readonly { param?: ParamRef; positions: readonly number[]; length: number }[];
+  readonly parts: readonly VectorPart[];
+}
+export interface VectorPart {
+  readonly param?: ParamRef;
+  /** Entry of the parameter for every position; absent: all in order. */
+  readonly rows?: readonly number[];
+  readonly positions: readonly number[];
+  readonly length: number;
 }
 /** An embedding table [R, C], rows padded to a multiple of four. */
 export interface TableRecipe {
@@ -55,6 +62,31 @@ export function positionChannels(segments: readonly number[], first = 0): Uint32
     table[position] = first + channel;
   });
   return table;
+}
+
+/** The recipes with each parameter replaced by where it is in a checkpoint: a tensor, or some of its rows. */
+export function locateParams(
+  recipes: readonly Recipe[],
+  locate: (param: ParamRef) => ParamRef & { readonly rows?: readonly number[] },
+): Recipe[] {
+  return recipes.map((recipe): Recipe => {
+    if (recipe.kind === "table") return { ...recipe, param: locate(recipe.param) };
+    if (recipe.kind === "vector") {
+      const parts = recipe.parts.map((part) => {
+        if (!part.param) return part;
+        const { rows, ...param } = locate(part.param);
+        return { ...part, param, rows };
+      });
+      return { ...recipe, parts };
+    }
+    if (recipe.kind === "indices") return recipe;
+    const parts = recipe.parts.map((part) => {
+      const { rows, ...param } = locate(part.param);
+      const row = (r: number) => (r === NO_CHANNEL ? r : (rows?.[r] ?? r));
+      return { ...part, param, outputs: part.outputs.map(row) };
+    });
+    return { ...recipe, parts };
+  });
 }
 
 export class Recipes {

@@ -1,17 +1,20 @@
 /** A network's weights on the GPU: matched against the checkpoint, streamed, packed; shared by every size and batch. */
 import { loadRecipes, type ParamPiece, type RawDType } from "../kernels/load.ts";
-import type { Recipe } from "../kernels/recipes.ts";
+import { locateParams, type Recipe } from "../kernels/recipes.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
 import type { GpuArray } from "../runtime/memory.ts";
 import type { Value } from "../runtime/values.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
 import { decodeFloats } from "../weights/convert.ts";
+import type { LocateTensor } from "../weights/match.ts";
 import type { LoadProgress } from "../weights/stream.ts";
 
 export interface WeightOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: LoadProgress) => void;
+  /** Where the parameters are in the checkpoint; default: in tensors of their names. */
+  readonly locate?: LocateTensor;
 }
 
 const RAW: Readonly<Record<string, RawDType>> = { F32: "f32", F16: "f16", BF16: "bf16" };
@@ -59,13 +62,15 @@ export class WeightStore {
     checkpoint: Checkpoint,
     options: WeightOptions,
   ): Promise<WeightStore> {
+    const { locate } = options;
+    const located = locate ? locateParams(recipes, locate) : recipes;
     const names = new Set<string>();
-    for (const recipe of recipes) {
+    for (const recipe of located) {
       if (recipe.kind === "table") names.add(recipe.param.name);
       if (recipe.kind === "conv" || recipe.kind === "vector")
         for (const { param } of recipe.parts) if (param) names.add(param.name);
     }
-    const arrays = await loadRecipes(device, target, recipes, pieces(checkpoint, [...names], options), decode);
+    const arrays = await loadRecipes(device, target, located, pieces(checkpoint, [...names], options), decode);
     return new WeightStore(device, new Map([...arrays].map(([value, array]) => [value.name, array])));
   }
 

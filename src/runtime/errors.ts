@@ -72,6 +72,8 @@ export class WeightError extends DdimError {
     readonly missing: readonly string[],
     readonly unexpected: readonly string[],
     readonly mismatched: readonly MismatchedTensor[],
+    /** How the tensors' names were read, and why so. */
+    readonly layout?: string,
   ) {
     const parts: string[] = [];
     if (missing.length) parts.push(`missing ${missing.join(", ")}`);
@@ -80,7 +82,8 @@ export class WeightError extends DdimError {
       parts.push(
         `wrong shape ${mismatched.map((m) => `${m.name} [${m.actual.join(", ")}] (expected [${m.expected.join(", ")}])`).join(", ")}`,
       );
-    super(`${file}: the tensors do not fit the configuration: ${parts.join("; ")}`);
+    const read = layout ? `, read in ${layout}` : "";
+    super(`${file}: the tensors do not fit the configuration${read}: ${parts.join("; ")}`);
   }
 }
 
