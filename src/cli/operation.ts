@@ -4,11 +4,11 @@ import { encodePng } from "../image/png.ts";
 import { type Fit, fitImage, fits } from "../image/resize.ts";
 import { defaultScale, type RgbaImage } from "../image/rgba.ts";
 import { fromRgbaImages } from "../image/samples.ts";
-import { readPng } from "../node/png.ts";
+import { readImage } from "../node/image.ts";
 import { type Model, openModel } from "../pipeline/model.ts";
 import { checkSize } from "../pipeline/run.ts";
 import type { Tensor } from "../pipeline/types.ts";
-import { FileError, UsageError } from "../runtime/errors.ts";
+import { UsageError } from "../runtime/errors.ts";
 import { encodeSafetensors } from "../weights/encode.ts";
 import { parseClasses } from "./classFlag.ts";
 import {
@@ -74,7 +74,7 @@ export async function prepareOperation(flags: OperationFlags, io: Io): Promise<P
   return { terminal: new Terminal(io, flags), model, options: optionsOf(flags, model, io.signal) };
 }
 
-/** PNG files at the model's size, in −1..1; says on stderr what was done to them. */
+/** PNG and JPEG files at the model's size, in −1..1; says on stderr what was done to them. */
 export async function readImages(
   paths: readonly string[],
   { model, terminal }: Pick<Prepared, "model" | "terminal">,
@@ -85,8 +85,7 @@ export async function readImages(
   const target = checkSize(model, size);
   const images: RgbaImage[] = [];
   for (const path of paths) {
-    if (/\.jpe?g$/i.test(path)) throw new FileError(path, "is a JPEG file; only PNG files can be read so far");
-    const { image, done } = fitImage(await readPng(path), target, fit);
+    const { image, done } = fitImage(await readImage(path), target, fit);
     if (done) terminal.note(`${path}: ${done}`);
     images.push(image);
   }

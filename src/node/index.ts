@@ -11,6 +11,7 @@ import { toNodeSource } from "./folder.ts";
 export * from "../index.ts";
 export { listAdapters, type NodeDeviceOptions, openNodeDevice } from "./device.ts";
 export { folderSource, openSafetensorsFile } from "./folder.ts";
+export { readImage } from "./image.ts";
 export { readPng } from "./png.ts";
 
 /**

@@ -1,11 +1,15 @@
 /** The commands that work on images, and the sampler's flags of `ddim sample`, with the smallest model and few steps. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import jpeg from "jpeg-js";
 import { beforeAll, describe, expect, test } from "vitest";
+import { oriented } from "../../src/image/orientation.ts";
 import { encodePng } from "../../src/image/png.ts";
 import { openSafetensorsFile } from "../../src/node/folder.ts";
 import { readPng } from "../../src/node/png.ts";
+import { nmse } from "../reference/tensor.ts";
 import { ddim, scratchFolder } from "../support/cli.ts";
+import { exif, withExif } from "../support/exif.ts";
 
 const scratch = scratchFolder();
 const at = (...parts: string[]) => join(scratch, ...parts);
@@ -27,6 +31,26 @@ beforeAll(async () => {
   await run("sample", ...short, "--seed", "1", "-n", "2", "-c", "1", "--scale", "1", "-o", at("in-%d.png"));
 });
 const [a, b] = [at("in-0.png"), at("in-1.png")];
+
+test("a JPEG file counts as the picture that its EXIF orientation shows", async () => {
+  const { width, height, data } = await readPng(a);
+  const encoded = jpeg.encode({ width, height, data: Buffer.from(data) }, 100).data;
+  // Stored upside down, and said to be.
+  const turned = jpeg.encode({ width, height, data: Buffer.from(oriented({ width, height, data }, 3).data) }, 100).data;
+  writeFileSync(at("plain.jpg"), encoded);
+  writeFileSync(at("turned.jpg"), withExif(turned, exif(3, "II")));
+  const latent = async (path: string) => {
+    await run("noise", path, "-t", "0", "-q", "--seed", "1", "-o", at("n.safetensors"), "--overwrite");
+    return (await tensors(at("n.safetensors"), "images")).data as Float32Array;
+  };
+  const [png, plain, same] = [await latent(a), await latent(at("plain.jpg")), await latent(at("turned.jpg"))];
+  expect(nmse(plain, png)).toBeLessThan(1e-2);
+  expect(nmse(same, plain)).toBeLessThan(1e-3);
+  writeFileSync(at("cut.jpg"), encoded.subarray(0, encoded.length - 40));
+  const { code, stderr } = await ddim(["invert", at("cut.jpg"), "-o", at("never.safetensors")]);
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/cut\.jpg: is a JPEG file that cannot be decoded, cut off or damaged/);
+});
 
 describe("invert", () => {
   test("latents, their moments, and the way back", async () => {

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { fitImage } from "../../image/resize.ts";
 import { toRgbaImages } from "../../image/samples.ts";
-import { readPng } from "../../node/png.ts";
+import { readImage } from "../../node/image.ts";
 import { forwardNoise } from "../../pipeline/edit.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import { number, numbers } from "../flags.ts";
@@ -28,9 +28,9 @@ export function addEdit(program: Command, io: Io): void {
     .command("edit")
     .summary("image to image, and in-painting")
     .description("Adds noise to an image and takes it away again; with a mask, only where the mask is white.")
-    .argument("<image>", "PNG file")
+    .argument("<image>", "PNG or JPEG file")
     .option("--strength <s>", "0 to 1: begins at t = round(s T) - 1 (default: 0.6; 1 with a mask)", number)
-    .option("--mask <file>", "PNG file; white is repainted, black is kept")
+    .option("--mask <file>", "PNG or JPEG file; white is repainted, black is kept")
     .option("--repaint <jump,resamples>", "RePaint: go back up after every so many steps, so many times", repaint)
     .addHelpText("after", "\nExample:\n  $ ddim edit face.png --mask hat.png --repaint 5,5 -o edited.png");
   addOperationFlags(command, "edited.png").action((path: string, flags: EditFlags) => edit(path, flags, io));
@@ -41,7 +41,7 @@ export function addNoise(program: Command, io: Io): void {
     .command("noise")
     .summary("the forward process at some timesteps")
     .description("Shows an image as noisy as it is at some timesteps. Needs no GPU.")
-    .argument("<image>", "PNG file")
+    .argument("<image>", "PNG or JPEG file")
     .requiredOption("-t, --at <list>", "timesteps, for example 0,250,500,999", numbers)
     .addHelpText("after", "\nExample:\n  $ ddim noise face.png -t 0,250,500,999 -o row.png");
   addOperationFlags(command, "noise.png").action((path: string, flags: OperationFlags & { at: number[] }) =>
@@ -55,7 +55,7 @@ async function readMask(
   [, , height = 0, width = 0]: readonly number[],
   flags: EditFlags,
 ): Promise<Tensor> {
-  const { image } = fitImage(await readPng(path), { width, height }, flags.fit);
+  const { image } = fitImage(await readImage(path), { width, height }, flags.fit);
   const data = Float32Array.from({ length: width * height }, (_, p) => (image.data[4 * p]! < 128 ? 1 : 0));
   return { shape: [1, 1, height, width], data };
 }

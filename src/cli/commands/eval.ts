@@ -15,7 +15,7 @@ export function addEval(program: Command, io: Io): void {
     .command("eval")
     .summary("errors and variational bound of images")
     .description("Prints, for every timestep, the error of epsilon and of x0, and the term of the variational bound.")
-    .argument("<image...>", "PNG files")
+    .argument("<image...>", "PNG or JPEG files")
     .option("-c, --class <list>", "class ids or names of the images (default: none, where the model knows that)")
     .option("--seed <n>", "of the forward process (default: 0)", seed)
     .option("--fit <how>", "crop, pad or stretch images of another size", "crop")

@@ -30,7 +30,7 @@ export function addInterpolate(program: Command, io: Io): void {
     .command("interpolate")
     .summary("images between seeds, latents or images")
     .description("Walks on the great circle between two latents: a row; or over the patch between four: a grid.")
-    .argument("[image...]", "two or four PNG files, which are inverted")
+    .argument("[image...]", "two or four PNG or JPEG files, which are inverted")
     .option("--seeds <a,b[,c,d]>", "latents are the starting noise of these seeds", seeds)
     .option("--latents <file>", "safetensors whose x_T holds two latents or four")
     .option("--at <list>", "places on the way, 0 to 1 (default: -n of them)", numbers)
@@ -46,8 +46,8 @@ export function addFuse(program: Command, io: Io): void {
     .command("fuse")
     .summary("style fusion of two images")
     .description("Inverts two images, mixes their latents on the great circle, and samples the mixtures.")
-    .argument("<a>", "PNG file")
-    .argument("<b>", "PNG file")
+    .argument("<a>", "PNG or JPEG file")
+    .argument("<b>", "PNG or JPEG file")
     .option("--mix <list>", "fractions of the second image", numbers, [0.2, 0.5, 0.8])
     .addHelpText("after", "\nExample:\n  $ ddim fuse a.png b.png --mix .2,.5,.8 -o fused.png");
   addOperationFlags(command, "fusion.png").action((a: string, b: string, flags: FuseFlags) => fuse([a, b], flags, io));

@@ -21,7 +21,7 @@ export function addInvert(program: Command, io: Io): void {
     .command("invert")
     .summary("images to latents, and back")
     .description("Finds the noise that DDIM with eta 0 turns into the given images.")
-    .argument("<image...>", "PNG files")
+    .argument("<image...>", "PNG or JPEG files")
     .addOption(
       new Option("--convention <name>", "where epsilon is taken on the way up")
         .choices(inversions)
