@@ -135,6 +135,8 @@ export function parseUNet2DConfig(json: Readonly<Record<string, unknown>>, file:
       flip_sin_to_cos: r.flag("flip_sin_to_cos", true),
       num_train_timesteps: timeType === "learned" ? (steps as number) : 0,
       act: "silu",
+      post_act: "none",
+      sum_act: "none",
     },
     classes: classEmbedding(r),
     added: { kind: "none" },
@@ -147,6 +149,7 @@ export function parseUNet2DConfig(json: Readonly<Record<string, unknown>>, file:
         : { resnets: 2, attention: midAttention ? attention(last, midGroups) : null, scale_factor },
     up: levels(upTypes, [...widths].reverse(), layers + 1),
     downsample_padding: r.count("downsample_padding", 1, 0),
+    odd_sizes: false,
     context_dim: null,
   };
   r.refuseRest();

@@ -15,18 +15,17 @@ export interface SelfAttention {
   norm_groups: number | null;
 }
 
-/** Transformer2DModel: `depth` blocks of attention over the pixels, attention to the context, and a feed-forward. */
+/** Transformer2DModel: blocks of attention over the pixels, attention to the context, and a feed-forward. */
 export interface Transformer {
   kind: "transformer";
   heads: number;
   /** Channels per head. */
   head_dim: number;
-  depth: number;
+  /** Blocks of each transformer of the level, one transformer per resnet; in the middle there is one. */
+  depths: readonly number[];
   /** Projections in and out by linear layers; else by 1×1 convolutions. They differ in their weights' shapes alone. */
   linear_projection: boolean;
-  /** Channels of the context. */
-  cross_attention_dim: number;
-  /** The first attention of a block reads the context too. */
+  /** The first attention of a block reads the context too, instead of the pixels. */
   only_cross: boolean;
 }
 
@@ -65,12 +64,15 @@ export interface TimeEmbedding {
   flip_sin_to_cos: boolean;
   /** Rows of the learned table; 0 for sinusoids. */
   num_train_timesteps: number;
-  /** Between the two linear layers. */
+  /** Between the two linear layers, and after them. */
   act: Activation;
+  post_act: Activation;
+  /** On the sum of all embeddings, before the resnets take it. */
+  sum_act: Activation;
 }
 
-/** What is added to the time embedding for a class. */
-export type ClassEmbedding =
+/** What is added to the time embedding for a class; with `concat`, appended to it. */
+export type ClassEmbedding = { concat?: true } & (
   | { kind: "none" }
   /** A row of a table of `count` classes. */
   | { kind: "embedding"; count: number }
@@ -79,7 +81,8 @@ export type ClassEmbedding =
   /** The vector itself, as wide as the time embedding. */
   | { kind: "identity" }
   /** A vector of `width` through two layers with the activation between, or through one. */
-  | { kind: "projection" | "simple_projection"; width: number };
+  | { kind: "projection" | "simple_projection"; width: number }
+);
 
 /** What else is added to the time embedding. */
 export type AddedEmbedding =
@@ -114,6 +117,8 @@ export interface UNetSpec {
   up: readonly Level[];
   /** Of strided convolutions; 0: zeros at the right and bottom only. */
   downsample_padding: number;
+  /** Where a level halved an odd size, going up drops the last row or column again; else sizes must divide evenly. */
+  odd_sizes: boolean;
   /** Channels of the context that attention reads; null: there is none. */
   context_dim: number | null;
 }

@@ -83,6 +83,8 @@ const TIME: UNetSpec["time"] = {
   flip_sin_to_cos: true,
   num_train_timesteps: 0,
   act: "silu",
+  post_act: "none",
+  sum_act: "none",
 };
 const MID = { resnets: 2, attention: { kind: "self", head_dim: 8, norm_groups: 32 }, scale_factor: 1 } as const;
 
@@ -105,6 +107,7 @@ test("an empty configuration is diffusers' default", () => {
     channels: 224,
     ...levels({}),
     downsample_padding: 1,
+    odd_sizes: false,
     context_dim: null,
   });
 });
