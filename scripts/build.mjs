@@ -32,15 +32,19 @@ export async function ensureBuild() {
 
 /** @returns {string} a digest of everything that the build reads, by content: a checkout resets modification times */
 function hashSources() {
-  const sources = ["src", "bench"].flatMap((folder) =>
+  // bench/ uses the tests' cases and oracles.
+  const folders = ["src", "bench", "test/reference", "test/support"].filter((folder) => existsSync(join(ROOT, folder)));
+  const sources = folders.flatMap((folder) =>
     readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
       .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
       .filter((path) => !path.includes("node_modules")),
   );
-  const settings = ["package.json", "tsconfig.json", "tsdown.config.mjs"].map((name) => join(ROOT, name));
+  const others = ["package.json", "tsconfig.json", "tsdown.config.mjs", "test/cases.ts"].map((name) =>
+    join(ROOT, name),
+  );
   const hash = createHash("sha256");
-  for (const path of [...sources.sort(), ...settings]) {
+  for (const path of [...sources.sort(), ...others.filter(existsSync)]) {
     const content = readFileSync(path);
     hash.update(`${path.slice(ROOT.length)}\0${content.length}\0`).update(content);
   }

@@ -1,8 +1,9 @@
-/** `ddim bench`: timings. Of its parts, `forward` is there: one network evaluation, warm, without reading back. */
+/** `ddim bench`: timings. `forward` is in every installation; the others are loaded from a checkout's bench folder. */
 import type { Command } from "commander";
 import { openModel } from "../../pipeline/model.ts";
 import { UsageError } from "../../runtime/errors.ts";
-import { addCommonFlags, addTraceFlag, type CommonFlags, number, type TraceFlag } from "../flags.ts";
+import { type BenchParts, loadBenchParts } from "../benchParts.ts";
+import { addCommonFlags, addTraceFlag, type CommonFlags, number, type TraceFlag, whole } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 import { modelSource } from "../modelFlag.ts";
 import { checkFile } from "../output.ts";
@@ -10,6 +11,8 @@ import { withPipeline } from "../session.ts";
 import { bytes, plural } from "../table.ts";
 import { readForwardInputs } from "../tensorFiles.ts";
 import { reportTimings, wantsTimings } from "../timings.ts";
+
+type KernelFlags = CommonFlags & Parameters<BenchParts["benchKernels"]>[1];
 
 interface BenchFlags extends CommonFlags, TraceFlag {
   input: string;
@@ -36,6 +39,27 @@ export function addBench(program: Command, io: Io): void {
   addTraceFlag(forward);
   addCommonFlags(forward, ["model", "dtype", "device", "quiet", "verbose", "json"]);
   forward.action((flags: BenchFlags) => benchForward(flags, io));
+  addBenchKernels(bench, io);
+}
+
+function addBenchKernels(bench: Command, io: Io): void {
+  const kernels = bench
+    .command("kernels")
+    .summary("check and time the variants of one kernel")
+    .description(
+      "Runs every variant of an operation on one case of the test table: checks it against the f64 oracle, then times it. " +
+        "Without --op or --case it lists what there is.",
+    )
+    .option("--op <name>", "conv2d, groupNorm, attention or linear")
+    .option("--case <n>", "number of the case", whole(0))
+    .option("--variant <v...>", "own, const, uniform, buffer, texture, direct, gpu, or changes: storage=buffer,lanes=0")
+    .option("--seconds <s>", "for how long all variants are timed", number, 2)
+    .addHelpText(
+      "after",
+      "\nExample:\n  $ ddim bench kernels --op conv2d --case 11 --variant own --variant shapes=const",
+    );
+  addCommonFlags(kernels, ["dtype", "device", "quiet", "verbose", "json"]);
+  kernels.action(async (flags: KernelFlags) => (await loadBenchParts()).benchKernels(new Terminal(io, flags), flags));
 }
 
 async function benchForward(flags: BenchFlags, io: Io): Promise<void> {

@@ -1,0 +1,80 @@
+/** `ddim bench kernels`. */
+import type { Terminal } from "../../src/cli/io.ts";
+import { table } from "../../src/cli/table.ts";
+import { DdimError, UsageError } from "../../src/runtime/errors.ts";
+import { caseName } from "../../test/cases.ts";
+import { caseTables, type StoredDType } from "../../test/support/problems.ts";
+import { measureLimits } from "../limits.ts";
+import { type LabResult, runLab, TOLERANCE } from "./lab.ts";
+import { namedVariants, parseVariant } from "./variants.ts";
+
+export interface KernelFlags {
+  op?: string;
+  case?: number;
+  variant?: string[];
+  dtype: "auto" | StoredDType;
+  device?: string;
+  seconds: number;
+  json?: true;
+}
+
+/** A list of what there is, for those who name no operation or no case. */
+function listing(ops: readonly string[]): string {
+  return ops
+    .flatMap((op) => (caseTables[op]?.cases ?? []).map((it, i) => `--op ${op} --case ${i}  ${caseName(op, it)}`))
+    .join("\n");
+}
+
+const rounded = (value: number | undefined, digits: number) => (value === undefined ? "-" : value.toFixed(digits));
+
+function report(results: readonly LabResult[]): string {
+  const rows = results.map((r) => [
+    r.variant,
+    r.kernels.join(" + "),
+    r.nmse.toExponential(1),
+    rounded(r.compileMs, 0),
+    rounded(r.ms?.median, 3),
+    r.ms ? `${r.ms.min.toFixed(3)}..${r.ms.p75.toFixed(3)}` : "wrong",
+    rounded(r.gpuMs, 3),
+    rounded(r.gflops, 1),
+    rounded(r.gbytes, 2),
+    r.roofline === undefined ? "-" : `${(100 * r.roofline).toFixed(0)} %`,
+  ]);
+  const head = "variant,kernels,NMSE,compile,ms,least..p75,GPU ms,GFLOP/s,GB/s,of roofline";
+  return table(head.split(","), rows);
+}
+
+export async function benchKernels(terminal: Terminal, flags: KernelFlags): Promise<void> {
+  const { op, seconds } = flags;
+  const ops = Object.keys(caseTables);
+  const entry = op === undefined ? undefined : caseTables[op];
+  if (op !== undefined && !entry)
+    throw new UsageError("op", `--op ${op}: there is no such operation; there are ${ops.join(", ")}`);
+  if (!(seconds > 0)) throw new UsageError("seconds", `--seconds must be above 0, got ${seconds}`);
+  if (op === undefined || !entry || flags.case === undefined)
+    return terminal.data(listing(op === undefined ? ops : [op]));
+  const shape = entry.cases[flags.case];
+  if (!shape) throw new UsageError("case", `--case ${flags.case}: ${op} has cases 0..${entry.cases.length - 1}`);
+  const dtype = flags.dtype === "f16" ? "f16" : "f32";
+  const { signal } = terminal.io;
+  const device = await terminal.io.openDevice({ adapter: flags.device });
+  try {
+    const variants = flags.variant?.map((text) => parseVariant(text, device)) ?? namedVariants(device);
+    const limits = await measureLimits(device);
+    const onVariant = (name: string) => terminal.detail(`compiling ${name}`);
+    const results = await runLab(device, { table: entry, shape, dtype, variants, limits, seconds, signal, onVariant });
+    const name = `${caseName(op, shape)} ${dtype}`;
+    if (flags.json) terminal.json({ case: name, adapter: device.name, limits, results });
+    else {
+      const { fma, copy } = limits;
+      terminal.data(
+        `${name} on ${device.name}: ${(fma / 1e9).toFixed(1)} GFLOP/s, ${(copy / 1e9).toFixed(1)} GB/s at best`,
+      );
+      terminal.data(report(results));
+    }
+    const wrong = results.filter(({ correct }) => !correct).map(({ variant }) => variant);
+    if (wrong.length) throw new DdimError(`${name}: NMSE above ${TOLERANCE[dtype]} in ${wrong.join(", ")}`);
+  } finally {
+    device.dispose();
+  }
+}

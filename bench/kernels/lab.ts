@@ -1,0 +1,145 @@
+/** The kernel laboratory: one operation on one case, every variant checked against the f64 oracle and then timed. */
+import { loadRecipes } from "../../src/kernels/load.ts";
+import { lowerOps } from "../../src/kernels/lower.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import type { KernelCall } from "../../src/runtime/kernel.ts";
+import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../../src/runtime/memory.ts";
+import { profileProgram } from "../../src/runtime/profiler.ts";
+import { compileCalls, Program } from "../../src/runtime/program.ts";
+import type { Value } from "../../src/runtime/values.ts";
+import { nmse, type RefTensor } from "../../test/reference/tensor.ts";
+import { batchOf, decodeF32, piecesOf, readValue, uploadValue } from "../../test/support/gpuTensors.ts";
+import type { CaseTable, Problem, StoredDType } from "../../test/support/problems.ts";
+import { roofline } from "../limits.ts";
+import type { Limits, Spread } from "../results.ts";
+import { spread } from "../stats.ts";
+import { measureInTurns } from "./timer.ts";
+import type { KernelVariant } from "./variants.ts";
+
+/** The project's bounds on the normalised mean squared error. */
+export const TOLERANCE: Readonly<Record<StoredDType, number>> = { f32: 1e-10, f16: 2e-5 };
+
+export interface LabResult {
+  readonly variant: string;
+  /** Kernels it dispatches: `apply/direct, conv2d/gather`. */
+  readonly kernels: readonly string[];
+  readonly compileMs: number;
+  readonly nmse: number;
+  readonly correct: boolean;
+  /** Missing where the result is wrong. */
+  readonly ms?: Spread;
+  readonly gpuMs?: number;
+  readonly gflops?: number;
+  readonly gbytes?: number;
+  readonly roofline?: number;
+}
+
+interface Prepared {
+  readonly variant: KernelVariant;
+  readonly calls: readonly KernelCall[];
+  readonly program: Program;
+  readonly compileMs: number;
+  readonly error: number;
+  dispose(): void;
+}
+
+const kernelNames = (calls: readonly KernelCall[]) => calls.map(({ kernel, variant }) => `${kernel}/${variant}`);
+
+/** Variants that come out as the same kernels on the same storage are one. */
+const identity = (calls: readonly KernelCall[]) => calls.map((c) => `${c.kinds.join()} ${c.source}`).join("\n");
+
+async function prepare(
+  device: Device,
+  variant: KernelVariant,
+  { ops, batch, inputs, params, output }: Problem,
+  dtype: StoredDType,
+  expected: RefTensor,
+  known: Set<string>,
+): Promise<Prepared | undefined> {
+  const { calls, recipes } = lowerOps(ops, variant.target, dtype);
+  if (known.has(identity(calls))) return undefined;
+  known.add(identity(calls));
+  const began = performance.now();
+  await compileCalls(device, calls);
+  const compileMs = performance.now() - began;
+  const weights = await loadRecipes(device, variant.target, recipes, piecesOf(params), decodeF32);
+  const arrays = new Map<Value, GpuArray>(weights);
+  const frame = arrayOf(uploadBuffer(device, "frame", new Uint32Array([0, 0, batch, 0]), GPUBufferUsage.UNIFORM));
+  for (const [value, t] of inputs) arrays.set(value, uploadValue(device, value, t.data, batchOf(t)));
+  arrays.set(output, createValueArray(device, output, batch));
+  const init = { label: variant.name, calls, batch, external: arrays, frame: frame.object as GPUBuffer };
+  const program = await Program.create(device, init);
+  const encoder = device.gpu.createCommandEncoder();
+  program.encode(encoder);
+  device.submit([encoder.finish()]);
+  const result = await readValue(device, output, arrays.get(output) as GpuArray, batch);
+  return {
+    variant,
+    calls,
+    program,
+    compileMs,
+    error: nmse(result.data, expected.data),
+    dispose() {
+      program.dispose();
+      for (const { object } of [...arrays.values(), frame]) device.release(object);
+    },
+  };
+}
+
+export interface LabInit {
+  readonly table: CaseTable;
+  readonly shape: object;
+  readonly dtype: StoredDType;
+  readonly variants: readonly KernelVariant[];
+  readonly limits: Limits;
+  /** For all variants together, without compiling. */
+  readonly seconds: number;
+  readonly signal?: AbortSignal;
+  readonly onVariant?: (name: string) => void;
+}
+
+/** Variants that dispatch the same kernels as an earlier one are left out. */
+export async function runLab(device: Device, init: LabInit): Promise<LabResult[]> {
+  const { table, shape, dtype, variants, limits, seconds, signal } = init;
+  const known = new Set<string>();
+  const prepared: Prepared[] = [];
+  let expected: RefTensor | undefined;
+  try {
+    for (const variant of variants) {
+      signal?.throwIfAborted();
+      init.onVariant?.(variant.name);
+      const problem = table.make(shape, variant.target, dtype);
+      expected ??= problem.expected();
+      const ready = await prepare(device, variant, problem, dtype, expected, known);
+      if (ready) prepared.push(ready);
+    }
+    const correct = prepared.filter(({ error }) => error <= TOLERANCE[dtype]);
+    const programs = correct.map(({ program }) => program);
+    const times = await measureInTurns(device, programs, seconds, signal);
+    const [first] = variants;
+    const cost = first && table.make(shape, first.target, dtype).cost;
+    const results: LabResult[] = [];
+    for (const { variant, calls, program, compileMs, error } of prepared) {
+      const measured = times[programs.indexOf(program)];
+      const base = { variant: variant.name, kernels: kernelNames(calls), compileMs, nmse: error };
+      if (!measured || !cost) {
+        results.push({ ...base, correct: false });
+        continue;
+      }
+      const ms = spread(measured);
+      const timings = device.capabilities.timestamps ? await profileProgram(device, program) : undefined;
+      results.push({
+        ...base,
+        correct: true,
+        ms,
+        gpuMs: timings?.reduce((sum, t) => sum + t.ms, 0),
+        gflops: cost.flops / ms.median / 1e6,
+        gbytes: cost.bytes / ms.median / 1e6,
+        roofline: roofline(cost, ms.median, limits),
+      });
+    }
+    return results;
+  } finally {
+    for (const { dispose } of prepared) dispose();
+  }
+}
