@@ -11,6 +11,7 @@ import { withPipeline } from "../session.ts";
 import { bytes, plural } from "../table.ts";
 import { readForwardInputs } from "../tensorFiles.ts";
 import { reportTimings, wantsTimings } from "../timings.ts";
+import { addBenchExport } from "./benchExport.ts";
 
 type KernelFlags = CommonFlags & Parameters<BenchParts["benchKernels"]>[1];
 
@@ -40,6 +41,7 @@ export function addBench(program: Command, io: Io): void {
   addCommonFlags(forward, ["model", "dtype", "device", "quiet", "verbose", "json"]);
   forward.action((flags: BenchFlags) => benchForward(flags, io));
   addBenchKernels(bench, io);
+  addBenchExport(bench, io);
 }
 
 function addBenchKernels(bench: Command, io: Io): void {

@@ -1,0 +1,35 @@
+/** `ddim bench export`: a model's network as an ONNX file. */
+import type { CommonFlags } from "../../src/cli/flags.ts";
+import type { Terminal } from "../../src/cli/io.ts";
+import { modelSource } from "../../src/cli/modelFlag.ts";
+import { checkFile } from "../../src/cli/output.ts";
+import { packageVersion } from "../../src/cli/package.ts";
+import { bytes, plural } from "../../src/cli/table.ts";
+import type { ImageSize } from "../../src/network/configReader.ts";
+import { openModel } from "../../src/pipeline/model.ts";
+import { exportGraph, writeOnnx } from "./export.ts";
+import type { NormStyle } from "./operations.ts";
+
+export interface ExportFlags extends CommonFlags {
+  output: string;
+  style: NormStyle;
+  size?: ImageSize;
+  batch: number | "any";
+  externalData?: true;
+}
+
+export async function exportOnnx(terminal: Terminal, flags: ExportFlags): Promise<void> {
+  const { output, style, size, externalData } = flags;
+  const { signal } = terminal.io;
+  const model = await openModel(modelSource(flags.model), { signal });
+  const dtype = flags.dtype === "f16" ? "f16" : "f32";
+  const batch = flags.batch === "any" ? null : flags.batch;
+  const graph = exportGraph(model, { size, batch, style, dtype });
+  checkFile(output, true);
+  const written = await writeOnnx(output, model, graph, { externalData, producerVersion: packageVersion(), signal });
+  const { nodes, initializers } = graph.builder;
+  terminal.note(
+    `${output}: ${plural(nodes.length, "node")}, ${plural(initializers.size, "initializer")}, ${bytes(written)}, ` +
+      `inputs ${graph.inputs.map(({ name, shape }) => `${name} [${[flags.batch, ...shape].join(", ")}]`).join(", ")}`,
+  );
+}
