@@ -1,0 +1,45 @@
+/**
+ * Nearest row of a codebook: index = argmin_k Σ_c (x_c − e_kc)², y = e_index. Squared differences are summed as they
+ * are, since |x|² − 2x·e + |e|² cancels where x is near a row, which is where it matters. Of equally near rows the first
+ * wins. Channels that only pad x and the codebook must be zero in both.
+ */
+import { defineKernel } from "../runtime/kernel.ts";
+import { ceilDiv } from "../runtime/values.ts";
+import { wgsl } from "../runtime/wgsl.ts";
+
+export const codebookLookup = defineKernel({
+  name: "codebookLookup",
+  tensors: { x: "in N H W C", table: "in K C", indices: "out N H W", y: "out N H W C" },
+  variants: [
+    {
+      name: "direct",
+      workgroup: (target) => (target.software ? 32 : 64),
+      grid: (d, batch, wg) => [ceilDiv((d.H as number) * (d.W as number), wg), batch, 1],
+      wgsl: (k) => wgsl`
+${k.header}
+@compute @workgroup_size(${k.workgroup})
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  ${k.prelude}
+  if (id.x >= H * W) { return; }
+  let pixel = id.y * H * W + id.x;
+  var nearest = 0u;
+  var least = 3.4e38;
+  for (var row = 0u; row < K; row++) {
+    var distance = 0.0;
+    for (var c = 0u; c < C4; c++) {
+      let d = ${k.load("x", "pixel * C4 + c")} - ${k.load("table", "row * C4 + c")};
+      distance += dot(d, d);
+    }
+    if (distance < least) { least = distance; nearest = row; }
+  }
+  indices[pixel] = nearest;
+  for (var c = 0u; c < C4; c++) { ${k.store("y", "pixel * C4 + c", k.load("table", "nearest * C4 + c"))} }
+}`,
+    },
+  ],
+  cost(d, batch) {
+    const pixels = batch * (d.H as number) * (d.W as number);
+    const row = (d.C4 as number) * 4;
+    return { flops: 3 * pixels * (d.K as number) * row, bytes: 4 * (row * (2 * pixels + (d.K as number)) + pixels) };
+  },
+});
