@@ -21,8 +21,10 @@ import { attention } from "./attention.ts";
 import { convFused } from "./conv2d/fused.ts";
 import { convGather } from "./conv2d/gather.ts";
 import { fillAffine } from "./fill.ts";
+import { geglu } from "./geglu.ts";
 import { chunkCount, groupNormAffine, groupNormStats } from "./groupNorm.ts";
 import { fillsVectors, groupNormLanes, normalise } from "./groupNormLanes.ts";
+import { layerNorm } from "./layerNorm.ts";
 import { type Recipe, Recipes } from "./recipes.ts";
 import { gatherRows } from "./rows.ts";
 
@@ -192,6 +194,16 @@ class Lowering {
       case "add": {
         const { label, a, b, y, scale } = op;
         this.calls.push(add.lower(this.target, label, { a, b, y }, {}, { SCALE: scale }));
+        return;
+      }
+      case "layerNorm": {
+        const { label, x, gamma, beta, eps, y } = op;
+        const tensors = { x, gamma: this.recipes.vector(gamma), beta: this.recipes.vector(beta), y };
+        this.calls.push(layerNorm.lower(this.target, label, tensors, {}, { EPS: eps }));
+        return;
+      }
+      case "geglu": {
+        this.calls.push(geglu.lower(this.target, op.label, { x: op.x, y: op.y }, {}));
         return;
       }
       case "attention": {

@@ -8,7 +8,9 @@ import type {
   AttentionNode,
   ConvNode,
   EmbRef,
+  GegluNode,
   Graph,
+  LayerNormNode,
   Node,
   NormNode,
   ParamRef,
@@ -62,7 +64,16 @@ export interface FusedAdd {
   scale: number;
   y: Value;
 }
-export type FusedOp = FusedConv | FusedNorm | FusedApply | FusedFill | FusedAdd | AttentionNode | RowsNode;
+export type FusedOp =
+  | FusedConv
+  | FusedNorm
+  | FusedApply
+  | FusedFill
+  | FusedAdd
+  | AttentionNode
+  | RowsNode
+  | LayerNormNode
+  | GegluNode;
 
 const plain = (value: Value): View => ({ sources: [value], act: "none", upsample: false });
 
@@ -189,6 +200,12 @@ class Folder {
       case "upsample": {
         let view = this.#view(node.x);
         if (view.upsample) view = plain(this.#stored(node.x));
+        const [h = 0, w = 0] = node.x.shape;
+        if (node.y.shape[0] !== h * 2 || node.y.shape[1] !== w * 2) {
+          // Whoever reads a view knows its size by that of the sources.
+          this.ops.push({ op: "apply", label: node.label, view: { ...view, upsample: true }, pool: false, y: node.y });
+          return;
+        }
         this.#views.set(node.y, { ...view, upsample: true });
         return;
       }
@@ -223,6 +240,10 @@ class Folder {
       }
       case "add":
         return this.#add(node);
+      case "layerNorm":
+      case "geglu":
+        this.ops.push({ ...node, x: this.#stored(node.x) });
+        return;
       case "attention":
         this.ops.push({ ...node, q: this.#stored(node.q), kv: this.#stored(node.kv) });
         return;

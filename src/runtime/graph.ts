@@ -51,6 +51,10 @@ export type NormNode = NodeBase & {
   /** Scale and shift of a scale-shift norm. */
   emb?: EmbRef;
 };
+/** LayerNorm over the channels of every pixel. */
+export type LayerNormNode = NodeBase & { op: "layerNorm"; x: Value; gamma: ParamRef; beta: ParamRef; eps: number };
+/** y = a·gelu(b) with the exact gelu, for the two halves a, b of x's channels. */
+export type GegluNode = NodeBase & { op: "geglu"; x: Value };
 /** Heads are segments of equal size; `k` starts at channel group `kGroup` of `kv`, `v` at `vGroup`, `q` at 0. */
 export type AttentionNode = NodeBase & {
   op: "attention";
@@ -70,10 +74,13 @@ export type RowsNode = NodeBase & {
 export type Node =
   | ConvNode
   | NormNode
+  | LayerNormNode
+  | GegluNode
   | AttentionNode
   | RowsNode
   | (NodeBase & { op: "activation"; x: Value; act: Activation })
   | (NodeBase & { op: "concat"; a: Value; b: Value })
+  /** Nearest ×2; where y is smaller than that, without the last row or column. */
   | (NodeBase & { op: "upsample"; x: Value })
   | (NodeBase & { op: "avgPool"; x: Value })
   | (NodeBase & { op: "scaleShift"; x: Value; scale: number; shift: number })
@@ -129,6 +136,20 @@ export class Graph {
     return y;
   }
 
+  layerNorm(label: string, x: Value, init: Pick<LayerNormNode, "gamma" | "beta" | "eps">): Value {
+    const y = this.value(label, x.shape, x.segments);
+    this.nodes.push({ op: "layerNorm", label, x, ...init, y });
+    return y;
+  }
+
+  /** The halves of x have to be two segments of equal width. */
+  geglu(label: string, x: Value): Value {
+    const [h, w, c] = hwc(x);
+    const y = this.value(`${label}.geglu`, [h, w, c / 2]);
+    this.nodes.push({ op: "geglu", label, x, y });
+    return y;
+  }
+
   activation(label: string, x: Value, act: Activation): Value {
     if (act === "none") return x;
     const y = this.value(`${label}.act`, x.shape, x.segments);
@@ -146,9 +167,13 @@ export class Graph {
     return y;
   }
 
-  upsample(label: string, x: Value): Value {
+  /** Nearest ×2; with `like`, to its size: the same, or one row or column less. */
+  upsample(label: string, x: Value, like?: Value): Value {
     const [h, w, c] = hwc(x);
-    const y = this.value(`${label}.upsample`, [h * 2, w * 2, c], x.segments);
+    const [ho, wo] = like ? hwc(like) : [h * 2, w * 2];
+    if (![0, 1].includes(h * 2 - ho) || ![0, 1].includes(w * 2 - wo))
+      throw new ShapeError(label, `"${like?.name}"`, `[${h * 2}, ${w * 2}, C] or one less`, [ho, wo, c]);
+    const y = this.value(`${label}.upsample`, [ho, wo, c], x.segments);
     this.nodes.push({ op: "upsample", label, x, y });
     return y;
   }
@@ -160,9 +185,9 @@ export class Graph {
     return y;
   }
 
-  /** x·scale + shift with constants. */
-  scaleShift(label: string, x: Value, scale: number, shift: number): Value {
-    const y = this.value(label, x.shape, x.segments);
+  /** x·scale + shift with constants. `dtype`: of the result, where it has to be stored. */
+  scaleShift(label: string, x: Value, scale: number, shift: number, dtype?: "f32"): Value {
+    const y = this.value(label, x.shape, x.segments, dtype);
     this.nodes.push({ op: "scaleShift", label, x, scale, shift, y });
     return y;
   }
@@ -214,7 +239,7 @@ export class Graph {
           take(spec.weight);
           take(spec.bias);
         }
-      if (node.op === "groupNorm") {
+      if (node.op === "groupNorm" || node.op === "layerNorm") {
         take(node.gamma);
         take(node.beta);
       }

@@ -6,7 +6,10 @@ import { attention } from "../reference/attention.ts";
 import { avgPool2 } from "../reference/avgPool2.ts";
 import { concat } from "../reference/concat.ts";
 import { conv2d } from "../reference/conv2d.ts";
+import { crop } from "../reference/crop.ts";
+import { geglu } from "../reference/geglu.ts";
 import { groupNorm } from "../reference/groupNorm.ts";
+import { layerNorm } from "../reference/layerNorm.ts";
 import { dim, type RefTensor, tensor } from "../reference/tensor.ts";
 import { upsample } from "../reference/upsample.ts";
 
@@ -60,8 +63,10 @@ export function interpret(
         return activation(of(node.x), node.act);
       case "concat":
         return concat(of(node.a), of(node.b));
-      case "upsample":
-        return upsample(of(node.x));
+      case "upsample": {
+        const [h = 0, w = 0] = node.y.shape;
+        return crop(upsample(of(node.x)), h, w);
+      }
       case "avgPool":
         return avgPool2(of(node.x));
       case "scaleShift": {
@@ -78,6 +83,12 @@ export function interpret(
         const row = embedding(node.emb, c).data;
         return tensor(x.shape, (i) => (x.data[i] as number) + (row[Math.floor(i / perImage) * c + (i % c)] as number));
       }
+      case "layerNorm": {
+        const { x, gamma, beta, eps } = node;
+        return layerNorm({ x: of(x), gamma: param(gamma.name), beta: param(beta.name), eps });
+      }
+      case "geglu":
+        return geglu(of(node.x));
       case "attention": {
         const { q, kv, heads, headDim, kGroup, vGroup, y } = node;
         const part = (value: Value, group: number) => columns(of(value), channelAt(value, group), heads * headDim);

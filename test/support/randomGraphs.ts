@@ -25,6 +25,9 @@ const KINDS = [
   "add",
   "center",
   "attention",
+  "cross",
+  "layerNorm",
+  "geglu",
 ] as const;
 
 export interface GraphPlan {
@@ -58,12 +61,14 @@ class Builder {
   readonly graph: Graph;
   readonly known: Value[];
   readonly #make = tensorsOf("random graph");
+  readonly #context: Value;
   #count = 0;
 
   constructor(channels: number, target: Target) {
     this.graph = new Graph("f32", target.storage);
     this.inputs = new Inputs(target);
     this.known = [this.inputs.add("x", this.#make([BATCH, 4, 6, channels]))];
+    this.#context = this.inputs.add("context", this.#make([BATCH, 1, 5, 7]));
   }
 
   #param(name: string, shape: readonly number[], scale: number, mean = 0): ParamRef {
@@ -130,7 +135,14 @@ class Builder {
       case "act":
         return graph.activation(label, x, swap ? "silu" : "relu");
       case "up":
-        return h <= 4 ? graph.upsample(label, x) : undefined;
+        return h <= 4 ? graph.upsample(label, x, this.#odd(x, swap)) : undefined;
+      case "layerNorm": {
+        if (x.segments.length > 1 || c < 3) return undefined;
+        const [gamma, beta] = [this.#param("gamma", [c], 0.2, 1), this.#param("beta", [c], 0.2)];
+        return graph.layerNorm(label, x, { gamma, beta, eps: 1e-2 });
+      }
+      case "geglu":
+        return graph.geglu(label, this.#conv(x, [outputs, outputs], 1));
       case "pool":
         return h > 1 && w > 1 ? graph.avgPool(label, x) : undefined;
       case "center":
@@ -144,12 +156,22 @@ class Builder {
         const partner = this.#partner(x, other, (v) => channelPositions(v.segments).join() === places);
         return partner && sum(x, partner);
       }
+      case "cross": {
+        const segments = [3, 3];
+        const [q, kv] = [this.#conv(x, segments, 1), this.#conv(this.#context, [...segments, ...segments], 1)];
+        return graph.attention(label, { q, kv, heads: 2, headDim: 3, kGroup: 0, vGroup: 2 });
+      }
       case "attention": {
         const segments = [5, 5];
         const qkv = this.#conv(x, [...segments, ...segments, ...segments], 1);
         return graph.attention(label, { q: qkv, kv: qkv, heads: 2, headDim: 5, kGroup: 4, vGroup: 8 });
       }
     }
+  }
+
+  /** A size that upsampling x has to come to: now and then one row or column less than twice its own. */
+  #odd({ shape: [h = 0, w = 0] }: Value, odd: boolean): Value | undefined {
+    return odd ? this.graph.value("odd", [h * 2 - 1, w * 2, 1]) : undefined;
   }
 
   /** An earlier value of the same size, possibly x itself. */

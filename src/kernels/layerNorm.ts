@@ -1,0 +1,108 @@
+/**
+ * LayerNorm over the channels of every pixel, in two passes over them: the mean, then the squares about it, because the
+ * difference of E[x²] and E[x]² loses what the variance needs. Channels must be one segment; those that pad its last vec4
+ * count for nothing and stay zero, since the packed weights are zero there.
+ *
+ * `direct`: a thread per pixel, whose channels are next to each other in memory. `shared`, for GPUs: a workgroup per
+ * pixel, so that neighbouring threads read neighbouring channels.
+ */
+import { type Codegen, defineKernel, type Flags, LINEAR_INDEX, linearGrid, mainLinear } from "../runtime/kernel.ts";
+import { wgsl } from "../runtime/wgsl.ts";
+
+/**
+ * Channel group `c` of the pixel at `base`, relative to `origin + offset`. The origin, one of the pixel's own channels,
+ * keeps a mean far from zero from costing precision.
+ */
+const relative = (k: Codegen<Flags>): string => `(${k.load("x", "base + c")} - origin - offset)`;
+const masked = (k: Codegen<Flags>): string =>
+  `select(vec4f(), ${relative(k)}, vec4u(0u, 1u, 2u, 3u) + c * 4u < vec4u(C))`;
+const normalised = (k: Codegen<Flags>): string =>
+  k.store("y", "base + c", `${relative(k)} * inverse * ${k.load("gamma", "c")} + ${k.load("beta", "c")}`);
+
+function direct(k: Codegen<Flags>): string {
+  return wgsl`
+${k.header}
+${mainLinear(k.workgroup)} {
+  ${k.prelude}
+  let pixel = ${LINEAR_INDEX};
+  if (pixel >= N * H * W) { return; }
+  let base = pixel * C4;
+  let origin = ${k.load("x", "base")}.x;
+  var offset = 0.0;
+  var sum = vec4f();
+  for (var c = 0u; c < C4; c++) { sum += ${masked(k)}; }
+  offset = dot(sum, vec4f(1.0)) / f32(C);
+  var squares = vec4f();
+  for (var c = 0u; c < C4; c++) {
+    let d = ${masked(k)};
+    squares += d * d;
+  }
+  let inverse = 1.0 / sqrt(dot(squares, vec4f(1.0)) / f32(C) + EPS);
+  for (var c = 0u; c < C4; c++) { ${normalised(k)} }
+}`;
+}
+
+/** Threads of a workgroup of `shared`. */
+const THREADS = 64;
+
+function shared(k: Codegen<Flags>): string {
+  // Every thread adds up all partial sums: 64 broadcast reads cost less than the barriers of a tree.
+  const total = (name: string) => wgsl`
+  workgroupBarrier();
+  partial[lane] = dot(${name}, vec4f(1.0));
+  workgroupBarrier();
+  var total = 0.0;
+  for (var i = 0u; i < ${THREADS}u; i++) { total += partial[i]; }`;
+  return wgsl`
+${k.header}
+var<workgroup> partial: array<f32, ${THREADS}>;
+@compute @workgroup_size(${THREADS})
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  ${k.prelude}
+  let pixel = wg.y * groups.x + wg.x;
+  if (pixel >= N * H * W) { return; }
+  let base = pixel * C4;
+  let origin = ${k.load("x", "base")}.x;
+  var offset = 0.0;
+  var sum = vec4f();
+  for (var c = lane; c < C4; c += ${THREADS}u) { sum += ${masked(k)}; }
+  {
+    ${total("sum")}
+    offset = total / f32(C);
+  }
+  var squares = vec4f();
+  for (var c = lane; c < C4; c += ${THREADS}u) {
+    let d = ${masked(k)};
+    squares += d * d;
+  }
+  ${total("squares")}
+  let inverse = 1.0 / sqrt(total / f32(C) + EPS);
+  for (var c = lane; c < C4; c += ${THREADS}u) { ${normalised(k)} }
+}`;
+}
+
+/** y = (x − mean)/√(variance + EPS)·gamma + beta for every pixel by itself. */
+export const layerNorm = defineKernel<Flags>({
+  name: "layerNorm",
+  tensors: { x: "in N H W C", gamma: "in C", beta: "in C", y: "out N H W C" },
+  floats: ["EPS"],
+  variants: [
+    {
+      name: "shared",
+      when: (target) => !target.software,
+      workgroup: () => THREADS,
+      grid: (d, batch) => linearGrid(batch * (d.H as number) * (d.W as number), 1),
+      wgsl: shared,
+    },
+    {
+      name: "direct",
+      workgroup: (target) => target.lanes || 32,
+      grid: (d, batch, wg) => linearGrid(batch * (d.H as number) * (d.W as number), wg),
+      wgsl: direct,
+    },
+  ],
+  cost(d, batch) {
+    const elements = batch * (d.H as number) * (d.W as number) * (d.C as number);
+    return { flops: 8 * elements, bytes: 8 * elements };
+  },
+});
