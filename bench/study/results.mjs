@@ -1,0 +1,101 @@
+// From the study's images to its numbers, and from the numbers to tables.
+import { cells, SPACINGS } from "./cells.mjs";
+import { average, distance, diversity, frechetDistance, gaussianOf } from "./statistics.mjs";
+
+/** @typedef {import("./cells.mjs").Cell} Cell */
+
+/**
+ * @typedef {object} Measures
+ * @property {number} frechet distance of the images from the training images
+ * @property {number | null} diversity mean distance of images of one x_T under different step seeds; null with one seed
+ * @property {number} change mean distance of the images from those of all steps with the same eta, x_T and seed
+ */
+
+/**
+ * @typedef {object} Results
+ * @property {string} adapter
+ * @property {number} images
+ * @property {number} seeds
+ * @property {import("./moments.mjs").Facts} training
+ * @property {(Cell & Measures)[]} cells
+ */
+
+/** Images of a cell; undefined for a block or a seed that has not been sampled. */
+/** @typedef {(cell: Cell, block: number, seed: number) => readonly Float64Array[] | undefined} ImagesOf */
+
+/** A deterministic run has the same images under every step seed. @type {(cell: Cell, seed: number) => number} */
+const seedOf = ({ eta }, seed) => (eta > 0 ? seed : 0);
+
+/**
+ * How much of the study is there in every cell, so that all cells are compared on the same images.
+ * @param {ImagesOf} imagesOf
+ * @returns {{ blocks: number, seeds: number }}
+ */
+export function extent(imagesOf) {
+  const whole = (/** @type {number} */ block, /** @type {number} */ seed) =>
+    cells().every((cell) => imagesOf(cell, block, seedOf(cell, seed)));
+  let [blocks, seeds] = [0, 0];
+  while (whole(blocks, 0)) blocks++;
+  while (whole(0, seeds)) seeds++;
+  return { blocks, seeds };
+}
+
+/**
+ * @param {Cell} cell
+ * @param {ImagesOf} imagesOf
+ * @param {{ blocks: number, seeds: number }} size
+ * @param {import("./statistics.mjs").Gaussian} training
+ * @returns {Measures}
+ */
+export function measure(cell, imagesOf, { blocks, seeds }, training) {
+  const all = (/** @type {Cell} */ of) => Array.from({ length: blocks }, (_, b) => imagesOf(of, b, 0) ?? []).flat();
+  const images = all(cell);
+  const finest = cells().find(({ eta, spacing }) => spacing === "all" && eta === cell.eta) ?? cell;
+  const reference = all(finest);
+  const sets = Array.from({ length: seeds }, (_, seed) => imagesOf(cell, 0, seedOf(cell, seed)) ?? []);
+  return {
+    frechet: frechetDistance(gaussianOf(images), training),
+    diversity: seeds > 1 ? diversity(sets) : null,
+    change: average(images.map((image, i) => distance(image, reference[i] ?? []))),
+  };
+}
+
+/** Rows of a table: each spacing with its numbers of steps, and all steps. */
+function* rowsOf(/** @type {Results} */ { cells: all }) {
+  for (const spacing of [...Object.keys(SPACINGS), "all"])
+    for (const steps of new Set(all.filter((cell) => cell.spacing === spacing).map((cell) => cell.steps)))
+      yield { spacing, steps, cells: all.filter((cell) => cell.spacing === spacing && cell.steps === steps) };
+}
+
+/**
+ * One measure as a Markdown table, a column per eta.
+ * @param {Results} results
+ * @param {keyof Measures} measure
+ * @param {number} digits
+ */
+export function markdown(results, measure, digits) {
+  const etas = [...new Set(results.cells.map((cell) => cell.eta))];
+  const line = (/** @type {(string | number)[]} */ words) => `| ${words.join(" | ")} |`;
+  const rows = [...rowsOf(results)].map(({ spacing, steps, cells: own }) =>
+    line([
+      spacing,
+      steps,
+      ...etas.map((eta) => own.find((cell) => cell.eta === eta)?.[measure]?.toFixed(digits) ?? ""),
+    ]),
+  );
+  const head = [
+    line(["timesteps", "S", ...etas.map((eta) => `η = ${eta}`)]),
+    line(["---", "--:", ...etas.map(() => "--:")]),
+  ];
+  return [...head, ...rows].join("\n");
+}
+
+/**
+ * The three tables.
+ * @param {Results} results
+ */
+export const tables = (results) => ({
+  frechet: markdown(results, "frechet", 1),
+  diversity: markdown(results, "diversity", 3),
+  change: markdown(results, "change", 3),
+});

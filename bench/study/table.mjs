@@ -1,0 +1,38 @@
+// The study's numbers: node bench/study/table.mjs WORK RESULTS.json
+//
+// Measures the images that bench/study/sample.mjs has put into the folder WORK, as many of them as every cell has, writes
+// the numbers to RESULTS.json and prints them as the tables of docs/study.md.
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { cells } from "./cells.mjs";
+import { BATCH, fileOf, fromBytes } from "./files.mjs";
+import { readMoments } from "./moments.mjs";
+import { extent, measure, tables } from "./results.mjs";
+
+const [work, output] = process.argv.slice(2);
+if (!work || !output) {
+  console.error("usage: node bench/study/table.mjs WORK RESULTS.json");
+  process.exit(2);
+}
+const { gaussian, facts } = readMoments(fileURLToPath(new URL("pixel-avatars-16.safetensors", import.meta.url)));
+/** @type {import("./results.mjs").ImagesOf} */
+const imagesOf = (cell, block, seed) => {
+  const path = join(work, fileOf({ ...cell, block, seed }));
+  return existsSync(path) ? fromBytes(readFileSync(path), gaussian.mean.length) : undefined;
+};
+const size = extent(imagesOf);
+if (size.blocks === 0) {
+  console.error(`${work}: not a single batch of every cell is there yet`);
+  process.exit(1);
+}
+const digits = (/** @type {number | null} */ value) => value && Number(value.toPrecision(6));
+const measured = cells().map((cell) => {
+  const { frechet, diversity, change } = measure(cell, imagesOf, size, gaussian);
+  return { ...cell, frechet: digits(frechet) ?? 0, diversity: digits(diversity), change: digits(change) ?? 0 };
+});
+const adapter = readFileSync(join(work, "adapter.txt"), "utf8").trim();
+const results = { adapter, images: size.blocks * BATCH, seeds: size.seeds, training: facts, cells: measured };
+writeFileSync(output, `${JSON.stringify(results, null, 1)}\n`);
+for (const [name, table] of Object.entries(tables(results))) console.log(`${name}\n\n${table}\n`);
