@@ -1,4 +1,6 @@
 /** What `ddim bench` loads in a checkout (src/cli/benchParts.ts): one function per command. */
 export { benchKernels } from "./kernels/command.ts";
 export { exportOnnx } from "./onnx/command.ts";
+export { benchCompare, benchReport } from "./report/command.ts";
+export { resultsAsHtml, resultsAsMarkdown, resultsAsText } from "./report/index.ts";
 export { readResults } from "./results.ts";

@@ -1,0 +1,37 @@
+/** The charts of a report by the section that they belong to. */
+import type { Results, Row } from "../../results.ts";
+import { describe } from "../sections/networks.ts";
+import { workloads } from "../select.ts";
+import { classesChart } from "./classes.ts";
+import type { Chart } from "./draw.ts";
+import { growthCharts } from "./growth.ts";
+import { peersChart } from "./peers.ts";
+import { rooflineChart } from "./roofline.ts";
+
+export type { Chart } from "./draw.ts";
+
+export function reportCharts(results: Results): Map<string, readonly Chart[]> {
+  const some = (...charts: readonly (Chart | undefined)[]) => charts.filter((chart) => chart !== undefined);
+  return new Map([
+    [
+      "unet",
+      some(peersChart("unet-engines", "One evaluation, engine by engine", workloads(results, "unet"), describe)),
+    ],
+    [
+      "sampler",
+      some(peersChart("sampler-engines", "Noise to images, engine by engine", workloads(results, "sampler"), sampling)),
+    ],
+    ["classes", some(classesChart(results))],
+    [
+      "kernels",
+      some(
+        rooflineChart(results),
+        peersChart("kernel-engines", "Operations, engine by engine", workloads(results, "kernel"), operation),
+      ),
+    ],
+    ["growth", growthCharts(results)],
+  ]);
+}
+
+const sampling = (row: Row) => `${describe(row)}, ${row.steps ?? "?"} steps${row.phase ? `, ${row.phase}` : ""}`;
+const operation = (row: Row) => `${row.name}, ${row.dtype}${row.variant ? `, ${row.variant}` : ""}`;

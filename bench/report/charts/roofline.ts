@@ -1,0 +1,88 @@
+/** The roofline: each operation by its arithmetic intensity and the rate it reaches, below the measured ceilings. */
+import { engines, type Results, type Row } from "../../results.ts";
+import { digits, percent } from "../format.ts";
+import { OURS, workTime } from "../select.ts";
+import { axis, type Chart, draw, INK, legend, seriesColor, symbols, tick } from "./draw.ts";
+
+interface Spot {
+  readonly row: Row;
+  /** Operations per byte. */
+  readonly x: number;
+  /** GFLOP/s. */
+  readonly y: number;
+}
+
+export function rooflineChart({ rows, limits }: Results): Chart | undefined {
+  const spots = rows.flatMap((row): Spot[] => {
+    const ms = workTime(row);
+    if (row.group !== "kernel" || !row.flops || !row.bytes || !ms) return [];
+    return [{ row, x: row.flops / row.bytes, y: row.flops / ms / 1e6 }];
+  });
+  if (!spots.some(({ row }) => row.engine === OURS)) return undefined;
+  const classes = [...new Set(spots.map(({ row }) => row.opClass ?? "other"))];
+  const groups = engines.flatMap((engine) => {
+    const own = spots.filter(({ row }) => row.engine === engine);
+    if (engine !== OURS) return own.length ? [{ name: engine, spots: own }] : [];
+    return classes.map((name) => ({
+      name,
+      spots: own.filter(({ row }) => (row.opClass ?? "other") === name),
+    }));
+  });
+  const ridge = limits.fma / limits.copy;
+  const xs = [...spots.map(({ x }) => x), ridge];
+  const [left, right] = [Math.min(...xs) / 2, Math.max(...xs) * 4];
+  const roof = [left, ridge, right].map((x) => [x, Math.min(x * limits.copy, limits.fma) / 1e9]);
+  const option = {
+    legend: legend({ data: ["measured ceiling", ...groups.map(({ name }) => name)] }),
+    grid: { top: 84, left: 60, right: 20, bottom: 45 },
+    xAxis: axis("operations per byte", {
+      type: "log",
+      min: left,
+      max: right,
+      axisLabel: { ...tick, showMinLabel: false, showMaxLabel: false },
+    }),
+    yAxis: axis("GFLOP/s", { type: "log", nameGap: 42, axisLabel: tick }),
+    series: [
+      line("measured ceiling", roof),
+      ...groups.map(({ name, spots }, i) => ({
+        name,
+        type: "scatter",
+        symbol: symbols[(i < classes.length ? i : i - classes.length) % symbols.length],
+        symbolSize: i < classes.length ? 12 : 8,
+        itemStyle:
+          i < classes.length
+            ? { color: seriesColor(i), opacity: 1 }
+            : { color: "none", borderColor: seriesColor(i), borderWidth: 1.5, opacity: 1 },
+        data: spots.map(({ x, y }) => [x, y]),
+      })),
+    ],
+  };
+  const titles = [[], ...groups.map(({ spots }) => spots.map(title))];
+  const copy = digits(limits.copy / 1e9);
+  const peak = digits(limits.fma / 1e9);
+  return {
+    id: "roofline",
+    title: "Roofline",
+    caption:
+      `Rate against arithmetic intensity, both logarithmic. The line is what this machine allows: ${copy} GB/s of copy ` +
+      `bandwidth to the left of the ridge at ${digits(ridge)} operations per byte, ${peak} GFLOP/s of multiply-adds to its ` +
+      "right. Filled: ddim-webgpu by kind of operation; hollow: the peers.",
+    wide: true,
+    svg: draw("roofline", option, titles, 760, 460),
+  };
+}
+
+const line = (name: string, data: readonly (readonly number[])[]) => ({
+  name,
+  type: "line",
+  symbol: "none",
+  silent: true,
+  lineStyle: { color: INK, width: 2 },
+  itemStyle: { color: INK },
+  data,
+});
+
+function title({ row, x, y }: Spot): string {
+  const share = row.roofline === undefined ? "" : `, ${percent(row.roofline)} of the roofline`;
+  return `${row.engine}: ${row.name}, ${row.dtype}: ${digits(x)} operations per byte, ${digits(y)} GFLOP/s${share}`;
+}

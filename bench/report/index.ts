@@ -1,0 +1,17 @@
+/** What becomes of a results file: tables for a terminal, a Markdown page, an HTML page with charts, a comparison. */
+import type { Results } from "../results.ts";
+import { type MarkdownSource, markdownReport } from "./markdown.ts";
+import { reportDocument } from "./sections/index.ts";
+import { textReport } from "./text.ts";
+
+/** Without a line feed at the end. */
+export const resultsAsText = (results: Results): string => textReport(reportDocument(results));
+
+export const resultsAsMarkdown = (results: Results, source: MarkdownSource): string =>
+  markdownReport(reportDocument(results), source);
+
+/** A whole page. The charting library is loaded here and not before: few commands need it. */
+export async function resultsAsHtml(results: Results): Promise<string> {
+  const { htmlReport } = await import("./html.ts");
+  return htmlReport(results);
+}

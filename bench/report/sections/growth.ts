@@ -1,0 +1,35 @@
+/** Growth: statements from fits, and the points that they are fitted to. */
+import { bytes } from "../../../src/cli/table.ts";
+import type { Results } from "../../results.ts";
+import type { Section } from "../document.ts";
+import { spread } from "../format.ts";
+import { growthSeries, memoryStatement, timeStatement } from "../growth.ts";
+
+export function growthSection(results: Results): Section {
+  const series = growthSeries(results);
+  const points = [...series.map(timeStatement), ...series.map(memoryStatement)].filter((s) => s !== undefined);
+  const rows = results.rows.filter((row) => row.axis);
+  return {
+    id: "growth",
+    title: "Growth",
+    paragraphs: [
+      "Least squares through the medians. Time has to be linear in steps and images; memory must not depend on steps.",
+    ],
+    points,
+    tables: [
+      {
+        caption: "Points of the curves",
+        head: ["against", "at", "network", "engine", "ms", "GPU memory", "remark"],
+        rows: rows.map((row) => [
+          row.axis?.name ?? "",
+          String(row.axis?.value ?? ""),
+          row.model ?? row.shape.join("×"),
+          row.engine,
+          row.ms ? spread(row.ms) : row.status,
+          row.peakGpuBytes === undefined ? "" : bytes(row.peakGpuBytes),
+          row.note ?? "",
+        ]),
+      },
+    ],
+  };
+}

@@ -1,0 +1,58 @@
+/** What the report asks of a results file: its measurements by workload, and how two engines compare on one. */
+import { type EngineInfo, type EngineName, engines, type Results, type Row } from "../results.ts";
+
+export const OURS: EngineName = "ddim-webgpu";
+
+/** One workload with the rows of every engine that it was meant for. */
+export interface Workload {
+  /** The row of our engine where there is one: what describes the workload. */
+  readonly row: Row;
+  readonly byEngine: ReadonlyMap<EngineName, Row>;
+}
+
+/** The workloads of a group in the order of the file; a forced variant of a kernel is one of its own. */
+export function workloads({ rows }: Results, group: Row["group"]): Workload[] {
+  const found = new Map<string, Map<EngineName, Row>>();
+  for (const row of rows.filter((r) => r.group === group)) {
+    const key = JSON.stringify([row.id, row.variant]);
+    const byEngine = found.get(key) ?? new Map<EngineName, Row>();
+    found.set(key, byEngine.set(row.engine, row));
+  }
+  return [...found.values()].map((byEngine) => {
+    const [first] = byEngine.values();
+    return { row: byEngine.get(OURS) ?? (first as Row), byEngine };
+  });
+}
+
+/** Engines with at least one time in these workloads, ours first. */
+export const measuredEngines = (list: readonly Workload[]): EngineName[] =>
+  engines.filter((engine) => list.some(({ byEngine }) => byEngine.get(engine)?.ms));
+
+/** Engines that the report has to say are missing: each with its reason. */
+export const missingEngines = ({ engines }: Results): (EngineInfo & { missing: string })[] =>
+  engines.filter((e): e is EngineInfo & { missing: string } => e.missing !== undefined);
+
+/** Milliseconds of work on the device where they were measured, else all that a caller waits for. */
+export const workTime = (row: Row): number | undefined => row.gpuMs ?? (row.deviceMs ?? row.ms)?.median;
+
+/**
+ * How many times as fast `row` is as `peer` on the same workload: from the ratios of interleaved pairs where both were
+ * paired with the same engine, else from the medians.
+ */
+export function speedup(row: Row, peer: Row): number | undefined {
+  if (row.ratio && row.ratio.to === peer.engine) return row.ratio.median;
+  if (row.ratio && peer.ratio && row.ratio.to === peer.ratio.to) return row.ratio.median / peer.ratio.median;
+  return row.ms && peer.ms && peer.ms.median / row.ms.median;
+}
+
+/** Kinds of work that a UNet's time is told apart by, from the kernel's name. */
+export const kernelClasses = ["convolution", "normalisation", "attention", "linear", "other"] as const;
+export type KernelClass = (typeof kernelClasses)[number];
+
+/** @param kernel - a name as of `KernelShare`, such as `conv2d/fused_broadcast` or `groupNormStats_lanes` */
+export function kernelClass(kernel: string): KernelClass {
+  if (/norm/i.test(kernel)) return "normalisation";
+  if (/attention|softmax/i.test(kernel)) return "attention";
+  if (/conv|fused|gather_|pointwise|winograd/i.test(kernel)) return "convolution";
+  return /linear|rows|matmul/i.test(kernel) ? "linear" : "other";
+}
