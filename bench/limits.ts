@@ -11,12 +11,12 @@ import type { Limits } from "./results.ts";
 
 const KINDS: readonly BindingKind[] = ["read-only-storage", "storage"];
 const COPY_BYTES = 64 * 2 ** 20;
-const REPEATS = 5;
+const REPEATS = 10;
 
 /** Independent chains of multiply-adds, written out, so that neither latency nor the loop counts. */
-const CHAINS = 16;
-const UNROLL = 4;
-const LOOPS = 256;
+const CHAINS = 12;
+const UNROLL = 8;
+const LOOPS = 128;
 
 const chains = (text: (i: number) => string) => Array.from({ length: CHAINS }, (_, i) => text(i)).join(" ");
 
