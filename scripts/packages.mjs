@@ -1,10 +1,12 @@
-// Installs node_modules when it is missing or is not what package-lock.json asks for.
+// Installs node_modules when it is missing or is not what package-lock.json asks for: of this package, and of the peers
+// that the tests and the benchmarks compare with.
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
 const ROOT = new URL("..", import.meta.url);
+const PEERS = new URL("bench/peers/", ROOT);
 
 /**
  * @typedef {object} LockedPackage
@@ -13,12 +15,21 @@ const ROOT = new URL("..", import.meta.url);
  */
 
 /** @returns {boolean} whether something was installed */
-export function ensurePackages() {
-  if (isCurrent()) return false;
-  process.stderr.write("installing the packages of package-lock.json ...\n");
-  // No package that is used here needs its install script.
-  const status = npm(["ci", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error"], fileURLToPath(ROOT));
-  if (status !== 0) throw new Error("`npm ci --ignore-scripts` failed: its messages are above");
+export const ensurePackages = () => ensure(ROOT, "the packages of package-lock.json");
+
+/** onnxruntime, some 290 MB: the tests' oracle and the benchmarks' rival, never part of the quick start. */
+export const ensurePeers = () => ensure(PEERS, "onnxruntime (bench/peers)");
+
+/**
+ * @param {URL} folder
+ * @param {string} what
+ */
+function ensure(folder, what) {
+  if (isCurrent(folder)) return false;
+  process.stderr.write(`installing ${what} ...\n`);
+  // No package that is used here needs its install script: onnxruntime-node's would download CUDA libraries.
+  const status = npm(["ci", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error"], fileURLToPath(folder));
+  if (status !== 0) throw new Error(`\`npm ci --ignore-scripts\` failed in ${fileURLToPath(folder)}: see above`);
   return true;
 }
 
@@ -37,10 +48,11 @@ export function npm(args, cwd) {
   return child.status;
 }
 
-function isCurrent() {
-  const wanted = readPackages("package-lock.json");
-  const present = readPackages("node_modules/.package-lock.json");
-  const direct = directDependencies();
+/** @param {URL} folder */
+function isCurrent(folder) {
+  const wanted = readPackages(new URL("package-lock.json", folder));
+  const present = readPackages(new URL("node_modules/.package-lock.json", folder));
+  const direct = directDependencies(folder);
   return Object.entries(wanted).every(([path, { version, optional }]) => {
     if (path === "") return true;
     const found = present[path];
@@ -49,27 +61,30 @@ function isCurrent() {
   });
 }
 
-/** @returns {Set<string>} */
-function directDependencies() {
-  const { dependencies, devDependencies, optionalDependencies } = readJson("package.json");
+/**
+ * @param {URL} folder
+ * @returns {Set<string>}
+ */
+function directDependencies(folder) {
+  const { dependencies, devDependencies, optionalDependencies } = readJson(new URL("package.json", folder));
   return new Set(
     Object.keys({ ...dependencies, ...devDependencies, ...optionalDependencies }).map((name) => `node_modules/${name}`),
   );
 }
 
 /**
- * @param {string} path
+ * @param {URL} file
  * @returns {Record<string, LockedPackage>} empty where the file is missing
  */
-function readPackages(path) {
+function readPackages(file) {
   try {
-    return readJson(path).packages;
+    return readJson(file).packages;
   } catch {
     return {};
   }
 }
 
-/** @param {string} path */
-function readJson(path) {
-  return JSON.parse(readFileSync(new URL(path, ROOT), "utf8"));
+/** @param {URL} file */
+function readJson(file) {
+  return JSON.parse(readFileSync(file, "utf8"));
 }

@@ -3,7 +3,7 @@
 import process from "node:process";
 import { findAdapter } from "./adapter.mjs";
 import { ensureChromium } from "./chromium.mjs";
-import { ensurePackages } from "./packages.mjs";
+import { ensurePackages, ensurePeers } from "./packages.mjs";
 import { installSoftwareVulkan } from "./software-vulkan.mjs";
 
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
@@ -21,7 +21,10 @@ try {
       throw new Error("software Vulkan is installed, but WebGPU still finds no adapter: see its messages above");
   }
   process.stderr.write(`WebGPU adapter: ${adapter.name}\n`);
-  if (process.argv.includes("--tests")) process.stderr.write(`Chromium: ${ensureChromium()}\n`);
+  if (process.argv.includes("--tests")) {
+    process.stderr.write(`Chromium: ${ensureChromium()}\n`);
+    ensurePeers();
+  }
 } catch (error) {
   process.stderr.write(`setup: ${error instanceof Error ? error.message : error}\n`);
   process.exit(1);
