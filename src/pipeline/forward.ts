@@ -3,11 +3,11 @@
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { ShapeError, UsageError } from "../runtime/errors.ts";
+import { fromRows, toRows } from "../runtime/layout.ts";
 import { textureToBuffer } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
 import { padded4, type Value } from "../runtime/values.ts";
-import { fromRows, toRows } from "../sampler/layout.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
 import { classEmbeddings } from "../unet/spec.ts";
 import type { Model } from "./model.ts";

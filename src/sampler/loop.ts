@@ -6,10 +6,10 @@
 import type { Device } from "../runtime/device.ts";
 import { NonFiniteError, UseAfterDisposeError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
+import { fromRows, toRows } from "../runtime/layout.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import { Program } from "../runtime/program.ts";
 import { padded4, type Value } from "../runtime/values.ts";
-import { fromRows, toRows } from "./layout.ts";
 import {
   type LoopCalls,
   type LoopChoices,

@@ -2,9 +2,9 @@
 import { targetFor } from "../kernels/target.ts";
 import { type Device, resolveDevice } from "../runtime/device.ts";
 import { ShapeError, UsageError } from "../runtime/errors.ts";
+import { toRows } from "../runtime/layout.ts";
 import { createValueArray, uploadBuffer } from "../runtime/memory.ts";
 import { makeValue } from "../runtime/values.ts";
-import { toRows } from "./layout.ts";
 import { SamplerLoop } from "./loop.ts";
 import { overrideSchedule, type ScheduleOverrides } from "./override.ts";
 import { planSchedule } from "./plan.ts";

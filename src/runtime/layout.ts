@@ -1,5 +1,11 @@
-/** Between the API's channels-first tensors and the state's rows: channels last, padded to vec4. */
-import { padded4 } from "../runtime/values.ts";
+/** Between the API's channels-first tensors and the rows of a network's input and output: channels last, padded to vec4. */
+import { padded4 } from "./values.ts";
+
+/** Numbers of the API, channels first: [N, C, H, W] wherever nothing else is said. */
+export interface Tensor {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
 
 /** [N, C, pixels] to [N, pixels, C padded]. */
 export function toRows(
