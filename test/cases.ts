@@ -133,6 +133,27 @@ export const attentionCases: readonly AttentionCase[] = [
   { n: 1, l: 33, heads: 2, d: 16, qScale: 60 },
 ];
 
+export interface CodebookCase {
+  n: number;
+  h: number;
+  w: number;
+  c: number;
+  /** Rows of the codebook. */
+  rows: number;
+  big?: boolean;
+}
+
+export const codebookCases: readonly CodebookCase[] = [
+  // The first stage of cin256-v2 on a corner of its latents; others have four channels, or hundreds.
+  { n: 1, h: 16, w: 16, c: 3, rows: 8192, big: true },
+  { n: 2, h: 8, w: 8, c: 4, rows: 256 },
+  { n: 1, h: 4, w: 4, c: 256, rows: 100 },
+  // Awkward: odd sizes, one pixel, one row, channels that are no multiple of 4.
+  { n: 7, h: 5, w: 3, c: 6, rows: 37 },
+  { n: 1, h: 1, w: 1, c: 1, rows: 2 },
+  { n: 2, h: 9, w: 11, c: 5, rows: 1 },
+];
+
 export interface LinearCase {
   m: number;
   k: number;

@@ -9,6 +9,7 @@ export { makeValue, type Value } from "../runtime/values.ts";
 export { add } from "./add.ts";
 export { apply } from "./apply.ts";
 export { attention } from "./attention.ts";
+export { codebookLookup } from "./codebook.ts";
 export { convFused } from "./conv2d/fused.ts";
 export { convGather } from "./conv2d/gather.ts";
 export { fillAffine } from "./fill.ts";

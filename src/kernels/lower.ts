@@ -18,6 +18,7 @@ import { ceilDiv, channelGroups, type DType, makeValue, type Value } from "../ru
 import { add } from "./add.ts";
 import { apply } from "./apply.ts";
 import { attention } from "./attention.ts";
+import { codebookLookup } from "./codebook.ts";
 import { convFused } from "./conv2d/fused.ts";
 import { convGather } from "./conv2d/gather.ts";
 import { fillAffine } from "./fill.ts";
@@ -210,6 +211,12 @@ class Lowering {
         const { label, q, kv, y, heads, headDim, kGroup, vGroup } = op;
         const scalars = { QO: 0, KO: kGroup, VO: vGroup, HEADS: heads, SCALE: 1 / Math.sqrt(headDim) };
         this.calls.push(attention.lower(this.target, label, { q, kv, y }, { d4: ceilDiv(headDim, 4) }, scalars));
+        return;
+      }
+      case "lookup": {
+        const { label, x, indices, y } = op;
+        const tensors = { x, table: this.recipes.table(op.table), indices, y };
+        this.calls.push(codebookLookup.lower(this.target, label, tensors, {}));
         return;
       }
       case "rows": {

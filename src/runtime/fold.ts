@@ -11,6 +11,7 @@ import type {
   GegluNode,
   Graph,
   LayerNormNode,
+  LookupNode,
   Node,
   NormNode,
   ParamRef,
@@ -72,6 +73,7 @@ export type FusedOp =
   | FusedAdd
   | AttentionNode
   | RowsNode
+  | LookupNode
   | LayerNormNode
   | GegluNode;
 
@@ -246,6 +248,9 @@ class Folder {
         return;
       case "attention":
         this.ops.push({ ...node, q: this.#stored(node.q), kv: this.#stored(node.kv) });
+        return;
+      case "lookup":
+        this.ops.push({ ...node, x: this.#stored(node.x) });
         return;
       case "rows":
         this.ops.push(node);

@@ -71,6 +71,8 @@ export type RowsNode = NodeBase & {
   table: Value | ParamRef;
   labels?: Value;
 };
+/** The nearest row of a table to every pixel, and its number. */
+export type LookupNode = NodeBase & { op: "lookup"; x: Value; table: ParamRef; indices: Value };
 export type Node =
   | ConvNode
   | NormNode
@@ -78,6 +80,7 @@ export type Node =
   | GegluNode
   | AttentionNode
   | RowsNode
+  | LookupNode
   | (NodeBase & { op: "activation"; x: Value; act: Activation })
   | (NodeBase & { op: "concat"; a: Value; b: Value })
   /** Nearest ×2; where y is smaller than that, without the last row or column. */
@@ -224,6 +227,18 @@ export class Graph {
     return y;
   }
 
+  /** The nearest row of `table` (by squared distance, the first of equals) to the channels of every pixel. */
+  lookup(label: string, x: Value, table: ParamRef): { y: Value; indices: Value } {
+    const [h, w, c] = hwc(x);
+    if (table.shape[1] !== c)
+      throw new ShapeError(label, "input", `[H, W, ${table.shape[1]}] to fit ${table.name}`, x.shape);
+    const y = this.value(label, x.shape);
+    const name = `${label}.indices`;
+    const indices = makeValue({ name, shape: [h, w], batched: true, dtype: "u32", storage: "buffer" });
+    this.nodes.push({ op: "lookup", label, x, table, indices, y });
+    return { y, indices };
+  }
+
   output(value: Value): Value {
     this.outputs.push(value);
     return value;
@@ -244,6 +259,7 @@ export class Graph {
         take(node.beta);
       }
       if (node.op === "rows" && isParam(node.table)) take(node.table);
+      if (node.op === "lookup") take(node.table);
     }
     return [...found.values()];
   }

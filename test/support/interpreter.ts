@@ -4,6 +4,7 @@ import { channelPositions, type Value } from "../../src/runtime/values.ts";
 import { activation } from "../reference/activations.ts";
 import { attention } from "../reference/attention.ts";
 import { avgPool2 } from "../reference/avgPool2.ts";
+import { codebook } from "../reference/codebook.ts";
 import { concat } from "../reference/concat.ts";
 import { conv2d } from "../reference/conv2d.ts";
 import { crop } from "../reference/crop.ts";
@@ -94,6 +95,11 @@ export function interpret(
         const part = (value: Value, group: number) => columns(of(value), channelAt(value, group), heads * headDim);
         const out = attention({ q: part(q, 0), k: part(kv, kGroup), v: part(kv, vGroup), heads });
         return tensor([dim(out, 0), ...y.shape], out.data);
+      }
+      case "lookup": {
+        const { y, indices } = codebook({ x: of(node.x), table: param(node.table.name) });
+        known.set(node.indices, indices);
+        return y;
       }
       case "rows":
         throw new Error("rows are not interpreted");
