@@ -2,7 +2,7 @@
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { initialNoise } from "../sampler/philox.ts";
 import { slerp } from "../sampler/slerp.ts";
-import { type InvertOptions, invert, resolveDown } from "./invert.ts";
+import { type InvertOptions, invert, resolveWay } from "./invert.ts";
 import { resolveRun } from "./run.ts";
 import type { GenerateOptions, Generation, Tensor } from "./types.ts";
 import { checkImages, type OnImages, type Workshop } from "./workshop.ts";
@@ -92,7 +92,7 @@ export async function fuse(workshop: Workshop, a: Tensor, b: Tensor, options: Fu
   const both = Float32Array.from([...a.data, ...b.data]);
   const { latents } = await invert(workshop, { shape: [2, ...a.shape.slice(1)], data: both }, rest);
   const [za, zb] = [latents.data.subarray(0, a.data.length), latents.data.subarray(a.data.length)];
-  const run = resolveDown(
+  const run = resolveWay(
     workshop,
     stack(
       points.map((u) => slerp(za, zb, u)),

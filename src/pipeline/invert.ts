@@ -1,6 +1,12 @@
 /** Images to latents and back. */
 import { UsageError } from "../runtime/errors.ts";
-import { type Inversion as Convention, inversions, planExactReturn, planInversion } from "../sampler/inversion.ts";
+import {
+  type Inversion as Convention,
+  inversions,
+  isOwnInversion,
+  planExactReturn,
+  planInversion,
+} from "../sampler/inversion.ts";
 import type { Plan } from "../sampler/plan.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
 import { resolveRun } from "./run.ts";
@@ -33,15 +39,21 @@ export interface Reconstruction extends Inversion {
   readonly psnr: readonly number[];
 }
 
-function resolve(workshop: Workshop, images: Tensor, options: InvertOptions, planner: (s: Schedule) => Plan) {
-  const { convention: _, iterations: __, onStep: ___, signal: ____, ...chosen } = options;
+/**
+ * A run with the same options in either direction; default: the deterministic sampler. A bounded step has no inverse, so
+ * nothing is bounded unless asked for, or where a system's own inversion is reproduced.
+ */
+export function resolveWay(
+  workshop: Workshop,
+  noise: Tensor,
+  options: InvertOptions,
+  planner?: (schedule: Schedule) => Plan,
+) {
+  const { convention = "fixed-point", iterations: _, onStep: __, signal: ___, ...chosen } = options;
+  const clip = options.clip ?? (isOwnInversion(options.compat, convention) ? undefined : false);
   const classes = options.classes ?? defaultClasses(workshop.model);
-  // A bounded step has no inverse.
-  return resolveRun(
-    workshop.model,
-    { clip: false, threshold: null, ...chosen, classes, noise: images, seed: 0 },
-    planner,
-  );
+  const threshold = options.threshold ?? null;
+  return resolveRun(workshop.model, { ...chosen, clip, threshold, classes, noise, seed: 0 }, planner);
 }
 
 export async function invert(workshop: Workshop, images: Tensor, options: InvertOptions): Promise<Inversion> {
@@ -51,7 +63,7 @@ export async function invert(workshop: Workshop, images: Tensor, options: Invert
   if (!Number.isInteger(iterations) || iterations < 1)
     throw new UsageError("iterations", `iterations must be a whole number from 1, got ${iterations}`);
   const count = checkImages(workshop, images, "invert");
-  const run = resolve(workshop, images, options, (schedule) => planInversion(schedule, convention, iterations));
+  const run = resolveWay(workshop, images, options, (schedule) => planInversion(schedule, convention, iterations));
   const { samples, history, numbers, warnings } = await workshop.run(run, options);
   const last = run.plan.rows.flatMap((row, i) => (row.residual ? [i] : []));
   return {
@@ -73,19 +85,12 @@ export async function restore(
   options: InvertOptions,
 ): Promise<Generation> {
   if (!companion) {
-    const run = resolveDown(workshop, latents, options);
+    const run = resolveWay(workshop, latents, options);
     return workshop.run(run, options);
   }
-  const run = resolve(workshop, companion, options, planExactReturn);
+  const run = resolveWay(workshop, companion, options, planExactReturn);
   return workshop.run({ ...run, history: latents.data }, options);
 }
-
-/** The deterministic sampler with the same options. */
-export const resolveDown = (workshop: Workshop, latents: Tensor, options: InvertOptions) => {
-  const { convention: _, iterations: __, onStep: ___, signal: ____, ...chosen } = options;
-  const classes = options.classes ?? defaultClasses(workshop.model);
-  return resolveRun(workshop.model, { clip: false, threshold: null, ...chosen, classes, noise: latents, seed: 0 });
-};
 
 export async function reconstruct(workshop: Workshop, images: Tensor, options: InvertOptions): Promise<Reconstruction> {
   const inversion = await invert(workshop, images, options);

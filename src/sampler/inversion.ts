@@ -8,27 +8,45 @@
  * - `exact`: BDIA (Zhang et al. 2023) with γ = 1, which remembers two states and can be undone but for rounding.
  */
 import { UsageError } from "../runtime/errors.ts";
-import { type PredictionType, type StepCoefficients, stepCoefficients } from "./coefficients.ts";
+import { noiseFrom, type PredictionType, type StepCoefficients, stepCoefficients } from "./coefficients.ts";
 import { historyUpdate, type Plan, type PlanRow, plainUpdate } from "./plan.ts";
-import type { Schedule, ScheduleStep } from "./scheduleTypes.ts";
+import type { Compat, Schedule, ScheduleStep } from "./scheduleTypes.ts";
 
 export const inversions = ["next", "current", "fixed-point", "exact"] as const;
 export type Inversion = (typeof inversions)[number];
 
-/** The ODE's step between any two levels, in either direction, without bounds. */
-export function levelCoefficients(from: number, to: number, prediction: PredictionType): StepCoefficients {
-  if (from < 1)
-    return stepCoefficients({
-      alphaCumprod: from,
-      alphaCumprodPrev: to,
-      eta: 0,
-      prediction,
-      clip: null,
-      threshold: null,
-      rederive: false,
-    });
+/**
+ * Whether a system has a convention as its own. Its inversions are then reproduced as they are: x0 is clipped as there, and
+ * OpenAI's ladder counts the clean image as the lowest timestep's and ends at pure ε.
+ */
+export const isOwnInversion = (compat: Compat | undefined, convention: Inversion): boolean =>
+  (compat === "diffusers" && convention === "next") || (compat === "openai" && convention === "current");
+
+interface Bound {
+  readonly clip: number | null;
+  readonly rederive: boolean;
+}
+
+/** The ODE's step between any two levels, in either direction, from 1 and to 0 included. */
+export function levelCoefficients(
+  from: number,
+  to: number,
+  prediction: PredictionType,
+  { clip, rederive }: Bound = { clip: null, rederive: false },
+): StepCoefficients {
   // From a clean image the formulas are 0/0: x0 is x, and the network's output is ε for epsilon and for v alike.
-  return { k0: 1, k1: 0, k2: 0, k3: Math.sqrt(to), k4: Math.sqrt(1 - to), clip: null, threshold: null };
+  if (from === 1) {
+    const [k2, k3] = clip === null ? [0, Math.sqrt(to)] : [Math.sqrt(to), 0];
+    return { k0: 1, k1: 0, k2, k3, k4: Math.sqrt(1 - to), clip, threshold: null };
+  }
+  const step = { alphaCumprod: from, eta: 0, prediction, clip, threshold: null, rederive };
+  if (to > 0) return stepCoefficients({ ...step, alphaCumprodPrev: to });
+  // To no signal at all: ε alone remains, the network's or what x and x0 leave.
+  const { k0, k1 } = stepCoefficients({ ...step, alphaCumprodPrev: 1 });
+  const [signal, noise] = [Math.sqrt(from), Math.sqrt(1 - from)];
+  const [k3, k4] = noiseFrom(prediction, signal, noise);
+  const own = clip !== null && rederive ? { k2: -signal / noise, k3: 1 / noise, k4: 0 } : { k2: 0, k3, k4 };
+  return { k0, k1, ...own, clip, threshold: null };
 }
 
 function checkInvertible({ steps, prediction, finalAlphaCumprod }: Schedule): void {
@@ -49,14 +67,16 @@ const lowerTimestep = (steps: readonly ScheduleStep[], i: number): number => ste
 /**
  * The rows of an inversion, from the image up.
  *
- * @param schedule eta 0; its clip is not used, because a bounded step has no inverse
+ * @param schedule eta 0; its clip is not used, because a bounded step has no inverse, but where {@link isOwnInversion}
  * @param iterations evaluations per step beyond the first guess, for `fixed-point`
  * @throws UsageError when the schedule has no inverse
  */
 export function planInversion(schedule: Schedule, convention: Inversion, iterations: number): Plan {
   checkInvertible(schedule);
-  const { steps, prediction } = schedule;
-  const up = (i: number) => levelCoefficients(steps[i]!.alphaCumprodPrev, steps[i]!.alphaCumprod, prediction);
+  const { steps, prediction, compat } = schedule;
+  if (compat === "openai" && isOwnInversion(compat, convention)) return reversedLadder(schedule);
+  const bound = isOwnInversion(compat, convention) ? schedule : undefined;
+  const up = (i: number) => levelCoefficients(steps[i]!.alphaCumprodPrev, steps[i]!.alphaCumprod, prediction, bound);
   const down = (i: number) => levelCoefficients(steps[i]!.alphaCumprod, steps[i]!.alphaCumprodPrev, prediction);
   const rows: PlanRow[] = [];
   for (let i = steps.length - 1; i >= 0; i--) {
@@ -86,6 +106,18 @@ export function planInversion(schedule: Schedule, convention: Inversion, iterati
   }
   const memoryless = convention === "next" || convention === "current";
   return { rows, history: memoryless ? null : { ring: 0, base: true }, threshold: null, noise: false, learned: false };
+}
+
+/** OpenAI's ddim_reverse_sample at every timestep of the list: from its level to the next one's, the last to ᾱ = 0. */
+function reversedLadder({ steps, prediction, clip, rederive }: Schedule): Plan {
+  const rows = steps.map(({ t, tNetwork, alphaCumprod }, i): PlanRow => {
+    const coefficients = levelCoefficients(alphaCumprod, steps[i - 1]?.alphaCumprod ?? 0, prediction, {
+      clip,
+      rederive,
+    });
+    return { step: i, t, tNetwork, alphaCumprod, update: plainUpdate({ coefficients, sigma: 0, logVariance: null }) };
+  });
+  return { rows: rows.reverse(), history: null, threshold: null, noise: false, learned: false };
 }
 
 /** x ← k3 x + k4 m, and the old x is remembered. */

@@ -111,6 +111,7 @@ export function resolveRun(options: ScheduleOptions): ResolvedRun {
     eta: ancestral ? 1 : checkEta(askedEta ?? 0, list.length),
     sigma,
     temperature: checkTemperature(temperature ?? 1),
+    solverType: config.solver_type === "heun" ? "heun" : "midpoint",
     learnedVariance: config.variance_type?.startsWith("learned") ?? false,
     compat,
     finalAlphaCumprod: stop !== undefined ? table[stop]! : system.endsAtOne(config, sampler) ? 1 : table[0]!,

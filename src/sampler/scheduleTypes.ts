@@ -74,6 +74,8 @@ export interface Schedule {
   eta: number | readonly number[];
   sigma: SigmaRule;
   temperature: number;
+  /** Of dpmpp2m: the model's `solver_type`. */
+  solverType: "midpoint" | "heun";
   /** Whether the network has twice the channels, the second half for the variance. */
   learnedVariance: boolean;
   compat: Compat;

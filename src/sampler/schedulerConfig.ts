@@ -28,6 +28,8 @@ export interface SchedulerConfig extends BetaConfig {
   variance_type: (typeof varianceTypes)[number] | null;
   /** OpenAI's flag: the network was trained on t · 1000/T. */
   rescale_timesteps: boolean;
+  /** Of dpmpp2m, "midpoint" or "heun". Other solvers' names stand here too and mean nothing to ours. */
+  solver_type: string;
 }
 
 const varianceTypes = [
@@ -95,6 +97,7 @@ const fields: Record<Exclude<keyof SchedulerConfig, "_class_name">, Field> = {
     expected: `null or one of ${varianceTypes.join(", ")}`,
   },
   rescale_timesteps: { initial: false, ...flag },
+  solver_type: { initial: "midpoint", check: (v) => typeof v === "string", expected: "a name" },
 };
 
 /** Keys whose other values would change the result, with the values under which they do not. */
@@ -108,7 +111,7 @@ const inert: Record<string, readonly unknown[]> = {
 const ignored = new Set([
   ...["flow_shift", "time_shift_type", "shift_terminal"],
   ...["skip_prk_steps", "interpolation_type", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"],
-  ...["use_lu_lambdas", "sigma_min", "sigma_max", "final_sigmas_type", "solver_order", "algorithm_type", "solver_type"],
+  ...["use_lu_lambdas", "sigma_min", "sigma_max", "final_sigmas_type", "solver_order", "algorithm_type"],
   ...["lower_order_final", "euler_at_final", "lambda_min_clipped", "predict_x0", "disable_corrector", "solver_p"],
   ...["predictor_order", "corrector_order", "tau_func", "noise_sampler_seed", "eta"],
 ]);

@@ -45,6 +45,26 @@ describe("invert and reconstruct", () => {
     expect(exact.companion?.shape).toEqual([2, 3, 16, 16]);
   });
 
+  it("nothing is clipped on the way back unless asked for, also where options are named and undefined", async () => {
+    const options = { convention: "next", steps: 4, spacing: "trailing", classes: [1] } as const;
+    const back = async (more: object) => (await pipe.reconstruct(images, { ...options, ...more })).generation.samples;
+    const { data } = await back({});
+    expect(Math.max(...data)).toBeGreaterThan(1);
+    expect((await back({ clip: undefined, threshold: undefined })).data).toEqual(data);
+    const clipped = await back({ clip: true });
+    expect(Math.max(...clipped.data)).toBeLessThanOrEqual(1);
+  });
+
+  it("a system's own inversion clips as the model's configuration says", async () => {
+    const run = async (more: object) =>
+      (await pipe.invert(images, { convention: "next", steps: 4, spacing: "trailing", classes: [1], ...more })).latents;
+    // The shipped model's scheduler has clip_sample.
+    const theirs = await run({ compat: "diffusers" });
+    expect((await run({ compat: "diffusers", clip: true })).data).toEqual(theirs.data);
+    expect(nmse((await run({ compat: "diffusers", clip: false })).data, theirs.data)).toBeGreaterThan(1e-6);
+    expect((await run({ clip: true })).data).toEqual((await run({})).data);
+  });
+
   it("latents have the size of noise, and a single step goes there and back", async () => {
     const { latents } = await pipe.invert(images, { steps: 30, classes: [1] });
     const variance = latents.data.reduce((s, v) => s + v * v, 0) / latents.data.length;

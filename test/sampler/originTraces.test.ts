@@ -55,3 +55,31 @@ describe("ermongroup's float64 runs, without the float32 of its compat mode", ()
     }
   });
 });
+
+describe("the tables of latent-diffusion's sampler", () => {
+  type Table = Record<"timesteps" | "alphas" | "alphas_prev" | "sigmas" | "sqrt_one_minus_alphas", number[]>;
+  const tables = Object.entries(golden<Record<string, Table>>("origin/ldm-schedule-tables.json"));
+  it("there are some", () => expect(tables).toHaveLength(24));
+
+  it.each(tables)("%s", (name, recorded) => {
+    const [, start, end, discretize, steps, eta] = /^(.+)\.\.(.+)\/([a-z]+)(\d+)\/eta(.+)$/.exec(name)!;
+    const trace = { schedule: { linear_start: Number(start), linear_end: Number(end) }, discretize, eta: Number(eta) };
+    const options = originSystems.ldm!({ ...trace, steps: Number(steps), temperature: 1 } as OriginTrace);
+    const ours = makeSchedule(options).steps.reverse();
+    expect(ours.map((s) => s.tNetwork)).toEqual(recorded.timesteps);
+    expect(ours.map((s) => s.alphaCumprod)).toEqual(recorded.alphas);
+    expect(ours.map((s) => s.alphaCumprodPrev)).toEqual(recorded.alphas_prev);
+    expect(
+      deviation(
+        ours.map((s) => s.sigma),
+        recorded.sigmas,
+      ),
+    ).toBeLessThan(1e-6);
+    expect(
+      deviation(
+        ours.map((s) => Math.sqrt(1 - s.alphaCumprod)),
+        recorded.sqrt_one_minus_alphas,
+      ),
+    ).toBeLessThan(1e-6);
+  });
+});

@@ -1,33 +1,9 @@
 /** Recorded runs of the original systems, through `sample({ denoise })`: the kernels' float32 against their numbers. */
 import { describe, expect, it } from "vitest";
-import { type SampleOptions, sample } from "../../src/sampler/sample.ts";
 import { makeSchedule, type Schedule, type ScheduleOptions } from "../../src/sampler/schedule.ts";
-import { testDevice } from "../support/gpu.ts";
+import { denoiser, run } from "./gpuRuns.ts";
 import { type OriginTrace, optionsOfOrigin } from "./originOptions.ts";
 import { deviation, formulaNoise, golden, goldenNames, networks, tensors } from "./traces.ts";
-
-type Net = (x: number, t: number) => number;
-
-/** [N, C, …] with a second half of channels where the network has one. */
-function denoiser(net: Net, shape: readonly number[], variance?: Net) {
-  const image = shape.slice(1).reduce((a, b) => a * b, 1);
-  return (x: Float32Array, [t]: number[]) => {
-    const m = Float32Array.from(x, (v) => net(v, t!));
-    if (!variance) return m;
-    const v = Float32Array.from(x, (value) => variance(value, t!));
-    return Float32Array.from({ length: 2 * x.length }, (_, j) => {
-      const [n, k] = [Math.floor(j / (2 * image)), j % (2 * image)];
-      return (k < image ? m : v)[n * image + (k % image)]!;
-    });
-  };
-}
-
-async function run(schedule: Schedule, options: Omit<SampleOptions, "schedule" | "device" | "onStep">) {
-  const states: { x: Float32Array; x0: Float32Array }[] = [];
-  const device = await testDevice();
-  await sample({ ...options, schedule, device, onStep: ({ x, x0 }) => states.push({ x, x0 }) });
-  return states;
-}
 
 describe("exact runs, 2e-6 in every step", () => {
   interface Trace {
@@ -133,22 +109,6 @@ describe("diffusers", () => {
       expect(deviation(states[i]!.x0, pred_original_sample)).toBeLessThan(1e-4);
     }
     expect(deviation(states.at(-1)!.x, trace.final)).toBeLessThan(1e-4);
-  });
-});
-
-describe("DPM-Solver++ 2M of diffusers", () => {
-  interface Trace {
-    config: ScheduleOptions;
-    timesteps: number[];
-    shape: [number, number, number, number];
-    x_T: number[];
-    steps: { i: number; prev_sample: number[] }[];
-  }
-  it.each(["dpmpp2_linspace_S10", "dpmpp2_trailing_S7", "dpmpp2_leading_v_S20"])("%s", async (name) => {
-    const { config, timesteps, x_T, shape, steps } = golden<Trace>(`${name}.json`);
-    const schedule = makeSchedule({ ...config, spacing: undefined, timesteps, clip: false, sampler: "dpmpp2m" });
-    const states = await run(schedule, { denoise: denoiser(networks.b!, shape), shape, xT: x_T });
-    for (const { i, prev_sample } of steps) expect(deviation(states[i]!.x, prev_sample)).toBeLessThan(2e-5);
   });
 });
 

@@ -25,6 +25,7 @@ describe("parseSchedulerConfig", () => {
       sample_max_value: 1,
       variance_type: null,
       rescale_timesteps: false,
+      solver_type: "midpoint",
     });
   });
 
