@@ -12,6 +12,7 @@ import { bytes, plural } from "../table.ts";
 import { readForwardInputs } from "../tensorFiles.ts";
 import { reportTimings, wantsTimings } from "../timings.ts";
 import { addBenchExport } from "./benchExport.ts";
+import { addBenchReport } from "./benchReport.ts";
 
 type KernelFlags = CommonFlags & Parameters<BenchParts["benchKernels"]>[1];
 
@@ -42,6 +43,7 @@ export function addBench(program: Command, io: Io): void {
   forward.action((flags: BenchFlags) => benchForward(flags, io));
   addBenchKernels(bench, io);
   addBenchExport(bench, io);
+  addBenchReport(bench, io);
 }
 
 function addBenchKernels(bench: Command, io: Io): void {
