@@ -2,8 +2,8 @@
  * The default model from seed to image, compared with what diffusers computes in float64: the last check of `ddim doctor`.
  */
 
+import { openModel } from "../node/model.ts";
 import { createPipeline } from "../pipeline/load.ts";
-import { openModel } from "../pipeline/model.ts";
 import type { SelfTestResult } from "../pipeline/selfTest.ts";
 import type { Device } from "../runtime/device.ts";
 import { modelSource } from "./modelFlag.ts";

@@ -2,16 +2,17 @@
 
 import { type SampleOptions, sample as sampleOn } from "../index.ts";
 import { createPipeline } from "../pipeline/load.ts";
-import { openModel } from "../pipeline/model.ts";
 import type { DiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { LoadOptions } from "../pipeline/types.ts";
 import { type NodeDeviceOptions, openNodeDevice } from "./device.ts";
 import { toNodeSource } from "./folder.ts";
+import { openModel } from "./model.ts";
 
 export * from "../index.ts";
 export { listAdapters, type NodeDeviceOptions, openNodeDevice } from "./device.ts";
 export { folderSource, openSafetensorsFile } from "./folder.ts";
 export { readImage } from "./image.ts";
+export { openModel } from "./model.ts";
 export { readPng } from "./png.ts";
 
 /**
@@ -22,8 +23,8 @@ export async function loadPipeline(
   source: Parameters<typeof toNodeSource>[0],
   options: LoadOptions & NodeDeviceOptions = {},
 ): Promise<DiffusionPipeline> {
-  const { variant, signal, adapter, fast } = options;
-  const model = await openModel(toNodeSource(source), { variant, signal });
+  const { variant, weights, signal, adapter, fast } = options;
+  const model = await openModel(toNodeSource(source), { variant, weights, signal });
   return createPipeline(model, options, () => openNodeDevice({ adapter, fast }));
 }
 

@@ -12,8 +12,8 @@ import type { LoadOptions } from "./types.ts";
  * @throws FileError, ConfigError, WeightError for a model that cannot be right; DeviceError; the signal's reason
  */
 export async function loadPipeline(source: SourceLike, options: LoadOptions = {}): Promise<DiffusionPipeline> {
-  const { variant, signal } = options;
-  const model = await openModel(toSource(source, { fetch: options.fetch }), { variant, signal });
+  const { variant, weights, parseYaml, signal, fetch } = options;
+  const model = await openModel(toSource(source, { fetch }), { variant, weights, parseYaml, signal });
   return createPipeline(model, options);
 }
 

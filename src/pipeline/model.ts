@@ -1,14 +1,16 @@
 /** A model before any GPU is involved: configurations and tensor tables, read and checked. */
-import { ConfigError } from "../runtime/errors.ts";
+import type { Naming } from "../network/naming.ts";
+import { ConfigError, UsageError } from "../runtime/errors.ts";
 import { parseSchedulerConfig, type SchedulerConfig } from "../sampler/schedulerConfig.ts";
 import { buildUNet } from "../unet/build.ts";
-import { parseUNet2DConfig } from "../unet/config.ts";
+import { type DetectedLayout, detectLayout, layouts } from "../unet/layouts/detect.ts";
+import type { ClassEmbedder, Layout, Parsed, WeightSet } from "../unet/layouts/types.ts";
 import { classEmbeddings, halvings, type UNetSpec } from "../unet/spec.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { findComponent, readModelIndex, readSchedulerConfig } from "../weights/components.ts";
-import { readJson } from "../weights/json.ts";
-import { matchTensors } from "../weights/match.ts";
-import { joinPath, label } from "../weights/path.ts";
+import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
+import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
+import { label } from "../weights/path.ts";
 import type { ModelSource } from "../weights/source.ts";
 
 export interface Model {
@@ -25,11 +27,25 @@ export interface Model {
   /** Class that stands for "no class" in guidance. */
   readonly nullClass: number | null;
   readonly checkpoint: Checkpoint;
+  /** How the checkpoint spells its tensors. */
+  readonly layout: Layout["id"];
+  readonly naming: Naming;
+  readonly weights: WeightSet;
+  /** What else decides which numbers the network gets from the same files. */
+  readonly reading: string;
+  /** Where the network's context is a class's row of a table in the checkpoint. */
+  readonly classEmbedder: ClassEmbedder | null;
+  /** Sentences about what was assumed. */
+  readonly warnings: readonly string[];
 }
 
 export interface OpenOptions {
   /** Which set of weights, for example "fp16". */
   variant?: string;
+  /** "ema": the moving average of the weights, where a checkpoint has one beside the plain ones. */
+  weights?: WeightSet;
+  /** Reads the originals' YAML configurations; ddim-webgpu/node brings one. */
+  parseYaml?: ParseYaml;
   signal?: AbortSignal;
 }
 
@@ -52,32 +68,64 @@ function classTable(index: Record<string, unknown> | undefined, file: string, em
   return { labels: labels as string[], nullClass: nullClass as number | null };
 }
 
-/**
- * Opens a diffusers folder (`unet/`, `scheduler/`), a flat folder, or the folder of one UNet. Reads configurations and
- * headers only, and checks that the checkpoint fits the configuration.
- * @throws ConfigError, FileError, WeightError; all misfits of a checkpoint at once
- */
-export async function openModel(source: ModelSource, options: OpenOptions = {}): Promise<Model> {
-  const { signal, variant } = options;
-  const folder = await findComponent(source, "unet", signal);
-  const configPath = joinPath(folder, "config.json");
-  const config = parseUNet2DConfig(await readJson(source, configPath, signal), label(source, configPath));
-  const found = await readSchedulerConfig(source, signal);
-  const scheduler = found ? parseSchedulerConfig(found.config, found.file) : null;
-  const embeddings = classEmbeddings(config);
-  const index = await readModelIndex(source, signal);
-  const { labels, nullClass } = classTable(index, label(source, "model_index.json"), embeddings);
-  const checkpoint = await openCheckpoint(source, folder, { variant, signal });
+/** A configuration of another family than its checkpoint tells little: say so, rather than that its keys are unknown. */
+function checkFamily(json: Readonly<Record<string, unknown>>, file: string, { layout, reason }: DetectedLayout): void {
+  const family = layout.configures(json) ? undefined : layouts.find((other) => other.configures(json));
+  if (family)
+    throw new ConfigError(file, "(root)", `belongs to ${family.title}, but the checkpoint beside it is in ${reason}`);
+}
+
+function checkWeightSet(checkpoint: Checkpoint, { ema }: Layout, weights: WeightSet): void {
+  if (weights !== "plain" && weights !== "ema")
+    throw new UsageError("weights", `weights must be plain or ema, got ${String(weights)}`);
+  if (weights === "ema" && ![...checkpoint.tensors.keys()].some((name) => ema?.test(name)))
+    throw new UsageError("weights", `${checkpoint.file} has no EMA weights beside the plain ones`);
+}
+
+/** Every tensor that a checkpoint holds for the network, in each of its sets of weights, and for its class embedder. */
+function expectedTensors({ spec, classEmbedder }: Parsed, namings: readonly Naming[]): ExpectedTensor[] {
   // Parameters depend on the configuration alone; the smallest size that every level can halve shows them all.
-  const side = 2 ** (halvings(config) + 1);
-  const network = buildUNet(config, {
+  const side = 2 ** (halvings(spec) + 1);
+  const { params } = buildUNet(spec, {
     size: { height: side, width: side },
     dtype: "f32",
     storage: "buffer",
     timesteps: "step",
   });
-  matchTensors(checkpoint, network.params);
-  const named = labels?.length ?? embeddings - (nullClass === null ? 0 : 1);
+  const sources = namings.flatMap(({ locate }) => params.map(locate));
+  if (!classEmbedder) return sources;
+  return [...sources, { name: classEmbedder.tensor, shape: [classEmbedder.count, classEmbedder.width] }];
+}
+
+/**
+ * Opens a diffusers folder (`unet/`, `scheduler/`), a flat folder, the folder of one UNet, or one of the originals'
+ * layouts (`config.json` or `config.yaml` beside `model.safetensors`). Reads configurations and headers only, and checks
+ * that the checkpoint fits the configuration.
+ * @throws ConfigError, FileError, WeightError; all misfits of a checkpoint at once
+ */
+export async function openModel(source: ModelSource, options: OpenOptions = {}): Promise<Model> {
+  const { signal, variant, weights = "plain", parseYaml } = options;
+  const folder = await findComponent(source, "unet", signal);
+  const configPath = (await findConfig(source, folder, signal)) as string;
+  const file = label(source, configPath);
+  const json = await readConfig(source, configPath, { parseYaml, signal });
+  const checkpoint = await openCheckpoint(source, folder, { variant, signal });
+  const detected = detectLayout(checkpoint.file, checkpoint.tensors.keys());
+  const { layout } = detected;
+  checkFamily(json, file, detected);
+  checkWeightSet(checkpoint, layout, weights);
+  const parsed = layout.parse(json, file, weights);
+  const { spec: config, naming, classEmbedder } = parsed;
+
+  const found = (await readSchedulerConfig(source, signal)) ?? (parsed.scheduler && { file, config: parsed.scheduler });
+  const scheduler = found ? parseSchedulerConfig(found.config, found.file) : null;
+  const embeddings = classEmbeddings(config) || (classEmbedder?.count ?? 0);
+  const index = await readModelIndex(source, signal);
+  const table = classTable(index, label(source, "model_index.json"), embeddings);
+  const nullClass = table.nullClass ?? classEmbedder?.nullClass ?? null;
+  const both = weights === "plain" ? [naming] : [naming, layout.parse(json, file, "plain").naming];
+  matchTensors(checkpoint, expectedTensors(parsed, both), { ignore: layout.besides, layout: detected.reason });
+  const named = table.labels?.length ?? embeddings - (nullClass === null ? 0 : 1);
   return {
     name:
       source.name
@@ -87,10 +135,16 @@ export async function openModel(source: ModelSource, options: OpenOptions = {}):
     source,
     config,
     scheduler,
-    labels,
+    labels: table.labels,
     classCount: embeddings > 0 ? named : 0,
     nullClass,
     checkpoint,
+    layout: layout.id,
+    naming,
+    weights,
+    classEmbedder,
+    reading: parsed.reading,
+    warnings: parsed.warnings,
   };
 }
 
@@ -102,10 +156,11 @@ const HASH_SAMPLE = 1024;
  * each. Cheap for any size, and any retraining changes it.
  */
 export async function modelHash(model: Model, signal?: AbortSignal): Promise<string> {
-  const { checkpoint, source, config, scheduler } = model;
+  const { checkpoint, source, config, scheduler, reading } = model;
   const tensors = [...checkpoint.tensors.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   const table = tensors.map(({ name, dtype, shape }) => [name, dtype, shape]);
-  const parts: Uint8Array[] = [new TextEncoder().encode(JSON.stringify([config, scheduler, table]))];
+  const facts = [config, scheduler, table, ...(reading === "" ? [] : [reading])];
+  const parts: Uint8Array[] = [new TextEncoder().encode(JSON.stringify(facts))];
   for (const { file, start, end } of tensors)
     parts.push(await source.read(file, { start, end: Math.min(end, start + HASH_SAMPLE) }, signal));
   const digest = await crypto.subtle.digest("SHA-256", await new Blob(parts as BlobPart[]).arrayBuffer());

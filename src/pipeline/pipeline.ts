@@ -67,6 +67,7 @@ export class DiffusionPipeline {
     const recipes = [...lowered.main.recipes, ...lowered.embed.recipes];
     const weights = await WeightStore.load(device, target, recipes, model.checkpoint, {
       signal,
+      locate: model.naming.locate,
       onProgress: (p) => onProgress?.({ type: "download", ...p }),
     });
     try {

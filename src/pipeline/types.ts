@@ -3,6 +3,8 @@ import type { RgbaImage } from "../image/rgba.ts";
 import type { Device } from "../runtime/device.ts";
 import type { KernelTiming } from "../runtime/profiler.ts";
 import type { ScheduleOptions } from "../sampler/scheduleTypes.ts";
+import type { WeightSet } from "../unet/layouts/types.ts";
+import type { ParseYaml } from "../weights/config.ts";
 
 /** Element type of weights and activations; the sampler's state, schedule and step are always f32/f64. */
 export type NetworkDType = "f32" | "f16";
@@ -19,6 +21,10 @@ export interface LoadOptions {
   dtype?: "auto" | NetworkDType;
   /** Which set of weights, for example "fp16" for `*.fp16.safetensors`. */
   variant?: string;
+  /** "ema": the moving average of the weights, where a checkpoint has one beside the plain ones (latent-diffusion's). */
+  weights?: WeightSet;
+  /** Reads the originals' YAML configurations; ddim-webgpu/node brings one. */
+  parseYaml?: ParseYaml;
   /** For URL sources. */
   fetch?: typeof fetch;
   signal?: AbortSignal;

@@ -1,19 +1,23 @@
 /** Where in a model the parts of a pipeline are: diffusers' folders, flat folders, or the folder of one network. */
 
 import { FileError } from "../runtime/errors.ts";
+import { findConfig } from "./config.ts";
 import { readJson } from "./json.ts";
 import { joinPath, label } from "./path.ts";
 import type { ModelSource } from "./source.ts";
 
 /**
- * The folder of a component such as `unet`: `unet/` in a pipeline, or "" where its `config.json` lies at the root, as in
- * flat checkpoints and when the component's own folder was opened.
+ * The folder of a component such as `unet`: `unet/` in a pipeline, or "" where its `config.json` (or `config.yaml`) lies
+ * at the root, as in flat checkpoints, in the originals' layouts and when the component's own folder was opened.
  *
  * @throws FileError when there is neither.
  */
 export async function findComponent(source: ModelSource, name: string, signal?: AbortSignal): Promise<string> {
-  for (const folder of [name, ""]) if (await source.exists(joinPath(folder, "config.json"), signal)) return folder;
-  throw new FileError(label(source, "") || "the model", `has neither ${name}/config.json nor config.json`);
+  for (const folder of [name, ""]) if ((await findConfig(source, folder, signal)) !== undefined) return folder;
+  throw new FileError(
+    label(source, "") || "the model",
+    `has neither ${name}/config.json nor config.json or config.yaml`,
+  );
 }
 
 /** The scheduler's configuration, in its folder or at the root; undefined where there is none. */

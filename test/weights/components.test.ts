@@ -35,9 +35,14 @@ describe("components", () => {
     expect(await readSchedulerConfig(source)).toBeUndefined();
   });
 
+  test("the originals' layouts: one folder, perhaps with YAML", async () => {
+    const source = memorySource({ "config.yaml": "a: 1" });
+    expect(await findComponent(source, "unet")).toBe("");
+  });
+
   test("neither", async () => {
     expect(await failure(findComponent(memorySource({ "vae/config.json": CONFIG }), "unet"))).toBe(
-      "model: has neither unet/config.json nor config.json",
+      "model: has neither unet/config.json nor config.json or config.yaml",
     );
   });
 

@@ -3,7 +3,7 @@ import process from "node:process";
 import type { Command } from "commander";
 import { targetFor } from "../../kernels/target.ts";
 import { listAdapters } from "../../node/device.ts";
-import { openModel } from "../../pipeline/model.ts";
+import { openModel } from "../../node/model.ts";
 import { type SelfTestResult, selfTest } from "../../pipeline/selfTest.ts";
 import type { Device } from "../../runtime/device.ts";
 import { DeviceError } from "../../runtime/errors.ts";

@@ -1,6 +1,6 @@
 /** `ddim eval`: what a model gets wrong about images, timestep by timestep. */
 import type { Command } from "commander";
-import { openModel } from "../../pipeline/model.ts";
+import { openModel } from "../../node/model.ts";
 import { parseClasses } from "../classFlag.ts";
 import { addCommonFlags, addSamplerFlags, samplerOptions, seed } from "../flags.ts";
 import type { Io } from "../io.ts";

@@ -1,6 +1,6 @@
 /** `ddim forward`: one evaluation of a network, file in, file out, for comparing with other implementations. */
 import type { Command } from "commander";
-import { openModel } from "../../pipeline/model.ts";
+import { openModel } from "../../node/model.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { addCommonFlags, addTraceFlag, type CommonFlags, type TraceFlag } from "../flags.ts";

@@ -5,7 +5,8 @@ import { formatParameters, type GenerationParameters } from "../../image/paramet
 import { encodePng } from "../../image/png.ts";
 import { defaultScale, enlarge } from "../../image/rgba.ts";
 import { targetFor } from "../../kernels/target.ts";
-import { type Model, modelHash, openModel } from "../../pipeline/model.ts";
+import { openModel } from "../../node/model.ts";
+import { type Model, modelHash } from "../../pipeline/model.ts";
 import { type ResolvedRun, resolveRun } from "../../pipeline/run.ts";
 import type { GenerateOptions, Generation, Step } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";

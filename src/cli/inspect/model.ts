@@ -1,6 +1,7 @@
 /** A model's layers, parameters and memory plan. Reads configurations and headers; of a device, only what it is. */
 import { targetFor } from "../../kernels/target.ts";
-import { type Model, openModel } from "../../pipeline/model.ts";
+import { openModel } from "../../node/model.ts";
+import type { Model } from "../../pipeline/model.ts";
 import { DeviceError } from "../../runtime/errors.ts";
 import type { Target } from "../../runtime/kernel.ts";
 import { makeSchedule } from "../../sampler/schedule.ts";

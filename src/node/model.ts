@@ -1,0 +1,13 @@
+/** Opening models where YAML can be read, the format of the originals' configurations. */
+import { type Model, type OpenOptions, openModel as openWith } from "../pipeline/model.ts";
+import type { ModelSource } from "../weights/source.ts";
+
+/** A YAML text as plain objects. */
+export async function parseYaml(text: string): Promise<unknown> {
+  const { parse } = await import("yaml");
+  return parse(text);
+}
+
+/** The core's `openModel`, with a reader of YAML. */
+export const openModel = (source: ModelSource, options: OpenOptions = {}): Promise<Model> =>
+  openWith(source, { parseYaml, ...options });

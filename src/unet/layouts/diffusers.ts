@@ -1,0 +1,23 @@
+/**
+ * diffusers' own layout, whose names are this package's names for every network. Checkpoints of before diffusers 0.15 spell
+ * some of them otherwise; they are renamed as the checkpoint is opened (weights/names.ts).
+ */
+
+import { diffusersNaming } from "../../network/naming.ts";
+import { parseUNet2DConfig } from "../config.ts";
+import type { Layout } from "./types.ts";
+
+export const diffusers: Layout = {
+  id: "diffusers",
+  title: "the layout of diffusers",
+  tensors: /^(down_blocks|mid_block|up_blocks|time_embedding|class_embedding|add_embedding|time_proj|conv_norm_out)\./,
+  configures: (json) => "_class_name" in json || "block_out_channels" in json || "down_block_types" in json,
+  parse: (json, file) => ({
+    spec: parseUNet2DConfig(json, file),
+    naming: diffusersNaming,
+    scheduler: null,
+    classEmbedder: null,
+    reading: "",
+    warnings: [],
+  }),
+};

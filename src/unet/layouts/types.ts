@@ -1,0 +1,51 @@
+/**
+ * What a layout is: one publisher's way to write down a UNet. A network's parameters keep diffusers' names everywhere
+ * else; a layout says where each is in the checkpoint, and reads the configuration that belongs to it.
+ */
+import type { Naming } from "../../network/naming.ts";
+import type { UNetSpec } from "../spec.ts";
+
+/** Which of a checkpoint's sets of weights. */
+export type WeightSet = "plain" | "ema";
+
+/** Turns class ids into the context that a network attends to: a table in the checkpoint, one row per class. */
+export interface ClassEmbedder {
+  readonly tensor: string;
+  readonly count: number;
+  readonly width: number;
+  /** The class that stands for "no class"; null: not known. */
+  readonly nullClass: number | null;
+}
+
+/** A configuration, read. */
+export interface Parsed {
+  readonly spec: UNetSpec;
+  readonly naming: Naming;
+  /** What it says about noise levels and sampling, under the keys of diffusers' schedulers; null: nothing. */
+  readonly scheduler: Readonly<Record<string, unknown>> | null;
+  readonly classEmbedder: ClassEmbedder | null;
+  /** What else decides which numbers the network gets from the same file; "" where nothing does. */
+  readonly reading: string;
+  /** Sentences about what was assumed. */
+  readonly warnings: readonly string[];
+}
+
+export interface Layout {
+  readonly id: "diffusers" | "ermongroup" | "openai" | "ldm";
+  /** For messages, after "in". */
+  readonly title: string;
+  /** Tensors of a UNet in this layout and in no other. */
+  readonly tensors: RegExp;
+  /** Tensors that its checkpoints may hold beside the UNet's. */
+  readonly besides?: RegExp;
+  /** Tensors of the moving average of the weights, where such checkpoints can have one. */
+  readonly ema?: RegExp;
+  /** Whether a configuration is of this layout's family. */
+  configures(json: Readonly<Record<string, unknown>>): boolean;
+  /**
+   * @param file named in errors
+   * @param weights which of the checkpoint's sets the naming finds
+   * @throws ConfigError
+   */
+  parse(json: Readonly<Record<string, unknown>>, file: string, weights: WeightSet): Parsed;
+}
