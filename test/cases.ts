@@ -140,12 +140,11 @@ export interface CodebookCase {
   c: number;
   /** Rows of the codebook. */
   rows: number;
-  big?: boolean;
 }
 
 export const codebookCases: readonly CodebookCase[] = [
   // The first stage of cin256-v2 on a corner of its latents; others have four channels, or hundreds.
-  { n: 1, h: 16, w: 16, c: 3, rows: 8192, big: true },
+  { n: 1, h: 16, w: 16, c: 3, rows: 8192 },
   { n: 2, h: 8, w: 8, c: 4, rows: 256 },
   { n: 1, h: 4, w: 4, c: 256, rows: 100 },
   // Awkward: odd sizes, one pixel, one row, channels that are no multiple of 4.
