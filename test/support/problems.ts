@@ -206,7 +206,8 @@ export interface CaseTable<C extends object = object> {
   readonly make: MakeProblem<C>;
 }
 
-const table = <C extends object>(cases: readonly C[], make: MakeProblem<C>) => ({ cases, make }) as CaseTable;
+const table = <C extends object>(cases: readonly C[], make: MakeProblem<C>) =>
+  ({ cases, make }) as unknown as CaseTable;
 
 export const caseTables: Readonly<Record<string, CaseTable>> = {
   conv2d: table(conv2dCases, convProblem),
