@@ -152,60 +152,104 @@ export async function evaluate(prepared: Prepared): Promise<Tensor> {
   return { shape: [n, c, h, w], data };
 }
 
-/** GPU times of the kernels of one evaluation, of as many images as one batch takes. */
-export async function profileEvaluation(prepared: Prepared): Promise<KernelTiming[]> {
-  const { device, inputs, model } = prepared;
-  const n = checkSample(inputs.sample, model.config.in_channels);
-  const evaluator = await load(prepared, 0, Math.min(n, prepared.maxRows));
-  const pacer = new Pacer(device);
-  try {
-    await run(prepared, evaluator, pacer);
-    await pacer.drain();
-    return await profileProgram(device, evaluator.main);
-  } finally {
-    await pacer.drain().catch(() => {});
-    evaluator.dispose();
-  }
-}
-
 /** Evaluations per measurement grow until one measurement takes this long, so that waking up does not count. */
 const MEASURE_MS = 200;
 
-export async function timeEvaluation(prepared: Prepared, seconds: number): Promise<ForwardTiming> {
-  const { device, inputs, model } = prepared;
-  const n = checkSample(inputs.sample, model.config.in_channels);
-  if (n > prepared.maxRows)
-    throw new ShapeError(
-      "bench forward",
-      "sample",
-      `at most ${prepared.maxRows} images per batch on this adapter`,
-      inputs.sample.shape,
-    );
-  const evaluator = await load(prepared, 0, n);
-  const pacer = new Pacer(device);
+/** One evaluation that stays on the GPU, to be repeated and timed. Nothing else may use the pipeline meanwhile. */
+export class HeldEvaluation {
+  readonly #pacer: Pacer;
+
+  private constructor(
+    private readonly prepared: Prepared,
+    private readonly evaluator: Evaluator,
+  ) {
+    this.#pacer = new Pacer(prepared.device);
+  }
+
+  /**
+   * @param some take as many images as one batch does
+   * @throws ShapeError when the images are more
+   */
+  static async create(prepared: Prepared, some = false): Promise<HeldEvaluation> {
+    const { inputs, model, maxRows } = prepared;
+    const n = checkSample(inputs.sample, model.config.in_channels);
+    if (n > maxRows && !some)
+      throw new ShapeError(
+        "bench forward",
+        "sample",
+        `at most ${maxRows} images per batch on this adapter`,
+        inputs.sample.shape,
+      );
+    return new HeldEvaluation(prepared, await load(prepared, 0, Math.min(n, maxRows)));
+  }
+
+  /**
+   * Milliseconds per evaluation, of so many in a row, the queue drained at the end.
+   * @param embed also make the time embeddings each time, which a sampling loop does once for all steps
+   */
+  async time(repeats: number, embed = false): Promise<number> {
+    const start = performance.now();
+    for (let i = 0; i < repeats; i++) {
+      if (embed) this.evaluator.forget();
+      await run(this.prepared, this.evaluator, this.#pacer);
+    }
+    await this.#pacer.drain();
+    return (performance.now() - start) / repeats;
+  }
+
+  /** From the sample in memory, as the inputs had it, to the output in memory. */
+  async roundTrip(): Promise<Tensor> {
+    const { device, inputs, lowered } = this.prepared;
+    const { shape, data } = inputs.sample;
+    const [n, c, h, w] = shape as [number, number, number, number];
+    this.evaluator.forget();
+    device.gpu.queue.writeBuffer(this.evaluator.state, 0, toRows(data, n, c, h * w));
+    await run(this.prepared, this.evaluator, this.#pacer);
+    await this.#pacer.drain();
+    const { output } = lowered.network;
+    const [ho, wo, co] = output.shape as [number, number, number];
+    return { shape: [n, co, ho, wo], data: await readOutput(device, this.evaluator, output, n) };
+  }
+
+  /** GPU times of the kernels, without those of the time embeddings. */
+  async profile(): Promise<KernelTiming[]> {
+    await this.time(1);
+    return profileProgram(this.prepared.device, this.evaluator.main);
+  }
+
+  async dispose(): Promise<void> {
+    await this.#pacer.drain().catch(() => {});
+    this.evaluator.dispose();
+  }
+}
+
+/** GPU times of the kernels of one evaluation, of as many images as one batch takes. */
+export async function profileEvaluation(prepared: Prepared): Promise<KernelTiming[]> {
+  const held = await HeldEvaluation.create(prepared, true);
   try {
-    const measure = async (repeats: number) => {
-      const start = performance.now();
-      for (let i = 0; i < repeats; i++) await run(prepared, evaluator, pacer);
-      await pacer.drain();
-      return (performance.now() - start) / repeats;
-    };
-    await measure(2);
-    const once = await measure(1);
-    const repeats = Math.max(1, Math.ceil(MEASURE_MS / once));
+    return await held.profile();
+  } finally {
+    await held.dispose();
+  }
+}
+
+export async function timeEvaluation(prepared: Prepared, seconds: number): Promise<ForwardTiming> {
+  const held = await HeldEvaluation.create(prepared);
+  try {
+    await held.time(2);
+    const repeats = Math.max(1, Math.ceil(MEASURE_MS / (await held.time(1))));
     const times: number[] = [];
     const end = performance.now() + seconds * 1000;
-    do times.push(await measure(repeats));
+    do times.push(await held.time(repeats));
     while (performance.now() < end || times.length < 3);
     times.sort((a, b) => a - b);
     return {
       ms: times[times.length >> 1] as number,
       msMin: times[0] as number,
       runs: times.length * repeats,
-      peakBytes: device.counters.peakBytes,
+      peakBytes: prepared.device.counters.peakBytes,
     };
   } finally {
-    await pacer.drain().catch(() => {});
-    evaluator.dispose();
+    await held.dispose();
   }
 }

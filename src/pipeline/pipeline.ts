@@ -10,7 +10,14 @@ import { timestepSinusoid } from "../sampler/embedding.ts";
 import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
 import { type EditOptions, edit, forwardNoise } from "./edit.ts";
 import { type EvalOptions, type EvalTerms, evalTerms } from "./evalTerms.ts";
-import { checkSample, evaluate, type ForwardTiming, profileEvaluation, timeEvaluation } from "./forward.ts";
+import {
+  checkSample,
+  evaluate,
+  type ForwardTiming,
+  HeldEvaluation,
+  profileEvaluation,
+  timeEvaluation,
+} from "./forward.ts";
 import { type FuseOptions, fuse, type InterpolateOptions, interpolate } from "./interpolate.ts";
 import { type Inversion, type InvertOptions, invert, type Reconstruction, reconstruct } from "./invert.ts";
 import type { Model } from "./model.ts";
@@ -258,6 +265,15 @@ export class DiffusionPipeline {
     const check = this.#stopper(options.signal);
     const prepared = this.#prepare(inputs, check);
     return this.#exclusive(() => evaluate(prepared), check, options.signal);
+  }
+
+  /**
+   * One evaluation that stays on the GPU, for those who time it from outside. The caller disposes it before the pipeline
+   * is used for anything else.
+   * @throws ShapeError when the images are more than one batch takes
+   */
+  hold(inputs: ForwardInputs): Promise<HeldEvaluation> {
+    return HeldEvaluation.create(this.#prepare(inputs, this.#stopper()));
   }
 
   /** Times one evaluation, warm, read-back excluded, for about so many seconds. */

@@ -189,6 +189,11 @@ export class Evaluator {
     this.#filled = stretch;
   }
 
+  /** Lets the next step fill the table anew, as evaluations outside of a loop have to. */
+  forget(): void {
+    this.#filled = -1;
+  }
+
   /** Bytes of GPU memory held beside the weights. */
   get bytes(): number {
     return this.owned.reduce((sum, a) => sum + a.bytes, 0) + this.main.plan.bytes + this.embed.plan.bytes;
