@@ -3,8 +3,9 @@ import type { Spread } from "../results.ts";
 
 /** Three significant digits, never an exponent: 912, 62.4, 5.20, 0.0345. */
 export function digits(value: number, count = 3): string {
-  if (value === 0 || !Number.isFinite(value)) return String(value);
-  const behind = count - 1 - Math.floor(Math.log10(Math.abs(value)));
+  const rounded = Number(value.toPrecision(count));
+  if (rounded === 0 || !Number.isFinite(rounded)) return String(rounded);
+  const behind = count - 1 - Math.floor(Math.log10(Math.abs(rounded)));
   return value.toFixed(Math.min(Math.max(behind, 0), 6));
 }
 

@@ -14,12 +14,12 @@ export function markdownReport({ title, sections }: Document, { file, command, p
   const header = `<!-- Generated from ${file} by \`${command}\`. Changes by hand are lost. -->`;
   const origin = `Generated from \`${file}\` by \`${command}\`; not written by hand.`;
   const image = picture ? [`![The same as a page with charts: the report's HTML form](${picture})`] : [];
-  return `${[header, `# ${title}`, origin, ...image, ...sections.map(markdownSection)].join("\n\n")}\n`;
+  return `${[header, `# ${plain(title)}`, origin, ...image, ...sections.map(markdownSection)].join("\n\n")}\n`;
 }
 
 function markdownSection({ title, paragraphs, points = [], tables, notes = [] }: Section): string {
   return [
-    `## ${title}`,
+    `## ${plain(title)}`,
     ...paragraphs.map(plain),
     points.map((point) => `- ${plain(point)}`).join("\n"),
     ...tables.map((t) => (tables.length > 1 ? `**${t.caption}**\n\n${grid(t)}` : grid(t))),

@@ -17,7 +17,7 @@ export function summarySection(results: Results): Section {
     (status) => `${left.filter((row) => row.status === status).length} ${status}`,
   );
   const missing = missingEngines(results).map((e) => `${e.engine} is missing: ${e.missing}.`);
-  const rest = `${results.rows.length} measurements, of which ${counts.join(", ") || "none"} left out or cut down.`;
+  const rest = `${results.rows.length} measurements, ${counts.length ? `of which ${counts.join(", ")}` : "all as asked"}.`;
   return { id: "summary", title: "Summary", paragraphs: [], points: [...points, ...missing, rest], tables: [] };
 }
 
