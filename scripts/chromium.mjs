@@ -1,4 +1,4 @@
-// Finds the Chromium that the browser test runs in; installs Debian's package where there is none.
+// Finds and starts the Chromium that the browser tests run in; installs Debian's package where there is none.
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
@@ -36,6 +36,22 @@ export function ensureChromium() {
   const installed = findChromium();
   if (!installed) throw new Error("the package chromium is installed, but no executable of that name is on PATH");
   return installed;
+}
+
+/**
+ * @returns {Promise<import("playwright-core").Browser>} headless, to be closed
+ * @throws {Error} where there is none
+ */
+export async function launchChromium() {
+  const executablePath = findChromium();
+  if (!executablePath) throw new Error("no Chromium found: run `npm run setup -- --tests`");
+  // Loaded here: the setup looks for Chromium before any package is installed.
+  const { chromium } = await import("playwright-core");
+  return chromium.launch({
+    executablePath,
+    // Its own software adapter answers when there is no GPU; the sandbox needs privileges that containers do not give.
+    args: ["--headless=new", "--no-sandbox", "--enable-unsafe-webgpu"],
+  });
 }
 
 /** @param {string} path */

@@ -3,9 +3,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { chromium, type Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { build } from "vite";
-import { findChromium } from "../../scripts/chromium.mjs";
+import { launchChromium } from "../../scripts/chromium.mjs";
 import { serveFolders } from "../support/staticServer.ts";
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
@@ -18,9 +18,17 @@ export interface OpenPage {
   close(): Promise<void>;
 }
 
+/** Fills up with what the page or the browser reports as an error from now on. */
+export function collectErrors(page: Page): string[] {
+  const errors: string[] = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
+  page.on("console", (message) => {
+    if (message.type() === "error") errors.push(`${message.text()} ${message.location().url}`);
+  });
+  return errors;
+}
+
 export async function openPage(): Promise<OpenPage> {
-  const executablePath = findChromium();
-  if (!executablePath) throw new Error("no Chromium found: run `npm run setup -- --tests`");
   const bundle = await mkdtemp(join(tmpdir(), "ddim-page-"));
   await build({
     root: path("page"),
@@ -33,17 +41,9 @@ export async function openPage(): Promise<OpenPage> {
     "/weights/": path("../../weights"),
     "/golden/": path("../golden"),
   });
-  const browser = await chromium.launch({
-    executablePath,
-    // Its own software adapter answers when there is no GPU; the sandbox needs privileges that containers do not give.
-    args: ["--headless=new", "--no-sandbox", "--enable-unsafe-webgpu"],
-  });
+  const browser = await launchChromium();
   const page = await browser.newPage();
-  const errors: string[] = [];
-  page.on("pageerror", (error) => errors.push(String(error)));
-  page.on("console", (message) => {
-    if (message.type() === "error") errors.push(`${message.text()} ${message.location().url}`);
-  });
+  const errors = collectErrors(page);
   await page.goto(`${server.origin}/`);
   await page.waitForFunction(() => "ddim" in globalThis);
   return {
