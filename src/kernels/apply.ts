@@ -1,6 +1,6 @@
 /**
- * Materialises a load map: normalise, activate, concatenate, upsample, average-pool, pad. On software adapters every
- * convolution with a normalised or padded input reads the result of one such pass, because exp and a division cost as
+ * Materialises a load map: normalise, activate, concatenate, upsample, average-pool. On software adapters every
+ * convolution with a normalised or activated input reads the result of one such pass, because exp and a division cost as
  * much there as dozens of multiply-adds; on GPUs it serves consumers that cannot fuse a load map.
  */
 
@@ -29,8 +29,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   if (id.x >= WO * C4) { return; }
   let n = id.z;
   let c4 = id.x % C4;
-  let ix = ${pool ? "i32(id.x / C4) * 2" : "i32(id.x / C4) - i32(PL)"};
-  let iy = ${pool ? "i32(id.y) * 2" : "i32(id.y) - i32(PT)"};
+  let ix = i32(id.x / C4)${pool ? " * 2" : ""};
+  let iy = i32(id.y)${pool ? " * 2" : ""};
   ${offsets.map(read).join("\n")}
   ${k.store("y", "(n * HO + id.y) * WO * C4 + id.x", pool ? "(v00 + v01 + v10 + v11) * 0.25" : "v00")}
 }`;
@@ -52,38 +52,33 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   let c4 = wg.x * ${k.workgroup}u + lane;
   if (c4 >= C4) { return; }
   let n = wg.z;
-  let iy = i32(wg.y) - i32(PT);
   let out = (n * HO + wg.y) * WO * C4 + c4;
-  let inside = iy >= 0 && iy < i32(HIN);
-  let row = (n * HA + (u32(max(iy, 0))${shift})) * WA;
+  let row = (n * HA + (wg.y${shift})) * WA;
   #if ${k.has("affine")}
   let scale = ${k.has("affine") ? k.load("affine", "n * 2u * C4 + c4") : ""};
   let offset = ${k.has("affine") ? k.load("affine", "n * 2u * C4 + C4 + c4") : ""};
   #endif
   for (var x = 0u; x < WO; x++) {
-    let ix = i32(x) - i32(PL);
+    let pixel = row + (x${shift});
     var v = vec4f();
-    if (inside && ix >= 0 && ix < i32(WIN)) {
-      let pixel = row + (u32(ix)${shift});
-      #if ${k.has("b")}
-      if (c4 < CA4) { v = ${k.load("a", "pixel * CA4 + c4")}; }
-      else { v = ${k.has("b") ? k.load("b", "pixel * CB4 + c4 - CA4") : ""}; }
-      #else
-      v = ${k.load("a", "pixel * CA4 + c4")};
-      #endif
-      #if ${k.has("affine")}
-      v = v * scale + offset;
-      #endif
-      #if ${act !== "none"}
-      v = activate(v);
-      #endif
-    }
+    #if ${k.has("b")}
+    if (c4 < CA4) { v = ${k.load("a", "pixel * CA4 + c4")}; }
+    else { v = ${k.has("b") ? k.load("b", "pixel * CB4 + c4 - CA4") : ""}; }
+    #else
+    v = ${k.load("a", "pixel * CA4 + c4")};
+    #endif
+    #if ${k.has("affine")}
+    v = v * scale + offset;
+    #endif
+    #if ${act !== "none"}
+    v = activate(v);
+    #endif
     ${k.store("y", "out + x * C4", "v")}
   }
 }`;
 }
 
-/** y = pad(pool(upsample(act(affine(concat(a, b)))))). Extra scalars: PT, PL = zero rows above and columns left. */
+/** y = pool(upsample(act(affine(concat(a, b))))) */
 export const apply = defineKernel<ApplyFlags>({
   name: "apply",
   tensors: { ...LOAD_TENSORS, y: "out N HO WO CY" },

@@ -1,8 +1,8 @@
 /**
  * GroupNorm for software adapters: a subgroup per image and group, lanes over pixels, no barriers. A dispatch costs some
- * 25 µs there, so `normalise` does all of norm → activation → zero padding in one: it measures its group, then reads the
- * same channels again, still cached, and writes the input of the convolution that follows. `groupNormLanes` gives the
- * affine map alone, for consumers that resample. Both need groups of whole vec4s ({@link fillsVectors}).
+ * 40 µs there, so `normalise` does all of norm → activation in one: it measures its group, then reads the same channels
+ * again, still cached, and writes the input of the convolution that follows. `groupNormLanes` gives the affine map alone,
+ * for consumers that resample. Both need groups of whole vec4s ({@link fillsVectors}).
  */
 import { type Codegen, type Dims, defineKernel, type Flags } from "../runtime/kernel.ts";
 import { wgsl } from "../runtime/wgsl.ts";
@@ -137,11 +137,25 @@ export interface NormaliseFlags extends Flags {
   act: Activation;
 }
 
-/** y = pad(act(norm(concat(a, b)))). Extra scalars: as above, and PT, PL = zero rows above and columns left. */
+/** Statements that copy this group's share of every pixel's `width` vec4s of a tensor to `at` + offset in its pixels. */
+const copy = (k: Codegen<Flags>, tensor: string, width: string, offset: string): string => wgsl`
+  #if ${k.has(tensor)}
+  for (var g = wg.x; g < ${k.has(tensor) ? width : "0u"}; g += GROUPS) {
+    for (var i = lane; i < PIXELS; i += ${k.workgroup}u) {
+      let pixel = n * PIXELS + i;
+      ${k.has(tensor) ? k.store("y", `N * PIXELS * CX4 + pixel * S4 + ${offset} + g`, k.load(tensor, `pixel * ${width} + g`)) : ""}
+    }
+  }
+  #endif`;
+
+/**
+ * y = act(norm(concat(a, b))), and behind it, for a convolution that adds their shortcut, [N, H, W] pixels of (s, t) as
+ * they are. Extra scalars: as above, and S4 = vec4s of a pixel of (s, t).
+ */
 export const normalise = defineKernel<NormaliseFlags>({
   ...shared,
   name: "normalise",
-  tensors: { ...SOURCES, y: "out N HO WO CX" },
+  tensors: { ...SOURCES, s: "in? N HA WA CS", t: "in? N HA WA CT", y: "out *" },
   variants: [
     {
       ...dispatch,
@@ -155,21 +169,14 @@ export const normalise = defineKernel<NormaliseFlags>({
     ${perSource(
       k,
       (tensor, width, group) => `
-      for (var oy = 0u; oy < HO; oy++) {
-        let iy = i32(oy) - i32(PT);
-        let row = (n * HA + u32(max(iy, 0))) * WA;
-        let inside = iy >= 0 && iy < i32(HA);
-        for (var ox = lane; ox < WO; ox += ${k.workgroup}u) {
-          let ix = i32(ox) - i32(PL);
-          var v = vec4f();
-          if (inside && ix >= 0 && ix < i32(WA)) {
-            v = activate(${k.load(tensor, `(row + u32(ix)) * ${width} + ${group}`)} * scale + shift);
-          }
-          ${k.store("y", "((n * HO + oy) * WO + ox) * CX4 + g", "v")}
-        }
+      for (var i = lane; i < PIXELS; i += ${k.workgroup}u) {
+        let v = ${k.load(tensor, `(n * PIXELS + i) * ${width} + ${group}`)};
+        ${k.store("y", "(n * PIXELS + i) * CX4 + g", "activate(v * scale + shift)")}
       }`,
     )}
-  }`,
+  }
+  ${copy(k, "s", "CS4", "0u")}
+  ${copy(k, "t", "CT4", "CS4")}`,
         ),
     },
   ],

@@ -9,7 +9,7 @@ import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runti
 import { Program } from "../runtime/program.ts";
 import { ceilDiv, makeValue, padded4, type Value } from "../runtime/values.ts";
 import { packWeights } from "./pack.ts";
-import type { ConvRecipe, Recipe } from "./recipes.ts";
+import type { ConvPart, ConvRecipe, Recipe } from "./recipes.ts";
 
 export type RawDType = "f32" | "f16" | "bf16";
 
@@ -34,7 +34,7 @@ const rawBuffer = (name: string, words: number): Value =>
 
 class Loader {
   readonly arrays = new Map<Value, GpuArray>();
-  readonly #convs = new Map<string, { recipe: ConvRecipe; part: ConvRecipe["parts"][number] }[]>();
+  readonly #convs = new Map<string, { recipe: ConvRecipe; part: ConvPart }[]>();
   readonly #hosted = new Map<string, Float32Array>();
   /** Raw tensors of which more pieces are to come. */
   readonly #open = new Map<string, GPUBuffer>();
@@ -100,9 +100,9 @@ class Loader {
     }
   }
 
-  #pack(recipe: ConvRecipe, part: ConvRecipe["parts"][number], raw: Value, source: RawDType): void {
-    const { inputs, lanes, taps, value } = recipe;
-    const { param, group, outputs } = part;
+  #pack(recipe: ConvRecipe, part: ConvPart, raw: Value, source: RawDType): void {
+    const { lanes, span, value } = recipe;
+    const { param, group, outputs, inputs, taps, at } = part;
     const tensors = {
       raw,
       inputs: this.#stageIndices(`${param.name} inputs`, inputs),
@@ -116,6 +116,8 @@ class Loader {
       L: lanes,
       OC: outputs.length / 4,
       O0: group,
+      SPAN: span,
+      AT: at,
     };
     // Shapes in a uniform everywhere: each tensor is packed once, a pipeline for each would cost more than it saves.
     this.#calls.push(
@@ -166,12 +168,13 @@ class Loader {
     }
     const out = new Float32Array(recipe.parts.reduce((sum, p) => sum + p.length, 0));
     let base = 0;
-    for (const { param, rows, positions, length } of recipe.parts) {
-      const values = param && this.#param(param.name);
-      if (values)
+    for (const { params, positions, length } of recipe.parts) {
+      for (const { name, rows } of params) {
+        const values = this.#param(name);
         positions.forEach((p, i) => {
-          out[base + p] = values[rows?.[i] ?? i] as number;
+          out[base + p] = (out[base + p] as number) + (values[rows?.[i] ?? i] as number);
         });
+      }
       base += length;
     }
     return out;

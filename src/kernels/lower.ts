@@ -1,18 +1,10 @@
 /**
  * From fused operations to kernel calls for a target: the choice of kernels and the intermediate values they need. On
- * software adapters a convolution's view is materialised with its padding (`apply`), then gathered; on GPUs it is read
+ * software adapters a convolution's view is materialised (`normalise`, `apply`), then gathered; on GPUs it is read
  * through the load map. Nothing here depends on the batch size.
  */
-import {
-  type FusedApply,
-  type FusedConv,
-  type FusedNorm,
-  type FusedOp,
-  fold,
-  isPlain,
-  type View,
-} from "../runtime/fold.ts";
-import { type Graph, isParam, type Padding } from "../runtime/graph.ts";
+import { type FusedApply, type FusedConv, type FusedNorm, type FusedOp, fold, type View } from "../runtime/fold.ts";
+import { type Activation, type Graph, isParam } from "../runtime/graph.ts";
 import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { ceilDiv, channelGroups, type DType, makeValue, type Value } from "../runtime/values.ts";
 import { add } from "./add.ts";
@@ -26,8 +18,9 @@ import { geglu } from "./geglu.ts";
 import { chunkCount, groupNormAffine, groupNormStats } from "./groupNorm.ts";
 import { fillsVectors, groupNormLanes, normalise } from "./groupNormLanes.ts";
 import { layerNorm } from "./layerNorm.ts";
-import { type Recipe, Recipes } from "./recipes.ts";
+import { type ConvSection, type Recipe, Recipes } from "./recipes.ts";
 import { gatherRows } from "./rows.ts";
+import { mergeShortcuts } from "./shortcuts.ts";
 
 export interface Lowered {
   readonly calls: readonly KernelCall[];
@@ -41,7 +34,7 @@ const viewKey = (view: View): string =>
 class Lowering {
   readonly calls: KernelCall[] = [];
   readonly recipes: Recipes;
-  readonly #padded = new Map<string, Value>();
+  readonly #materialised = new Map<string, Value>();
   readonly #stats = new Map<Value, Value>();
   /** Norms that wait for their consumer: most can be applied where they are measured. */
   readonly #pending = new Map<Value, FusedNorm>();
@@ -57,39 +50,51 @@ class Lowering {
     return makeValue({ name, shape, batched: true, dtype, storage: this.target.storage, segments });
   }
 
-  #apply(label: string, view: View, y: Value, pool: boolean, pad: Padding): void {
+  /** A norm's view written out, and behind it the sources of a shortcut. */
+  #normalise(label: string, norm: FusedNorm, act: Activation, y: Value, [s, t]: readonly Value[] = []): void {
+    const tensors = { ...this.#normTensors(norm), s, t, y };
+    const groups = channelGroups([...(s?.segments ?? []), ...(t?.segments ?? [])]);
+    const scalars = { ...this.#normScalars(norm), S4: groups };
+    this.calls.push(normalise.lower(this.target, label, tensors, { act }, scalars));
+  }
+
+  #apply(label: string, view: View, y: Value, pool: boolean): void {
     const [a, b] = view.sources;
     const norm = view.affine && this.#pending.get(view.affine);
-    if (norm && !view.upsample && !pool) {
-      const scalars = { ...this.#normScalars(norm), PT: pad[0], PL: pad[1] };
-      this.calls.push(
-        normalise.lower(this.target, label, { ...this.#normTensors(norm), y }, { act: view.act }, scalars),
-      );
-      return;
-    }
+    if (norm && !view.upsample && !pool) return this.#normalise(label, norm, view.act, y);
     if (norm) {
       this.#pending.delete(norm.affine);
       const tensors = { ...this.#normTensors(norm), affine: norm.affine };
       this.calls.push(groupNormLanes.lower(this.target, norm.label, tensors, {}, this.#normScalars(norm)));
     }
     const flags = { act: view.act, upsample: view.upsample, pool };
-    this.calls.push(
-      apply.lower(this.target, label, { a, b, affine: view.affine, y }, flags, { PT: pad[0], PL: pad[1] }),
-    );
+    this.calls.push(apply.lower(this.target, label, { a, b, affine: view.affine, y }, flags));
   }
 
-  /** The view written out with a zero border; convolutions that read alike share it. */
-  #materialise(label: string, view: View, pad: Padding): Value {
-    const key = `${viewKey(view)} ${pad.join()}`;
-    const found = this.#padded.get(key);
+  /** The view written out; convolutions that read alike share it. */
+  #materialise(label: string, view: View): Value {
+    const key = viewKey(view);
+    const found = this.#materialised.get(key);
     if (found) return found;
     const scale = view.upsample ? 2 : 1;
     const [h, w] = view.sources[0].shape as [number, number];
     const segments = viewSegments(view);
-    const shape = [h * scale + pad[0] + pad[2], w * scale + pad[1] + pad[3], segments.reduce((s, c) => s + c, 0)];
+    const shape = [h * scale, w * scale, segments.reduce((s, c) => s + c, 0)];
     const y = this.#intermediate(`${label}.input`, shape, segments, this.dtype);
-    this.#apply(label, view, y, false, pad);
-    this.#padded.set(key, y);
+    this.#apply(label, view, y, false);
+    this.#materialised.set(key, y);
+    return y;
+  }
+
+  /** The norm that a convolution reads, when it is to be written out for it alone together with a shortcut. */
+  #shortcutInput({ label, view, shortcut }: FusedConv): Value {
+    const norm = this.#pending.get(view.affine as Value) as FusedNorm;
+    const segments = viewSegments(view);
+    const sources = (shortcut as NonNullable<FusedConv["shortcut"]>).sources;
+    const all = [...segments, ...sources.flatMap((s) => [...s.segments])];
+    const [h, w] = view.sources[0].shape as [number, number];
+    const y = this.#intermediate(`${label}.input`, [h, w, all.reduce((s, c) => s + c, 0)], all, this.dtype);
+    this.#normalise(label, norm, view.act, y, sources);
     return y;
   }
 
@@ -106,19 +111,28 @@ class Lowering {
     };
   }
 
-  /** One product: the channels of `x` are those of the weights from `first` on. */
-  #gather(op: FusedConv, x: Value, first: number): void {
-    const { label, weights, kernel, emb, residual, y } = op;
-    const w = this.recipes.conv(label, weights, kernel, x.segments, this.target.lanes, first);
-    const tensors = { x, w, bias: this.recipes.bias(label, weights), emb: emb?.table ?? x, residual: residual ?? x, y };
-    this.calls.push(convGather.lower(this.target, label, tensors, {}, this.#convScalars(op)));
+  /** One product: `x` holds channels of the weights from `first` on, then maybe the sources of a shortcut. */
+  #gather(op: FusedConv, x: Value, first: number, up = 0): void {
+    const { label, weights, kernel, pad, emb, residual, shortcut, y } = op;
+    const added = shortcut?.sources.flatMap((s) => [...s.segments]) ?? [];
+    const own = x.segments.slice(0, x.segments.length - added.length);
+    const sections: ConvSection[] = [{ weights, kernel, segments: own, first }];
+    if (shortcut) sections.push({ weights: shortcut.weights, kernel: [1, 1], segments: added });
+    const w = this.recipes.conv(label, sections, this.target.lanes);
+    const bias = this.recipes.bias(label, weights, shortcut?.weights);
+    const [H, W] = x.shape as [number, number];
+    const [PT, PL, PB, PR] = pad;
+    const sizes = { H, W, C4: channelGroups(own), S4: channelGroups(added), PT, PL, PB, PR, UP: up };
+    const tensors = { x, w, bias, emb: emb?.table ?? x, residual: residual ?? x, y };
+    this.calls.push(convGather.lower(this.target, label, tensors, {}, { ...this.#convScalars(op), ...sizes }));
   }
 
   #gatherConv(op: FusedConv): void {
-    const { label, view, kernel, pad, weights, y } = op;
+    const { label, view, kernel, weights, y } = op;
     const [a, b] = view.sources;
-    const reads = pad.every((p) => p === 0) && isPlain({ ...view, sources: [a] });
-    if (b && reads && kernel[0] * kernel[1] === 1) {
+    if (op.shortcut) return this.#gather(op, this.#shortcutInput(op), 0);
+    const reads = !view.affine && view.act === "none";
+    if (b && reads && !view.upsample && kernel[0] * kernel[1] === 1) {
       // A product over two sources is the sum of two products: cheaper than writing the concatenation out first.
       const partial = this.#intermediate(`${label}.partial`, y.shape, y.segments, "f32");
       this.#gather({ ...op, label: `${label}.partial`, emb: undefined, scale: 1, y: partial }, a, 0);
@@ -126,13 +140,15 @@ class Lowering {
       this.#gather({ ...op, weights: unbiased, residual: partial }, b, a.shape.at(-1) as number);
       return;
     }
-    this.#gather(op, reads && !b ? a : this.#materialise(label, view, pad), 0);
+    if (reads && !b) return this.#gather(op, a, 0, view.upsample ? 1 : 0);
+    this.#gather(op, this.#materialise(label, { ...view, upsample: false }), 0, view.upsample ? 1 : 0);
   }
 
   #conv(op: FusedConv): void {
     if (this.target.lanes > 0 && this.target.software) return this.#gatherConv(op);
     const { label, view, weights, kernel, pad, emb, residual, y } = op;
-    const w = this.recipes.conv(label, weights, kernel, viewSegments(view), channelGroups(y.segments));
+    const sections = [{ weights, kernel, segments: viewSegments(view) }];
+    const w = this.recipes.conv(label, sections, channelGroups(y.segments));
     const bias = this.recipes.bias(label, weights);
     const [a, b] = view.sources;
     const tensors = { a, b, affine: view.affine, w, bias, emb: emb?.table ?? bias, residual: residual ?? a, y };
@@ -176,7 +192,7 @@ class Lowering {
   }
 
   #materialiseInto({ label, view, pool, y }: FusedApply): void {
-    this.#apply(label, view, y, pool, [0, 0, 0, 0]);
+    this.#apply(label, view, y, pool);
   }
 
   lower(op: FusedOp): void {
@@ -228,12 +244,38 @@ class Lowering {
   }
 }
 
-/** Lowers fused operations in order. `dtype`: of intermediate values and packed weights. */
-export function lowerOps(ops: readonly FusedOp[], target: Target, dtype: Exclude<DType, "u32">): Lowered {
+/** Norms that are applied where they are measured, for one consumer after the other. */
+function* wholeNorms(ops: readonly FusedOp[]): Generator<Value> {
+  for (const op of ops)
+    if (op.op === "norm") {
+      const segments = op.sources.flatMap((s) => [...s.segments]);
+      if (fillsVectors(segments, op.groups)) yield op.affine;
+    }
+}
+
+/**
+ * Lowers fused operations in order.
+ * @param dtype of intermediate values and packed weights
+ * @param outputs values that are read from outside
+ */
+export function lowerOps(
+  ops: readonly FusedOp[],
+  target: Target,
+  dtype: Exclude<DType, "u32">,
+  outputs: ReadonlySet<Value> = new Set(),
+): Lowered {
   const lowering = new Lowering(target, dtype);
-  for (const op of ops) lowering.lower(op);
+  let list = ops;
+  if (target.software && target.lanes > 0) {
+    const norms = new Set(wholeNorms(ops));
+    const host = ({ view, stride }: FusedConv) =>
+      view.affine !== undefined && norms.has(view.affine) && !view.upsample && stride === 1;
+    list = mergeShortcuts(ops, outputs, host);
+  }
+  for (const op of list) lowering.lower(op);
   return { calls: lowering.calls, recipes: lowering.recipes.list };
 }
 
 /** Fuses and lowers a graph. @throws ShapeError when sizes disagree */
-export const lowerGraph = (graph: Graph, target: Target): Lowered => lowerOps(fold(graph), target, graph.dtype);
+export const lowerGraph = (graph: Graph, target: Target): Lowered =>
+  lowerOps(fold(graph), target, graph.dtype, new Set(graph.outputs));

@@ -17,7 +17,10 @@ const WORD: Record<PackFlags["source"], string> = {
   bf16: "return bitcast<f32>(select(raw[i / 2u] << 16u, raw[i / 2u] & 0xffff0000u, i % 2u == 1u));",
 };
 
-/** Extra scalars: TAPS, CI = channels of the tensor, CP = stored positions, L = lanes of a block, OC = output groups of this tensor, O0 = its first group. */
+/**
+ * Extra scalars: TAPS, CI = channels of the tensor, CP = stored positions, L = lanes of a block, OC = output groups of
+ * this tensor, O0 = its first group, SPAN = positions of a block over all its taps and sections, AT = this section's first.
+ */
 export const packWeights = defineKernel<PackFlags>({
   name: "packWeights",
   tensors: { raw: "in *", inputs: "in *", outputs: "in *", w: "out *" },
@@ -43,7 +46,7 @@ ${mainLinear(k.workgroup)} {
     if (row != 0xffffffffu && channel != 0xffffffffu) { v[j] = weight((row * CI + channel) * TAPS + tap); }
   }
   let o4 = O0 + group;
-  ${k.store("w", "((o4 / L * TAPS + tap) * CP + position) * L + o4 % L", "v")}
+  ${k.store("w", "(o4 / L * SPAN + AT + tap * CP + position) * L + o4 % L", "v")}
 }`,
     },
   ],

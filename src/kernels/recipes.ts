@@ -17,27 +17,37 @@ import {
 /** Marks a stored position that holds no channel. */
 export const NO_CHANNEL = 0xffffffff;
 
+/** A tensor of packed weights: its place on the output axis, and its section of every block. */
+export interface ConvPart {
+  readonly param: ParamRef;
+  readonly group: number;
+  /** Row of every stored output position. */
+  readonly outputs: Uint32Array<ArrayBuffer>;
+  readonly taps: number;
+  /** Channel of every stored input position. */
+  readonly inputs: Uint32Array<ArrayBuffer>;
+  /** First position of the section in a block. */
+  readonly at: number;
+}
 export interface ConvRecipe {
   readonly kind: "conv";
   readonly value: Value;
-  readonly taps: number;
   /** Output groups per block of the packed layout. */
   readonly lanes: number;
-  /** Channel of every stored input position. */
-  readonly inputs: Uint32Array<ArrayBuffer>;
-  /** Tensors side by side on the output axis; `outputs` is the row of every stored output position. */
-  readonly parts: readonly { param: ParamRef; group: number; outputs: Uint32Array<ArrayBuffer> }[];
+  /** Positions of a block: taps × channels of all sections. */
+  readonly span: number;
+  readonly parts: readonly ConvPart[];
 }
-/** Padded vectors, side by side: biases, norm weights. Missing parameters are zeros. */
+/** Padded vectors, side by side: biases, norm weights. */
 export interface VectorRecipe {
   readonly kind: "vector";
   readonly value: Value;
   readonly parts: readonly VectorPart[];
 }
+/** Several parameters of a part are summed, none are zeros. */
 export interface VectorPart {
-  readonly param?: ParamRef;
-  /** Entry of the parameter for every position; absent: all in order. */
-  readonly rows?: readonly number[];
+  /** `rows`: entry of the parameter for every position; absent: all in order. */
+  readonly params: readonly (ParamRef & { readonly rows?: readonly number[] })[];
   readonly positions: readonly number[];
   readonly length: number;
 }
@@ -72,11 +82,7 @@ export function locateParams(
   return recipes.map((recipe): Recipe => {
     if (recipe.kind === "table") return { ...recipe, param: locate(recipe.param) };
     if (recipe.kind === "vector") {
-      const parts = recipe.parts.map((part) => {
-        if (!part.param) return part;
-        const { rows, ...param } = locate(part.param);
-        return { ...part, param, rows };
-      });
+      const parts = recipe.parts.map((part) => ({ ...part, params: part.params.map(locate) }));
       return { ...recipe, parts };
     }
     if (recipe.kind === "indices") return recipe;
@@ -87,6 +93,14 @@ export function locateParams(
     });
     return { ...recipe, parts };
   });
+}
+
+/** Weights over some input channels: `segments` of the input, which are channels `first` and on of the tensors. */
+export interface ConvSection {
+  readonly weights: readonly WeightSpec[];
+  readonly kernel: readonly [number, number];
+  readonly segments: readonly number[];
+  readonly first?: number;
 }
 
 export class Recipes {
@@ -103,24 +117,23 @@ export class Recipes {
     return makeValue({ name, shape, batched: false, dtype, storage: "buffer", segments });
   }
 
-  /** Packed weights of a convolution whose input has the given segments, channels `first` and on of the weights. */
-  conv(
-    label: string,
-    weights: readonly WeightSpec[],
-    kernel: readonly [number, number],
-    inputSegments: readonly number[],
-    lanes: number,
-    first = 0,
-  ): Value {
-    const taps = kernel[0] * kernel[1];
-    const inputs = positionChannels(inputSegments, first);
-    let group = 0;
-    const parts = weights.map(({ weight, segments }) => {
-      const part = { param: weight, group, outputs: positionChannels(segments) };
-      group += channelGroups(segments);
-      return part;
+  /** Packed weights of sections that follow each other in every block, all with the same outputs. */
+  conv(label: string, sections: readonly ConvSection[], lanes: number): Value {
+    let span = 0;
+    let groups = 0;
+    const parts = sections.flatMap(({ weights, kernel, segments: own, first = 0 }) => {
+      const at = span;
+      const taps = kernel[0] * kernel[1];
+      const inputs = positionChannels(own, first);
+      span += taps * inputs.length;
+      groups = 0;
+      return weights.map(({ weight, segments }): ConvPart => {
+        const group = groups;
+        groups += channelGroups(segments);
+        return { param: weight, group, outputs: positionChannels(segments), taps, inputs, at };
+      });
     });
-    const texels = ceilDiv(group, lanes) * lanes * taps * inputs.length;
+    const texels = ceilDiv(groups, lanes) * lanes * span;
     const value = makeValue({
       name: `${label}.packed`,
       shape: [texels * 4],
@@ -128,16 +141,16 @@ export class Recipes {
       dtype: this.dtype,
       storage: this.target.storage,
     });
-    this.list.push({ kind: "conv", value, taps, lanes, inputs, parts });
+    this.list.push({ kind: "conv", value, lanes, span, parts });
     return value;
   }
 
-  /** Biases of a convolution, in stored positions. */
-  bias(label: string, weights: readonly WeightSpec[]): Value {
+  /** Biases of a convolution, in stored positions; those of `added`, a convolution into the same outputs, on top. */
+  bias(label: string, weights: readonly WeightSpec[], added: readonly WeightSpec[] = []): Value {
     const segments = weights.flatMap((w) => w.segments);
     const value = this.#constant(`${label}.bias`, [segments.reduce((a, b) => a + b, 0)], "f32", segments);
-    const parts = weights.map(({ bias, segments: own }) => ({
-      param: bias,
+    const parts = weights.map(({ bias, segments: own }, i) => ({
+      params: [bias, added[i]?.bias].filter((p) => p !== undefined),
       positions: channelPositions(own),
       length: channelGroups(own) * 4,
     }));
@@ -153,7 +166,7 @@ export class Recipes {
       this.list.push({
         kind: "vector",
         value,
-        parts: [{ param, positions: channelPositions([count]), length: padded4(count) }],
+        parts: [{ params: [param], positions: channelPositions([count]), length: padded4(count) }],
       });
       return value;
     });

@@ -67,8 +67,9 @@ export class WeightStore {
     const names = new Set<string>();
     for (const recipe of located) {
       if (recipe.kind === "table") names.add(recipe.param.name);
-      if (recipe.kind === "conv" || recipe.kind === "vector")
-        for (const { param } of recipe.parts) if (param) names.add(param.name);
+      if (recipe.kind === "conv") for (const { param } of recipe.parts) names.add(param.name);
+      if (recipe.kind === "vector")
+        for (const { params } of recipe.parts) for (const { name } of params) names.add(name);
     }
     const arrays = await loadRecipes(device, target, located, pieces(checkpoint, [...names], options), decode);
     return new WeightStore(device, new Map([...arrays].map(([value, array]) => [value.name, array])));

@@ -16,6 +16,7 @@ import type {
   NormNode,
   ParamRef,
   RowsNode,
+  WeightSpec,
 } from "./graph.ts";
 import { makeValue, type Value } from "./values.ts";
 
@@ -32,6 +33,8 @@ export interface FusedConv extends Pick<ConvNode, "label" | "weights" | "kernel"
   view: View;
   emb?: EmbRef;
   residual?: Value;
+  /** A 1×1 convolution of these sources that is added like a residual; lowering puts it here where that pays. */
+  shortcut?: { sources: View["sources"]; weights: readonly WeightSpec[] };
   scale: number;
   y: Value;
 }

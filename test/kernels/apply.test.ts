@@ -1,4 +1,4 @@
-/** `apply`: every part of a load map on its own and together, against f64; padding is exactly zero. */
+/** `apply`: every part of a load map on its own and together, against f64. */
 import { describe, expect, it } from "vitest";
 import { type ApplyFlags, apply } from "../../src/kernels/apply.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
@@ -12,26 +12,12 @@ import { upsample } from "../reference/upsample.ts";
 import { constTarget, Inputs, rounded, runCalls, targets } from "../support/gpu.ts";
 
 const TOLERANCE = { f32: 1e-10, f16: 2e-5 };
-type Pad = readonly [number, number, number, number];
 
 interface Case extends Partial<Pick<ApplyFlags, "upsample" | "pool">> {
   act?: Act;
   /** Concatenate the second source. */
   joined?: boolean;
   affine?: boolean;
-  /** Top, left, bottom, right. */
-  pad?: Pad;
-}
-
-/** Zeros around every image. */
-function padded(x: RefTensor, [top, left, bottom, right]: Pad): RefTensor {
-  const [n, h, w, c] = x.shape as [number, number, number, number];
-  const [ho, wo] = [h + top + bottom, w + left + right];
-  return tensor([n, ho, wo, c], (i) => {
-    const [k, j, r] = [i % c, (Math.floor(i / c) % wo) - left, (Math.floor(i / (c * wo)) % ho) - top];
-    const inside = j >= 0 && j < w && r >= 0 && r < h;
-    return inside ? (x.data[((Math.floor(i / (c * wo * ho)) * h + r) * w + j) * c + k] as number) : 0;
-  });
 }
 
 function makeInputs(shape: ShapeCase, it: Case, dtype: "f32" | "f16") {
@@ -54,7 +40,7 @@ function reference({ a, b, affine }: ReturnType<typeof makeInputs>, it: Case): R
     return activate(it.act ?? "none", affine ? v * affine.data[row]! + affine.data[row + c]! : v);
   });
   const grown = it.upsample ? upsample(mapped) : mapped;
-  return padded(it.pool ? avgPool2(grown) : grown, it.pad ?? [0, 0, 0, 0]);
+  return it.pool ? avgPool2(grown) : grown;
 }
 
 async function run(shape: ShapeCase, it: Case, target: Target, dtype: "f32" | "f16") {
@@ -66,9 +52,8 @@ async function run(shape: ShapeCase, it: Case, target: Target, dtype: "f32" | "f
   const b = made.b && inputs.add("b", made.b);
   const affine = made.affine && inputs.add("affine", made.affine, { segments, dtype: "f32" });
   const y = inputs.output("y", expected.shape.slice(1), { segments });
-  const [top, left] = it.pad ?? [0, 0];
   const flags = { act: it.act ?? "none", upsample: it.upsample ?? false, pool: it.pool ?? false };
-  const call = apply.lower(target, "test", { a, b, affine, y }, flags, { PT: top, PL: left });
+  const call = apply.lower(target, "test", { a, b, affine, y }, flags);
   const [actual] = await runCalls([call], { target, batch: shape.n, inputs: inputs.map, outputs: [y] });
   return { actual: actual as RefTensor, expected };
 }
@@ -78,14 +63,11 @@ async function check(shape: ShapeCase, it: Case, target: Target, dtype: "f32" | 
   expect(nmse(actual.data, expected.data)).toBeLessThanOrEqual(TOLERANCE[dtype]);
 }
 
-const pad: Pad = [1, 2, 3, 1];
 const parts: readonly Case[] = [
   { joined: true },
   { upsample: true },
-  { pad: [1, 1, 1, 1] },
-  { pad: [0, 0, 1, 1] },
-  { joined: true, affine: true, act: "silu", pad },
-  { joined: true, affine: true, act: "silu", upsample: true, pad },
+  { joined: true, affine: true, act: "silu" },
+  { joined: true, affine: true, act: "silu", upsample: true },
 ];
 
 for (const { name, target } of await targets())
@@ -100,7 +82,7 @@ for (const { name, target } of await targets())
     for (const act of activationCases)
       it(`activation ${act}`, () => check(shape, { act, affine: true }, target, "f32"));
 
-    it("reads and writes f16", () => check(shape, { joined: true, affine: true, act: "silu", pad }, target, "f16"));
+    it("reads and writes f16", () => check(shape, { joined: true, affine: true, act: "silu" }, target, "f16"));
 
     it("keeps activations finite and exact at large magnitudes", async () => {
       for (const act of activationCases) {
@@ -108,7 +90,7 @@ for (const { name, target } of await targets())
         const inputs = new Inputs(target);
         const [a, y] = [inputs.add("a", x), inputs.output("y", [1, 8, 1])];
         const flags = { act, upsample: false, pool: false };
-        const call = apply.lower(target, "test", { a, y }, flags, { PT: 0, PL: 0 });
+        const call = apply.lower(target, "test", { a, y }, flags);
         const [actual] = await runCalls([call], { target, batch: 1, inputs: inputs.map, outputs: [y] });
         x.data.forEach((v, i) => {
           const value = (actual as RefTensor).data[i] as number;
@@ -117,17 +99,6 @@ for (const { name, target } of await targets())
           );
         });
       }
-    });
-
-    it("pads after the activation, with exact zeros", async () => {
-      const { actual, expected } = await run(shape, { affine: true, act: "none", pad: [1, 1, 1, 1] }, target, "f32");
-      const [h, w, c] = expected.shape.slice(1) as [number, number, number];
-      const outside = (i: number) => {
-        const [x, y] = [Math.floor(i / c) % w, Math.floor(i / (c * w)) % h];
-        return x === 0 || y === 0 || x === w - 1 || y === h - 1;
-      };
-      expect([...actual.data].filter((_, i) => outside(i)).every((v) => v === 0)).toBe(true);
-      expect([...actual.data].filter((_, i) => !outside(i)).every((v) => v !== 0)).toBe(true);
     });
   });
 

@@ -13,7 +13,7 @@ const spec = (name: string) => ({
 function recipesOf(names: readonly string[]) {
   const recipes = new Recipes(constTarget, "f32");
   for (const name of names) {
-    recipes.conv(name, [spec(name)], [3, 3], [8], 2);
+    recipes.conv(name, [{ weights: [spec(name)], kernel: [3, 3], segments: [8] }], 2);
     recipes.bias(name, [spec(name)]);
   }
   return recipes.list;

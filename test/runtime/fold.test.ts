@@ -218,9 +218,27 @@ describe("lowering", () => {
 
   it("tells views of one value apart", () => {
     const s = new Sketch();
-    const views = [s.silu(s.x), s.graph.activation("relu", s.x, "relu"), s.up(s.x), s.norm(s.x), s.norm(s.x)];
+    const views = [s.silu(s.x), s.graph.activation("relu", s.x, "relu"), s.norm(s.x), s.norm(s.x)];
     s.fold(...views.map((view) => s.conv(view)));
     expect(kernels(s, lanes).filter((k) => k === "apply" || k === "normalise")).toHaveLength(views.length);
+  });
+
+  it("reads padding and nearest ×2 in place", () => {
+    const s = new Sketch();
+    s.fold(s.conv(s.up(s.x)), s.conv(s.x));
+    expect(kernels(s, lanes)).toEqual(["conv2d", "conv2d"]);
+  });
+
+  it("takes a shortcut into the convolution that it is added to, unless it is read elsewhere too", () => {
+    const resnet = (read: boolean) => {
+      const s = new Sketch();
+      const shortcut = s.conv(s.graph.concat("c", s.x, s.x), 16);
+      const h = s.conv(s.silu(s.norm(s.x)), 16);
+      s.fold(s.add(shortcut, h), ...(read ? [shortcut] : []));
+      return kernels(s, lanes);
+    };
+    expect(resnet(false)).toEqual(["normalise", "conv2d"]);
+    expect(resnet(true)).toEqual(["conv2d", "conv2d", "normalise", "conv2d"]);
   });
 
   it("measures a skip connection once for every norm that reads it", () => {

@@ -88,7 +88,7 @@ export async function runCalls(
 /** Runs fused operations with their parameters. */
 export async function runOps(ops: readonly FusedOp[], init: RunInit): Promise<RefTensor[]> {
   const gpu = await testDevice();
-  const { calls, recipes } = lowerOps(ops, init.target, init.dtype ?? "f32");
+  const { calls, recipes } = lowerOps(ops, init.target, init.dtype ?? "f32", new Set(init.outputs));
   const weights = await loadRecipes(gpu, init.target, recipes, piecesOf(init.params ?? {}), decodeF32);
   const results = await runCalls(calls, init, weights);
   for (const { object } of weights.values()) gpu.release(object);

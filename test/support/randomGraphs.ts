@@ -28,6 +28,7 @@ const KINDS = [
   "cross",
   "layerNorm",
   "geglu",
+  "resnet",
 ] as const;
 
 export interface GraphPlan {
@@ -160,6 +161,13 @@ class Builder {
         const segments = [3, 3];
         const [q, kv] = [this.#conv(x, segments, 1), this.#conv(this.#context, [...segments, ...segments], 1)];
         return graph.attention(label, { q, kv, heads: 2, headDim: 3, kGroup: 0, vGroup: 2 });
+      }
+      case "resnet": {
+        const normed = this.#norm(x, other);
+        if (!normed) return undefined;
+        const partner = this.#partner(x, other, (v) => v !== x);
+        const shortcut = this.#conv(partner && swap ? graph.concat(label, x, partner) : x, [outputs], 1);
+        return sum(this.#conv(graph.activation(label, normed, "silu"), [outputs], 3), shortcut);
       }
       case "attention": {
         const segments = [5, 5];

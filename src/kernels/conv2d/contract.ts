@@ -3,7 +3,7 @@
  *
  * Packed weights: texel ((block·taps + tap)·CP + c)·L + lane holds output channels 4·(block·L + lane) … +3 of input
  * position c; CP = 4·C4 positions, taps in row-major kernel order. `gather` uses L = subgroup lanes, the others one
- * block with L = all output groups.
+ * block with L = all output groups. The weights of a shortcut follow in each block as one more tap of 4·S4 positions.
  *
  * Epilogue: y = (acc + bias + emb[row] + residual) · outScale. `emb` is a row of the time-embedding table: row =
  * frame.x·frame.z + n, column offset EO. Absent tensors are bound to any readable value and switched off by a scalar,
@@ -57,7 +57,7 @@ export function checkOutput(where: string, dims: Dims, height: number, width: nu
 
 export function convCost(d: Dims, batch: number): Cost {
   const out = batch * (d.HO as number) * (d.WO as number) * (d.O4 as number) * 4;
-  const k = (d.KH as number) * (d.KW as number) * (d.C4 as number) * 4;
+  const k = ((d.KH as number) * (d.KW as number) * (d.C4 as number) + (d.S4 ?? 0)) * 4;
   const input = batch * (d.HO as number) * (d.WO as number) * (d.STRIDE as number) ** 2 * (d.C4 as number) * 4;
   return { flops: 2 * out * k, bytes: 4 * (out + input + k * (d.O4 as number) * 4) };
 }

@@ -2,11 +2,15 @@
  * Convolution for software adapters: a barrier-free GEMM of `subgroupBroadcast` outer products. One workgroup is one
  * subgroup; it owns ROWS output pixels (counted through all images, so small levels waste nothing) and 4·lanes output
  * channels. Each lane fetches the input vec4 of its pixels and four weight vec4s per channel group, then every pixel's
- * four channels are broadcast: 512 multiply-adds of vec4 width per 8 fetches at 8 lanes. Because the address of a pixel
- * is a base plus a tap offset, one pipeline serves every kernel size, stride and layer, 1×1 and linear included.
- * The input is padded beforehand (`apply`). With textures as linear memory this reaches 75–85 GFLOP/s on two cores where
+ * four channels are broadcast: 512 multiply-adds of vec4 width per 8 fetches at 8 lanes. A tap's address, its padding and
+ * nearest ×2 are found once per tap, outside the loop over channels, so one pipeline serves every kernel size, stride
+ * and layer, 1×1 and linear included. With textures as linear memory this reaches 75–85 GFLOP/s on two cores where
  * storage buffers reach 40; a variant with a spatial 4×8 block and shared taps measured the same with twice the compile
  * time.
+ *
+ * A resnet's 1×1 shortcut can join in: as one more tap, with weights of its own, that reads S4 channel groups behind the
+ * image in the same texture, where `normalise` has put them. A dispatch costs about 40 µs here, two kernels' worth of
+ * statements twice the compile time.
  */
 import { type Codegen, defineKernel, type Flags } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
@@ -50,17 +54,32 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
       (i) => `let m${i} = min(r0 + ${i * lanes}u + lane, M - 1u);
   let line${i} = quotient(m${i}, WO);
   let n${i} = quotient(line${i}, HO);
-  let base${i} = ((n${i} * HP + (line${i} - n${i} * HO) * STRIDE) * WP + (m${i} - line${i} * WO) * STRIDE) * C4;`,
+  let top${i} = i32((line${i} - n${i} * HO) * STRIDE) - i32(PT);
+  let left${i} = i32((m${i} - line${i} * WO) * STRIDE) - i32(PL);`,
     )
     .join("\n  ")}
   ${range(ROWS)
     .map((r) => `var c${r} = vec4f();`)
     .join(" ")}
-  for (var tap = 0u; tap < KH * KW; tap++) {
-    let offset = ((tap / KW) * WP + tap % KW) * C4;
-    let wtap = (wg.x * KH * KW + tap) * C4 * ${4 * lanes}u + lane;
-    for (var c = 0u; c < C4; c++) {
-      ${loads.map((i) => `let a${i} = ${k.load("x", `base${i} + offset + c`)};`).join("\n      ")}
+  let taps = KH * KW;
+  let span = taps * C4 + S4;
+  for (var tap = 0u; tap < taps + min(S4, 1u); tap++) {
+    let shortcut = tap == taps;
+    let dy = i32(tap / KW);
+    let dx = i32(tap % KW);
+    let groups = select(C4, S4, shortcut);
+    let wtap = (wg.x * span + tap * C4) * ${4 * lanes}u + lane;
+    ${loads
+      .map(
+        (i) => `let y${i} = top${i} + dy;
+    let x${i} = left${i} + dx;
+    let inside${i} = shortcut || (y${i} >= 0 && x${i} >= 0 && y${i} < i32(H << UP) && x${i} < i32(W << UP));
+    let pixel${i} = (n${i} * H + (u32(y${i}) >> UP)) * W + (u32(x${i}) >> UP);
+    let base${i} = select(0u, select(pixel${i} * C4, N * H * W * C4 + m${i} * S4, shortcut), inside${i});`,
+      )
+      .join("\n    ")}
+    for (var c = 0u; c < groups; c++) {
+      ${loads.map((i) => `let a${i} = select(vec4f(), ${k.load("x", `base${i} + c`)}, inside${i});`).join("\n      ")}
       ${range(4)
         .map((j) => `let w${j} = ${k.load("w", `wtap + c * ${4 * lanes}u + ${j * lanes}u`)};`)
         .join("\n      ")}
@@ -72,15 +91,19 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
 }`;
 }
 
-/** Convolution of an input that already holds its zero border. */
+/**
+ * Convolution of a plain input [N, H, W, C], behind which the S4 channel groups of a shortcut may lie, [N, HO, WO, S].
+ * Extra scalars: H, W, C4, S4; PT, PL = zero rows above and columns left; PB, PR below and right; UP = 1 for nearest ×2.
+ */
 export const convGather = defineKernel<Flags>({
   name: "conv2d",
-  tensors: { x: "in N HP WP C", ...OUTPUT_TENSORS },
+  tensors: { x: "in *", ...OUTPUT_TENSORS },
   floats: CONV_FLOATS,
   frame: true,
   scalars(d) {
-    const size = (padded: number, kernel: number) => Math.floor((padded - kernel) / (d.STRIDE as number)) + 1;
-    checkOutput("conv2d gather", d, size(d.HP as number, d.KH as number), size(d.WP as number, d.KW as number));
+    const { H = 0, W = 0, UP = 0, PT = 0, PB = 0, PL = 0, PR = 0, KH = 0, KW = 0, STRIDE = 1 } = d;
+    const size = (n: number, kernel: number) => Math.floor((n - kernel) / STRIDE) + 1;
+    checkOutput("conv2d gather", d, size((H << UP) + PT + PB, KH), size((W << UP) + PL + PR, KW));
     return {};
   },
   variants: [
