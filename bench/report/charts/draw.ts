@@ -6,6 +6,7 @@ import { BarChart, CustomChart, LineChart, ScatterChart } from "echarts/charts";
 import { GridComponent, LegendComponent } from "echarts/components";
 import { type EChartsCoreOption, init, use } from "echarts/core";
 import { SVGRenderer } from "echarts/renderers";
+import { type EngineName, engines } from "../../results.ts";
 import { markup } from "../markup.ts";
 
 use([SVGRenderer, BarChart, CustomChart, LineChart, ScatterChart, GridComponent, LegendComponent]);
@@ -26,8 +27,12 @@ export const INK = "var(--ink)";
 export const FAINT = "var(--faint)";
 export const RULE = "var(--rule)";
 export const seriesColor = (index: number): string => `var(--series-${index % 8})`;
+/** The same in every chart. */
+export const engineColor = (engine: EngineName): string => seriesColor(engines.indexOf(engine));
 /** Told apart without colour, too. */
 export const symbols = ["circle", "rect", "triangle", "diamond", "pin", "arrow", "roundRect"] as const;
+export const engineSymbol = (engine: EngineName): string =>
+  symbols[engines.indexOf(engine) % symbols.length] ?? "circle";
 
 const FONT = "system-ui, sans-serif";
 

@@ -3,7 +3,7 @@ import { bytes } from "../../../src/cli/table.ts";
 import type { Results } from "../../results.ts";
 import { digits } from "../format.ts";
 import { type AxisName, type GrowthSeries, growthSeries } from "../growth.ts";
-import { axis, type Chart, draw, fitted, legend, seriesColor, symbols, tick } from "./draw.ts";
+import { axis, type Chart, draw, engineColor, engineSymbol, fitted, legend, tick } from "./draw.ts";
 
 /** Steps and batch, which time is linear in, on linear scales; the others, powers, on logarithmic ones. */
 const scales: Record<AxisName, "value" | "log"> = {
@@ -12,6 +12,8 @@ const scales: Record<AxisName, "value" | "log"> = {
   resolution: "log",
   channels: "log",
 };
+/** Of the networks; engines have colours and symbols. */
+const dashes = ["solid", "dashed", "dotted"] as const;
 const MIB = 2 ** 20;
 
 export function growthCharts(results: Results): Chart[] {
@@ -57,8 +59,8 @@ function curves(
 ): Chart | undefined {
   const shown = series.filter((s) => points(s).length > 1);
   if (!shown.length) return undefined;
-  const models = new Set(shown.map(({ model }) => model));
-  const label = ({ engine, model }: GrowthSeries) => (models.size > 1 ? `${engine}, ${model}` : engine);
+  const models = [...new Set(shown.map(({ model }) => model))];
+  const label = ({ engine, model }: GrowthSeries) => (models.length > 1 ? `${engine}, ${model}` : engine);
   const type = scales[name];
   const xs = shown.flatMap((s) => points(s).map(([x]) => x));
   const power = (x: number, round: (x: number) => number) => 2 ** round(Math.log2(x));
@@ -71,14 +73,14 @@ function curves(
     grid: { top: 30 + 22 * Math.ceil(shown.length / 2), left: 20, right: 20, bottom: 40, ...fitted },
     xAxis: axis(name, { type, ...range, axisLabel: tick }),
     yAxis: axis(unit, { type, nameLocation: "end", nameGap: 8, axisLabel: tick }),
-    series: shown.map((s, i) => ({
+    series: shown.map((s) => ({
       name: label(s),
       type: "line",
-      symbol: symbols[i % symbols.length],
+      symbol: engineSymbol(s.engine),
       symbolSize: 7,
       showSymbol: true,
-      lineStyle: { color: seriesColor(i), width: 2 },
-      itemStyle: { color: seriesColor(i) },
+      lineStyle: { color: engineColor(s.engine), width: 2, type: dashes[models.indexOf(s.model) % dashes.length] },
+      itemStyle: { color: engineColor(s.engine) },
       data: points(s).map(([x, y]) => [x, y / scale]),
     })),
   };

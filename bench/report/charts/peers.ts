@@ -3,7 +3,7 @@ import type { CustomSeriesRenderItem } from "echarts/types/src/chart/custom/Cust
 import type { Row } from "../../results.ts";
 import { spread } from "../format.ts";
 import { measuredEngines, type Workload } from "../select.ts";
-import { axis, type Chart, draw, fitted, legend, seriesColor, symbols, tick } from "./draw.ts";
+import { axis, type Chart, draw, engineColor, engineSymbol, fitted, legend, tick } from "./draw.ts";
 
 /** Between the marks of two engines on the same workload, in pixels. */
 const STEP = 9;
@@ -19,8 +19,8 @@ export function peersChart(
   if (!shown.length) return undefined;
   const lanes = shown.map((engine, i) => ({
     engine,
-    color: seriesColor(i),
-    symbol: symbols[i % symbols.length],
+    color: engineColor(engine),
+    symbol: engineSymbol(engine),
     offset: (i - (shown.length - 1) / 2) * STEP,
     rows: timed.flatMap(({ row, byEngine }, y) => {
       const own = byEngine.get(engine);
