@@ -2,16 +2,17 @@
 import type { Naming } from "../network/naming.ts";
 import { ConfigError, UsageError } from "../runtime/errors.ts";
 import { parseSchedulerConfig, type SchedulerConfig } from "../sampler/schedulerConfig.ts";
-import { buildUNet } from "../unet/build.ts";
 import { type DetectedLayout, detectLayout, layouts } from "../unet/layouts/detect.ts";
-import type { ClassEmbedder, Layout, Parsed, WeightSet } from "../unet/layouts/types.ts";
-import { classEmbeddings, halvings, type UNetSpec } from "../unet/spec.ts";
+import type { ClassEmbedder, Layout, WeightSet } from "../unet/layouts/types.ts";
+import { classEmbeddings, type UNetSpec } from "../unet/spec.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { findComponent, readModelIndex, readSchedulerConfig } from "../weights/components.ts";
 import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
-import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
+import { matchTensors } from "../weights/match.ts";
 import { label } from "../weights/path.ts";
+import { withRandomWeights } from "../weights/random.ts";
 import type { ModelSource } from "../weights/source.ts";
+import { configuredTensors, expectedTensors } from "./expected.ts";
 
 export interface Model {
   /** Last part of the source's name. */
@@ -44,6 +45,8 @@ export interface OpenOptions {
   variant?: string;
   /** "ema": the moving average of the weights, where a checkpoint has one beside the plain ones. */
   weights?: WeightSet;
+  /** Makes up the weights from this seed, whatever weights are there: for measuring networks of any size. */
+  randomWeights?: bigint;
   /** Reads the originals' YAML configurations; ddim-webgpu/node brings one. */
   parseYaml?: ParseYaml;
   signal?: AbortSignal;
@@ -82,33 +85,19 @@ function checkWeightSet(checkpoint: Checkpoint, { ema }: Layout, weights: Weight
     throw new UsageError("weights", `${checkpoint.file} has no EMA weights beside the plain ones`);
 }
 
-/** Every tensor that a checkpoint holds for the network, in each of its sets of weights, and for its class embedder. */
-function expectedTensors({ spec, classEmbedder }: Parsed, namings: readonly Naming[]): ExpectedTensor[] {
-  // Parameters depend on the configuration alone; the smallest size that every level can halve shows them all.
-  const side = 2 ** (halvings(spec) + 1);
-  const { params } = buildUNet(spec, {
-    size: { height: side, width: side },
-    dtype: "f32",
-    storage: "buffer",
-    timesteps: "step",
-  });
-  const sources = namings.flatMap(({ locate }) => params.map(locate));
-  if (!classEmbedder) return sources;
-  return [...sources, { name: classEmbedder.tensor, shape: [classEmbedder.count, classEmbedder.width] }];
-}
-
 /**
  * Opens a diffusers folder (`unet/`, `scheduler/`), a flat folder, the folder of one UNet, or one of the originals'
  * layouts (`config.json` or `config.yaml` beside `model.safetensors`). Reads configurations and headers only, and checks
  * that the checkpoint fits the configuration.
  * @throws ConfigError, FileError, WeightError; all misfits of a checkpoint at once
  */
-export async function openModel(source: ModelSource, options: OpenOptions = {}): Promise<Model> {
-  const { signal, variant, weights = "plain", parseYaml } = options;
-  const folder = await findComponent(source, "unet", signal);
-  const configPath = (await findConfig(source, folder, signal)) as string;
-  const file = label(source, configPath);
-  const json = await readConfig(source, configPath, { parseYaml, signal });
+export async function openModel(given: ModelSource, options: OpenOptions = {}): Promise<Model> {
+  const { signal, variant, weights = "plain", parseYaml, randomWeights: seed } = options;
+  const folder = await findComponent(given, "unet", signal);
+  const configPath = (await findConfig(given, folder, signal)) as string;
+  const file = label(given, configPath);
+  const json = await readConfig(given, configPath, { parseYaml, signal });
+  const source = seed === undefined ? given : withRandomWeights(given, folder, configuredTensors(json, file), seed);
   const checkpoint = await openCheckpoint(source, folder, { variant, signal });
   const detected = detectLayout(checkpoint.file, checkpoint.tensors.keys());
   const { layout } = detected;

@@ -1,0 +1,36 @@
+/** Which tensors a checkpoint has to hold for a configuration. */
+import type { Naming } from "../network/naming.ts";
+import { buildUNet } from "../unet/build.ts";
+import { layouts } from "../unet/layouts/detect.ts";
+import { diffusers } from "../unet/layouts/diffusers.ts";
+import type { Parsed } from "../unet/layouts/types.ts";
+import { halvings } from "../unet/spec.ts";
+import type { ExpectedTensor } from "../weights/match.ts";
+
+/** Every tensor that a checkpoint holds for the network, in each of its sets of weights, and for its class embedder. */
+export function expectedTensors({ spec, classEmbedder }: Parsed, namings: readonly Naming[]): ExpectedTensor[] {
+  // Parameters depend on the configuration alone; the smallest size that every level can halve shows them all.
+  const side = 2 ** (halvings(spec) + 1);
+  const { params } = buildUNet(spec, {
+    size: { height: side, width: side },
+    dtype: "f32",
+    storage: "buffer",
+    timesteps: "step",
+  });
+  const sources = namings.flatMap(({ locate }) => params.map(locate));
+  if (!classEmbedder) return sources;
+  return [...sources, { name: classEmbedder.tensor, shape: [classEmbedder.count, classEmbedder.width] }];
+}
+
+/**
+ * The same by a configuration alone, in the layout of its family.
+ * @param file named in errors
+ * @throws ConfigError
+ */
+export function configuredTensors(json: Readonly<Record<string, unknown>>, file: string): ExpectedTensor[] {
+  const layout = layouts.find((each) => each.configures(json)) ?? diffusers;
+  const parsed = layout.parse(json, file, "plain");
+  const tensors = expectedTensors(parsed, [parsed.naming]).map(({ name, shape }) => ({ name, shape }));
+  // Several parameters can be rows of one tensor.
+  return [...new Map(tensors.map((tensor) => [tensor.name, tensor])).values()];
+}
