@@ -42,8 +42,10 @@ function cycleOf(classes: readonly number[]): readonly number[] {
 /**
  * A command that makes the same pictures again, in the current folder. What decides them is spelled out, the batch is
  * left out because it does not matter.
+ *
+ * @param run of a sweep: any of its runs
  */
-function commandLine(
+export function commandLine(
   flags: SampleFlags,
   run: ResolvedRun,
   { classes, dtype }: Pick<GenerationParameters, "classes" | "dtype">,
@@ -52,10 +54,11 @@ function commandLine(
   const add = (flag: string, value: string | number | bigint | undefined) => {
     if (value !== undefined) words.push(flag, value);
   };
-  if (flags.noise === undefined) add("-n", run.count);
+  if (flags.sweep) words.push("--sweep");
+  else if (flags.noise === undefined) add("-n", run.count);
   add("--noise", flags.noise);
   if (flags.timesteps) add("--timesteps", flags.timesteps.join(","));
-  else add("-S", run.schedule.steps.length);
+  else add("-S", flags.sweep && flags.steps ? String(flags.steps) : run.schedule.steps.length);
   add("--seed", run.seed);
   add("--eta", flags.eta === undefined ? undefined : String(flags.eta));
   for (const name of ["sampler", "sigma", "spacing", "compat", "start", "stop", "temperature"] as const)

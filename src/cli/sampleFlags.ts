@@ -57,7 +57,7 @@ export function addSampleFlags(command: Command): Command {
     .option("--noise <file>", "safetensors with the starting noise x_T, N x C x H x W; sets the count")
     .addOption(new Option("--rng <name>", "starting noise of seed").choices(["philox", "torch"]).default("philox"))
     .option("--antithetic", "images 2j and 2j + 1 get noise of opposite signs")
-    .option("--sweep", "one picture of all the etas of --eta a,b,c and steps of -S a,b,c, from one x_T")
+    .option("--sweep", "one picture of one x_T under all of --eta a,b,c, -S a,b,c, --guidance a,b,c and -c a,b,c")
     .option("--save-state <file>", "keep the run in a file as it goes, at least every few steps")
     .option("--resume <file>", "go on from such a file; all other flags as they were")
     .option("-b, --batch <n>", "images at a time (default: what fits); never changes an image", whole(1))

@@ -1,63 +1,126 @@
-/** `ddim sample --sweep`: one picture of one x_T under several etas and numbers of steps. */
+/** `ddim sample --sweep`: one picture of one x_T under several classes, etas, guidance scales and numbers of steps. */
 import { grid } from "../image/grid.ts";
 import { encodePng } from "../image/png.ts";
 import { defaultScale, enlarge, type RgbaImage } from "../image/rgba.ts";
 import { captioned } from "../image/text.ts";
 import { openModel } from "../node/model.ts";
 import type { Model } from "../pipeline/model.ts";
-import { resolveRun } from "../pipeline/run.ts";
-import type { GenerateOptions } from "../pipeline/types.ts";
+import { type ResolvedRun, resolveRun } from "../pipeline/run.ts";
+import type { GenerateOptions, Generation } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { parseClasses } from "./classFlag.ts";
-import { samplerOptions } from "./flags.ts";
 import { type Io, Terminal } from "./io.ts";
 import { modelSource } from "./modelFlag.ts";
 import { checkFile, writeFile } from "./output.ts";
+import { commandLine } from "./provenance.ts";
 import type { SampleFlags } from "./sampleFlags.ts";
+import { generateOptions } from "./sampleOptions.ts";
 import { withPipeline } from "./session.ts";
+import { table } from "./table.ts";
 
-const listOf = (value: number | readonly number[] | undefined, initial: number): readonly number[] =>
-  value === undefined ? [initial] : typeof value === "number" ? [value] : value;
+/**
+ * What may differ from picture to picture, as captions and tables call it. A later one changes faster, and the last that
+ * has several values makes the columns.
+ */
+const names = { class: "c", eta: "eta", guidance: "w", steps: "S" } as const;
+type Axis = keyof typeof names;
+const axes = Object.keys(names) as Axis[];
+/** No class is the model's own choice. */
+type Choice = Readonly<Record<Exclude<Axis, "class">, number>> & { readonly class?: number };
 
-/** Rows are etas, columns numbers of steps; checked before a device is opened. */
-function runsOf(flags: SampleFlags, model: Model, signal: AbortSignal): GenerateOptions[][] {
-  const shared: GenerateOptions = {
-    ...samplerOptions({ ...flags, steps: undefined, eta: undefined }),
-    classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
-    guidance: flags.guidance,
-    rng: flags.rng,
-    seed: flags.seed ?? resolveRun(model, {}).seed,
-    signal,
+/** One run of a sweep. */
+interface Run {
+  readonly choice: Choice;
+  readonly options: GenerateOptions;
+  readonly run: ResolvedRun;
+}
+
+/** Flags without a meaning for many runs of one image. */
+const refused = {
+  saveState: "--save-state",
+  resume: "--resume",
+  saveSteps: "--save-steps",
+  trace: "--trace",
+  grid: "--grid",
+  antithetic: "--antithetic",
+  timesteps: "--timesteps",
+} as const;
+
+function checkFlags(flags: SampleFlags): void {
+  if (!/\.png$/i.test(flags.output)) throw new UsageError("output", "--sweep makes one picture: -o has to end in .png");
+  if ((flags.count ?? 1) !== 1) throw new UsageError("count", "--sweep shows one image: leave -n out");
+  for (const [name, flag] of Object.entries(refused))
+    if (flags[name as keyof typeof refused] !== undefined)
+      throw new UsageError(name, `--sweep does not go together with ${flag}`);
+}
+
+const listOf = (value: number | readonly number[]): readonly number[] => (typeof value === "number" ? [value] : value);
+
+/** Every combination, the last axis changing fastest. */
+const choicesOf = (values: Readonly<Record<Axis, readonly (number | undefined)[]>>): Choice[] =>
+  axes.reduce<Partial<Choice>[]>(
+    (choices, axis) => choices.flatMap((choice) => values[axis].map((value) => ({ ...choice, [axis]: value }))),
+    [{}],
+  ) as Choice[];
+
+/** All that flags say, checked; no device is open yet. */
+async function planSweep(flags: SampleFlags, model: Model, signal: AbortSignal) {
+  const asked = await generateOptions({ ...flags, steps: undefined, eta: undefined, guidance: 1 }, model, signal);
+  const { classes, ...shared } = { ...asked, seed: resolveRun(model, asked).seed };
+  const values = {
+    class: classes ?? [undefined],
+    eta: listOf(flags.eta ?? 0),
+    guidance: listOf(flags.guidance),
+    steps: listOf(flags.steps ?? 50),
   };
-  const rows = listOf(flags.eta, 0).map((eta) => listOf(flags.steps, 50).map((steps) => ({ ...shared, eta, steps })));
-  for (const options of rows.flat()) resolveRun(model, options);
-  return rows;
+  const swept = axes.filter((axis) => values[axis].length > 1);
+  const runs = choicesOf(values).map((choice): Run => {
+    const { class: id, ...own } = choice;
+    const options = { ...shared, ...own, classes: id === undefined ? undefined : [id] };
+    const run = resolveRun(model, options);
+    if (run.count !== 1) throw new UsageError("noise", `--sweep shows one image, the noise holds ${run.count}`);
+    return { choice, options, run };
+  });
+  return { classes, seed: shared.seed, swept, columns: values[swept.at(-1) ?? "steps"].length, runs };
 }
 
 export async function sweep(flags: SampleFlags, io: Io): Promise<void> {
-  if (!/\.png$/i.test(flags.output)) throw new UsageError("output", "--sweep makes one picture: -o has to end in .png");
-  if ((flags.count ?? 1) !== 1) throw new UsageError("count", "--sweep shows one image: leave -n out");
+  checkFlags(flags);
   const terminal = new Terminal(io, flags);
   const model = await openModel(modelSource(flags.model), { signal: io.signal });
-  const rows = runsOf(flags, model, io.signal);
+  const { classes, seed, swept, columns, runs } = await planSweep(flags, model, io.signal);
   checkFile(flags.output, flags.overwrite === true);
+  terminal.warn([...new Set(runs.flatMap(({ run }) => run.warnings))]);
   await withPipeline(terminal, flags, model, async ({ pipeline, progress }) => {
-    const cells: RgbaImage[] = [];
-    const total = rows.flat().reduce((sum, { steps = 0 }) => sum + steps, 0);
+    const made: Generation[] = [];
+    const total = runs.reduce((sum, { run }) => sum + run.plan.rows.length, 0);
     let done = 0;
-    for (const options of rows.flat()) {
-      const onStep = () => progress.show("sampling", ++done, total);
-      const { images } = await pipeline.generate({ ...options, onStep });
-      const image = images[0] as RgbaImage;
-      const large = enlarge(image, flags.scale ?? defaultScale(image.width));
-      cells.push(captioned(large, `eta=${options.eta} S=${options.steps}`));
-    }
+    for (const { options } of runs)
+      made.push(await pipeline.generate({ ...options, onStep: () => progress.show("sampling", ++done, total) }));
     progress.stop();
     io.signal.throwIfAborted();
-    const seed = rows[0]?.[0]?.seed;
-    const command = `ddim sample --sweep --eta ${flags.eta ?? 0} -S ${flags.steps ?? 50} --seed ${seed}`;
-    writeFile(flags.output, await encodePng(grid(cells, rows[0]?.length ?? 1, { gap: 8 }), { command }));
-    terminal.say(`seed ${seed}, ${rows.length} x ${rows[0]?.length} runs from one x_T`);
-    if (flags.json) terminal.json({ seed, images: [flags.output], etas: flags.eta, steps: flags.steps });
+    const cells = made.map(({ images }, i) => {
+      const image = images[0] as RgbaImage;
+      const caption = swept.map((axis) => `${names[axis]}=${runs[i]!.choice[axis]}`).join(" ");
+      return captioned(enlarge(image, flags.scale ?? defaultScale(image.width)), caption);
+    });
+    const command = commandLine(flags, runs[0]!.run, { classes, dtype: pipeline.dtype });
+    writeFile(flags.output, await encodePng(grid(cells, columns, { gap: 8 }), { command }));
+    terminal.say(`seed ${seed}, ${runs.length / columns} x ${columns} runs from one x_T`);
+    const distance = swept.includes("steps") ? distances(made, columns) : undefined;
+    if (flags.json) {
+      const results = runs.map(({ choice }, i) => ({ ...choice, distance: distance?.[i] }));
+      return terminal.json({ seed, images: [flags.output], runs: results });
+    }
+    if (!distance) return;
+    const rows = runs.map(({ choice }, i) => [...swept.map((axis) => choice[axis]!), distance[i]!.toFixed(4)]);
+    terminal.data(table([...swept.map((axis) => names[axis]), "distance to the last of the row"], rows));
+  });
+}
+
+/** Root mean square difference, in −1..1, of every image from the last of its row. */
+function distances(made: readonly Generation[], columns: number): number[] {
+  return made.map(({ samples: { data } }, i) => {
+    const last = made[i - (i % columns) + columns - 1]!.samples.data;
+    return Math.sqrt(data.reduce((sum, v, j) => sum + (v - last[j]!) ** 2, 0) / data.length);
   });
 }

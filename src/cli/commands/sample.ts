@@ -5,27 +5,24 @@ import { formatParameters, type GenerationParameters } from "../../image/paramet
 import { encodePng } from "../../image/png.ts";
 import { defaultScale, enlarge } from "../../image/rgba.ts";
 import { targetFor } from "../../kernels/target.ts";
-import { openModel } from "../../node/model.ts";
 import { type Model, modelHash } from "../../pipeline/model.ts";
 import { type ResolvedRun, resolveRun } from "../../pipeline/run.ts";
 import type { GenerateOptions, Generation, Step } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
-import { parseClasses } from "../classFlag.ts";
-import { samplerOptions } from "../flags.ts";
 import { type ImageOutput, planOutput, prepareFolder } from "../imageOutput.ts";
 import { type Io, Terminal } from "../io.ts";
 import { lower, variantsHash } from "../kernels.ts";
-import { modelSource } from "../modelFlag.ts";
+import { openFlaggedModel } from "../modelFlag.ts";
 import { checkFile, checkFolder, makeFolder, writeFile } from "../output.ts";
 import { parametersOf } from "../provenance.ts";
 import { addSampleFlags, type SampleFlags } from "../sampleFlags.ts";
+import { generateOptions } from "../sampleOptions.ts";
 import { type Session, withPipeline } from "../session.ts";
 import { sheet } from "../sheet.ts";
-import { readState, StateKeeper } from "../stateFile.ts";
+import { StateKeeper } from "../stateFile.ts";
 import { sweep } from "../sweep.ts";
 import { bytes, plural } from "../table.ts";
-import { readNoise } from "../tensorFiles.ts";
 import { reportTimings, wantsTimings } from "../timings.ts";
 
 export function addSample(program: Command, io: Io): void {
@@ -75,24 +72,8 @@ async function sample(flags: SampleFlags, io: Io): Promise<void> {
 
 /** Reads and checks everything that the flags name. */
 async function prepare(flags: SampleFlags, { signal }: Io): Promise<Plan> {
-  const model = await openModel(modelSource(flags.model), { signal });
-  const noise = flags.noise === undefined ? undefined : await readNoise(flags.noise, signal);
-  const asked: GenerateOptions = {
-    ...samplerOptions(flags),
-    count: flags.count,
-    batch: flags.batch,
-    seed: flags.seed,
-    rng: flags.rng,
-    classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
-    guidance: flags.guidance,
-    guidanceInterval: flags.guidanceInterval,
-    guidanceRescale: flags.guidanceRescale,
-    negativeClass: flags.negativeClass === undefined ? undefined : parseClasses(flags.negativeClass, model.labels)[0],
-    antithetic: flags.antithetic,
-    resume: flags.resume === undefined ? undefined : await readState(flags.resume, signal),
-    noise,
-    signal,
-  };
+  const model = await openFlaggedModel(flags, signal);
+  const asked = await generateOptions(flags, model, signal);
   const run = resolveRun(model, asked);
   const output = planOutput(flags.output, run.count, flags.overwrite === true);
   if (output.form !== "picture" && flags.grid)

@@ -1,0 +1,29 @@
+/** The flags of `ddim sample` as options of the library; reads the files that they name. */
+import type { Model } from "../pipeline/model.ts";
+import type { GenerateOptions } from "../pipeline/types.ts";
+import { parseClasses } from "./classFlag.ts";
+import { samplerOptions } from "./flags.ts";
+import type { SampleFlags } from "./sampleFlags.ts";
+import { readState } from "./stateFile.ts";
+import { readNoise } from "./tensorFiles.ts";
+
+/** @throws UsageError, FileError */
+export async function generateOptions(flags: SampleFlags, model: Model, signal: AbortSignal): Promise<GenerateOptions> {
+  const classes = (text: string | undefined) => (text === undefined ? undefined : parseClasses(text, model.labels));
+  return {
+    ...samplerOptions(flags),
+    count: flags.count,
+    batch: flags.batch,
+    seed: flags.seed,
+    rng: flags.rng,
+    classes: classes(flags.class),
+    guidance: flags.guidance,
+    guidanceInterval: flags.guidanceInterval,
+    guidanceRescale: flags.guidanceRescale,
+    negativeClass: classes(flags.negativeClass)?.[0],
+    antithetic: flags.antithetic,
+    resume: flags.resume === undefined ? undefined : await readState(flags.resume, signal),
+    noise: flags.noise === undefined ? undefined : await readNoise(flags.noise, signal),
+    signal,
+  };
+}
