@@ -15,13 +15,7 @@ const model = await openModel(folderSource("weights/pixel-avatars-16"));
 const target = targetFor(device);
 const size = model.config.sample_size ?? { height: 16, width: 16 };
 const lowered = lowerNetwork(model.config, target, { size, dtype: "f32", timesteps: "step" });
-const weights = await WeightStore.load(
-  device,
-  target,
-  [...lowered.main.recipes, ...lowered.embed.recipes],
-  model.checkpoint,
-  {},
-);
+const weights = await WeightStore.load(device, target, lowered.recipes, model.checkpoint, {});
 const evaluator = await Evaluator.create(device, lowered, weights, {
   rows: 1,
   steps: 1,

@@ -23,14 +23,14 @@ export function countVariants({ main }: LoweredNetwork): { kernel: string; varia
 }
 
 /** Eight hex digits that identify the choice of a variant for every layer: another choice may round differently. */
-export function variantsHash({ main, embed }: LoweredNetwork): string {
-  const chosen = [...embed.calls, ...main.calls].map(({ kernel, variant, label }) => [kernel, variant, label]);
+export function variantsHash({ calls }: LoweredNetwork): string {
+  const chosen = calls.map(({ kernel, variant, label }) => [kernel, variant, label]);
   return createHash("sha256").update(JSON.stringify(chosen)).digest("hex").slice(0, 8);
 }
 
 /** GPU bytes of the weights, and of everything else that a batch needs. */
 export function memoryPlan(lowered: LoweredNetwork, batch: number): { weights: number; activations: number } {
-  const values = new Map([...lowered.main.recipes, ...lowered.embed.recipes].map(({ value }) => [value.name, value]));
+  const values = new Map(lowered.recipes.map(({ value }) => [value.name, value]));
   const weights = [...values.values()].reduce((sum, value) => sum + byteSize(value, 1), 0);
   return { weights, activations: plannedBytes(lowered, batch).bytes };
 }

@@ -1,6 +1,6 @@
 /** Tensors that commands take from safetensors files. */
 import { openSafetensorsFile } from "../node/folder.ts";
-import { checkSample } from "../pipeline/forward.ts";
+import { checkSample } from "../pipeline/forwardInputs.ts";
 import type { Model } from "../pipeline/model.ts";
 import { checkSize } from "../pipeline/run.ts";
 import type { ForwardInputs, Tensor } from "../pipeline/types.ts";
@@ -25,7 +25,8 @@ export async function readNoise(path: string, signal: AbortSignal): Promise<Tens
 
 /**
  * The inputs of one network evaluation: `sample`, `timestep` and, where the file has them, `class_labels` (ids or
- * numbers with one dimension, vectors with two).
+ * numbers with one dimension, vectors with two), `encoder_hidden_states` or `context`, `added/text_embeds` and
+ * `added/time_ids`.
  * @throws FileError when one is missing or holds what no network takes; ShapeError, UsageError when the model does not
  * take images of that kind or size.
  */
@@ -36,8 +37,21 @@ export async function readForwardInputs(path: string, model: Model, signal: Abor
   const [, , height, width] = sample.shape as [number, number, number, number];
   checkSize(model, { height, width });
   const timestep = await readTensor(file, "timestep", signal);
-  const inputs: ForwardInputs = { sample, timestep: [...timestep.data] };
-  if (!file.tensors.has("class_labels") || model.config.classes.kind === "none") return inputs;
-  const labels = await readTensor(file, "class_labels", signal);
-  return labels.shape.length > 1 ? { ...inputs, classVectors: labels } : { ...inputs, classLabels: [...labels.data] };
+  const { classes, added, context_dim } = model.config;
+  /** The first of some tensors that the file has, where the network takes it. */
+  const optional = (takes: boolean, ...names: string[]) => {
+    const name = takes ? names.find((tensor) => file.tensors.has(tensor)) : undefined;
+    return name === undefined ? undefined : readTensor(file, name, signal);
+  };
+  const labels = await optional(classes.kind !== "none", "class_labels");
+  const vectors = (labels?.shape.length ?? 0) > 1;
+  return {
+    sample,
+    timestep: [...timestep.data],
+    classLabels: labels && !vectors ? [...labels.data] : undefined,
+    classVectors: vectors ? labels : undefined,
+    context: await optional(context_dim !== null, "encoder_hidden_states", "context"),
+    textEmbeds: await optional(added.kind === "text_time", "added/text_embeds"),
+    timeIds: await optional(added.kind === "text_time", "added/time_ids"),
+  };
 }

@@ -73,6 +73,6 @@ export function downsample(graph: Graph, name: string, x: Value, padding: number
   return graph.conv2d(label, x, [layer(label, channels(x), channels(x), 3)], { kernel: [3, 3], stride: 2, pad });
 }
 
-/** Upsample2D: nearest ×2, then a convolution. */
-export const upsample = (graph: Graph, name: string, x: Value): Value =>
-  conv3(graph, `${name}.conv`, graph.upsample(name, x), channels(x));
+/** Upsample2D: nearest ×2 (or to the size of `like`, at most one less), then a convolution. */
+export const upsample = (graph: Graph, name: string, x: Value, like?: Value): Value =>
+  conv3(graph, `${name}.conv`, graph.upsample(name, x, like), channels(x));

@@ -2,14 +2,14 @@
 
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
-import { ShapeError, UsageError } from "../runtime/errors.ts";
+import { ShapeError } from "../runtime/errors.ts";
 import { fromRows, toRows } from "../runtime/layout.ts";
 import { textureToBuffer } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
 import { padded4, type Value } from "../runtime/values.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
-import { classEmbeddings } from "../unet/spec.ts";
+import { checkSample, conditions, perImage } from "./forwardInputs.ts";
 import type { Model } from "./model.ts";
 import type { ForwardInputs, Tensor } from "./types.ts";
 
@@ -34,56 +34,6 @@ export interface ForwardTiming {
   readonly peakBytes: number;
 }
 
-/** @returns the number of images. @throws ShapeError */
-export function checkSample({ shape, data }: Tensor, channels: number): number {
-  const [n, c] = shape;
-  if (shape.length !== 4 || c !== channels || (n ?? 0) < 1)
-    throw new ShapeError("forward", "sample", `[N, ${channels}, H, W]`, shape);
-  const wanted = shape.reduce((a, b) => a * b, 1);
-  if (data.length !== wanted) throw new ShapeError("forward", "sample", `${wanted} values`, [data.length]);
-  return n as number;
-}
-
-/** One value per image: as given, or the only one repeated. */
-function perImage<T>(name: string, values: readonly T[], n: number): readonly T[] {
-  if (values.length === n) return values;
-  if (values.length === 1) return Array.from({ length: n }, () => values[0] as T);
-  throw new ShapeError("forward", name, `[${n}] or [1]`, [values.length]);
-}
-
-/** The class input of every image, in the form that the network's embedding takes. */
-function classInput(
-  { model, lowered, inputs, timestepRows }: Prepared,
-  n: number,
-): Uint32Array<ArrayBuffer> | Float32Array | undefined {
-  const { classes } = lowered.network;
-  const { config } = model;
-  const { classLabels, classVectors } = inputs;
-  if (!classes) {
-    if (classLabels || classVectors)
-      throw new UsageError("class_labels", `${model.name} has no class embedding and takes no class_labels`);
-    return undefined;
-  }
-  if (classes.kind === "vectors" && config.classes.kind !== "timestep") {
-    const { width } = classes;
-    if (!classVectors) throw new UsageError("class_labels", `${model.name} needs class_labels of shape [N, ${width}]`);
-    const { shape, data } = classVectors;
-    if (shape.length !== 2 || shape[0] !== n || shape[1] !== width)
-      throw new ShapeError("forward", "class_labels", `[${n}, ${width}]`, shape);
-    return data;
-  }
-  if (!classLabels) throw new UsageError("class_labels", `${model.name} is class-conditional and needs class_labels`);
-  const labels = perImage("class_labels", classLabels, n);
-  if (config.classes.kind === "timestep") return timestepRows("class_labels", labels);
-  for (const label of labels)
-    if (!Number.isInteger(label) || label < 0 || label >= classEmbeddings(config))
-      throw new UsageError(
-        "class_labels",
-        `class ${label} is out of range: ${model.name} has classes 0..${classEmbeddings(config) - 1}`,
-      );
-  return Uint32Array.from(labels);
-}
-
 async function readOutput(device: Device, evaluator: Evaluator, value: Value, n: number): Promise<Float32Array> {
   const [h, w, c] = value.shape as [number, number, number];
   const texture = value.storage === "texture";
@@ -99,25 +49,28 @@ async function readOutput(device: Device, evaluator: Evaluator, value: Value, n:
 }
 
 /** A part of the inputs on the GPU, ready to be evaluated any number of times. */
-async function load(prepared: Prepared, from: number, to: number): Promise<Evaluator> {
+export async function load(prepared: Prepared, from: number, to: number): Promise<Evaluator> {
   const { device, lowered, weights, inputs, model } = prepared;
   const n = checkSample(inputs.sample, model.config.in_channels);
   const [, c, h, w] = inputs.sample.shape as [number, number, number, number];
-  const classes = classInput(prepared, n);
+  const { classes, added, context } = conditions({ ...prepared, network: lowered.network }, n);
   const timesteps = perImage("timestep", inputs.timestep, n).slice(from, to);
-  const width = classes ? classes.length / n : 0;
+  const part = <T extends Uint32Array<ArrayBuffer> | Float32Array>(rows: T | undefined) =>
+    rows?.slice((from * rows.length) / n, (to * rows.length) / n) as T | undefined;
   const evaluator = await Evaluator.create(device, lowered, weights, {
     rows: to - from,
     steps: 1,
     timesteps: prepared.timestepRows("timestep", timesteps),
-    classes: classes?.slice(from * width, to * width),
+    classes: part(classes),
+    added: part(added),
+    context: part(context),
   });
   const rows = toRows(inputs.sample.data.subarray(from * c * h * w, to * c * h * w), to - from, c, h * w);
   device.gpu.queue.writeBuffer(evaluator.state, 0, rows);
   return evaluator;
 }
 
-async function run({ device, check }: Prepared, evaluator: Evaluator, pacer: Pacer): Promise<void> {
+export async function run({ device, check }: Prepared, evaluator: Evaluator, pacer: Pacer): Promise<void> {
   for (const { from, to, flops } of pacer.segments(evaluator.main)) {
     const encoder = device.gpu.createCommandEncoder();
     if (from === 0) evaluator.begin(encoder, 0);

@@ -10,14 +10,8 @@ import { timestepSinusoid } from "../sampler/embedding.ts";
 import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
 import { type EditOptions, edit, forwardNoise } from "./edit.ts";
 import { type EvalOptions, type EvalTerms, evalTerms } from "./evalTerms.ts";
-import {
-  checkSample,
-  evaluate,
-  type ForwardTiming,
-  HeldEvaluation,
-  profileEvaluation,
-  timeEvaluation,
-} from "./forward.ts";
+import { evaluate, type ForwardTiming, HeldEvaluation, profileEvaluation, timeEvaluation } from "./forward.ts";
+import { checkSample, contextLength } from "./forwardInputs.ts";
 import { type FuseOptions, fuse, type InterpolateOptions, interpolate } from "./interpolate.ts";
 import { type Inversion, type InvertOptions, invert, type Reconstruction, reconstruct } from "./invert.ts";
 import type { Model } from "./model.ts";
@@ -68,11 +62,10 @@ export class DiffusionPipeline {
     const learned = model.config.time.type === "learned";
     const timeRows = learned ? await model.checkpoint.read("time_proj.weight", signal) : null;
     // A model without a size of its own is compiled when one is chosen.
-    const calls = model.config.sample_size ? [...lowered.main.calls, ...lowered.embed.calls] : [];
+    const calls = model.config.sample_size ? lowered.calls : [];
     const compiling = compileCalls(device, calls, (done, of) => onProgress?.({ type: "compile", done, of }));
     compiling.catch(() => {});
-    const recipes = [...lowered.main.recipes, ...lowered.embed.recipes];
-    const weights = await WeightStore.load(device, target, recipes, model.checkpoint, {
+    const weights = await WeightStore.load(device, target, lowered.recipes, model.checkpoint, {
       signal,
       locate: model.naming.locate,
       onProgress: (p) => onProgress?.({ type: "download", ...p }),
@@ -88,11 +81,12 @@ export class DiffusionPipeline {
     return new DiffusionPipeline(model, device, dtype, target, weights, ownsDevice, timeRows);
   }
 
-  #lower(height: number, width: number, timesteps: "step" | "image"): LoweredNetwork {
-    const key = `${height}×${width} ${timesteps}`;
+  #lower(height: number, width: number, timesteps: "step" | "image", contextLength?: number): LoweredNetwork {
+    const key = `${height}×${width} ${timesteps} ${contextLength}`;
     let lowered = this.#lowered.get(key);
     if (!lowered) {
-      lowered = lowerNetwork(this.model.config, this.target, { size: { height, width }, dtype: this.dtype, timesteps });
+      const init = { size: { height, width }, dtype: this.dtype, timesteps, contextLength };
+      lowered = lowerNetwork(this.model.config, this.target, init);
       this.#lowered.set(key, lowered);
     }
     return lowered;
@@ -242,7 +236,7 @@ export class DiffusionPipeline {
     checkSample(inputs.sample, this.model.config.in_channels);
     const [, , height, width] = inputs.sample.shape as [number, number, number, number];
     checkSize(this.model, { height, width });
-    const lowered = this.#lower(height, width, "image");
+    const lowered = this.#lower(height, width, "image", contextLength(this.model, inputs));
     const { device, model, weights } = this;
     return {
       device,

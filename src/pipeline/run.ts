@@ -56,7 +56,7 @@ function resolveSeed(seed: number | bigint | undefined): bigint {
 
 /** Every level but the last halves the image; with an odd size a skip connection would not fit its partner. */
 export function checkSize(model: Model, size: ImageSize): ImageSize {
-  const multiple = 2 ** halvings(model.config);
+  const multiple = model.config.odd_sizes ? 1 : 2 ** halvings(model.config);
   for (const side of ["height", "width"] as const) {
     const value = wholeNumber("size", size[side], 1);
     if (value % multiple !== 0)

@@ -1,6 +1,7 @@
 /** The public shapes of the pipeline API. Images are NCHW f32 in −1..1 where they are tensors, RGBA bytes where they are images. */
 import type { RgbaImage } from "../image/rgba.ts";
 import type { Device } from "../runtime/device.ts";
+import type { Tensor } from "../runtime/layout.ts";
 import type { KernelTiming } from "../runtime/profiler.ts";
 import type { ScheduleOptions } from "../sampler/scheduleTypes.ts";
 import type { WeightSet } from "../unet/layouts/types.ts";
@@ -31,10 +32,7 @@ export interface LoadOptions {
   onProgress?: (event: LoadEvent) => void;
 }
 
-export interface Tensor {
-  readonly shape: readonly number[];
-  readonly data: Float32Array;
-}
+export type { Tensor } from "../runtime/layout.ts";
 
 export interface GenerateOptions
   extends Pick<
@@ -173,8 +171,14 @@ export interface ForwardInputs {
   timestep: readonly number[];
   /** N values or one; ids for embedding tables, numbers for class_embed_type "timestep". */
   classLabels?: readonly number[];
-  /** [N, D], for class_embed_type "identity". */
+  /** [N, D] or [1, D], for class_embed_type "identity", "projection" and "simple_projection". */
   classVectors?: Tensor;
+  /** [N, L, D] or [1, L, D]: what a conditional network attends to, encoder_hidden_states in diffusers. */
+  context?: Tensor;
+  /** [N, D] or [1, D]: pooled text embeddings of SDXL-class networks. */
+  textEmbeds?: Tensor;
+  /** [N, K] or [1, K]: numbers that SDXL-class networks embed beside them. */
+  timeIds?: Tensor;
 }
 
 export interface MemoryReport {

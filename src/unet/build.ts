@@ -1,6 +1,7 @@
 /**
- * A UNet of the normal form as two graphs, under diffusers' parameter names whatever the family: `embed` makes the table of time-embedding projections,
- * one row per (step, image), before the loop; `main` is one evaluation, which reads its rows.
+ * A UNet of the normal form as graphs, under diffusers' parameter names whatever the family: `embed` makes the table of
+ * time-embedding projections, one row per (step, image), before the loop; `context` the keys and values of attention to
+ * the context; `main` is one evaluation, which reads both.
  */
 import type { ImageSize } from "../network/configReader.ts";
 import { attention, channels, conv, downsample, groupNorm, layer, upsample } from "../network/layers.ts";
@@ -8,9 +9,16 @@ import { type Activation, Graph, type ParamRef } from "../runtime/graph.ts";
 import { type DType, makeValue, type Storage, type Value } from "../runtime/values.ts";
 import { EmbeddingTable, type ResnetInit, resnet } from "./blocks.ts";
 import { type Attention, classEmbeddings, type Mid, type UNetSpec } from "./spec.ts";
+import { Context, transformer } from "./transformer.ts";
 
 /** What feeds the class embedding: labels index a table, vectors are rows per image. */
 export type ClassInput = { kind: "labels"; labels: Value } | { kind: "vectors"; vectors: Value; width: number };
+
+export interface NetworkContext {
+  readonly graph: Graph;
+  /** f32 [1, length, width] per row, in a buffer. */
+  readonly input: Value;
+}
 
 export interface Network {
   readonly main: Graph;
@@ -20,6 +28,9 @@ export interface Network {
   /** Sinusoids (or learned rows) of timesteps, [rows, width], made on the host. */
   readonly timesteps: Value;
   readonly classes: ClassInput | null;
+  /** What else is embedded with the timestep, rows per image. */
+  readonly added: Value | null;
+  readonly context: NetworkContext | null;
   /** Output of `embed`; shares its storage with `table`, the same rows as `main` reads them. */
   readonly projections: Value;
   readonly table: Value;
@@ -34,6 +45,8 @@ export interface NetworkInit {
   readonly storage: Storage;
   /** Whether timesteps differ per image of a batch (a single evaluation) or per step (a sampling loop). */
   readonly timesteps: "image" | "step";
+  /** Tokens of the context, where the network attends to one; 77, those of CLIP's text encoders, where none is given. */
+  readonly contextLength?: number;
 }
 
 /** What the parts of a network share while it is built. */
@@ -42,10 +55,17 @@ interface Build {
   readonly spec: UNetSpec;
   readonly table: EmbeddingTable;
   readonly resnets: Omit<ResnetInit, "outputs">;
+  readonly context: Context | null;
 }
 
-function attend({ graph, spec }: Build, name: string, x: Value, init: Attention, scaleFactor = 1): Value {
-  if (init.kind !== "self") throw new TypeError(`internal: ${name}: attention of kind ${init.kind}`);
+/** The attention after resnet `index` of its level. */
+function attend(build: Build, name: string, index: number, x: Value, init: Attention, scaleFactor = 1): Value {
+  const { graph, spec, context } = build;
+  if (init.kind === "transformer") {
+    if (!context) throw new TypeError(`internal: ${name}: a transformer without a context`);
+    const [groups, depth] = [spec.norm_num_groups, init.depths[index] as number];
+    return transformer(graph, context, name, x, { ...init, groups, depth });
+  }
   const { head_dim: headDim, norm_groups: groups } = init;
   return attention(graph, name, x, { headDim, groups, eps: spec.norm_eps, scaleFactor });
 }
@@ -64,7 +84,7 @@ function downPath(build: Build, first: Value): { x: Value; skips: Value[] } {
     const outputs = level.channels;
     for (let i = 0; i < level.resnets; i++) {
       const h = resnet(graph, table, `${name}.resnets.${i}`, x, { ...resnets, outputs });
-      keep(level.attention ? attend(build, `${name}.attentions.${i}`, h, level.attention) : h);
+      keep(level.attention ? attend(build, `${name}.attentions.${i}`, i, h, level.attention) : h);
     }
     const label = `${name}.downsamplers.0`;
     if (level.resample === "conv") keep(downsample(graph, label, x, spec.downsample_padding));
@@ -78,7 +98,7 @@ function middle(build: Build, x: Value, mid: Mid): Value {
   const { graph, table, resnets } = build;
   const init = { ...resnets, outputs: channels(x), scaleFactor: mid.scale_factor };
   let h = resnet(graph, table, "mid_block.resnets.0", x, init);
-  if (mid.attention) h = attend(build, "mid_block.attentions.0", h, mid.attention, mid.scale_factor);
+  if (mid.attention) h = attend(build, "mid_block.attentions.0", 0, h, mid.attention, mid.scale_factor);
   return mid.resnets === 2 ? resnet(graph, table, "mid_block.resnets.1", h, init) : h;
 }
 
@@ -91,10 +111,11 @@ function upPath(build: Build, start: Value, skips: Value[]): Value {
     for (let i = 0; i < level.resnets; i++) {
       const label = `${name}.resnets.${i}`;
       x = resnet(graph, table, label, graph.concat(label, x, skips.pop() as Value), { ...resnets, outputs });
-      if (level.attention) x = attend(build, `${name}.attentions.${i}`, x, level.attention);
+      if (level.attention) x = attend(build, `${name}.attentions.${i}`, i, x, level.attention);
     }
     const label = `${name}.upsamplers.0`;
-    if (level.resample === "conv") x = upsample(graph, label, x);
+    const like = spec.odd_sizes ? skips.at(-1) : undefined;
+    if (level.resample === "conv") x = upsample(graph, label, x, like);
     if (level.resample === "resnet") x = resnet(graph, table, label, x, { ...resnets, outputs, resample: "up" });
     if (level.resample === "pool") x = graph.upsample(label, x);
   });
@@ -115,43 +136,63 @@ function classInput(spec: UNetSpec): ClassInput | null {
   const { classes, time } = spec;
   if (classes.kind === "none") return null;
   if (classes.kind === "embedding") return { kind: "labels", labels: rowsInput("class_labels", 1, "u32") };
-  const width = "width" in classes ? classes.width : classes.kind === "identity" ? time.dim : time.inputs;
+  const widths = { identity: time.dim, timestep: time.inputs };
+  const width = "width" in classes ? classes.width : widths[classes.kind];
   return { kind: "vectors", vectors: rowsInput("class_labels", width, "f32"), width };
 }
 
-function addClasses(embed: Graph, spec: UNetSpec, emb: Value, input: ClassInput): Value {
+function classEmbedding(embed: Graph, spec: UNetSpec, input: ClassInput): Value {
   const { classes, time } = spec;
+  const label = "class_embedding";
   if (input.kind === "labels") {
-    const weight = { name: "class_embedding.weight", shape: [classEmbeddings(spec), time.dim] };
-    return embed.add("emb", emb, embed.rows("class_embedding", "label", weight, input.labels));
+    const weight = { name: `${label}.weight`, shape: [classEmbeddings(spec), time.dim] };
+    return embed.rows(label, "label", weight, input.labels);
   }
   const rows = embed.rows("class_proj", "image", input.vectors);
-  const vector = classes.kind === "identity" ? rows : embeddingMlp(embed, "class_embedding", rows, time.dim, time.act);
-  return embed.add("emb", emb, vector);
+  if (classes.kind === "identity") return rows;
+  if (classes.kind === "simple_projection")
+    return embed.conv2d(label, rows, [layer(label, channels(rows), time.dim, 0)]);
+  // diffusers gives the projection its default activation, whatever the timestep's network has.
+  return embeddingMlp(embed, label, rows, time.dim, classes.kind === "projection" ? "silu" : time.act);
 }
 
 function embedGraph(
   spec: UNetSpec,
   table: EmbeddingTable,
   init: NetworkInit,
-): Pick<Network, "embed" | "timesteps" | "classes" | "projections"> {
+): Pick<Network, "embed" | "timesteps" | "classes" | "added" | "projections"> {
   const embed = new Graph("f32", init.storage);
   const { time } = spec;
   const timesteps = rowsInput("timesteps", time.inputs, "f32");
   const rows = embed.rows("time_proj", init.timesteps, timesteps);
-  let emb = embeddingMlp(embed, "time_embedding", rows, time.dim, time.act);
+  const timestep = embeddingMlp(embed, "time_embedding", rows, time.dim, time.act);
+  let emb = embed.activation("time_embedding.linear_2", timestep, time.post_act);
   const classes = classInput(spec);
-  if (classes) emb = addClasses(embed, spec, emb, classes);
+  if (classes) {
+    const vector = classEmbedding(embed, spec, classes);
+    emb = spec.classes.concat ? embed.concat("emb", emb, vector) : embed.add("emb", emb, vector);
+  }
+  const added = spec.added.kind === "none" ? null : rowsInput("added", spec.added.width, "f32");
+  if (added) {
+    const vector = embeddingMlp(embed, "add_embedding", embed.rows("added", "image", added), time.dim, "silu");
+    emb = embed.add("emb", emb, vector);
+  }
+  emb = embed.activation("emb.sum", emb, time.sum_act);
   const projections = embed.conv2d("time_emb_proj", embed.activation("emb", emb, spec.act_fn), table.specs);
   embed.output(projections);
-  return { embed, timesteps, classes, projections };
+  return { embed, timesteps, classes, added, projections };
 }
+
+/** Tokens of CLIP's text encoders. */
+const CONTEXT_LENGTH = 77;
 
 /** @throws ShapeError when the size does not fit the network's levels */
 export function buildUNet(spec: UNetSpec, init: NetworkInit): Network {
   const { height, width } = init.size;
-  const main = new Graph(init.dtype, init.storage);
-  const table = new EmbeddingTable(spec.time.dim, init.storage);
+  const { dtype, storage, contextLength = CONTEXT_LENGTH } = init;
+  const main = new Graph(dtype, storage);
+  const table = new EmbeddingTable(spec.time.dim * (spec.classes.concat ? 2 : 1), storage);
+  const context = spec.context_dim === null ? null : new Context(contextLength, spec.context_dim, dtype, storage);
   const sample = makeValue({
     name: "sample",
     shape: [height, width, spec.in_channels],
@@ -160,7 +201,7 @@ export function buildUNet(spec: UNetSpec, init: NetworkInit): Network {
     storage: "buffer",
   });
   const { act_fn: act, norm_num_groups: groups, norm_eps: eps, scale_shift: scaleShift } = spec;
-  const build: Build = { graph: main, spec, table, resnets: { groups, eps, act, scaleShift } };
+  const build: Build = { graph: main, spec, table, resnets: { groups, eps, act, scaleShift }, context };
   const centered = spec.center_input_sample ? main.scaleShift("center_input_sample", sample, 2, -1) : sample;
   const first = conv(main, "conv_in", centered, spec.channels, spec.conv_in_kernel);
   const down = downPath(build, first);
@@ -174,6 +215,6 @@ export function buildUNet(spec: UNetSpec, init: NetworkInit): Network {
     spec.time.type === "learned"
       ? [{ name: "time_proj.weight", shape: [spec.time.num_train_timesteps, spec.time.inputs] }]
       : [];
-  const params = [...learned, ...embed.embed.params(), ...main.params()];
-  return { main, ...embed, table: table.value, sample, output, params };
+  const params = [...learned, ...embed.embed.params(), ...(context?.graph.params() ?? []), ...main.params()];
+  return { main, ...embed, context, table: table.value, sample, output, params };
 }

@@ -3,13 +3,15 @@
  * that fills the time-embedding table for a stretch of steps. Rows are images, or twice that with guidance.
  */
 import { type Lowered, lowerGraph } from "../kernels/lower.ts";
+import type { Recipe } from "../kernels/recipes.ts";
+import { maxBatch } from "../network/limits.ts";
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
-import type { Target } from "../runtime/kernel.ts";
+import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import { planMemory } from "../runtime/planner.ts";
 import { Program } from "../runtime/program.ts";
-import { byteSize, padded4, unitBytes, unitCount, type Value } from "../runtime/values.ts";
+import { byteSize, padded4, type Value } from "../runtime/values.ts";
 import { buildUNet, type Network, type NetworkInit } from "./build.ts";
 import type { UNetSpec } from "./spec.ts";
 
@@ -22,29 +24,49 @@ export interface LoweredNetwork {
   readonly network: Network;
   readonly main: Lowered;
   readonly embed: Lowered;
+  /** Keys and values of attention to the context, once per run. */
+  readonly context: Lowered | null;
+  /** Of all parts together. */
+  readonly calls: readonly KernelCall[];
+  readonly recipes: readonly Recipe[];
 }
 
-export function lowerNetwork(spec: UNetSpec, target: Target, init: Omit<NetworkInit, "storage">): LoweredNetwork {
+/** @param pin values inside the network that shall be outputs too, and so be there after an evaluation */
+export function lowerNetwork(
+  spec: UNetSpec,
+  target: Target,
+  init: Omit<NetworkInit, "storage">,
+  pin?: (network: Network) => readonly Value[],
+): LoweredNetwork {
   const network = buildUNet(spec, { ...init, storage: target.storage });
-  return { network, main: lowerGraph(network.main, target), embed: lowerGraph(network.embed, target) };
+  const pinned = new Set(pin?.(network));
+  for (const graph of [network.main, network.embed])
+    for (const { y } of graph.nodes) if (pinned.has(y) && !graph.outputs.includes(y)) graph.output(y);
+  const [main, embed] = [network.main, network.embed].map((graph) => lowerGraph(graph, target)) as [Lowered, Lowered];
+  const context = network.context && lowerGraph(network.context.graph, target);
+  const parts = [main, embed, ...(context ? [context] : [])];
+  const [calls, recipes] = [parts.flatMap((part) => part.calls), parts.flatMap((part) => part.recipes)];
+  return { network, main, embed, context, calls, recipes };
+}
+
+/** Values that an evaluator keeps for all its steps, beside the table; a row of each per image. */
+function keptValues({ sample, main, embed, projections, context }: Network): Value[] {
+  const embedded = embed.outputs.filter((value) => value !== projections);
+  return [sample, ...main.outputs, ...embedded, ...(context ? [context.input, ...context.graph.outputs] : [])];
 }
 
 /** Bytes that an evaluator of so many rows allocates beside the weights. */
 export function plannedBytes({ network, main }: LoweredNetwork, rows: number): { bytes: number; lowerBound: number } {
-  const external = new Set([network.sample, network.table, network.output, ...main.recipes.map((r) => r.value)]);
+  const kept = keptValues(network);
+  const external = new Set([...kept, network.table, ...main.recipes.map((r) => r.value)]);
   const plan = planMemory(main.calls, external, rows);
-  const state = byteSize(network.sample, rows) + byteSize(network.output, rows);
+  const state = kept.reduce((sum, value) => sum + byteSize(value, rows), 0);
   return { bytes: plan.bytes + state, lowerBound: plan.lowerBound + state };
 }
 
 /** Most rows that the device's bindings allow for any one value of the network. */
-export function maxRows(device: Device, { main }: LoweredNetwork): number {
-  let most = Number.POSITIVE_INFINITY;
-  for (const { bound } of main.calls)
-    for (const { value } of bound)
-      if (value.batched)
-        most = Math.min(most, Math.floor(device.maxUnits(value.storage, unitBytes(value.dtype)) / unitCount(value, 1)));
-  return most;
+export function maxRows(device: Device, { main, context }: LoweredNetwork): number {
+  return maxBatch(device, [...main.calls, ...(context?.calls ?? [])]);
 }
 
 export interface EvaluatorInit {
@@ -56,12 +78,17 @@ export interface EvaluatorInit {
   readonly steps: number;
   /** Class labels per row, or vectors [rows, width]. */
   readonly classes?: Uint32Array<ArrayBuffer> | Float32Array;
+  /** Added conditions, [rows, width]. */
+  readonly added?: Float32Array;
+  /** [rows, length, width], as long as the network was lowered for. */
+  readonly context?: Float32Array;
   readonly onCompile?: (done: number, of: number) => void;
 }
 
 export class Evaluator {
   /** Stretch of steps that the table holds. */
   #filled = -1;
+  #contextRead = false;
 
   private constructor(
     private readonly device: Device,
@@ -74,6 +101,7 @@ export class Evaluator {
     /** The evaluation of the leading rows alone, in the memory of `main`. */
     readonly leading: Program | undefined,
     private readonly embed: Program,
+    private readonly context: Program | undefined,
     /** Steps that one filling of the table serves. */
     private readonly stretch: number,
     private readonly frame: GPUBuffer,
@@ -105,25 +133,27 @@ export class Evaluator {
         for (let i = 0; i < steps; i++) frames.set([i % stretch, i - (i % stretch), rows, i], i * 4);
         const { UNIFORM, COPY_DST, COPY_SRC } = GPUBufferUsage;
         const table = keep(createValueArray(device, network.table, rows * stretch));
+        const kept = keptValues(network).filter((value) => value !== network.context?.input);
         const external = new Map<Value, GpuArray>([
-          [network.sample, keep(createValueArray(device, network.sample, rows))],
-          [network.output, keep(createValueArray(device, network.output, rows))],
+          ...kept.map((value) => [value, keep(createValueArray(device, value, rows))] as const),
           [network.table, table],
           [network.projections, table],
           [network.timesteps, upload("timesteps", paddedRows(network.timesteps, init.timesteps, stretch))],
         ]);
-        const { classes } = network;
-        if (classes) {
-          if (!init.classes) throw new TypeError("internal: a class-conditional network was given no classes");
-          const value = classes.kind === "labels" ? classes.labels : classes.vectors;
-          external.set(
-            value,
-            upload(
-              "class_labels",
-              classes.kind === "labels" ? init.classes : paddedRows(value, init.classes as Float32Array, 1),
-            ),
-          );
-        }
+        const { classes, added, context } = network;
+        const input = <T extends ArrayBufferView>(
+          value: Value,
+          data: T | undefined,
+          rows: (data: T) => ArrayBufferView,
+        ) => {
+          if (!data) throw new TypeError(`internal: a network that takes ${value.name} was given none`);
+          external.set(value, upload(value.name, rows(data)));
+        };
+        if (classes?.kind === "labels") input(classes.labels, init.classes, (labels) => labels);
+        if (classes?.kind === "vectors")
+          input(classes.vectors, init.classes as Float32Array, (data) => paddedRows(classes.vectors, data, 1));
+        if (added) input(added, init.added, (data) => paddedRows(added, data, 1));
+        if (context) input(context.input, init.context, (data) => paddedRows(context.input, data, 1));
         return {
           external,
           frame: upload("frame", new Uint32Array(4), UNIFORM | COPY_DST).object as GPUBuffer,
@@ -145,9 +175,10 @@ export class Evaluator {
       };
       const compile = (label: string, { calls, recipes }: Lowered, batch: number) =>
         create(label, calls, batch, new Map([...external, ...weights.resolve(recipes)]));
-      const [mainProgram, embedProgram] = await Promise.all([
+      const [mainProgram, embedProgram, contextProgram] = await Promise.all([
         compile("unet", main, rows),
         compile("time embedding", embed, rows * stretch),
+        lowered.context ? compile("context", lowered.context, rows) : undefined,
       ]);
       const { leading } = init;
       const part =
@@ -163,6 +194,7 @@ export class Evaluator {
         mainProgram,
         part || undefined,
         embedProgram,
+        contextProgram,
         stretch,
         frame,
         made.frames,
@@ -180,9 +212,14 @@ export class Evaluator {
     return this.frame;
   }
 
-  /** Records what a step needs before its evaluation: its frame, and its stretch of the table where it is not there yet. */
+  /**
+   * Records what a step needs before its evaluation: its frame, and what is not there yet of the context's keys and
+   * values and of its stretch of the table.
+   */
   begin(encoder: GPUCommandEncoder, step: number): void {
     encoder.copyBufferToBuffer(this.frames, step * 16, this.frame, 0, 16);
+    if (!this.#contextRead) this.context?.encode(encoder);
+    this.#contextRead = true;
     const stretch = Math.floor(step / this.stretch);
     if (stretch === this.#filled) return;
     this.embed.encode(encoder);
@@ -192,17 +229,20 @@ export class Evaluator {
   /** Lets the next step fill the table anew, as evaluations outside of a loop have to. */
   forget(): void {
     this.#filled = -1;
+    this.#contextRead = false;
   }
 
   /** Bytes of GPU memory held beside the weights. */
   get bytes(): number {
-    return this.owned.reduce((sum, a) => sum + a.bytes, 0) + this.main.plan.bytes + this.embed.plan.bytes;
+    const plans = [this.main, this.embed, this.context].reduce((sum, program) => sum + (program?.plan.bytes ?? 0), 0);
+    return this.owned.reduce((sum, a) => sum + a.bytes, 0) + plans;
   }
 
   dispose(): void {
     this.leading?.dispose();
     this.main.dispose();
     this.embed.dispose();
+    this.context?.dispose();
     for (const { object } of this.owned) this.device.release(object);
   }
 }

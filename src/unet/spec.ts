@@ -72,7 +72,7 @@ export interface TimeEmbedding {
 }
 
 /** What is added to the time embedding for a class; with `concat`, appended to it. */
-export type ClassEmbedding = { concat?: true } & (
+export type ClassEmbedding = { concat?: boolean } & (
   | { kind: "none" }
   /** A row of a table of `count` classes. */
   | { kind: "embedding"; count: number }

@@ -46,9 +46,9 @@ describe("models that cannot be right:", () => {
     ],
     [
       "a network of another kind",
-      () => sourceOf(folder, { "unet/config.json": config({ _class_name: "UNet2DConditionModel" }) }),
+      () => sourceOf(folder, { "unet/config.json": config({ _class_name: "UNet3DConditionModel" }) }),
       ConfigError,
-      /_class_name: "UNet2DConditionModel"/,
+      /_class_name: "UNet3DConditionModel"/,
     ],
     [
       "a scheduler that is none",

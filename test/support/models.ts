@@ -21,12 +21,16 @@ export async function readTensors(path: string): Promise<Record<string, Tensor>>
 
 /** A golden evaluation: what goes in, what has to come out. */
 export async function readEvaluation(path: string): Promise<{ inputs: ForwardInputs; output: Tensor }> {
-  const { sample, timestep, class_labels: labels, output } = await readTensors(path);
+  const tensors = await readTensors(path);
+  const { sample, timestep, class_labels: labels, output } = tensors;
   const inputs: ForwardInputs = {
     sample: sample!,
     timestep: [...timestep!.data],
     classLabels: labels?.shape.length === 1 ? [...labels.data] : undefined,
     classVectors: labels?.shape.length === 2 ? labels : undefined,
+    context: tensors.encoder_hidden_states,
+    textEmbeds: tensors["added/text_embeds"],
+    timeIds: tensors["added/time_ids"],
   };
   return { inputs, output: output! };
 }

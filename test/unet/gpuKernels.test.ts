@@ -23,8 +23,7 @@ for (const name of ["models/ddpm/io"])
     const { inputs, output } = await readEvaluation(goldenPath(`${name}.safetensors`));
     const [, , height, width] = output.shape as [number, number, number, number];
     const lowered = lowerNetwork(model.config, target, { size: { height, width }, dtype: "f32", timesteps: "image" });
-    const recipes = [...lowered.main.recipes, ...lowered.embed.recipes];
-    const weights = await WeightStore.load(device, target, recipes, model.checkpoint, {});
+    const weights = await WeightStore.load(device, target, lowered.recipes, model.checkpoint, {});
     const timestepRows = (_: string, timesteps: readonly number[]) =>
       Float32Array.from(
         timesteps.flatMap((t) => [...timestepSinusoid(t, model.config.time.inputs, model.config.time)]),

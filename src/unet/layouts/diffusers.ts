@@ -4,6 +4,7 @@
  */
 
 import { diffusersNaming } from "../../network/naming.ts";
+import { isConditional, parseConditionalConfig } from "../conditionalConfig.ts";
 import { parseUNet2DConfig } from "../config.ts";
 import type { Layout } from "./types.ts";
 
@@ -13,7 +14,7 @@ export const diffusers: Layout = {
   tensors: /^(down_blocks|mid_block|up_blocks|time_embedding|class_embedding|add_embedding|time_proj|conv_norm_out)\./,
   configures: (json) => "_class_name" in json || "block_out_channels" in json || "down_block_types" in json,
   parse: (json, file) => ({
-    spec: parseUNet2DConfig(json, file),
+    spec: isConditional(json) ? parseConditionalConfig(json, file) : parseUNet2DConfig(json, file),
     naming: diffusersNaming,
     scheduler: null,
     classEmbedder: null,

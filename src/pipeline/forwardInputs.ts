@@ -1,0 +1,129 @@
+/** What a single evaluation is told beside its images and timesteps, checked, one row per image. */
+import { ShapeError, UsageError } from "../runtime/errors.ts";
+import { timestepSinusoid } from "../sampler/embedding.ts";
+import type { Network } from "../unet/build.ts";
+import { classEmbeddings } from "../unet/spec.ts";
+import type { Model } from "./model.ts";
+import type { ForwardInputs, Tensor } from "./types.ts";
+
+/** @returns the number of images. @throws ShapeError */
+export function checkSample({ shape, data }: Tensor, channels: number): number {
+  const [n, c] = shape;
+  if (shape.length !== 4 || c !== channels || (n ?? 0) < 1)
+    throw new ShapeError("forward", "sample", `[N, ${channels}, H, W]`, shape);
+  const wanted = shape.reduce((a, b) => a * b, 1);
+  if (data.length !== wanted) throw new ShapeError("forward", "sample", `${wanted} values`, [data.length]);
+  return n as number;
+}
+
+/** One value per image: as given, or the only one repeated. @throws ShapeError */
+export function perImage<T>(name: string, values: readonly T[], n: number): readonly T[] {
+  if (values.length === n) return values;
+  if (values.length === 1) return Array.from({ length: n }, () => values[0] as T);
+  throw new ShapeError("forward", name, `[${n}] or [1]`, [values.length]);
+}
+
+/** Rows of a tensor [N, …] or [1, …] for `n` images. @throws ShapeError unless the other sizes are `sizes`. */
+function rowsOf(name: string, { shape, data }: Tensor, n: number, sizes: readonly (number | string)[]): Float32Array {
+  const [rows = 0, ...rest] = shape;
+  const fits = (rows === n || rows === 1) && rest.length === sizes.length;
+  const wrong = () =>
+    new ShapeError("forward", name, `[${[n, ...sizes].join(", ")}] or [${[1, ...sizes].join(", ")}]`, shape);
+  if (!fits || rest.some((size, i) => size < 1 || (typeof sizes[i] === "number" && sizes[i] !== size))) throw wrong();
+  const length = rest.reduce((a, b) => a * b, 1);
+  if (data.length !== rows * length) throw new ShapeError("forward", name, `${rows * length} values`, [data.length]);
+  const out = new Float32Array(n * length);
+  for (let i = 0; i < n; i++) out.set(rows === 1 ? data : data.subarray(i * length, (i + 1) * length), i * length);
+  return out;
+}
+
+export interface Conditions {
+  /** Ids, or vectors. */
+  readonly classes?: Uint32Array<ArrayBuffer> | Float32Array;
+  readonly added?: Float32Array;
+  readonly context?: Float32Array;
+}
+
+export interface ConditionInit {
+  readonly model: Model;
+  readonly network: Network;
+  readonly inputs: ForwardInputs;
+  readonly timestepRows: (name: string, timesteps: readonly number[]) => Float32Array;
+}
+
+function classesOf({ model, network, inputs, timestepRows }: ConditionInit, n: number): Conditions["classes"] {
+  const { classes } = network;
+  const { config } = model;
+  const { classLabels, classVectors } = inputs;
+  if (!classes) {
+    if (classLabels || classVectors)
+      throw new UsageError("class_labels", `${model.name} has no class embedding and takes no class_labels`);
+    return undefined;
+  }
+  if (classes.kind === "vectors" && config.classes.kind !== "timestep") {
+    if (!classVectors)
+      throw new UsageError("class_labels", `${model.name} needs class_labels of shape [N, ${classes.width}]`);
+    return rowsOf("class_labels", classVectors, n, [classes.width]);
+  }
+  if (!classLabels) throw new UsageError("class_labels", `${model.name} is class-conditional and needs class_labels`);
+  const labels = perImage("class_labels", classLabels, n);
+  if (config.classes.kind === "timestep") return timestepRows("class_labels", labels);
+  for (const label of labels)
+    if (!Number.isInteger(label) || label < 0 || label >= classEmbeddings(config))
+      throw new UsageError(
+        "class_labels",
+        `class ${label} is out of range: ${model.name} has classes 0..${classEmbeddings(config) - 1}`,
+      );
+  return Uint32Array.from(labels);
+}
+
+/** The pooled text embedding, then the sinusoids of every time id (SDXL's size, crop and target size). */
+function addedOf({ model, inputs }: ConditionInit, n: number): Float32Array | undefined {
+  const { added, time } = model.config;
+  const { textEmbeds, timeIds } = inputs;
+  if (added.kind === "none") {
+    if (textEmbeds || timeIds)
+      throw new UsageError("text_embeds", `${model.name} takes no text_embeds and no time_ids`);
+    return undefined;
+  }
+  if (!textEmbeds || !timeIds) throw new UsageError("text_embeds", `${model.name} needs text_embeds and time_ids`);
+  const { time_dim, width } = added;
+  const ids = timeIds.shape[1] as number;
+  const texts = rowsOf("text_embeds", textEmbeds, n, [width - ids * time_dim]);
+  const numbers = rowsOf("time_ids", timeIds, n, [ids]);
+  const rows = new Float32Array(n * width);
+  for (let i = 0; i < n; i++) {
+    const text = texts.subarray((i * texts.length) / n, ((i + 1) * texts.length) / n);
+    rows.set(text, i * width);
+    for (let j = 0; j < ids; j++)
+      rows.set(
+        timestepSinusoid(numbers[i * ids + j] as number, time_dim, time),
+        i * width + text.length + j * time_dim,
+      );
+  }
+  return rows;
+}
+
+/** Tokens of a context as given; undefined where a network takes none. @throws UsageError, ShapeError */
+export function contextLength(model: Model, { context }: ForwardInputs): number | undefined {
+  const { context_dim: width } = model.config;
+  if (width === null) {
+    if (context) throw new UsageError("context", `${model.name} attends to no context and takes none`);
+    return undefined;
+  }
+  if (!context) throw new UsageError("context", `${model.name} needs a context of shape [N, L, ${width}]`);
+  const length = context.shape[1] ?? 0;
+  if (context.shape.length !== 3 || length < 1 || context.shape[2] !== width)
+    throw new ShapeError("forward", "context", `[N, L, ${width}]`, context.shape);
+  return length;
+}
+
+/** @throws UsageError, ShapeError naming the input */
+export function conditions(init: ConditionInit, n: number): Conditions {
+  const { context, context: { shape = [] } = {} } = init.inputs;
+  return {
+    classes: classesOf(init, n),
+    added: addedOf(init, n),
+    context: context && rowsOf("context", context, n, shape.slice(1)),
+  };
+}
