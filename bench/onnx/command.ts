@@ -1,12 +1,11 @@
 /** `ddim bench export`: a model's network as an ONNX file. */
 import type { CommonFlags } from "../../src/cli/flags.ts";
 import type { Terminal } from "../../src/cli/io.ts";
-import { modelSource } from "../../src/cli/modelFlag.ts";
+import { openFlaggedModel } from "../../src/cli/modelFlag.ts";
 import { checkFile } from "../../src/cli/output.ts";
 import { packageVersion } from "../../src/cli/package.ts";
 import { bytes, plural } from "../../src/cli/table.ts";
 import type { ImageSize } from "../../src/network/configReader.ts";
-import { openModel } from "../../src/pipeline/model.ts";
 import { exportGraph, writeOnnx } from "./export.ts";
 import type { NormStyle } from "./operations.ts";
 
@@ -21,7 +20,7 @@ export interface ExportFlags extends CommonFlags {
 export async function exportOnnx(terminal: Terminal, flags: ExportFlags): Promise<void> {
   const { output, style, size, externalData } = flags;
   const { signal } = terminal.io;
-  const model = await openModel(modelSource(flags.model), { signal });
+  const model = await openFlaggedModel(flags, signal);
   const dtype = flags.dtype === "f16" ? "f16" : "f32";
   const batch = flags.batch === "any" ? null : flags.batch;
   const graph = exportGraph(model, { size, batch, style, dtype });

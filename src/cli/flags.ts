@@ -7,6 +7,7 @@ import { timestepSpacings } from "../sampler/timesteps.ts";
 
 export interface CommonFlags {
   model?: string;
+  randomWeights?: bigint;
   dtype: "auto" | "f32" | "f16";
   device?: string;
   quiet?: true;
@@ -70,6 +71,10 @@ export function addCommonFlags(command: Command, shown: readonly (keyof CommonFl
     [
       "model",
       new Option("-m, --model <dir>", "folder of a model, or its name in weights/ (default: pixel-avatars-16)"),
+    ],
+    [
+      "randomWeights",
+      new Option("--random-weights <seed>", "make the weights up, for any model's config.json").argParser(seed),
     ],
     [
       "dtype",

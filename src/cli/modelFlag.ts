@@ -2,8 +2,11 @@
 import { realpathSync } from "node:fs";
 import { basename, dirname, join, sep } from "node:path";
 import { folderSource } from "../node/folder.ts";
+import { openModel } from "../node/model.ts";
+import type { Model } from "../pipeline/model.ts";
 import { FileError } from "../runtime/errors.ts";
 import type { ModelSource } from "../weights/source.ts";
+import type { CommonFlags } from "./flags.ts";
 import { packageRoot } from "./package.ts";
 import { isFolder, pathKind } from "./paths.ts";
 
@@ -34,4 +37,12 @@ export function modelArgument(given: string | undefined): string {
 
 export function modelSource(given: string | undefined): ModelSource {
   return folderSource(findModel(given));
+}
+
+/** The model of `-m`, with its own weights or, by `--random-weights`, with made-up ones. */
+export function openFlaggedModel(
+  flags: Pick<CommonFlags, "model" | "randomWeights">,
+  signal: AbortSignal,
+): Promise<Model> {
+  return openModel(modelSource(flags.model), { signal, randomWeights: flags.randomWeights });
 }

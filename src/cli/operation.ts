@@ -5,7 +5,6 @@ import { type Fit, fitImage, fits } from "../image/resize.ts";
 import { defaultScale, type RgbaImage } from "../image/rgba.ts";
 import { fromRgbaImages } from "../image/samples.ts";
 import { readImage } from "../node/image.ts";
-import { openModel } from "../node/model.ts";
 import type { Model } from "../pipeline/model.ts";
 import { checkSize } from "../pipeline/run.ts";
 import type { Tensor } from "../pipeline/types.ts";
@@ -22,7 +21,7 @@ import {
   whole,
 } from "./flags.ts";
 import { type Io, Terminal } from "./io.ts";
-import { modelSource } from "./modelFlag.ts";
+import { openFlaggedModel } from "./modelFlag.ts";
 import { checkFile, writeFile } from "./output.ts";
 import { sheet } from "./sheet.ts";
 
@@ -68,7 +67,7 @@ function optionsOf(flags: OperationFlags, model: Model, signal: AbortSignal) {
 
 /** Opens the model and checks where the result goes. */
 export async function prepareOperation(flags: OperationFlags, io: Io): Promise<Prepared> {
-  const model = await openModel(modelSource(flags.model), { signal: io.signal });
+  const model = await openFlaggedModel(flags, io.signal);
   if (!/\.(png|safetensors)$/i.test(flags.output))
     throw new UsageError("output", `-o ${flags.output}: the name must end in .png or .safetensors`);
   checkFile(flags.output, flags.overwrite === true);

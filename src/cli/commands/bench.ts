@@ -1,11 +1,10 @@
 /** `ddim bench`: timings. `forward` is in every installation; the others are loaded from a checkout's bench folder. */
 import type { Command } from "commander";
-import { openModel } from "../../pipeline/model.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { type BenchParts, loadBenchParts } from "../benchParts.ts";
 import { addCommonFlags, addTraceFlag, type CommonFlags, number, type TraceFlag, whole } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
-import { modelSource } from "../modelFlag.ts";
+import { openFlaggedModel } from "../modelFlag.ts";
 import { checkFile } from "../output.ts";
 import { withPipeline } from "../session.ts";
 import { bytes, plural } from "../table.ts";
@@ -39,7 +38,7 @@ export function addBench(program: Command, io: Io): void {
       "\nExample:\n  $ ddim bench forward -m crawl-tiles-32 --input in.safetensors --seconds 10 --json",
     );
   addTraceFlag(forward);
-  addCommonFlags(forward, ["model", "dtype", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(forward, ["model", "randomWeights", "dtype", "device", "quiet", "verbose", "json"]);
   forward.action((flags: BenchFlags) => benchForward(flags, io));
   addBenchKernels(bench, io);
   addBenchExport(bench, io);
@@ -69,7 +68,7 @@ function addBenchKernels(bench: Command, io: Io): void {
 async function benchForward(flags: BenchFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   if (!(flags.seconds > 0)) throw new UsageError("seconds", `--seconds must be above 0, got ${flags.seconds}`);
-  const model = await openModel(modelSource(flags.model), { signal: io.signal });
+  const model = await openFlaggedModel(flags, io.signal);
   const inputs = await readForwardInputs(flags.input, model, io.signal);
   if (flags.trace !== undefined) checkFile(flags.trace, true);
   await withPipeline(terminal, flags, model, async ({ pipeline }) => {

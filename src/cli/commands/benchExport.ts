@@ -24,7 +24,7 @@ export function addBenchExport(bench: Command, io: Io): void {
     .option("--batch <n|any>", "images per evaluation, or left open", batch, 1)
     .option("--external-data", "weights in a file of their own beside it, as it is for more than 1 GiB")
     .addHelpText("after", "\nExample:\n  $ ddim bench export -m crawl-tiles-32 -o model.onnx --style native --batch 4");
-  addCommonFlags(command, ["model", "dtype", "quiet", "verbose"]);
+  addCommonFlags(command, ["model", "randomWeights", "dtype", "quiet", "verbose"]);
   command.action(async (flags: ExportFlags) => (await loadBenchParts()).exportOnnx(new Terminal(io, flags), flags));
 }
 

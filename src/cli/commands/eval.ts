@@ -1,11 +1,10 @@
 /** `ddim eval`: what a model gets wrong about images, timestep by timestep. */
 import type { Command } from "commander";
-import { openModel } from "../../node/model.ts";
 import { parseClasses } from "../classFlag.ts";
 import { addCommonFlags, addSamplerFlags, samplerOptions, seed } from "../flags.ts";
 import type { Io } from "../io.ts";
 import { Terminal } from "../io.ts";
-import { modelSource } from "../modelFlag.ts";
+import { openFlaggedModel } from "../modelFlag.ts";
 import { type OperationFlags, readImages } from "../operation.ts";
 import { withPipeline } from "../session.ts";
 import { table } from "../table.ts";
@@ -26,7 +25,7 @@ export function addEval(program: Command, io: Io): void {
 
 async function evaluate(paths: readonly string[], flags: OperationFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
-  const model = await openModel(modelSource(flags.model), { signal: io.signal });
+  const model = await openFlaggedModel(flags, io.signal);
   const images = await readImages(paths, { model, terminal }, flags.fit);
   const { steps, spacing, timesteps, clip } = samplerOptions(flags);
   await withPipeline(terminal, flags, model, async ({ pipeline, progress }) => {

@@ -1,11 +1,10 @@
 /** `ddim forward`: one evaluation of a network, file in, file out, for comparing with other implementations. */
 import type { Command } from "commander";
-import { openModel } from "../../node/model.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { addCommonFlags, addTraceFlag, type CommonFlags, type TraceFlag } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
-import { modelSource } from "../modelFlag.ts";
+import { openFlaggedModel } from "../modelFlag.ts";
 import { checkFile, writeFile } from "../output.ts";
 import { withPipeline } from "../session.ts";
 import { readForwardInputs } from "../tensorFiles.ts";
@@ -33,14 +32,14 @@ export function addForward(program: Command, io: Io): void {
       "\nExample:\n  $ ddim forward -m ./model --input in.safetensors -o out.safetensors --dtype f16",
     );
   addTraceFlag(command);
-  addCommonFlags(command, ["model", "dtype", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(command, ["model", "randomWeights", "dtype", "device", "quiet", "verbose", "json"]);
   command.action((flags: ForwardFlags) => forward(flags, io));
 }
 
 async function forward(flags: ForwardFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   checkComponent(flags.component);
-  const model = await openModel(modelSource(flags.model), { signal: io.signal });
+  const model = await openFlaggedModel(flags, io.signal);
   const inputs = await readForwardInputs(flags.input, model, io.signal);
   checkFile(flags.output, true);
   if (flags.trace !== undefined) checkFile(flags.trace, true);

@@ -1,6 +1,5 @@
 /** A model's layers, parameters and memory plan. Reads configurations and headers; of a device, only what it is. */
 import { targetFor } from "../../kernels/target.ts";
-import { openModel } from "../../node/model.ts";
 import type { Model } from "../../pipeline/model.ts";
 import { DeviceError } from "../../runtime/errors.ts";
 import type { Target } from "../../runtime/kernel.ts";
@@ -9,7 +8,7 @@ import { elementCount } from "../../weights/checkpoint.ts";
 import type { CommonFlags } from "../flags.ts";
 import type { Terminal } from "../io.ts";
 import { countVariants, lower, memoryPlan } from "../kernels.ts";
-import { modelSource } from "../modelFlag.ts";
+import { openFlaggedModel } from "../modelFlag.ts";
 import { bytes, plural, quantity, table } from "../table.ts";
 
 /** Batches that the memory plan shows. */
@@ -20,7 +19,7 @@ const ANY_GPU: Target = { shapes: "const", storage: "buffer", lanes: 0, software
 const SOME_SIZE = { height: 64, width: 64 };
 
 export async function inspectModel(terminal: Terminal, path: string | undefined, flags: CommonFlags): Promise<void> {
-  const model = await openModel(modelSource(path), { signal: terminal.io.signal });
+  const model = await openFlaggedModel({ ...flags, model: path }, terminal.io.signal);
   const { adapter, target } = await chooseTarget(terminal, flags);
   const dtype = flags.dtype === "f16" ? "f16" : "f32";
   const size = model.config.sample_size ?? SOME_SIZE;
