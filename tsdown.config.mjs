@@ -1,5 +1,8 @@
 // One bundle per entry point of package.json, shared code in chunks between them. scripts/build.mjs runs it.
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "tsdown";
+
+const BENCH = fileURLToPath(new URL("bench/", import.meta.url));
 
 export default defineConfig({
   entry: {
@@ -15,7 +18,14 @@ export default defineConfig({
   // Node's own modules are used by ./node and the command line alone (dependency-cruiser sees to it).
   platform: "node",
   // Also what bench/ takes from development packages: it is loaded where those are installed.
-  deps: { neverBundle: ["onnx-buf", /^@bufbuild\//, "echarts"] },
+  deps: { neverBundle: ["onnx-buf", /^@bufbuild\//, /^echarts\//] },
+  outputOptions: {
+    // What only bench/ uses stays out of what is published, too.
+    chunkFileNames: ({ moduleIds }) =>
+      moduleIds.length > 0 && moduleIds.every((id) => id.startsWith(BENCH))
+        ? "bench/[name]-[hash].js"
+        : "[name]-[hash].js",
+  },
   fixedExtension: false,
   dts: true,
   report: false,
