@@ -3,13 +3,12 @@ import { grid } from "../image/grid.ts";
 import { encodePng } from "../image/png.ts";
 import { defaultScale, enlarge, type RgbaImage } from "../image/rgba.ts";
 import { captioned } from "../image/text.ts";
-import { openModel } from "../node/model.ts";
 import type { Model } from "../pipeline/model.ts";
 import { type ResolvedRun, resolveRun } from "../pipeline/run.ts";
 import type { GenerateOptions, Generation } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { type Io, Terminal } from "./io.ts";
-import { modelSource } from "./modelFlag.ts";
+import { openFlaggedModel } from "./modelFlag.ts";
 import { checkFile, writeFile } from "./output.ts";
 import { commandLine } from "./provenance.ts";
 import type { SampleFlags } from "./sampleFlags.ts";
@@ -86,7 +85,7 @@ async function planSweep(flags: SampleFlags, model: Model, signal: AbortSignal) 
 export async function sweep(flags: SampleFlags, io: Io): Promise<void> {
   checkFlags(flags);
   const terminal = new Terminal(io, flags);
-  const model = await openModel(modelSource(flags.model), { signal: io.signal });
+  const model = await openFlaggedModel(flags, io.signal);
   const { classes, seed, swept, columns, runs } = await planSweep(flags, model, io.signal);
   checkFile(flags.output, flags.overwrite === true);
   terminal.warn([...new Set(runs.flatMap(({ run }) => run.warnings))]);
