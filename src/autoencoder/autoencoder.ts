@@ -1,0 +1,227 @@
+/** An autoencoder on a device. Each half's weights are loaded when it is first used, its programs made per size and batch. */
+import { targetFor } from "../kernels/target.ts";
+import { WeightStore } from "../network/weights.ts";
+import type { Device } from "../runtime/device.ts";
+import { DeviceError, UsageError, UseAfterDisposeError } from "../runtime/errors.ts";
+import type { Target } from "../runtime/kernel.ts";
+import type { Tensor } from "../runtime/layout.ts";
+import type { DType } from "../runtime/values.ts";
+import type { LoadProgress } from "../weights/stream.ts";
+import { checkShape, runBatches } from "./batches.ts";
+import {
+  Coder,
+  type CoderInit,
+  coderBytes,
+  coderImages,
+  type DecoderChoices,
+  type GpuCoder,
+  lowerDecoder,
+  lowerEncoder,
+} from "./coder.ts";
+import type { AutoencoderModel } from "./open.ts";
+import { type Posterior, posterior } from "./posterior.ts";
+import { type AutoencoderSpec, latentScale } from "./spec.ts";
+import { type LoweredTiles, lowerTiles, TiledDecoder, tiledBytes, tiledImages } from "./tiled.ts";
+
+/** Most bytes that a half takes beside its weights before it works on fewer images, then in tiles. */
+export const DEFAULT_MEMORY = 4 * 2 ** 30;
+
+export interface AutoencoderOptions {
+  /** Of activations and weights; sums are f32 always. */
+  readonly dtype?: Exclude<DType, "u32">;
+  /** Bytes of activations; default {@link DEFAULT_MEMORY}. */
+  readonly memory?: number;
+  readonly onProgress?: (progress: LoadProgress) => void;
+}
+
+export interface DecodeOptions {
+  /** Replace latents by their nearest rows of the codebook first; default: where there is a codebook. */
+  readonly quantize?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** Size of the latents, and what happens to them first: x·scale + shift, then the codebook. */
+export interface DecoderShape extends Pick<DecodeOptions, "quantize"> {
+  readonly height: number;
+  readonly width: number;
+  /** 1/scaling_factor and shift_factor for a sampler's latents; default 1 and 0. */
+  readonly scale?: number;
+  readonly shift?: number;
+}
+
+/** What `encode` gives: a distribution, or latents that are not quantised, [N, C, H, W]. */
+export type Encoding = ({ readonly kind: "kl" } & Posterior) | { readonly kind: "vq"; readonly latents: Tensor };
+
+export interface Decoding {
+  /** [N, C, H, W], not clamped. */
+  readonly image: Tensor;
+  /** Row of the codebook of every latent, [N, H, W]; null without quantising, and in tiles. */
+  readonly indices: { readonly shape: readonly number[]; readonly data: Uint32Array } | null;
+}
+
+/** A decoder lowered, and how many images it can take at once. */
+interface PreparedDecoder {
+  readonly most: number;
+  create(init: CoderInit): Promise<GpuCoder>;
+}
+
+type Half = "encode" | "decode";
+
+export class Autoencoder {
+  readonly spec: AutoencoderSpec;
+  readonly #target: Target;
+  readonly #dtype: Exclude<DType, "u32">;
+  readonly #memory: number;
+  readonly #stores = new Map<Half, Promise<WeightStore>>();
+  #disposed = false;
+
+  /** The caller keeps the device; nothing is allocated yet. */
+  constructor(
+    readonly model: AutoencoderModel,
+    readonly device: Device,
+    private readonly options: AutoencoderOptions = {},
+  ) {
+    this.spec = model.spec;
+    this.#target = targetFor(device);
+    this.#dtype = options.dtype ?? "f32";
+    this.#memory = options.memory ?? DEFAULT_MEMORY;
+  }
+
+  #checkOpen(): void {
+    if (this.#disposed) throw new UseAfterDisposeError(`the autoencoder of ${this.model.name}`);
+  }
+
+  /** A half's weights, loaded once. The size does not matter to them. */
+  async #load(half: Half, signal?: AbortSignal): Promise<WeightStore> {
+    const { checkpoint, layout, spec } = this.model;
+    const size = { height: 8, width: 8, dtype: this.#dtype };
+    const side = 8 * latentScale(spec);
+    const { lowered } =
+      half === "encode"
+        ? lowerEncoder(spec, this.#target, { ...size, height: side, width: side })
+        : lowerDecoder(spec, this.#target, { ...size, quantize: spec.kind === "vq", scale: 1, shift: 0 });
+    const { onProgress } = this.options;
+    const { locate } = layout.naming;
+    return WeightStore.load(this.device, this.#target, lowered.recipes, checkpoint, { signal, onProgress, locate });
+  }
+
+  #weights(half: Half, signal?: AbortSignal): Promise<WeightStore> {
+    this.#checkOpen();
+    const found = this.#stores.get(half);
+    if (found) return found;
+    const loading = this.#load(half, signal);
+    this.#stores.set(half, loading);
+    // A failure, for example an abort, can be tried again.
+    loading.catch(() => this.#stores.delete(half));
+    return loading;
+  }
+
+  /** Most images, of `n`, that the bindings and the memory allow; at least one. */
+  #fitting(n: number, most: number, bytes: (images: number) => number): number {
+    let images = Math.min(n, most);
+    while (images > 1 && bytes(images) > this.#memory) images = Math.ceil(images / 2);
+    return images;
+  }
+
+  #prepareDecoder({ height, width, quantize, scale = 1, shift = 0 }: DecoderShape, n: number): PreparedDecoder {
+    const vq = this.spec.kind === "vq";
+    if (quantize && !vq) throw new UsageError("quantize", `${this.model.name} has no codebook to quantise with`);
+    const choices: DecoderChoices = { height, width, dtype: this.#dtype, quantize: quantize ?? vq, scale, shift };
+    const whole = lowerDecoder(this.spec, this.#target, choices);
+    if (coderImages(this.device, whole) >= 1 && coderBytes(whole, 1) <= this.#memory)
+      return {
+        most: this.#fitting(n, coderImages(this.device, whole), (images) => coderBytes(whole, images)),
+        create: async (init) => Coder.create(this.device, whole, await this.#weights("decode"), init),
+      };
+    const tiles = lowerTiles(this.device, this.spec, this.#target, choices, this.#memory);
+    if (!tiles) throw this.#tooLarge("decode", height, width);
+    return {
+      most: this.#fitting(n, tiledImages(this.device, tiles), (images) => tiledBytes(tiles, images)),
+      create: async (init) => this.#createTiled(tiles, init),
+    };
+  }
+
+  async #createTiled(tiles: LoweredTiles, init: CoderInit): Promise<GpuCoder> {
+    return TiledDecoder.create(this.device, this.#target, tiles, await this.#weights("decode"), init);
+  }
+
+  #tooLarge(half: Half, height: number, width: number): DeviceError {
+    const what = half === "encode" ? "an image" : "latents";
+    return new DeviceError(
+      "out-of-memory",
+      `${what} of ${height} × ${width} cannot be ${half}d on this adapter within ${Math.floor(this.#memory / 2 ** 20)} MiB`,
+    );
+  }
+
+  /**
+   * How many of `n` images {@link decoder} can take at once.
+   * @throws DeviceError "out-of-memory" where not even tiles of one fit
+   */
+  decoderImages(shape: DecoderShape, n: number): number {
+    return this.#prepareDecoder(shape, n).most;
+  }
+
+  /**
+   * A decoder that reads latents from a buffer and leaves images on the GPU, in tiles where they are too large for the
+   * memory. The caller disposes of it.
+   * @throws DeviceError "out-of-memory"; nothing stays allocated
+   */
+  async decoder(shape: DecoderShape, init: CoderInit): Promise<GpuCoder> {
+    this.#checkOpen();
+    return this.#prepareDecoder(shape, init.images).create(init);
+  }
+
+  /** Images [N, C, H, W] in −1..1 to latents. @throws ShapeError, DeviceError; the signal's reason when aborted */
+  async encode(images: Tensor, { signal }: Pick<DecodeOptions, "signal"> = {}): Promise<Encoding> {
+    this.#checkOpen();
+    const [n, height, width] = checkShape(images, "encode", this.spec.in_channels);
+    const lowered = lowerEncoder(this.spec, this.#target, { height, width, dtype: this.#dtype });
+    const limit = coderImages(this.device, lowered);
+    if (limit < 1) throw this.#tooLarge("encode", height, width);
+    const most = this.#fitting(n, limit, (count) => coderBytes(lowered, count));
+    const weights = await this.#weights("encode", signal);
+    const create = (init: CoderInit) => Coder.create(this.device, lowered, weights, init);
+    const { output } = await this.#run(images, most, create, signal);
+    if (this.spec.kind === "vq") return { kind: "vq", latents: output };
+    return { kind: "kl", ...posterior(output) };
+  }
+
+  /** Latents [N, C, H, W], as `encode` gives them, to images. @throws ShapeError, UsageError, DeviceError; the signal's reason */
+  async decode(latents: Tensor, { quantize, signal }: DecodeOptions = {}): Promise<Decoding> {
+    this.#checkOpen();
+    const [n, height, width] = checkShape(latents, "decode", this.spec.latent_channels);
+    const { most, create } = this.#prepareDecoder({ height, width, quantize }, n);
+    await this.#weights("decode", signal);
+    const { output, indices } = await this.#run(latents, most, create, signal);
+    return { image: output, indices: indices && { shape: [n, height, width], data: indices } };
+  }
+
+  #run(input: Tensor, most: number, create: (init: CoderInit) => Promise<GpuCoder>, signal?: AbortSignal) {
+    const check = () => {
+      this.#checkOpen();
+      signal?.throwIfAborted();
+    };
+    return runBatches({ device: this.device, input, most, create, check });
+  }
+
+  /** Bytes of GPU memory that the weights hold so far. */
+  async bytes(): Promise<number> {
+    const stores = await Promise.all(this.#stores.values());
+    return stores.reduce((sum, store) => sum + store.bytes, 0);
+  }
+
+  /** Frees the weights. Work in flight ends with a UseAfterDisposeError at its next submission. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const loading of this.#stores.values())
+      loading.then(
+        (store) => store.dispose(),
+        () => {},
+      );
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}

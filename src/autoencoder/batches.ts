@@ -1,0 +1,72 @@
+/** Any number of images through one half of an autoencoder, some at a time. */
+import { readBack } from "../network/readback.ts";
+import type { Device } from "../runtime/device.ts";
+import { ShapeError } from "../runtime/errors.ts";
+import { type Tensor, toRows } from "../runtime/layout.ts";
+import { type CoderInit, type GpuCoder, runStages } from "./coder.ts";
+
+/** @returns how many images, their height and width. @throws ShapeError */
+export function checkShape(
+  { shape, data }: Tensor,
+  where: string,
+  channels: number,
+): [n: number, height: number, width: number] {
+  const [n = 0, c, h = 0, w = 0] = shape;
+  if (shape.length !== 4 || n < 1 || c !== channels || h < 1 || w < 1)
+    throw new ShapeError(where, "sample", `[N, ${channels}, H, W]`, shape);
+  if (data.length !== n * c * h * w) throw new ShapeError(where, "sample", `${n * c * h * w} values`, [data.length]);
+  return [n, h, w];
+}
+
+export interface BatchesInit {
+  readonly device: Device;
+  /** [N, C, H, W] */
+  readonly input: Tensor;
+  /** How many images at a time. */
+  readonly most: number;
+  readonly create: (init: CoderInit) => Promise<GpuCoder>;
+  /** Throws when the work shall stop. */
+  readonly check: () => void;
+}
+
+export interface BatchesResult {
+  /** [N, C, H, W] */
+  readonly output: Tensor;
+  /** Rows of the codebook, N·H·W of the input's pixels, where the coders look them up. */
+  readonly indices: Uint32Array | null;
+}
+
+/** Leaves nothing on the GPU. */
+export async function runBatches({ device, input, most, create, check }: BatchesInit): Promise<BatchesResult> {
+  const [n, channels, height, width] = input.shape as [number, number, number, number];
+  const [pixels, image] = [height * width, channels * height * width];
+  let coder: GpuCoder | undefined;
+  let output: Tensor | undefined;
+  let indices: Uint32Array | null = null;
+  try {
+    for (let from = 0; from < n; from += most) {
+      check();
+      const images = Math.min(most, n - from);
+      if (coder?.images !== images) {
+        coder?.dispose();
+        coder = undefined;
+        coder = await create({ images });
+      }
+      const rows = toRows(input.data.subarray(from * image, (from + images) * image), images, channels, pixels);
+      device.gpu.queue.writeBuffer(coder.input, 0, rows);
+      await runStages(device, coder.stages, check);
+      const { value, array } = coder.output;
+      const part = await readBack(device, value, array, images);
+      const size = part.data.length / images;
+      output ??= { shape: [n, ...part.shape.slice(1)], data: new Float32Array(n * size) };
+      output.data.set(part.data, from * size);
+      if (!coder.indices) continue;
+      indices ??= new Uint32Array(n * pixels);
+      const found = await device.read(coder.indices.object as GPUBuffer, images * pixels * 4);
+      indices.set(new Uint32Array(found), from * pixels);
+    }
+    return { output: output as Tensor, indices };
+  } finally {
+    coder?.dispose();
+  }
+}

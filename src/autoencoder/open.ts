@@ -1,0 +1,116 @@
+/** An autoencoder before any GPU is involved: its configuration and table of tensors, read and checked. */
+import { FileError } from "../runtime/errors.ts";
+import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
+import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
+import { isObject } from "../weights/json.ts";
+import { matchTensors } from "../weights/match.ts";
+import { joinPath, label } from "../weights/path.ts";
+import type { ModelSource } from "../weights/source.ts";
+import { parseAutoencoderConfig } from "./config.ts";
+import { type AutoencoderLayout, detectLayout } from "./layouts.ts";
+import { parseLdmAutoencoder } from "./ldmConfig.ts";
+import { buildDecoder, buildEncoder } from "./network.ts";
+import { type AutoencoderSpec, latentScale } from "./spec.ts";
+
+export interface AutoencoderModel {
+  /** For messages: the configuration's file. */
+  readonly name: string;
+  readonly source: ModelSource;
+  readonly spec: AutoencoderSpec;
+  readonly checkpoint: Checkpoint;
+  readonly layout: AutoencoderLayout;
+  /** Sentences about what was assumed. */
+  readonly warnings: readonly string[];
+}
+
+export interface OpenAutoencoderOptions {
+  /** Which set of weights, for example "fp16". */
+  readonly variant?: string;
+  /** Reads config.yaml; ddim-webgpu/node brings one. */
+  readonly parseYaml?: ParseYaml;
+  readonly signal?: AbortSignal;
+}
+
+/** First stages of latent-diffusion that compute nothing (ldm/models/autoencoder.py). */
+const IDENTITY = /(^|\.)(IdentityFirstStage|Identity)$/;
+
+/** Folders of pipelines, then the root. */
+const FOLDERS = ["vae", "vqvae", ""];
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Whether a configuration, that of a whole model too, describes an autoencoder, or a network that has none. */
+function describes(json: Json): boolean {
+  if (!isObject(json.model)) return /^(VQ|Asymmetric|Autoencoder|ConsistencyDecoder)/.test(String(json._class_name));
+  const { params, target } = json.model;
+  if (!isObject(params)) return false;
+  if (!("first_stage_config" in params)) return !("unet_config" in params);
+  const first = params.first_stage_config;
+  return !(isObject(first) && IDENTITY.test(String(first.target ?? target)));
+}
+
+/** Parameters depend on the configuration alone; the smallest size shows them all. */
+function parametersOf(spec: AutoencoderSpec) {
+  const [dtype, storage, side] = ["f32", "buffer", latentScale(spec)] as const;
+  const encoder = buildEncoder(spec, { height: side, width: side, dtype, storage });
+  const quantize = spec.kind === "vq";
+  const decoder = buildDecoder(spec, { height: 1, width: 1, dtype, storage, quantize, scale: 1, shift: 0 });
+  return [...encoder.graph.params(), ...decoder.graph.params()];
+}
+
+/** The factor that latent-diffusion measured and kept in the checkpoint, which goes before the configuration's. */
+async function storedScale(checkpoint: Checkpoint, signal?: AbortSignal): Promise<number | undefined> {
+  return checkpoint.tensors.has("scale_factor") ? (await checkpoint.read("scale_factor", signal))[0] : undefined;
+}
+
+/**
+ * Finds the autoencoder of a diffusers pipeline (`vae/` or `vqvae/`), of a whole latent-diffusion model, or in a folder of
+ * its own, and checks that the checkpoint fits the configuration. Reads configurations and headers only.
+ * @returns null when there is none
+ * @throws ConfigError, FileError, WeightError; all misfits of a checkpoint at once
+ */
+export async function findAutoencoder(
+  source: ModelSource,
+  options: OpenAutoencoderOptions = {},
+): Promise<AutoencoderModel | null> {
+  const { signal, variant } = options;
+  for (const folder of FOLDERS) {
+    const path = await findConfig(source, folder, signal);
+    if (path === undefined) continue;
+    const json = await readConfig(source, path, options);
+    if (folder === "" && !describes(json)) continue;
+    const file = label(source, path);
+    const whole = isObject(json.model);
+    let spec = whole ? parseLdmAutoencoder(json, file) : parseAutoencoderConfig(json, file);
+    const warnings: string[] = [];
+    const checkpoint = await openCheckpoint(source, folder, { variant, signal });
+    const stored = await storedScale(checkpoint, signal);
+    if (stored !== undefined) spec = { ...spec, scaling_factor: stored };
+    if (spec.kind === "vq" && !whole && json.scaling_factor === undefined) {
+      spec = { ...spec, scaling_factor: 1 };
+      warnings.push(
+        `${file}: scaling_factor is missing: taken as 1, as such models are trained (diffusers takes 0.18215)`,
+      );
+    }
+    const names = [...checkpoint.tensors.values()].map((tensor) => tensor.name);
+    const layout = detectLayout(checkpoint.file, names, spec);
+    const { naming, ignore, reason } = layout;
+    matchTensors(checkpoint, parametersOf(spec), { ignore, locate: naming.locate, layout: reason });
+    return { name: file, source, spec, checkpoint, layout, warnings };
+  }
+  return null;
+}
+
+/** {@link findAutoencoder} where there has to be one. @throws FileError when there is none */
+export async function openAutoencoder(
+  source: ModelSource,
+  options: OpenAutoencoderOptions = {},
+): Promise<AutoencoderModel> {
+  const model = await findAutoencoder(source, options);
+  if (model) return model;
+  const folders = FOLDERS.filter(Boolean).map((folder) => joinPath(folder, "config.json"));
+  throw new FileError(
+    label(source, "") || "the model",
+    `has no autoencoder: neither ${folders.join(" nor ")}, nor a configuration of one`,
+  );
+}

@@ -1,0 +1,82 @@
+/**
+ * Images in overlapping tiles: one cut out, and one added to the whole. Over what two tiles share, the one fades out as
+ * the other fades in, by linear ramps along both axes, so that all weights at a pixel sum to 1.
+ */
+import { defineKernel } from "../runtime/kernel.ts";
+import { ceilDiv } from "../runtime/values.ts";
+import { wgsl } from "../runtime/wgsl.ts";
+
+type Dims = Readonly<Record<string, number>>;
+
+const grid = (d: Dims, batch: number, wg: number) =>
+  [ceilDiv((d.TW as number) * (d.C4 as number), wg), d.TH as number, batch] as const;
+const workgroup = (target: { software: boolean }) => (target.software ? 32 : 64);
+const cost = (d: Dims, batch: number) => {
+  const vectors = batch * (d.TH as number) * (d.TW as number) * (d.C4 as number);
+  return { flops: 8 * vectors, bytes: 48 * vectors };
+};
+
+/** Scope of a thread: vec4 `c4` of pixel (row, column) of image n's tile, at `own` in the tile and `at` in the whole. */
+const THREAD = `if (id.x >= TW * C4) { return; }
+  let c4 = id.x % C4;
+  let column = id.x / C4;
+  let row = id.y;
+  let own = ((id.z * TH + row) * TW + column) * C4 + c4;
+  let at = ((id.z * H + TOP + row) * W + LEFT + column) * C4 + c4;`;
+
+/** Extra scalars: TOP, LEFT = the tile's place in the whole. */
+export const cutTile = defineKernel({
+  name: "cutTile",
+  tensors: { x: "in N H W C", tile: "out N TH TW C" },
+  variants: [
+    {
+      name: "direct",
+      workgroup,
+      grid,
+      wgsl: (k) => wgsl`
+${k.header}
+@compute @workgroup_size(${k.workgroup})
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  ${k.prelude}
+  ${THREAD}
+  ${k.store("tile", "own", k.load("x", "at"))}
+}`,
+    },
+  ],
+  cost,
+});
+
+/**
+ * Tiles come row by row, from the left. Extra scalars: TOP, LEFT; Y0, X0 = the first row and column of the tile that count;
+ * ABOVE, BEFORE = how many from there on it shares with the tiles above and to the left; BELOW, AFTER = how many at its
+ * end with the next ones.
+ */
+export const blendTile = defineKernel({
+  name: "blendTile",
+  tensors: { tile: "in N TH TW C", y: "inout N H W C" },
+  variants: [
+    {
+      name: "direct",
+      workgroup,
+      grid,
+      wgsl: (k) => wgsl`
+${k.header}
+fn ramp(i: u32, size: u32, before: u32, after: u32) -> f32 {
+  if (i < before) { return f32(i) / f32(before); }
+  if (i >= size - after) { return 1.0 - f32(i - (size - after)) / f32(after); }
+  return 1.0;
+}
+@compute @workgroup_size(${k.workgroup})
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  ${k.prelude}
+  ${THREAD}
+  if (row < Y0 || column < X0) { return; }
+  let weight = ramp(row - Y0, TH - Y0, ABOVE, BELOW) * ramp(column - X0, TW - X0, BEFORE, AFTER);
+  var sum = weight * ${k.load("tile", "own")};
+  if (row - Y0 < ABOVE || column - X0 < BEFORE) { sum += ${k.load("y", "at")}; }
+  ${k.store("y", "at", "sum")}
+}`,
+    },
+  ],
+  cost,
+});
