@@ -30,7 +30,15 @@ export const seriesColor = (index: number): string => `var(--series-${index % 8}
 /** The same in every chart. */
 export const engineColor = (engine: EngineName): string => seriesColor(engines.indexOf(engine));
 /** Told apart without colour, too. */
-export const symbols = ["circle", "rect", "triangle", "diamond", "pin", "arrow", "roundRect"] as const;
+export const symbols = [
+  "circle",
+  "rect",
+  "triangle",
+  "diamond",
+  // A triangle that points down, a plus.
+  "path://M0,0L10,0L5,9Z",
+  "path://M3,0L7,0L7,3L10,3L10,7L7,7L7,10L3,10L3,7L0,7L0,3L3,3Z",
+] as const;
 export const engineSymbol = (engine: EngineName): string =>
   symbols[engines.indexOf(engine) % symbols.length] ?? "circle";
 

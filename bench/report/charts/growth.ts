@@ -14,6 +14,8 @@ const scales: Record<AxisName, "value" | "log"> = {
 };
 /** Of the networks; engines have colours and symbols. */
 const dashes = ["solid", "dashed", "dotted"] as const;
+/** Pixels from one name of the legend to the next. */
+const LEGEND_LINE = 20;
 const MIB = 2 ** 20;
 
 export function growthCharts(results: Results): Chart[] {
@@ -68,9 +70,10 @@ function curves(
     type === "log"
       ? { logBase: 2, min: power(Math.min(...xs), Math.floor), max: power(Math.max(...xs), Math.ceil) }
       : { min: 0 };
+  const head = 26 + LEGEND_LINE * shown.length;
   const option = {
-    legend: legend(),
-    grid: { top: 30 + 22 * Math.ceil(shown.length / 2), left: 20, right: 20, bottom: 40, ...fitted },
+    legend: legend({ orient: "vertical", left: 0, itemGap: LEGEND_LINE - 14, itemWidth: 30 }),
+    grid: { top: head, left: 20, right: 20, bottom: 40, ...fitted },
     xAxis: axis(name, { type, ...range, axisLabel: tick }),
     yAxis: axis(unit, { type, nameLocation: "end", nameGap: 8, axisLabel: tick }),
     series: shown.map((s) => ({
@@ -85,5 +88,5 @@ function curves(
     })),
   };
   const titles = shown.map((s) => points(s).map(([x, y]) => `${label(s)}: ${text(y)} at ${x} ${name}`));
-  return { id, title, caption, wide: false, svg: draw(id, option, titles, 420, 300) };
+  return { id, title, caption, wide: false, svg: draw(id, option, titles, 420, 240 + head) };
 }
