@@ -23,6 +23,11 @@ export async function readNoise(path: string, signal: AbortSignal): Promise<Tens
   return readTensor(await openSafetensorsFile(path, signal), "x_T", signal);
 }
 
+/** What one half of an autoencoder takes: `sample`, N x C x H x W. */
+export async function readSample(path: string, signal: AbortSignal): Promise<Tensor> {
+  return readTensor(await openSafetensorsFile(path, signal), "sample", signal);
+}
+
 /**
  * The inputs of one network evaluation: `sample`, `timestep` and, where the file has them, `class_labels` (ids or
  * numbers with one dimension, vectors with two), `encoder_hidden_states` or `context`, `added/text_embeds` and
@@ -43,7 +48,7 @@ export async function readForwardInputs(path: string, model: Model, signal: Abor
     const name = takes ? names.find((tensor) => file.tensors.has(tensor)) : undefined;
     return name === undefined ? undefined : readTensor(file, name, signal);
   };
-  const labels = await optional(classes.kind !== "none", "class_labels");
+  const labels = await optional(classes.kind !== "none" || model.classEmbedder !== null, "class_labels");
   const vectors = (labels?.shape.length ?? 0) > 1;
   return {
     sample,

@@ -11,6 +11,7 @@ const OUTSIDE: Readonly<Record<string, string>> = {
   "time_embedding.linear_1": "temb.dense.0",
   "time_embedding.linear_2": "temb.dense.1",
   conv_norm_out: "norm_out",
+  time_proj: "timestep_embedding",
 };
 
 const INSIDE: Readonly<Record<Place["part"], Readonly<Record<string, string>>>> = {

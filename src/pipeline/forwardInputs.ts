@@ -51,6 +51,11 @@ export interface ConditionInit {
   readonly timestepRows: (name: string, timesteps: readonly number[]) => Float32Array;
 }
 
+function checkLabel(model: string, label: number, count: number): void {
+  if (!Number.isInteger(label) || label < 0 || label >= count)
+    throw new UsageError("class_labels", `class ${label} is out of range: ${model} has classes 0..${count - 1}`);
+}
+
 function classesOf({ model, network, inputs, timestepRows }: ConditionInit, n: number): Conditions["classes"] {
   const { classes } = network;
   const { config } = model;
@@ -68,12 +73,7 @@ function classesOf({ model, network, inputs, timestepRows }: ConditionInit, n: n
   if (!classLabels) throw new UsageError("class_labels", `${model.name} is class-conditional and needs class_labels`);
   const labels = perImage("class_labels", classLabels, n);
   if (config.classes.kind === "timestep") return timestepRows("class_labels", labels);
-  for (const label of labels)
-    if (!Number.isInteger(label) || label < 0 || label >= classEmbeddings(config))
-      throw new UsageError(
-        "class_labels",
-        `class ${label} is out of range: ${model.name} has classes 0..${classEmbeddings(config) - 1}`,
-      );
+  for (const label of labels) checkLabel(model.name, label, classEmbeddings(config));
   return Uint32Array.from(labels);
 }
 
@@ -111,11 +111,33 @@ export function contextLength(model: Model, { context }: ForwardInputs): number 
     if (context) throw new UsageError("context", `${model.name} attends to no context and takes none`);
     return undefined;
   }
-  if (!context) throw new UsageError("context", `${model.name} needs a context of shape [N, L, ${width}]`);
+  const or = model.classEmbedder ? "class_labels, or " : "";
+  if (!context) throw new UsageError("context", `${model.name} needs ${or}a context of shape [N, L, ${width}]`);
   const length = context.shape[1] ?? 0;
   if (context.shape.length !== 3 || length < 1 || context.shape[2] !== width)
     throw new ShapeError("forward", "context", `[N, L, ${width}]`, context.shape);
   return length;
+}
+
+/**
+ * Where a network's context is a row per class, and only classes are given: their rows as context, one token each.
+ * @param table the rows of all classes; null where the network has no such table
+ */
+export function withClassContext(
+  { name, classEmbedder }: Model,
+  table: Float32Array | null,
+  inputs: ForwardInputs,
+): ForwardInputs {
+  const { classLabels, context, ...rest } = inputs;
+  if (!classEmbedder || !table) return inputs;
+  if (context || !classLabels) return { ...rest, context };
+  const { count, width } = classEmbedder;
+  const data = new Float32Array(classLabels.length * width);
+  classLabels.forEach((label, i) => {
+    checkLabel(name, label, count);
+    data.set(table.subarray(label * width, (label + 1) * width), i * width);
+  });
+  return { ...rest, context: { shape: [classLabels.length, 1, width], data } };
 }
 
 /** @throws UsageError, ShapeError naming the input */

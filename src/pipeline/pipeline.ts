@@ -6,17 +6,21 @@ import { UsageError, UseAfterDisposeError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
 import type { KernelTiming } from "../runtime/profiler.ts";
 import { compileCalls } from "../runtime/program.ts";
+import type { Value } from "../runtime/values.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
+import type { Network } from "../unet/build.ts";
 import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
+import { findTaps, type Tap } from "../unet/taps.ts";
 import { type EditOptions, edit, forwardNoise } from "./edit.ts";
 import { type EvalOptions, type EvalTerms, evalTerms } from "./evalTerms.ts";
 import { evaluate, type ForwardTiming, HeldEvaluation, profileEvaluation, timeEvaluation } from "./forward.ts";
-import { checkSample, contextLength } from "./forwardInputs.ts";
+import { checkSample, contextLength, withClassContext } from "./forwardInputs.ts";
 import { type FuseOptions, fuse, type InterpolateOptions, interpolate } from "./interpolate.ts";
 import { type Inversion, type InvertOptions, invert, type Reconstruction, reconstruct } from "./invert.ts";
 import type { Model } from "./model.ts";
 import { checkSize, type ResolvedRun, resolveRun } from "./run.ts";
 import { type Engine, type RunOptions, type RunResult, runImages } from "./runImages.ts";
+import { evaluateTapped, type TappedOutput } from "./tapped.ts";
 import { Turns } from "./turns.ts";
 import type {
   ForwardInputs,
@@ -45,6 +49,8 @@ export class DiffusionPipeline {
     private readonly ownsDevice: boolean,
     /** Learned rows of timesteps, where the model has them. */
     private readonly timeRows: Float32Array | null,
+    /** The context of every class, where classes have one. */
+    private readonly classRows: Float32Array | null,
   ) {}
 
   static async create(
@@ -61,6 +67,8 @@ export class DiffusionPipeline {
     const lowered = lowerNetwork(model.config, target, { size, dtype, timesteps: "step" });
     const learned = model.config.time.type === "learned";
     const timeRows = learned ? await model.checkpoint.read("time_proj.weight", signal) : null;
+    const { classEmbedder } = model;
+    const classRows = classEmbedder ? await model.checkpoint.read(classEmbedder.tensor, signal) : null;
     // A model without a size of its own is compiled when one is chosen.
     const calls = model.config.sample_size ? lowered.calls : [];
     const compiling = compileCalls(device, calls, (done, of) => onProgress?.({ type: "compile", done, of }));
@@ -78,14 +86,21 @@ export class DiffusionPipeline {
       throw error;
     }
     onProgress?.({ type: "ready", ms: performance.now() - began });
-    return new DiffusionPipeline(model, device, dtype, target, weights, ownsDevice, timeRows);
+    return new DiffusionPipeline(model, device, dtype, target, weights, ownsDevice, timeRows, classRows);
   }
 
-  #lower(height: number, width: number, timesteps: "step" | "image", contextLength?: number): LoweredNetwork {
+  #lower(
+    height: number,
+    width: number,
+    timesteps: "step" | "image",
+    contextLength?: number,
+    pin?: (network: Network) => readonly Value[],
+  ): LoweredNetwork {
     const key = `${height}×${width} ${timesteps} ${contextLength}`;
+    const init = { size: { height, width }, dtype: this.dtype, timesteps, contextLength };
+    if (pin) return lowerNetwork(this.model.config, this.target, init, pin);
     let lowered = this.#lowered.get(key);
     if (!lowered) {
-      const init = { size: { height, width }, dtype: this.dtype, timesteps, contextLength };
       lowered = lowerNetwork(this.model.config, this.target, init);
       this.#lowered.set(key, lowered);
     }
@@ -231,13 +246,15 @@ export class DiffusionPipeline {
     return evalTerms(this.#workshop(), images, options);
   }
 
-  #prepare(inputs: ForwardInputs, check: () => void) {
+  /** @param pin of a network that is lowered for this evaluation alone: values to keep */
+  #prepare(given: ForwardInputs, check: () => void, pin?: (network: Network) => readonly Value[]) {
     check();
-    checkSample(inputs.sample, this.model.config.in_channels);
-    const [, , height, width] = inputs.sample.shape as [number, number, number, number];
-    checkSize(this.model, { height, width });
-    const lowered = this.#lower(height, width, "image", contextLength(this.model, inputs));
     const { device, model, weights } = this;
+    const inputs = withClassContext(model, this.classRows, given);
+    checkSample(inputs.sample, model.config.in_channels);
+    const [, , height, width] = inputs.sample.shape as [number, number, number, number];
+    checkSize(model, { height, width });
+    const lowered = this.#lower(height, width, "image", contextLength(model, inputs), pin);
     return {
       device,
       model,
@@ -259,6 +276,35 @@ export class DiffusionPipeline {
     const check = this.#stopper(options.signal);
     const prepared = this.#prepare(inputs, check);
     return this.#exclusive(() => evaluate(prepared), check, options.signal);
+  }
+
+  /**
+   * {@link forward} with the outputs of modules. Nothing is fused across them, all are kept, and the weights are loaded once
+   * more, as such a network needs them: slow, and large.
+   * @param options.modules by the checkpoint's paths; those that the network does not have are left out. Default: all
+   */
+  async taps(
+    inputs: ForwardInputs,
+    options: { modules?: readonly string[]; signal?: AbortSignal } = {},
+  ): Promise<TappedOutput> {
+    const check = this.#stopper(options.signal);
+    let taps: readonly Tap[] = [];
+    const prepared = this.#prepare(inputs, check, (network) => {
+      taps = findTaps(network, this.model.config, this.model.naming, options.modules);
+      return taps.map(({ value }) => value);
+    });
+    const evaluate = async () => {
+      const { locate } = this.model.naming;
+      const { recipes } = prepared.lowered;
+      const given = { locate, signal: options.signal };
+      const weights = await WeightStore.load(this.device, this.target, recipes, this.model.checkpoint, given);
+      try {
+        return await evaluateTapped({ ...prepared, weights }, taps);
+      } finally {
+        weights.dispose();
+      }
+    };
+    return this.#exclusive(evaluate, check, options.signal);
   }
 
   /**

@@ -127,6 +127,15 @@ class Folder {
     return conv && this.#uses.get(value) === 1 && conv.scale === 1 ? conv : undefined;
   }
 
+  /** A second run of the convolution that made a value, for a value that is an output besides. */
+  #again(value: Value): FusedConv | undefined {
+    const conv = this.#convs.get(value);
+    if (!conv) return undefined;
+    const again = { ...conv };
+    this.ops.push(again);
+    return again;
+  }
+
   #close(conv: FusedConv, y: Value): void {
     this.#convs.delete(conv.y);
     conv.y = y;
@@ -238,7 +247,7 @@ class Folder {
         return;
       }
       case "addEmb": {
-        const conv = this.#open(node.x);
+        const conv = this.#open(node.x) ?? this.#again(node.x);
         if (!conv || conv.emb) throw new TypeError(`internal: ${node.label}: an embedding is added to no convolution`);
         conv.emb = node.emb;
         return this.#close(conv, node.y);

@@ -20,7 +20,8 @@ const emaName = (name: string): string => `model_ema.${name.replace(/^model\./, 
 function ldmNaming(spec: UNetSpec, order: "legacy" | "new", weights: WeightSet): Naming {
   const inner = openaiNaming(spec, order);
   return {
-    module: (path) => PREFIX + inner.module(path),
+    // The sinusoids are no module's.
+    module: (path) => (path === "time_proj" ? "" : PREFIX) + inner.module(path),
     locate: (param: ExpectedTensor) => {
       const source = inner.locate(param);
       const name = PREFIX + source.name;

@@ -12,6 +12,7 @@ const OUTSIDE: Readonly<Record<string, string>> = {
   "time_embedding.linear_1": "time_embed.0",
   "time_embedding.linear_2": "time_embed.2",
   class_embedding: "label_emb",
+  time_proj: "timestep_embedding",
   conv_in: "input_blocks.0.0",
   conv_norm_out: "out.0",
   conv_out: "out.2",

@@ -1,0 +1,69 @@
+/** One evaluation with the outputs of the network's modules, for finding the one in which two implementations part. */
+import { readBack } from "../network/readback.ts";
+import { Pacer } from "../runtime/pacer.ts";
+import type { Tap } from "../unet/taps.ts";
+import { load, type Prepared, run } from "./forward.ts";
+import { checkSample, conditions } from "./forwardInputs.ts";
+import type { Tensor } from "./types.ts";
+
+export interface TappedOutput {
+  /** [N, out_channels, H, W] */
+  readonly output: Tensor;
+  /** By the modules' paths in the checkpoint: [N, C, H, W], [N, tokens, C] inside transformers, [N, C] of embeddings. */
+  readonly taps: Readonly<Record<string, Tensor>>;
+}
+
+/** Tensors of consecutive images, one after the other. */
+function join(parts: readonly Tensor[]): Tensor {
+  const [first] = parts as [Tensor];
+  const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    data.set(part.data, at);
+    at += part.data.length;
+  }
+  const images = parts.reduce((sum, { shape }) => sum + (shape[0] as number), 0);
+  return { shape: [images, ...first.shape.slice(1)], data };
+}
+
+/** What diffusers calls `add_time_proj`: the sinusoids of every image's time ids, made on the host. */
+function addedSinusoids(prepared: Prepared, n: number): Tensor | undefined {
+  const { model, lowered, inputs } = prepared;
+  const { added } = model.config;
+  const rows = conditions({ ...prepared, network: lowered.network }, n).added;
+  if (added.kind === "none" || !rows) return undefined;
+  const ids = (inputs.timeIds as Tensor).shape[1] as number;
+  const own = ids * added.time_dim;
+  const data = new Float32Array(n * own);
+  for (let i = 0; i < n; i++) data.set(rows.subarray((i + 1) * added.width - own, (i + 1) * added.width), i * own);
+  return { shape: [n * ids, added.time_dim], data };
+}
+
+/** @param prepared with a network in which the values of `taps` are pinned */
+export async function evaluateTapped(prepared: Prepared, taps: readonly Tap[]): Promise<TappedOutput> {
+  const { device, lowered, inputs, model } = prepared;
+  const n = checkSample(inputs.sample, model.config.in_channels);
+  const all = [{ name: "", value: lowered.network.output, form: "image" } as const, ...taps];
+  const parts: Tensor[][] = all.map(() => []);
+  for (let from = 0; from < n; from += prepared.maxRows) {
+    const to = Math.min(n, from + prepared.maxRows);
+    const evaluator = await load(prepared, from, to);
+    const pacer = new Pacer(device);
+    try {
+      await run(prepared, evaluator, pacer);
+      await pacer.drain();
+      for (const [i, { value, form }] of all.entries()) {
+        const array = evaluator.main.storage.get(value);
+        if (!array) throw new TypeError(`internal: ${value.name} was not kept`);
+        parts[i]?.push(await readBack(device, value, array, to - from, form));
+      }
+    } finally {
+      await pacer.drain().catch(() => {});
+      evaluator.dispose();
+    }
+  }
+  const [output, ...rest] = parts.map(join) as [Tensor, ...Tensor[]];
+  const made = Object.fromEntries(taps.map(({ name }, i) => [name, rest[i] as Tensor]));
+  const sinusoids = addedSinusoids(prepared, n);
+  return { output, taps: sinusoids ? { ...made, add_time_proj: sinusoids } : made };
+}
