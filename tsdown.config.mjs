@@ -12,6 +12,7 @@ export default defineConfig({
     "cli/main": "src/cli/main.ts",
     // Not published: the command line loads it in a checkout.
     "bench/index": "bench/index.ts",
+    "bench/worker": "bench/harness/worker.ts",
   },
   format: "esm",
   target: "es2023",

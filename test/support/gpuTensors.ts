@@ -18,7 +18,7 @@ import { dim, type RefTensor, tensor } from "../reference/tensor.ts";
 export const batchOf = (t: RefTensor): number => dim(t, 0);
 
 /** Logical data to stored vec4 units. */
-function toStorage(value: Value, data: ArrayLike<number>): ArrayBufferView {
+export function toStorage(value: Value, data: ArrayLike<number>): ArrayBufferView {
   if (value.dtype === "u32") return Uint32Array.from(data);
   const width = value.shape.at(-1) as number;
   const stride = channelGroups(value.segments) * 4;

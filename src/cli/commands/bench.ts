@@ -13,6 +13,7 @@ import { reportTimings, wantsTimings } from "../timings.ts";
 import { addBenchExport } from "./benchExport.ts";
 import { addBenchReport } from "./benchReport.ts";
 
+type RunFlags = CommonFlags & Parameters<BenchParts["benchAll"]>[1];
 type KernelFlags = CommonFlags & Parameters<BenchParts["benchKernels"]>[1];
 
 interface BenchFlags extends CommonFlags, TraceFlag {
@@ -24,7 +25,8 @@ export function addBench(program: Command, io: Io): void {
   const bench = program
     .command("bench")
     .description("Measures how fast this machine is.")
-    .addHelpText("after", "\nExample:\n  $ ddim bench forward --input in.safetensors --json");
+    .addHelpText("after", "\nExample:\n  $ ddim bench --quick --html report.html");
+  addBenchRun(bench, io);
   const forward = bench
     .command("forward")
     .summary("time one network evaluation")
@@ -38,11 +40,34 @@ export function addBench(program: Command, io: Io): void {
       "\nExample:\n  $ ddim bench forward -m crawl-tiles-32 --input in.safetensors --seconds 10 --json",
     );
   addTraceFlag(forward);
-  addCommonFlags(forward, ["model", "randomWeights", "dtype", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(forward, ["model", "weights", "randomWeights", "dtype", "device", "quiet", "verbose", "json"]);
   forward.action((flags: BenchFlags) => benchForward(flags, io));
   addBenchKernels(bench, io);
   addBenchExport(bench, io);
   addBenchReport(bench, io);
+}
+
+function addBenchRun(bench: Command, io: Io): void {
+  const run = bench
+    .command("run", { isDefault: true })
+    .summary("the whole comparison with other engines (what `ddim bench` does by itself)")
+    .description(
+      "Measures operations, networks and whole runs on this engine and its peers, checks first that all of them compute " +
+        "the same, and leaves the results in bench/results. Needs a checkout.",
+    )
+    .option("--quick", "minutes on a slow machine: the shipped models and small operations")
+    .option("--full", "everything, also what takes a software adapter hours")
+    .option(
+      "--engines <list>",
+      "peers: onnxruntime-cpu, onnxruntime-webgpu, torch-eager, … (default: all that are there)",
+    )
+    .option("--only <text>", "only workloads whose id contains this, such as unet/crawl-tiles-32")
+    .option("--seconds <s>", "for each workload on all engines", number)
+    .option("-o, --output <file>", "where the results go (default: bench/results/<date>-<adapter>.json)")
+    .option("--html <file>", "also write a page with charts")
+    .addHelpText("after", "\nExample:\n  $ ddim bench --quick --html report.html");
+  addCommonFlags(run, ["device", "quiet", "verbose", "json"]);
+  run.action(async (flags: RunFlags) => (await loadBenchParts()).benchAll(new Terminal(io, flags), flags));
 }
 
 function addBenchKernels(bench: Command, io: Io): void {

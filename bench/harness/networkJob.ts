@@ -1,0 +1,58 @@
+/** A network, or a whole run of the sampler on it, as our engine holds it. */
+import { readForwardInputs } from "../../src/cli/tensorFiles.ts";
+import { createPipeline } from "../../src/pipeline/load.ts";
+import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
+import type { ForwardInputs } from "../../src/pipeline/types.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openModelRef } from "./models.ts";
+import { EngineError, type Job, type RunMode } from "./protocol.ts";
+import type { OpenJob } from "./worker.ts";
+
+async function load(device: Device, job: Job): Promise<{ pipeline: DiffusionPipeline; inputs: ForwardInputs }> {
+  if (!job.model) throw new EngineError("the job names no model");
+  const model = await openModelRef(job.model);
+  const inputs = await readForwardInputs(job.inputs, model, new AbortController().signal);
+  return { pipeline: await createPipeline(model, { device, dtype: job.dtype }), inputs };
+}
+
+async function repeat(times: number, work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  for (let i = 0; i < times; i++) await work();
+  return (performance.now() - start) / times;
+}
+
+export async function openNetwork(device: Device, job: Job): Promise<OpenJob> {
+  const { pipeline, inputs } = await load(device, job);
+  const held = await pipeline.hold(inputs);
+  return {
+    modes: ["host", "device"],
+    // Both with the time embedding, which the peers' networks contain.
+    run: (times: number, mode: RunMode) =>
+      mode === "device" ? held.time(times, true) : repeat(times, () => held.roundTrip()),
+    output: async () => (await held.roundTrip()).data,
+    profile: () => held.profile(),
+    async dispose() {
+      await held.dispose();
+      pipeline.dispose();
+    },
+  };
+}
+
+export async function openSampler(device: Device, job: Job): Promise<OpenJob> {
+  const { pipeline, inputs } = await load(device, job);
+  const steps = job.loop?.steps.length;
+  const generate = () =>
+    pipeline.generate({
+      steps,
+      noise: inputs.sample,
+      seed: 0,
+      classes: inputs.classLabels,
+      batch: inputs.sample.shape[0],
+    });
+  return {
+    modes: ["host"],
+    run: (times: number) => repeat(times, generate),
+    output: async () => (await generate()).samples.data,
+    dispose: async () => pipeline.dispose(),
+  };
+}

@@ -1,0 +1,178 @@
+/** A whole run: limits, noise, every workload on every engine. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  type EngineInfo,
+  type EngineName,
+  type Limits,
+  type Noise,
+  engines as order,
+  type Results,
+  type Row,
+  SCHEMA,
+} from "../results.ts";
+import { pairRatios } from "../stats.ts";
+import { measureCold } from "./cold.ts";
+import { type Engine, findEngines, OURS } from "./engines.ts";
+import { describeEnvironment } from "./environment.ts";
+import { Materials } from "./materials.ts";
+import { type MeasureOptions, measureItem } from "./measure.ts";
+import { EngineProcess } from "./protocol.ts";
+import { type Extent, growthItems, type Item, kernelItems, networkItems, samplerItems } from "./workloads.ts";
+
+export interface RunInit {
+  readonly extent: Extent;
+  readonly engines: readonly EngineName[];
+  /** For one workload on all engines, once they are warm. */
+  readonly seconds: number;
+  /** Only workloads whose id contains this. */
+  readonly filter?: string;
+  readonly adapter?: string;
+  readonly command: string;
+  readonly signal: AbortSignal;
+  readonly onProgress: (text: string) => void;
+}
+
+const COLD_ROUNDS: Readonly<Record<Extent, number>> = { quick: 2, normal: 3, full: 5 };
+const NOISE_ROUNDS = 8;
+
+/** Engines as fresh processes for some work, ended afterwards whatever happens. */
+async function withProcesses<T>(
+  engines: readonly Engine[],
+  work: (processes: EngineProcess[]) => Promise<T>,
+): Promise<T> {
+  const processes = engines.map(({ name, command }) => new EngineProcess(name, command));
+  try {
+    return await work(processes);
+  } finally {
+    for (const process of processes) process.kill();
+  }
+}
+
+/** Our engine twice on the same work, in turns: what a ratio means that is not 1. */
+async function measureNoise(item: Item, engine: Engine, materials: Materials, signal: AbortSignal): Promise<Noise> {
+  const job = await materials.job(item, signal);
+  return withProcesses([engine, engine], async (processes) => {
+    const times: [number[], number[]] = [[], []];
+    for (const process of processes) {
+      await process.call("open", { job });
+      await process.call("run", { times: 2, mode: "host" });
+    }
+    const first = processes[0] as EngineProcess;
+    const { ms } = await first.call("run", { times: 1, mode: "host" });
+    const repeats = Math.max(1, Math.ceil(60 / ms));
+    for (let round = 0; round < NOISE_ROUNDS; round++)
+      for (const [i, process] of processes.entries()) {
+        signal.throwIfAborted();
+        times[i as 0 | 1].push((await process.call("run", { times: repeats, mode: "host" })).ms);
+      }
+    return { id: item.workload.id, engine: engine.name, ratio: pairRatios(...times) };
+  });
+}
+
+/** The rows of engines that were wanted and could not take part. */
+const missingRows = ({ workload }: Item, info: readonly EngineInfo[], wanted: readonly EngineName[]): Row[] =>
+  info.flatMap(({ engine, missing }) =>
+    missing === undefined || !wanted.includes(engine)
+      ? []
+      : [{ ...workload, engine, status: "missing" as const, note: missing }],
+  );
+
+/** A measurement that is a point on an axis of growth is told there too. */
+const onAxes = ({ axes = [], workload }: Item, rows: readonly Row[]): Row[] =>
+  workload.group === "growth"
+    ? rows.map((row) => ({ ...row, axis: axes[0] }))
+    : [
+        ...rows,
+        ...axes.flatMap((axis) =>
+          rows
+            .filter(({ status }) => status === "ok")
+            .map(
+              (row): Row => ({
+                ...row,
+                id: `growth/${axis.name}/${axis.value}`,
+                group: "growth",
+                axis,
+                kernels: undefined,
+              }),
+            ),
+        ),
+      ];
+
+export async function runBenchmarks(init: RunInit): Promise<Results> {
+  const { extent, signal, onProgress, filter } = init;
+  const began = new Date();
+  const start = performance.now();
+  const load = loadavg()[0] ?? 0;
+  const scratch = mkdtempSync(join(tmpdir(), "ddim-bench-"));
+  try {
+    onProgress("looking for engines");
+    const { usable, info, adapter } = await findEngines(init.engines, init.adapter);
+    const ours = usable.find(({ name }) => name === OURS) as Engine;
+    const limits = await withProcesses(
+      [ours],
+      async ([own]): Promise<Limits> => (own as EngineProcess).call("limits", {}),
+    );
+    const materials = new Materials(scratch);
+    const options: MeasureOptions = { materials, limits, seconds: init.seconds, signal, references: new Map() };
+    const asked = (list: readonly Item[]) => list.filter(({ workload }) => !filter || workload.id.includes(filter));
+    const rows: Row[] = [];
+    const skipped = (item: Item): boolean => {
+      if (item.skip === undefined) return false;
+      rows.push({ ...item.workload, engine: OURS, status: "skipped", note: item.skip });
+      return true;
+    };
+    const record = (item: Item, measured: readonly Row[]) => {
+      const rank = ({ engine }: Row) => order.indexOf(engine);
+      rows.push(
+        ...onAxes(
+          item,
+          [...measured].sort((a, b) => rank(a) - rank(b)),
+        ),
+        ...missingRows(item, info),
+      );
+    };
+    const elapsed = () => `${((performance.now() - start) / 1000).toFixed(0)} s`;
+
+    const networks = asked(await networkItems(extent, adapter.software));
+    const noise: Noise[] = [];
+    const [first] = networks;
+    if (first && first.skip === undefined) {
+      onProgress(`noise: ${first.workload.id}`);
+      noise.push(await measureNoise(first, ours, materials, signal));
+    }
+    const kernels = asked(kernelItems(extent, adapter.software)).filter((item) => !skipped(item));
+    if (kernels.length > 0)
+      await withProcesses(usable, async (processes) => {
+        for (const item of kernels) {
+          onProgress(`${elapsed()}: ${item.workload.id}`);
+          record(item, await measureItem(item, processes, options));
+        }
+      });
+    const warm = asked(await samplerItems(extent, adapter.software));
+    const growth = asked(await growthItems(scratch));
+    for (const item of [...networks, ...warm, ...growth]) {
+      if (skipped(item)) continue;
+      onProgress(`${elapsed()}: ${item.workload.id}`);
+      record(item, await withProcesses(usable, (processes) => measureItem(item, processes, options)));
+    }
+    for (const item of warm.filter(({ skip, workload }) => skip === undefined && workload.steps === 10)) {
+      onProgress(`${elapsed()}: ${item.workload.id.replace("warm", "cold")}`);
+      const rounds = COLD_ROUNDS[extent];
+      record({ ...item, axes: [] }, await measureCold(item, usable, { materials, scratch, rounds, signal }));
+    }
+    return {
+      schema: SCHEMA,
+      command: init.command,
+      seconds: (performance.now() - start) / 1000,
+      environment: describeEnvironment(adapter, began, load),
+      limits,
+      engines: info,
+      noise,
+      rows,
+    };
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,105 @@
+/** Our engine as a process of the benchmarks: commands as JSON lines on stdin, see protocol.ts. */
+import { writeFileSync } from "node:fs";
+import process from "node:process";
+import { packageVersion } from "../../src/cli/package.ts";
+import { openNodeDevice } from "../../src/node/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import type { KernelTiming } from "../../src/runtime/profiler.ts";
+import { measureLimits } from "../limits.ts";
+import type { KernelShare } from "../results.ts";
+import { openKernel } from "./kernelJob.ts";
+import { openNetwork, openSampler } from "./networkJob.ts";
+import { EngineError, type Job, type RunMode, serve } from "./protocol.ts";
+
+/** A job that is ready to run. */
+export interface OpenJob {
+  readonly modes: readonly RunMode[];
+  /** Milliseconds of one run, of so many in a row. */
+  run(times: number, mode: RunMode): Promise<number>;
+  /** Of one run, as the ONNX file of the job orders it. */
+  output(): Promise<Float32Array>;
+  profile?(): Promise<KernelTiming[]>;
+  dispose(): Promise<void>;
+}
+
+function openJob(device: Device, job: Job): Promise<OpenJob> {
+  if (job.kind === "kernel" && job.kernel) return openKernel(device, job.kernel);
+  if (job.kind === "network") return openNetwork(device, job);
+  if (job.kind === "sampler") return openSampler(device, job);
+  throw new EngineError(`cannot open a job of kind ${job.kind}`);
+}
+
+/** Totals by kernel and variant, longest first. */
+function shares(timings: readonly KernelTiming[]): Omit<KernelShare, "roofline">[] {
+  const found = new Map<string, { calls: number; ms: number; flops: number; bytes: number }>();
+  for (const { kernel, variant, ms, flops, bytes } of timings) {
+    const key = `${kernel}/${variant}`;
+    const sum = found.get(key) ?? { calls: 0, ms: 0, flops: 0, bytes: 0 };
+    found.set(key, {
+      calls: sum.calls + 1,
+      ms: sum.ms + ms,
+      flops: sum.flops + flops,
+      bytes: sum.bytes + bytes,
+    });
+  }
+  return [...found].map(([kernel, sums]) => ({ kernel, ...sums })).sort((a, b) => b.ms - a.ms);
+}
+
+const device = await openNodeDevice({ adapter: process.env.DDIM_BENCH_ADAPTER });
+const { vendor, description } = device.gpu.adapterInfo;
+let open: OpenJob | undefined;
+
+function current(): OpenJob {
+  if (!open) throw new EngineError("nothing is open");
+  return open;
+}
+
+async function close(): Promise<void> {
+  await open?.dispose();
+  open = undefined;
+}
+
+await serve(
+  {
+    hello: async () => ({
+      version: packageVersion(),
+      settings: { "Dawn toggles": "release: no validation, no robustness checks" },
+      env: Object.fromEntries(
+        ["VK_ICD_FILENAMES", "XDG_RUNTIME_DIR"].flatMap((key) => {
+          const value = process.env[key];
+          return value === undefined ? [] : [[key, value]];
+        }),
+      ),
+      adapter: { name: device.name, vendor, driver: description, software: device.capabilities.software },
+    }),
+    async open({ job }) {
+      await close();
+      const start = performance.now();
+      open = await openJob(device, job);
+      return { modes: open.modes, ms: performance.now() - start };
+    },
+    run: async ({ times, mode }) => ({ ms: await current().run(times, mode) }),
+    async output({ path }) {
+      const data = await current().output();
+      writeFileSync(path, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      return {};
+    },
+    async profile() {
+      const job = current();
+      const possible = job.profile && device.capabilities.timestamps;
+      return { kernels: possible ? shares((await job.profile?.()) ?? []) : null };
+    },
+    limits: () => measureLimits(device),
+    async close() {
+      await close();
+      return {};
+    },
+    stats: async () => ({
+      peakHostBytes: process.resourceUsage().maxRSS * 1024,
+      peakGpuBytes: device.counters.peakBytes,
+    }),
+  },
+  process.stdin,
+  (line) => process.stdout.write(`${line}\n`),
+);
+process.exit(0);

@@ -1,0 +1,288 @@
+/** What is measured: operations, network evaluations, whole runs of the sampler, growth. */
+import { join } from "node:path";
+import { packageRoot } from "../../src/cli/package.ts";
+import type { ImageSize } from "../../src/network/configReader.ts";
+import type { Cost } from "../../src/runtime/kernel.ts";
+import type { Dtype, Workload } from "../results.ts";
+import { chained, type KernelSpec, kernelCost } from "./kernelGraph.ts";
+import { networkCost, openModelRef, widenModel } from "./models.ts";
+import type { ModelRef } from "./protocol.ts";
+
+/** quick: minutes on two cores with a software adapter. full: everything, where it may take hours. */
+export type Extent = "quick" | "normal" | "full";
+
+export interface Item {
+  readonly workload: Workload;
+  readonly cost?: Cost;
+  readonly source:
+    | { readonly kind: "kernel"; readonly spec: KernelSpec }
+    | { readonly kind: "network" | "sampler"; readonly model: ModelRef; readonly size: ImageSize };
+  /** Most that a result may differ from the reference engine's (NMSE). */
+  readonly tolerance: number;
+  /** Why it is not run. */
+  readonly skip?: string;
+  /** Axes of growth that this measurement is a point of too. */
+  readonly axes?: readonly NonNullable<Workload["axis"]>[];
+}
+
+export const SHIPPED = ["pixel-avatars-16", "crawl-tiles-32"] as const;
+/** Of the first shipped model: side of its images, channels of its first level. */
+const BASE_SIDE = 16;
+const BASE_CHANNELS = 32;
+const TOLERANCE = { kernel: 1e-9, network: { f32: 1e-9, f16: 1e-3 }, sampler: 1e-6 };
+const BEYOND: Readonly<Record<Extent, string>> = {
+  quick: "left out by --quick",
+  normal: "takes minutes on a software adapter: --full runs it",
+  full: "",
+};
+
+/** Operations as the UNets have them; `least` is the extent from which on a software adapter runs it. */
+const KERNELS: readonly { name: string; of: string; spec: Omit<KernelSpec, "chain">; least: Extent }[] = [
+  { name: "conv 3×3", of: "cifar10-32", spec: { op: "conv3x3", side: 32, channels: 128 }, least: "quick" },
+  { name: "conv 3×3", of: "cifar10-32", spec: { op: "conv3x3", side: 16, channels: 256 }, least: "normal" },
+  { name: "conv 3×3", of: "cin256-v2", spec: { op: "conv3x3", side: 32, channels: 384 }, least: "normal" },
+  { name: "conv 3×3", of: "SD 1.5", spec: { op: "conv3x3", side: 64, channels: 320 }, least: "full" },
+  { name: "conv 3×3", of: "celebahq-256", spec: { op: "conv3x3", side: 256, channels: 128 }, least: "full" },
+  {
+    name: "conv 3×3, GroupNorm, SiLU",
+    of: "cifar10-32",
+    spec: { op: "block", side: 32, channels: 128 },
+    least: "quick",
+  },
+  {
+    name: "conv 3×3, GroupNorm, SiLU",
+    of: "cin256-v2",
+    spec: { op: "block", side: 64, channels: 192 },
+    least: "full",
+  },
+  { name: "GroupNorm, SiLU", of: "cifar10-32", spec: { op: "groupNorm", side: 32, channels: 128 }, least: "quick" },
+  { name: "GroupNorm, SiLU", of: "SD 1.5", spec: { op: "groupNorm", side: 64, channels: 320 }, least: "normal" },
+  {
+    name: "attention",
+    of: "crawl-tiles-32",
+    spec: { op: "attention", side: 8, channels: 64, heads: 1 },
+    least: "quick",
+  },
+  { name: "attention", of: "cin256-v2", spec: { op: "attention", side: 32, channels: 64, heads: 1 }, least: "quick" },
+  {
+    name: "attention",
+    of: "celebahq-256",
+    spec: { op: "attention", side: 16, channels: 512, heads: 1 },
+    least: "quick",
+  },
+  {
+    name: "attention",
+    of: "celebahq-256 at 512",
+    spec: { op: "attention", side: 32, channels: 512, heads: 1 },
+    least: "normal",
+  },
+  { name: "linear", of: "cifar10-32", spec: { op: "linear", side: 16, channels: 256 }, least: "quick" },
+  { name: "linear", of: "SD 1.5", spec: { op: "linear", side: 64, channels: 320 }, least: "normal" },
+];
+
+const EXTENTS: readonly Extent[] = ["quick", "normal", "full"];
+const runs = (extent: Extent, least: Extent, software: boolean) =>
+  !software || EXTENTS.indexOf(extent) >= EXTENTS.indexOf(least);
+
+export function kernelItems(extent: Extent, software: boolean): Item[] {
+  return KERNELS.map(({ name, of, spec: base, least }) => {
+    const spec = chained(base);
+    const { op, side, channels } = spec;
+    const opClass = {
+      conv3x3: "conv2d",
+      block: "block",
+      groupNorm: "groupNorm",
+      attention: "attention",
+      linear: "linear",
+    }[op];
+    const rows = op === "attention" || op === "linear";
+    return {
+      workload: {
+        id: `kernel/${op}/${side}x${side}x${channels}/f32`,
+        group: "kernel",
+        name: `${name}, ${rows ? `${side * side} × ${channels}` : `${channels} channels, ${side}×${side}`} (${of})`,
+        opClass,
+        shape: rows ? [side * side, channels] : [1, channels, side, side],
+        dtype: "f32",
+        batch: 1,
+      },
+      cost: kernelCost(spec),
+      source: { kind: "kernel", spec },
+      tolerance: TOLERANCE.kernel,
+      skip: runs(extent, least, software) ? undefined : BEYOND[extent],
+    };
+  });
+}
+
+interface NetworkInit {
+  readonly id: string;
+  readonly name: string;
+  readonly model: ModelRef;
+  readonly label: string;
+  readonly batch: number;
+  readonly dtype?: Dtype;
+  readonly size?: number;
+  readonly group?: "unet" | "growth";
+  readonly skip?: string;
+  readonly axes?: Item["axes"];
+}
+
+async function networkItem(init: NetworkInit): Promise<Item> {
+  const { id, name, model, label, batch, dtype = "f32", group = "unet", skip, axes } = init;
+  const opened = await openModelRef(model);
+  const own = opened.config.sample_size ?? { height: 64, width: 64 };
+  const size = init.size === undefined ? own : { height: init.size, width: init.size };
+  const shape = [batch, opened.config.in_channels, size.height, size.width];
+  return {
+    workload: { id, group, name, model: label, shape, dtype, batch },
+    cost: networkCost(opened, size, batch),
+    source: { kind: "network", model, size },
+    tolerance: TOLERANCE.network[dtype],
+    skip,
+    axes,
+  };
+}
+
+const shipped = (name: string): ModelRef => ({ folder: join(packageRoot(), "weights", name) });
+const published = (name: string): ModelRef => ({
+  folder: join(packageRoot(), "bench/configs", name),
+  randomWeights: 1,
+});
+
+/** Networks of published size: made-up weights. `least` as above. */
+const PUBLISHED: readonly { name: string; batch: number; least: Extent }[] = [
+  { name: "ddpm-cifar10-32", batch: 1, least: "normal" },
+  { name: "ddpm-cifar10-32", batch: 4, least: "full" },
+  { name: "ddpm-cifar10-32", batch: 16, least: "full" },
+  { name: "ddpm-celebahq-256", batch: 1, least: "full" },
+  { name: "ddpm-celebahq-256", batch: 4, least: "full" },
+  { name: "cin256-v2", batch: 1, least: "full" },
+];
+
+/** A row for a network that cannot be opened says why. */
+async function tried(init: NetworkInit): Promise<Item> {
+  try {
+    return await networkItem(init);
+  } catch (error) {
+    const { id, name, label, batch, dtype = "f32", model } = init;
+    return {
+      workload: { id, group: "unet", name, model: label, shape: [batch], dtype, batch },
+      source: { kind: "network", model, size: { height: 0, width: 0 } },
+      tolerance: 0,
+      skip: `cannot be opened: ${(error as Error).message}`,
+    };
+  }
+}
+
+/** The points of growth that evaluations of the first shipped model are, at its own size and width. */
+const basePoints = (batch: number): NonNullable<Item["axes"]> => [
+  { name: "batch", value: batch },
+  ...(batch === 1
+    ? ([
+        { name: "resolution", value: BASE_SIDE },
+        { name: "channels", value: BASE_CHANNELS },
+      ] as const)
+    : []),
+];
+
+export async function networkItems(extent: Extent, software: boolean): Promise<Item[]> {
+  const items: Promise<Item>[] = [];
+  for (const model of SHIPPED)
+    for (const [batch, dtype, least] of [
+      [1, "f32", "quick"],
+      [4, "f32", "quick"],
+      [16, "f32", model === SHIPPED[0] ? "quick" : "normal"],
+      [1, "f16", "quick"],
+    ] as const)
+      items.push(
+        networkItem({
+          id: `unet/${model}/${dtype}/b${batch}`,
+          name: `${model}, one evaluation`,
+          model: shipped(model),
+          label: model,
+          batch,
+          dtype,
+          skip: runs(extent, least, software) ? undefined : BEYOND[extent],
+          axes: model === SHIPPED[0] && dtype === "f32" ? basePoints(batch) : undefined,
+        }),
+      );
+  for (const { name, batch, least } of PUBLISHED)
+    for (const dtype of ["f32", "f16"] as const)
+      items.push(
+        tried({
+          id: `unet/${name}/${dtype}/b${batch}`,
+          name: `${name}, one evaluation, made-up weights`,
+          model: published(name),
+          label: name,
+          batch,
+          dtype,
+          skip: runs(extent, dtype === "f16" ? "full" : least, software) ? undefined : BEYOND[extent],
+        }),
+      );
+  return Promise.all(items);
+}
+
+const STEPS = [10, 20, 50] as const;
+
+/** Warm runs of the whole sampler. */
+export async function samplerItems(extent: Extent, software: boolean): Promise<Item[]> {
+  const items: Item[] = [];
+  for (const label of SHIPPED) {
+    const network = await networkItem({ id: "", name: "", model: shipped(label), label, batch: 1 });
+    for (const steps of STEPS)
+      items.push({
+        workload: {
+          ...network.workload,
+          id: `sampler/${label}/f32/b1/S${steps}/warm`,
+          group: "sampler",
+          name: `${label}, ${steps} steps`,
+          steps,
+          phase: "warm",
+        },
+        source: { kind: "sampler", model: shipped(label), size: (network.source as { size: ImageSize }).size },
+        tolerance: TOLERANCE.sampler,
+        skip: runs(extent, steps === 50 && label !== SHIPPED[0] ? "normal" : "quick", software)
+          ? undefined
+          : BEYOND[extent],
+        axes: label === SHIPPED[0] ? [{ name: "steps", value: steps }] : undefined,
+      });
+  }
+  return items;
+}
+
+/** Points on the axes of growth beside those that the other groups measure. @param scratch for varied configurations */
+export async function growthItems(scratch: string): Promise<Item[]> {
+  const base = SHIPPED[0];
+  const { folder } = shipped(base);
+  const init = { name: `${base}, grown`, label: base, group: "growth" } as const;
+  const batches = [2, 8].map((batch) =>
+    networkItem({
+      ...init,
+      id: `growth/batch/${batch}`,
+      model: shipped(base),
+      batch,
+      axes: [{ name: "batch", value: batch }],
+    }),
+  );
+  const sizes = [32, 64].map((size) =>
+    networkItem({
+      ...init,
+      id: `growth/resolution/${size}`,
+      model: shipped(base),
+      batch: 1,
+      size,
+      axes: [{ name: "resolution", value: size }],
+    }),
+  );
+  const channels = [64, 128].map((first) => {
+    const model = widenModel(folder, first / BASE_CHANNELS, join(scratch, `channels-${first}`));
+    return networkItem({
+      ...init,
+      id: `growth/channels/${first}`,
+      model,
+      batch: 1,
+      axes: [{ name: "channels", value: first }],
+    });
+  });
+  return Promise.all([...batches, ...sizes, ...channels]);
+}
