@@ -33,19 +33,21 @@ export function cells() {
  */
 
 /**
- * All images of one step seed block by block; then, for the first block alone, the other step seeds, which matter only
- * where eta is above 0.
+ * All cells block by block with one step seed; and the first block with the other step seeds, which matter only where eta
+ * is above 0. What is cheap for what it tells comes first.
  * @param {number} blocks
  * @param {number} seeds
  * @returns {Job[]}
  */
 export function jobs(blocks, seeds) {
   const every = cells();
-  const noisy = every.filter(({ eta }) => eta > 0);
-  const more = Array.from({ length: seeds - 1 }, (_, i) => noisy.map((cell) => ({ ...cell, block: 0, seed: i + 1 })));
-  const rest = Array.from({ length: blocks }, (_, block) => every.map((cell) => ({ ...cell, block, seed: 0 })));
-  const [first = [], ...others] = rest;
-  return [...first, ...more.flat(), ...others.flat()];
+  const block = (/** @type {number} */ i) => every.map((cell) => ({ ...cell, block: i, seed: 0 }));
+  const again = Array.from({ length: seeds - 1 }, (_, i) =>
+    every.filter(({ eta }) => eta > 0).map((cell) => ({ ...cell, block: 0, seed: i + 1 })),
+  ).flat();
+  const others = Array.from({ length: blocks - 1 }, (_, i) => block(i + 1)).flat();
+  const quick = again.filter(({ steps }) => steps < ALL_STEPS);
+  return [...block(0), ...quick, ...others, ...again.filter(({ steps }) => steps === ALL_STEPS)];
 }
 
 /**

@@ -7,7 +7,7 @@ import { average, distance, diversity, frechetDistance, gaussianOf } from "./sta
 /**
  * @typedef {object} Measures
  * @property {number} frechet distance of the images from the training images
- * @property {number | null} diversity mean distance of images of one x_T under different step seeds; null with one seed
+ * @property {number | null} diversity mean distance of images of one x_T under different step seeds; null where there is one seed only
  * @property {number} change mean distance of the images from those of all steps with the same eta, x_T and seed
  */
 
@@ -15,7 +15,6 @@ import { average, distance, diversity, frechetDistance, gaussianOf } from "./sta
  * @typedef {object} Results
  * @property {string} adapter
  * @property {number} images
- * @property {number} seeds
  * @property {import("./moments.mjs").Facts} training
  * @property {(Cell & Measures)[]} cells
  */
@@ -23,39 +22,43 @@ import { average, distance, diversity, frechetDistance, gaussianOf } from "./sta
 /** Images of a cell; undefined for a block or a seed that has not been sampled. */
 /** @typedef {(cell: Cell, block: number, seed: number) => readonly Float64Array[] | undefined} ImagesOf */
 
-/** A deterministic run has the same images under every step seed. @type {(cell: Cell, seed: number) => number} */
-const seedOf = ({ eta }, seed) => (eta > 0 ? seed : 0);
+/**
+ * How many blocks are there of every cell, so that all cells are compared on the same images.
+ * @param {ImagesOf} imagesOf
+ */
+export function wholeBlocks(imagesOf) {
+  let blocks = 0;
+  while (cells().every((cell) => imagesOf(cell, blocks, 0))) blocks++;
+  return blocks;
+}
 
 /**
- * How much of the study is there in every cell, so that all cells are compared on the same images.
+ * Diversity from the step seeds that are there; a deterministic run is the same under all.
+ * @param {Cell} cell
  * @param {ImagesOf} imagesOf
- * @returns {{ blocks: number, seeds: number }}
  */
-export function extent(imagesOf) {
-  const whole = (/** @type {number} */ block, /** @type {number} */ seed) =>
-    cells().every((cell) => imagesOf(cell, block, seedOf(cell, seed)));
-  let [blocks, seeds] = [0, 0];
-  while (whole(blocks, 0)) blocks++;
-  while (whole(0, seeds)) seeds++;
-  return { blocks, seeds };
+function diversityOf(cell, imagesOf) {
+  if (cell.eta === 0) return 0;
+  const sets = [];
+  for (let seed = 0, own = imagesOf(cell, 0, seed); own; own = imagesOf(cell, 0, ++seed)) sets.push(own);
+  return sets.length > 1 ? diversity(sets) : null;
 }
 
 /**
  * @param {Cell} cell
  * @param {ImagesOf} imagesOf
- * @param {{ blocks: number, seeds: number }} size
+ * @param {number} blocks
  * @param {import("./statistics.mjs").Gaussian} training
  * @returns {Measures}
  */
-export function measure(cell, imagesOf, { blocks, seeds }, training) {
+export function measure(cell, imagesOf, blocks, training) {
   const all = (/** @type {Cell} */ of) => Array.from({ length: blocks }, (_, b) => imagesOf(of, b, 0) ?? []).flat();
   const images = all(cell);
   const finest = cells().find(({ eta, spacing }) => spacing === "all" && eta === cell.eta) ?? cell;
   const reference = all(finest);
-  const sets = Array.from({ length: seeds }, (_, seed) => imagesOf(cell, 0, seedOf(cell, seed)) ?? []);
   return {
     frechet: frechetDistance(gaussianOf(images), training),
-    diversity: seeds > 1 ? diversity(sets) : null,
+    diversity: diversityOf(cell, imagesOf),
     change: average(images.map((image, i) => distance(image, reference[i] ?? []))),
   };
 }

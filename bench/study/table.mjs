@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { cells } from "./cells.mjs";
 import { BATCH, fileOf, fromBytes } from "./files.mjs";
 import { readMoments } from "./moments.mjs";
-import { extent, measure, tables } from "./results.mjs";
+import { measure, tables, wholeBlocks } from "./results.mjs";
 
 const [work, output] = process.argv.slice(2);
 if (!work || !output) {
@@ -22,17 +22,17 @@ const imagesOf = (cell, block, seed) => {
   const path = join(work, fileOf({ ...cell, block, seed }));
   return existsSync(path) ? fromBytes(readFileSync(path), gaussian.mean.length) : undefined;
 };
-const size = extent(imagesOf);
-if (size.blocks === 0) {
+const blocks = wholeBlocks(imagesOf);
+if (blocks === 0) {
   console.error(`${work}: not a single batch of every cell is there yet`);
   process.exit(1);
 }
 const digits = (/** @type {number | null} */ value) => value && Number(value.toPrecision(6));
 const measured = cells().map((cell) => {
-  const { frechet, diversity, change } = measure(cell, imagesOf, size, gaussian);
+  const { frechet, diversity, change } = measure(cell, imagesOf, blocks, gaussian);
   return { ...cell, frechet: digits(frechet) ?? 0, diversity: digits(diversity), change: digits(change) ?? 0 };
 });
 const adapter = readFileSync(join(work, "adapter.txt"), "utf8").trim();
-const results = { adapter, images: size.blocks * BATCH, seeds: size.seeds, training: facts, cells: measured };
+const results = { adapter, images: blocks * BATCH, training: facts, cells: measured };
 writeFileSync(output, `${JSON.stringify(results, null, 1)}\n`);
 for (const [name, table] of Object.entries(tables(results))) console.log(`${name}\n\n${table}\n`);

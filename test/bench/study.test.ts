@@ -2,10 +2,19 @@
 import { join } from "node:path";
 import { Matrix } from "ml-matrix";
 import { describe, expect, test } from "vitest";
-import { ALL_STEPS, type Cell, cells, classesInProportion, ETAS, jobs, SPACINGS } from "../../bench/study/cells.mjs";
+import {
+  ALL_STEPS,
+  type Cell,
+  cells,
+  classesInProportion,
+  ETAS,
+  type Job,
+  jobs,
+  SPACINGS,
+} from "../../bench/study/cells.mjs";
 import { fileOf, fromBytes, toBytes } from "../../bench/study/files.mjs";
 import { readMoments, writeMoments } from "../../bench/study/moments.mjs";
-import { extent, measure } from "../../bench/study/results.mjs";
+import { measure, wholeBlocks } from "../../bench/study/results.mjs";
 import {
   distance,
   diversity,
@@ -115,6 +124,12 @@ test("jobs: every batch once, other step seeds only where there is noise", () =>
   expect(new Set(every.map(fileOf)).size).toBe(every.length);
   expect(every).toHaveLength(2 * 78 + 2 * 65);
   expect(every.some(({ eta, seed }) => eta === 0 && seed > 0)).toBe(false);
+  // What is there when it is stopped early is whole: the first block, then cheap seeds, then the next block.
+  const place = (of: Partial<Job>) =>
+    every.flatMap((job, i) => (Object.entries(of).every(([key, v]) => job[key as keyof Job] === v) ? [i] : []));
+  expect(Math.max(...place({ block: 0, seed: 0 }))).toBeLessThan(Math.min(...place({ seed: 1 })));
+  expect(Math.max(...place({ seed: 2, steps: 100 }))).toBeLessThan(Math.min(...place({ block: 1 })));
+  expect(Math.max(...place({ block: 1 }))).toBeLessThan(Math.min(...place({ seed: 1, steps: ALL_STEPS })));
 });
 
 test("classes in proportion, as even as they can be at every length", () => {
@@ -138,8 +153,7 @@ test("a cell's measures, from images that are as different as their cells say", 
     block < 2 && seed < 3
       ? [0, 1].map((i) => Float64Array.of(2 * block + i + (seed * eta) / 10 + 1 / steps, 0))
       : undefined;
-  const size = extent(imagesOf);
-  expect(size).toEqual({ blocks: 2, seeds: 3 });
+  expect(wholeBlocks(imagesOf)).toBe(2);
   const training = gaussianOf([
     [0, 0],
     [1, 0],
@@ -147,7 +161,7 @@ test("a cell's measures, from images that are as different as their cells say", 
     [3, 0],
   ]);
   const cell = (eta: number, steps: number) =>
-    measure({ eta, steps, spacing: steps === ALL_STEPS ? "all" : "uniform" }, imagesOf, size, training);
+    measure({ eta, steps, spacing: steps === ALL_STEPS ? "all" : "uniform" }, imagesOf, 2, training);
   expect(cell(0, 10)).toMatchObject({ diversity: 0, frechet: expect.closeTo(0.01, 6) });
   expect(cell(0.8, 10).diversity).toBeCloseTo((0.08 + 0.08 + 0.16) / 3 / Math.SQRT2, 12);
   expect(cell(0.8, 10).change).toBeCloseTo((0.1 - 0.001) / Math.SQRT2, 12);
