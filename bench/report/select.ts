@@ -24,22 +24,27 @@ export function workloads({ rows }: Results, group: Row["group"]): Workload[] {
   });
 }
 
-/** Engines with at least one time in these workloads, ours first. */
-export const measuredEngines = (list: readonly Workload[]): EngineName[] =>
-  engines.filter((engine) => list.some(({ byEngine }) => byEngine.get(engine)?.ms));
+/** `ms` as a caller waits, with upload and read-back; `deviceMs` without, where an engine can keep data on the device. */
+export type Timing = "ms" | "deviceMs";
 
-/** Engines that the report has to say are missing: each with its reason. */
+/** Engines with at least one such time in these workloads, ours first. */
+export const measuredEngines = (list: readonly Workload[], timing: Timing = "ms"): EngineName[] =>
+  engines.filter((engine) => list.some(({ byEngine }) => byEngine.get(engine)?.[timing]));
+
+/** Engines that could not be used, each with its reason. */
 export const missingEngines = ({ engines }: Results): (EngineInfo & { missing: string })[] =>
   engines.filter((e): e is EngineInfo & { missing: string } => e.missing !== undefined);
 
-/** Milliseconds of work on the device where they were measured, else all that a caller waits for. */
-export const workTime = (row: Row): number | undefined => row.gpuMs ?? (row.deviceMs ?? row.ms)?.median;
+/** Milliseconds without upload and read-back where they were measured, else all that a caller waits for. */
+export const workTime = (row: Row): number | undefined => (row.deviceMs ?? row.ms)?.median;
 
 /**
  * How many times as fast `row` is as `peer` on the same workload: from the ratios of interleaved pairs where both were
  * paired with the same engine, else from the medians.
  */
-export function speedup(row: Row, peer: Row): number | undefined {
+export function speedup(row: Row, peer: Row, timing: Timing = "ms"): number | undefined {
+  // Pairs are of whole calls.
+  if (timing !== "ms") return row[timing] && peer[timing] && peer[timing].median / row[timing].median;
   if (row.ratio && row.ratio.to === peer.engine) return row.ratio.median;
   if (row.ratio && peer.ratio && row.ratio.to === peer.ratio.to) return row.ratio.median / peer.ratio.median;
   return row.ms && peer.ms && peer.ms.median / row.ms.median;

@@ -7,7 +7,7 @@ import { resultsAsMarkdown, resultsAsText } from "../../bench/report/index.ts";
 import { reportDocument } from "../../bench/report/sections/index.ts";
 import { timeByClass } from "../../bench/report/sections/networks.ts";
 import { kernelClass, speedup } from "../../bench/report/select.ts";
-import type { KernelShare, Results } from "../../bench/results.ts";
+import type { KernelShare, Results, Row } from "../../bench/results.ts";
 import { ddim, scratchFolder } from "../support/cli.ts";
 import { around, results, row } from "./resultsFixture.ts";
 
@@ -57,9 +57,9 @@ test("an evaluation: medians, spread, the ratio of the pairs and not of the medi
     ["network", "type", "batch", "ddim-webgpu, ms", "onnxruntime-cpu, ms"], // biome-ignore format: one line
   );
   expect(unet?.tables[0]?.rows).toEqual([
-    ["tiny", "f32", "1", "10.0 ±1 %", "25.0 ±10 % (2.00×)", "8.00 ±1 %", "4.00", "25 %"],
-    ["big", "f32", "1", "skipped [1]", "not run", "", "", ""],
-    ["half", "f32", "1", "10.0 ±1 % [2]", "not run", "", "", ""],
+    ["tiny", "f32", "1", "10.0 ±1 %", "25.0 ±10 % (2.00×)", "4.00", "25 %"],
+    ["big", "f32", "1", "skipped [1]", "not run", "", ""],
+    ["half", "f32", "1", "10.0 ±1 % [2]", "not run", "", ""],
   ]);
   expect(unet?.notes?.slice(0, 2)).toEqual(["[1] skipped: takes minutes", "[2] reduced: 3 repetitions"]);
   expect(unet?.notes?.[2]).toMatch(/^Not measured here: .*torch-eager \(python3 has no torch\)/);
@@ -91,14 +91,17 @@ test("the summary counts wins, losses and what was left out", () => {
     "torch-eager is missing: python3 has no torch.",
     "4 measurements, all as asked.",
   ]);
-  expect(section(run, "summary")?.points?.at(-1)).toBe("5 measurements, of which 1 missing, 1 skipped, 1 reduced.");
+  expect(section(run, "summary")?.points?.at(-1)).toBe("4 measurements, of which 1 skipped, 1 reduced.");
 });
 
 test("every measurement that was not run as asked is listed with its reason", () => {
+  const gone = { engine: "torch-eager", ms: undefined, status: "missing", note: "no torch" } as const;
+  const both = results(["a", "b"].flatMap((id) => [row({ id }), row({ id, ...gone })]));
+  expect(section(both, "remarks")?.tables[0]?.rows).toEqual([["torch-eager", "missing", "no torch", "all"]]);
   expect(section(run, "remarks")?.tables[0]?.rows).toEqual([
-    ["unet/tiny/f32/b1", "torch-eager", "missing", "python3 has no torch"],
-    ["unet/big/f32/b1", "ddim-webgpu", "skipped", "takes minutes"],
-    ["unet/half/f32/b1", "ddim-webgpu", "reduced", "3 repetitions"],
+    ["torch-eager", "missing", "python3 has no torch", "unet/tiny/f32/b1"],
+    ["ddim-webgpu", "skipped", "takes minutes", "unet/big/f32/b1"],
+    ["ddim-webgpu", "reduced", "3 repetitions", "unet/half/f32/b1"],
   ]);
 });
 
@@ -123,9 +126,29 @@ test("GPU time by kind of kernel", () => {
   );
 });
 
-test("kernels: rates by the least time that was measured of the work itself", () => {
-  const kernel = row({ id: "k", group: "kernel", name: "conv", opClass: "conv2d", flops: 4e9, bytes: 1e9, gpuMs: 100 });
-  expect(section(results([kernel]), "kernels")?.tables[0]?.rows[0]?.slice(-3, -1)).toEqual(["40.0", "10.0"]);
+test("kernels: rates by the time without upload and read-back", () => {
+  const kernel = row({ id: "k", group: "kernel", name: "conv", opClass: "conv2d", flops: 4e9, bytes: 1e9 });
+  const rates = (more: Partial<Row>) =>
+    section(results([{ ...kernel, ...more }]), "kernels")?.tables[0]?.rows[0]?.slice(-3, -1);
+  expect(rates({ ms: around(200), deviceMs: around(100), gpuMs: 80 })).toEqual(["40.0", "10.0"]);
+  expect(rates({ ms: around(200) })).toEqual(["20.0", "5.00"]);
+});
+
+test("times without upload and read-back have a table of their own, with the engines that have them", () => {
+  const unet = section(
+    results([
+      row({ id: "a", ms: around(10), deviceMs: around(8), status: "reduced", note: "once" }),
+      row({ id: "a", engine: "onnxruntime-webgpu", ms: around(30), deviceMs: around(16) }),
+      row({ id: "a", engine: "onnxruntime-cpu" }),
+      row({ id: "b" }),
+    ]),
+    "unet",
+  );
+  expect(unet?.tables[1]).toEqual({
+    caption: "On the device, without upload and read-back",
+    head: ["network", "type", "batch", "ddim-webgpu, ms", "onnxruntime-webgpu, ms"],
+    rows: [["tiny", "f32", "1", "8.00 ±1 %", "16.0 ±1 % (2.00×)"]],
+  });
 });
 
 test("sections without anything measured are left out", () => {

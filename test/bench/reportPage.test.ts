@@ -70,7 +70,7 @@ test("every chart has a name, a caption, points with their values and a table be
     expect(chart.size).toBeGreaterThan(1e5);
   }
   expect(await page.locator("#roofline title").first().textContent()).toBe(
-    "ddim-webgpu: conv 3x3, 128 → 128, 32×32, f32: 189 operations per byte, 42.7 GFLOP/s, 64 % of the roofline",
+    "ddim-webgpu: conv 3x3, 128 → 128, 32×32, 1×128×32×32, f32: 189 operations per byte, 38.5 GFLOP/s, 64 % of the roofline",
   );
   // Ids are unique in the whole page, those inside the charts too.
   const ids = await page.locator("[id]").evaluateAll((all) => all.map(({ id }) => id));

@@ -34,4 +34,5 @@ export function reportCharts(results: Results): Map<string, readonly Chart[]> {
 }
 
 const sampling = (row: Row) => `${describe(row)}, ${row.steps ?? "?"} steps${row.phase ? `, ${row.phase}` : ""}`;
-const operation = (row: Row) => `${row.name}, ${row.dtype}${row.variant ? `, ${row.variant}` : ""}`;
+const operation = (row: Row) =>
+  `${row.name}, ${row.shape.join("×")}, ${row.dtype}${row.variant ? `, ${row.variant}` : ""}`;

@@ -66,7 +66,8 @@ export function rooflineChart({ rows, limits }: Results): Chart | undefined {
     caption:
       `Rate against arithmetic intensity, both logarithmic. The line is what this machine allows: ${copy} GB/s of copy ` +
       `bandwidth to the left of the ridge at ${digits(ridge)} operations per byte, ${peak} GFLOP/s of multiply-adds to its ` +
-      "right. Filled: ddim-webgpu by kind of operation; hollow: the peers.",
+      "right. Filled: ddim-webgpu by kind of operation; hollow: the peers, whose times include upload and read-back where they " +
+      "cannot keep data on the device.",
     wide: true,
     svg: draw("roofline", option, titles, 760, 460),
   };
@@ -84,5 +85,5 @@ const line = (name: string, data: readonly (readonly number[])[]) => ({
 
 function title({ row, x, y }: Spot): string {
   const share = row.roofline === undefined ? "" : `, ${percent(row.roofline)} of the roofline`;
-  return `${row.engine}: ${row.name}, ${row.dtype}: ${digits(x)} operations per byte, ${digits(y)} GFLOP/s${share}`;
+  return `${row.engine}: ${row.name}, ${row.shape.join("×")}, ${row.dtype}: ${digits(x)} operations per byte, ${digits(y)} GFLOP/s${share}`;
 }

@@ -19,7 +19,7 @@ export function reportDocument(results: Results): Document {
     memorySection(results),
     enginesSection(results),
     machineSection(results),
-    remarksSection(results.rows),
+    remarksSection(results),
   ];
   return {
     title: `Performance on ${results.environment.adapter.name}`,
@@ -32,9 +32,16 @@ const withoutEmptyTables = (section: Section): Section => ({
   tables: section.tables.filter(({ rows }) => rows.length),
 });
 
-/** Everything that was not run as asked, whichever table it belongs to. */
-function remarksSection(rows: readonly Row[]): Section {
-  const remarks = rows.filter(({ status }) => status !== "ok");
+/** Everything that was not run as asked, whichever table it belongs to: workloads with the same reason together. */
+function remarksSection({ rows }: Results): Section {
+  const groups = new Map<string, { row: Row; ids: string[] }>();
+  for (const row of rows.filter(({ status }) => status !== "ok")) {
+    const key = JSON.stringify([row.engine, row.status, row.note]);
+    const group = groups.get(key) ?? { row, ids: [] };
+    group.ids.push(row.id);
+    groups.set(key, group);
+  }
+  const count = new Set(rows.map(({ id }) => id)).size;
   return {
     id: "remarks",
     title: "Not run as asked",
@@ -42,8 +49,13 @@ function remarksSection(rows: readonly Row[]): Section {
     tables: [
       {
         caption: "Reduced, skipped, missing and failed measurements",
-        head: ["workload", "engine", "status", "reason"],
-        rows: remarks.map((row) => [row.id, row.engine, row.status, row.note ?? ""]),
+        head: ["engine", "status", "reason", "workloads"],
+        rows: [...groups.values()].map(({ row, ids }) => [
+          row.engine,
+          row.status,
+          row.note ?? "",
+          ids.length === count ? "all" : ids.join(", "),
+        ]),
       },
     ],
   };

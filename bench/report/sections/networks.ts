@@ -2,9 +2,9 @@
 import { bytes } from "../../../src/cli/table.ts";
 import type { KernelShare, Results, Row } from "../../results.ts";
 import type { Section, Table } from "../document.ts";
-import { digits, giga, percent, spread } from "../format.ts";
+import { digits, giga, percent } from "../format.ts";
 import { type KernelClass, kernelClass, kernelClasses, OURS, workloads } from "../select.ts";
-import { BRACKETS, type Column, peersTable } from "./peers.ts";
+import { BRACKETS, type Column, deviceTables, peersTable } from "./peers.ts";
 
 const size: Column[] = [
   { head: "type", cell: (row) => row.dtype },
@@ -12,23 +12,19 @@ const size: Column[] = [
 ];
 
 export function unetSection(results: Results): Section {
-  const { table, notes } = peersTable(
-    results,
-    workloads(results, "unet"),
-    "One evaluation",
-    [{ head: "network", cell: (row) => row.model ?? row.name }, ...size],
-    [
-      { head: "ours on the device, ms", cell: (row) => row.deviceMs && spread(row.deviceMs) },
-      { head: "GPU time, ms", cell: (row) => (row.gpuMs === undefined ? undefined : digits(row.gpuMs)) },
-      { head: "of roofline", cell: (row) => (row.roofline === undefined ? undefined : percent(row.roofline)) },
-    ],
-  );
-  return { id: "unet", title: "One UNet evaluation", paragraphs: [BRACKETS], tables: [table], notes };
+  const list = workloads(results, "unet");
+  const leading: Column[] = [{ head: "network", cell: (row) => row.model ?? row.name }, ...size];
+  const { table, notes } = peersTable(results, list, "One evaluation, upload and read-back included", leading, [
+    { head: "ours, GPU time, ms", cell: (row) => (row.gpuMs === undefined ? undefined : digits(row.gpuMs)) },
+    { head: "of roofline", cell: (row) => (row.roofline === undefined ? undefined : percent(row.roofline)) },
+  ]);
+  const tables = [table, ...deviceTables(results, list, leading)];
+  return { id: "unet", title: "One UNet evaluation", paragraphs: [BRACKETS], tables, notes };
 }
 
 const phases: Record<NonNullable<Row["phase"]>, string> = {
-  "cold-empty-cache": "process start to PNG, no caches",
-  cold: "process start to PNG",
+  "cold-empty-cache": "from starting a process, no caches",
+  cold: "from starting a process",
   warm: "warm",
 };
 
@@ -45,7 +41,9 @@ export function samplerSection(results: Results): Section {
     ],
     [{ head: "ours, images/s", cell: ({ imagesPerSecond: n }) => (n === undefined ? undefined : digits(n)) }],
   );
-  const loop = "The peers' loop runs the same schedule on the host, with typed arrays that are made once.";
+  const loop =
+    "The peers' loop runs the same schedule on the host, with typed arrays that are made once. From starting a process: " +
+    "ddim-webgpu as its command line, up to the PNG; the peers load their network, sample and hand over the pixels.";
   return { id: "sampler", title: "The whole sampler", paragraphs: [BRACKETS, loop], tables: [table], notes };
 }
 
@@ -103,7 +101,10 @@ export function classesSection(results: Results): Section {
 }
 
 export function memorySection({ rows }: Results): Section {
-  const measured = rows.filter((r) => r.peakGpuBytes !== undefined || (r.peakHostBytes !== undefined && !r.axis));
+  const measured = rows.filter(({ group, peakGpuBytes, peakHostBytes }) => {
+    // Operations share their processes, whose peaks are therefore those of the largest so far.
+    return (group === "unet" || group === "sampler") && (peakGpuBytes ?? peakHostBytes) !== undefined;
+  });
   return {
     id: "memory",
     title: "Memory",
@@ -112,9 +113,7 @@ export function memorySection({ rows }: Results): Section {
       {
         caption: "Peaks",
         head: ["workload", "engine", "GPU", "host"],
-        rows: measured
-          .filter((row) => row.group !== "growth")
-          .map((row) => [row.id, row.engine, sizeText(row.peakGpuBytes), sizeText(row.peakHostBytes)]),
+        rows: measured.map((row) => [row.id, row.engine, sizeText(row.peakGpuBytes), sizeText(row.peakHostBytes)]),
       },
     ],
   };

@@ -2,12 +2,22 @@
 import { type EngineName, engines, type Results, type Row } from "../../results.ts";
 import { Notes, type Table } from "../document.ts";
 import { spread, times } from "../format.ts";
-import { measuredEngines, OURS, speedup, type Workload } from "../select.ts";
+import { measuredEngines, OURS, speedup, type Timing, type Workload } from "../select.ts";
 
 /** A column beside those of the engines, about the workload or our row of it. */
 export interface Column {
   readonly head: string;
   readonly cell: (row: Row) => string | undefined;
+}
+
+/**
+ * A second table for the times without upload and read-back, of the workloads and engines that have them.
+ * @returns none or one
+ */
+export function deviceTables(results: Results, list: readonly Workload[], leading: readonly Column[]): Table[] {
+  const timed = list.filter(({ byEngine }) => [...byEngine.values()].some(({ deviceMs }) => deviceMs));
+  if (!timed.length) return [];
+  return [peersTable(results, timed, "On the device, without upload and read-back", leading, [], "deviceMs").table];
 }
 
 export interface PeersTable {
@@ -22,6 +32,7 @@ export const BRACKETS =
 /**
  * @param leading - columns before the engines'
  * @param trailing - columns behind them
+ * @param timing - which times the cells show
  */
 export function peersTable(
   results: Results,
@@ -29,12 +40,13 @@ export function peersTable(
   caption: string,
   leading: readonly Column[],
   trailing: readonly Column[] = [],
+  timing: Timing = "ms",
 ): PeersTable {
-  const shown = measuredEngines(list);
+  const shown = measuredEngines(list, timing);
   const notes = new Notes();
   const rows = list.map(({ row, byEngine }) => [
     ...leading.map(({ cell }) => cell(row) ?? ""),
-    ...shown.map((engine) => engineCell(byEngine.get(engine), byEngine.get(OURS), notes)),
+    ...shown.map((engine) => engineCell(byEngine.get(engine), byEngine.get(OURS), timing, notes)),
     ...trailing.map(({ cell }) => cell(row) ?? ""),
   ]);
   const heads = (columns: readonly Column[]) => columns.map(({ head }) => head);
@@ -44,12 +56,15 @@ export function peersTable(
   };
 }
 
-function engineCell(row: Row | undefined, ours: Row | undefined, notes: Notes): string {
+function engineCell(row: Row | undefined, ours: Row | undefined, timing: Timing, notes: Notes): string {
   if (!row) return "not run";
-  const mark = row.status === "ok" ? "" : ` ${notes.mark(`${row.status}: ${row.note ?? "no reason given"}`)}`;
-  if (!row.ms) return `${row.status}${mark}`;
-  const factor = ours && row !== ours ? speedup(ours, row) : undefined;
-  return `${spread(row.ms)}${factor === undefined ? "" : ` (${times(factor)})`}${mark}`;
+  // The first table of a section tells the reasons.
+  const mark =
+    row.status === "ok" || timing !== "ms" ? "" : ` ${notes.mark(`${row.status}: ${row.note ?? "no reason given"}`)}`;
+  const time = row[timing];
+  if (!time) return row.status === "ok" ? "not measured" : `${row.status}${mark}`;
+  const factor = ours && row !== ours ? speedup(ours, row, timing) : undefined;
+  return `${spread(time)}${factor === undefined ? "" : ` (${times(factor)})`}${mark}`;
 }
 
 /** Which engines have no column, and why. */

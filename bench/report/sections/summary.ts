@@ -12,12 +12,15 @@ const kinds: readonly [Row["group"], string][] = [
 
 export function summarySection(results: Results): Section {
   const points = kinds.flatMap(([group, name]) => statements(workloads(results, group), name));
-  const left = results.rows.filter(({ status }) => status !== "ok");
+  // Engines that are missing altogether are named once.
+  const gone = new Set(missingEngines(results).map(({ engine }) => engine));
+  const rows = results.rows.filter(({ engine }) => !gone.has(engine));
+  const left = rows.filter(({ status }) => status !== "ok");
   const counts = [...new Set(left.map(({ status }) => status))].map(
     (status) => `${left.filter((row) => row.status === status).length} ${status}`,
   );
   const missing = missingEngines(results).map((e) => `${e.engine} is missing: ${e.missing}.`);
-  const rest = `${results.rows.length} measurements, ${counts.length ? `of which ${counts.join(", ")}` : "all as asked"}.`;
+  const rest = `${rows.length} measurements, ${counts.length ? `of which ${counts.join(", ")}` : "all as asked"}.`;
   return { id: "summary", title: "Summary", paragraphs: [], points: [...points, ...missing, rest], tables: [] };
 }
 
