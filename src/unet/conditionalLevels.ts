@@ -32,7 +32,8 @@ function blockTypes(r: ConfigReader, direction: "Down" | "Up", fallback: readonl
 
 /** A value for all levels, or a list with one for each. */
 function perLevel<T>(r: ConfigReader, key: string, fallback: T, count: number, fits: (v: unknown) => boolean): T[] {
-  const value = r.get(key) ?? fallback;
+  const given = r.get(key);
+  const value = given === undefined ? fallback : given;
   const list = Array.isArray(value) ? value : Array.from({ length: count }, () => value);
   if (list.length !== count) r.fail(key, `has ${list.length} entries, block_out_channels ${count}`);
   for (const v of list) if (!fits(v)) r.fail(key, `${JSON.stringify(v)} is not supported`);

@@ -16,13 +16,18 @@ import { goldenPath, readEvaluation } from "../support/models.ts";
 
 const target: Target = { shapes: "uniform", storage: "buffer", lanes: 0, software: false };
 
-for (const name of ["models/ddpm/io"])
+for (const name of ["models/ddpm/io", "models/sd1/io_odd"])
   test(name, async () => {
     const device = await testDevice();
     const model = await openModel(folderSource(goldenPath(name.replace(/\/io.*/, ""))));
     const { inputs, output } = await readEvaluation(goldenPath(`${name}.safetensors`));
     const [, , height, width] = output.shape as [number, number, number, number];
-    const lowered = lowerNetwork(model.config, target, { size: { height, width }, dtype: "f32", timesteps: "image" });
+    const lowered = lowerNetwork(model.config, target, {
+      size: { height, width },
+      dtype: "f32",
+      timesteps: "image",
+      contextLength: inputs.context?.shape[1],
+    });
     const weights = await WeightStore.load(device, target, lowered.recipes, model.checkpoint, {});
     const timestepRows = (_: string, timesteps: readonly number[]) =>
       Float32Array.from(
