@@ -65,14 +65,18 @@ export class OnnxBuilder {
     return this.#keep({ name: `int64[${values.join(",")}]`, type: "i64", dims: [values.length], values });
   }
 
-  /** A constant of the activations' type, a scalar unless `dims` are given. */
-  floats(
-    name: string,
-    values: readonly number[],
-    dims: readonly number[] = [],
-    type: ElementType = this.dtype,
-  ): string {
+  /** A constant of the activations' type, unless another is given. */
+  floats(name: string, values: readonly number[], dims: readonly number[], type: ElementType = this.dtype): string {
     return this.#keep({ name, type, dims, values });
+  }
+
+  scalar(value: number): string {
+    return this.floats(`scalar[${value}]`, [value], []);
+  }
+
+  /** Entries `from` (included) to `to` of an axis. */
+  slice(name: string, axis: number, from: number, to: number): string {
+    return this.op("Slice", [name, this.ints(from), this.ints(to), this.ints(axis)]);
   }
 
   /** A parameter of the checkpoint under its own name; with the given shape, or, of a matrix, transposed. */

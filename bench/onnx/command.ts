@@ -7,7 +7,7 @@ import { packageVersion } from "../../src/cli/package.ts";
 import { bytes, plural } from "../../src/cli/table.ts";
 import type { ImageSize } from "../../src/network/configReader.ts";
 import { exportGraph, writeOnnx } from "./export.ts";
-import type { NormStyle } from "./operations.ts";
+import type { NormStyle } from "./writing.ts";
 
 export interface ExportFlags extends CommonFlags {
   output: string;

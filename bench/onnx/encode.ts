@@ -21,7 +21,8 @@ import {
 import type { ParamRef } from "../../src/runtime/graph.ts";
 import { f32ToF16 } from "../../src/weights/convert.ts";
 import { elementBytes, elementTypes, type Initializer } from "./builder.ts";
-import type { OnnxGraph, Port } from "./network.ts";
+import type { Port } from "./inputs.ts";
+import type { OnnxGraph } from "./network.ts";
 
 const IR_VERSION = 10n;
 const OPSET = 21n;
@@ -91,10 +92,11 @@ export async function encodeOnnx(graph: OnnxGraph, read: ReadParam, options: Enc
 }
 
 function valueInfo({ name, type, shape }: Port, batch: number | null): ValueInfoProto {
-  const size = (value: number) =>
-    create(TensorShapeProto_DimensionSchema, { value: { case: "dimValue", value: BigInt(value) } });
-  const open = create(TensorShapeProto_DimensionSchema, { value: { case: "dimParam", value: "batch" } });
-  const dim = [batch === null ? open : size(batch), ...shape.map(size)];
+  const dim = [batch ?? "batch", ...shape].map((size) =>
+    create(TensorShapeProto_DimensionSchema, {
+      value: typeof size === "number" ? { case: "dimValue", value: BigInt(size) } : { case: "dimParam", value: size },
+    }),
+  );
   const value = create(TypeProto_TensorSchema, {
     elemType: elementTypes[type],
     shape: create(TensorShapeProtoSchema, { dim }),

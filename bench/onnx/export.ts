@@ -13,6 +13,8 @@ import { describeNetwork, type OnnxGraph, type OnnxOptions } from "./network.ts"
 export interface ExportOptions extends Partial<OnnxOptions> {
   /** Height and width of the images (the model's own size). */
   readonly size?: ImageSize;
+  /** Tokens of the context, where there is one and the batch is not left open (the network's default). */
+  readonly contextLength?: number;
 }
 
 /** Weights beyond this many bytes go into a file of their own: encoding holds several copies, protobuf ends at 2 GiB. */
@@ -24,16 +26,28 @@ const INLINE_BYTES = 2 ** 30;
  */
 export function exportGraph(model: Model, options: ExportOptions = {}): OnnxGraph {
   const { batch = 1, style = "expanded", dtype = "f32" } = options;
+  // A class is one token.
+  const contextLength = options.contextLength ?? (model.classEmbedder ? 1 : undefined);
   const size = options.size ?? model.config.sample_size;
   if (!size) throw new UsageError("size", `${model.name} has no image size of its own: --size is needed`);
-  const init = { size: checkSize(model, size), dtype, storage: "buffer", timesteps: "image" } as const;
+  const init = { size: checkSize(model, size), dtype, storage: "buffer", timesteps: "image", contextLength } as const;
   return describeNetwork(buildUNet(model.config, init), model.config, { batch, style, dtype });
 }
 
-const paramsOf =
-  ({ checkpoint }: Model): ReadParam =>
-  ({ name }, signal) =>
-    checkpoint.read(name, signal);
+/** Reads parameters wherever the checkpoint's layout has them. */
+function paramsOf({ checkpoint, naming }: Model): ReadParam {
+  return async (param, signal) => {
+    const { name, rows } = naming.locate(param);
+    const values = await checkpoint.read(name, signal);
+    if (!rows) return values;
+    const length = param.shape.slice(1).reduce((a, b) => a * b, 1);
+    const out = new Float32Array(rows.length * length);
+    rows.forEach((row, i) => {
+      out.set(values.subarray(row * length, (row + 1) * length), i * length);
+    });
+    return out;
+  };
+}
 
 /** A model's network as the bytes of an ONNX file that holds its weights. */
 export const toOnnx = (model: Model, options: ExportOptions = {}): Promise<Uint8Array> =>

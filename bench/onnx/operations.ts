@@ -1,25 +1,12 @@
 /** Every kind of node of the engine's graph as ONNX operations, the way PyTorch's exporter writes diffusers' modules. */
 import { ConfigError } from "../../src/runtime/errors.ts";
-import type { Activation, ConvNode, Node, NormNode } from "../../src/runtime/graph.ts";
-import { isParam } from "../../src/runtime/graph.ts";
+import { type Activation, type ConvNode, isParam, type Node } from "../../src/runtime/graph.ts";
 import type { Value } from "../../src/runtime/values.ts";
+import { attention, geglu } from "./attention.ts";
 import type { OnnxBuilder } from "./builder.ts";
-import type { Layout, Tensors } from "./tensors.ts";
-
-/**
- * How GroupNorm is written: `expanded` as PyTorch's exporter does, by InstanceNormalization over reshaped groups, or
- * `native`, the operation that ONNX has since opset 18 and with scales per channel since 21.
- */
-export const normStyles = ["expanded", "native"] as const;
-export type NormStyle = (typeof normStyles)[number];
-
-export interface Writing {
-  readonly builder: OnnxBuilder;
-  readonly tensors: Tensors;
-  readonly style: NormStyle;
-}
-
-type Writer<K extends Node["op"]> = (w: Writing, node: Extract<Node, { op: K }>) => void;
+import { groupNorm, layerNorm } from "./norms.ts";
+import type { Layout } from "./tensors.ts";
+import type { Writer, Writing } from "./writing.ts";
 
 /** Several weights on one input become several operations: PyTorch has them as modules of their own. */
 const conv2d: Writer<"conv2d"> = ({ builder, tensors }, node) => {
@@ -53,61 +40,6 @@ function convolution(builder: OnnxBuilder, { kernel, stride, pad }: ConvNode, x:
   });
 }
 
-const groupNorm: Writer<"groupNorm"> = (w, node) => {
-  const { builder, tensors } = w;
-  const x = tensors.name(node.x, "image");
-  let y = w.style === "native" ? nativeNorm(builder, node, x) : expandedNorm(builder, node, x);
-  if (node.emb) {
-    const part = tensors.part(node.emb.table, node.emb.group);
-    const half = part.channels / 2;
-    const both = tensors.partName(part, "image");
-    const cut = (from: number, to: number) =>
-      builder.op("Slice", [both, builder.ints(from), builder.ints(to), builder.ints(1)]);
-    const scale = builder.op("Add", [cut(0, half), builder.floats("one", [1])]);
-    y = builder.op("Add", [builder.op("Mul", [y, scale]), cut(half, 2 * half)]);
-  }
-  tensors.set(node.y, "image", y);
-};
-
-const nativeNorm = (builder: OnnxBuilder, { gamma, beta, groups, eps }: NormNode, x: string) =>
-  builder.op("GroupNormalization", [x, builder.param(gamma), builder.param(beta)], {
-    epsilon: eps,
-    num_groups: BigInt(groups),
-  });
-
-function expandedNorm(builder: OnnxBuilder, { x: input, gamma, beta, groups, eps }: NormNode, x: string): string {
-  const [height, width, channels] = input.shape as [number, number, number];
-  const constant = (name: string, value: number) =>
-    builder.floats(
-      `${name}[${groups}]`,
-      Array.from({ length: groups }, () => value),
-      [groups],
-    );
-  const grouped = builder.op("Reshape", [x, builder.ints(0, groups, -1)]);
-  const scales = [constant("ones", 1), constant("zeros", 0)];
-  const normed = builder.op("InstanceNormalization", [grouped, ...scales], { epsilon: eps });
-  const image = builder.op("Reshape", [normed, builder.ints(0, channels, height, width)]);
-  const dims = [channels, 1, 1];
-  const scaled = builder.op("Mul", [image, builder.param(gamma, { dims })]);
-  return builder.op("Add", [scaled, builder.param(beta, { dims })]);
-}
-
-const attention: Writer<"attention"> = ({ builder, tensors }, node) => {
-  const { heads, headDim } = node;
-  const rows = (value: Value, group: number) => tensors.partName(tensors.part(value, group), "rows");
-  // [N, L, heads · d] to [N, heads, L, d], or with the last axes exchanged.
-  const split = (name: string, perm: readonly number[]) =>
-    builder.op("Transpose", [builder.op("Reshape", [name, builder.ints(0, -1, heads, headDim)])], { perm });
-  const q = split(rows(node.q, 0), [0, 2, 1, 3]);
-  const k = split(rows(node.kv, node.kGroup), [0, 2, 3, 1]);
-  const v = split(rows(node.kv, node.vGroup), [0, 2, 1, 3]);
-  const scale = builder.floats(`1/sqrt(${headDim})`, [1 / Math.sqrt(headDim)]);
-  const scores = builder.op("MatMul", [builder.op("Mul", [q, scale]), k]);
-  const mixed = builder.op("MatMul", [builder.op("Softmax", [scores], { axis: -1n }), v]);
-  const merged = builder.op("Transpose", [mixed], { perm: [0, 2, 1, 3] });
-  tensors.set(node.y, "rows", builder.op("Reshape", [merged, builder.ints(0, -1, heads * headDim)]));
-};
-
 const activations: Readonly<Record<Exclude<Activation, "none">, (builder: OnnxBuilder, x: string) => string>> = {
   silu: (builder, x) => builder.op("Mul", [x, builder.op("Sigmoid", [x])]),
   relu: (builder, x) => builder.op("Relu", [x]),
@@ -122,16 +54,26 @@ const rows: Writer<"rows"> = ({ builder, tensors }, { table, labels, y }) => {
   tensors.set(y, "vector", builder.op("Gather", [builder.param(table), ids], { axis: 0n }));
 };
 
-/** Of two tensors that are added: images stay images. */
-function commonLayout(tensors: Tensors, a: Value, b: Value): Layout {
-  const layouts = [tensors.layout(a), tensors.layout(b)] as const;
-  return layouts.includes("image") ? "image" : layouts[0];
-}
+const upsample: Writer<"upsample"> = ({ builder, tensors }, { x, y }) => {
+  const scales = builder.floats("scales", [1, 1, 2, 2], [4], "f32");
+  let name = builder.op("Resize", [tensors.name(x, "image"), "", scales], {
+    coordinate_transformation_mode: "asymmetric",
+    mode: "nearest",
+    nearest_mode: "floor",
+  });
+  for (const axis of [0, 1]) {
+    const [from, to] = [x.shape[axis], y.shape[axis]] as [number, number];
+    if (to < 2 * from) name = builder.slice(name, axis + 2, 0, to);
+  }
+  tensors.set(y, "image", name);
+};
 
 const writers: { readonly [K in Node["op"]]?: Writer<K> } = {
   conv2d,
   groupNorm,
+  layerNorm,
   attention,
+  geglu,
   rows,
   activation: ({ builder, tensors }, { x, y, act }) => {
     const layout = tensors.layout(x);
@@ -139,31 +81,24 @@ const writers: { readonly [K in Node["op"]]?: Writer<K> } = {
     tensors.set(y, layout, act === "none" ? name : activations[act](builder, name));
   },
   concat: ({ builder, tensors }, { a, b, y }) => {
-    const inputs = [a, b].map((value) => tensors.name(value, "image"));
-    tensors.set(y, "image", builder.op("Concat", inputs, { axis: 1n }));
+    const layout = tensors.layout(a) === "vector" ? "vector" : "image";
+    const inputs = [a, b].map((value) => tensors.name(value, layout));
+    tensors.set(y, layout, builder.op("Concat", inputs, { axis: 1n }));
   },
-  upsample: ({ builder, tensors }, { x, y }) => {
-    const scales = builder.floats("scales", [1, 1, 2, 2], [4], "f32");
-    const name = builder.op("Resize", [tensors.name(x, "image"), "", scales], {
-      coordinate_transformation_mode: "asymmetric",
-      mode: "nearest",
-      nearest_mode: "floor",
-    });
-    tensors.set(y, "image", name);
-  },
+  upsample,
   avgPool: ({ builder, tensors }, { x, y }) => {
     const sides = { kernel_shape: [2, 2], strides: [2, 2] };
     tensors.set(y, "image", builder.op("AveragePool", [tensors.name(x, "image")], sides));
   },
   scaleShift: ({ builder, tensors }, { x, y, scale, shift }) => {
     const layout = tensors.layout(x);
-    const scaled = builder.op("Mul", [tensors.name(x, layout), builder.floats(`${scale}`, [scale])]);
-    tensors.set(y, layout, builder.op("Add", [scaled, builder.floats(`${shift}`, [shift])]));
+    const scaled = builder.op("Mul", [tensors.name(x, layout), builder.scalar(scale)]);
+    tensors.set(y, layout, builder.op("Add", [scaled, builder.scalar(shift)]));
   },
   add: ({ builder, tensors }, { a, b, scale, y }) => {
-    const layout = commonLayout(tensors, a, b);
+    const layout = tensors.commonLayout(a, b);
     const sum = builder.op("Add", [tensors.name(a, layout), tensors.name(b, layout)]);
-    tensors.set(y, layout, scale === 1 ? sum : builder.op("Mul", [sum, builder.floats(`${scale}`, [scale])]));
+    tensors.set(y, layout, scale === 1 ? sum : builder.op("Mul", [sum, builder.scalar(scale)]));
   },
   addEmb: ({ builder, tensors }, { x, y, emb }) => {
     const part = tensors.partName(tensors.part(emb.table, emb.group), "image");

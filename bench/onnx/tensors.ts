@@ -63,6 +63,12 @@ export class Tensors {
     return (this.#get(value)[0] as Part).own;
   }
 
+  /** For two values that are added: a layout in which both are at hand, or else images. */
+  commonLayout(a: Value, b: Value): Layout {
+    const layouts = [a, b].map((value) => Object.keys((this.#get(value)[0] as Part).names)) as Layout[][];
+    return layouts[0]?.find((layout) => layouts[1]?.includes(layout)) ?? "image";
+  }
+
   /** The name of the value's tensor in that layout. */
   name(value: Value, layout: Layout): string {
     const parts = this.#get(value);

@@ -24,7 +24,10 @@ async function compare(folder: string, inputs: ForwardInputs): Promise<void> {
     ["expanded", n],
     ["native", null],
   ] as const) {
-    const theirs = await evaluateOnnx(await toOnnx(model, { size: { height, width }, style, batch }), inputs);
+    const theirs = await evaluateOnnx(
+      await toOnnx(model, { size: { height, width }, style, batch, contextLength: inputs.context?.shape[1] }),
+      inputs,
+    );
     expect(theirs.shape).toEqual(ours.shape);
     expect(nmse(ours.data, theirs.data), style).toBeLessThanOrEqual(LIMIT);
   }

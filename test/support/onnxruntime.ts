@@ -35,13 +35,16 @@ export async function evaluateOnnx(model: Uint8Array | string, inputs: ForwardIn
   const options = { executionProviders: ["cpu"], logSeverityLevel: 3, intraOpNumThreads: 1 };
   const session = await ort.InferenceSession.create(model, options);
   try {
-    const { sample, timestep, classLabels, classVectors } = inputs;
+    const { sample, timestep, classLabels, classVectors, context, textEmbeds, timeIds } = inputs;
     const floats = ({ shape, data }: Tensor) => new ort.Tensor("float32", data, shape);
     const integers = (values: readonly number[]) =>
       new ort.Tensor("int64", BigInt64Array.from(values.map(BigInt)), [values.length]);
     const feeds: Record<string, OrtTensor> = { sample: floats(sample), timestep: integers(timestep) };
     if (classLabels) feeds.class_labels = integers(classLabels);
     if (classVectors) feeds.class_labels = floats(classVectors);
+    if (context) feeds.encoder_hidden_states = floats(context);
+    if (textEmbeds) feeds.text_embeds = floats(textEmbeds);
+    if (timeIds) feeds.time_ids = floats(timeIds);
     const { dims, data } = (await session.run(feeds)).output as OrtTensor;
     return { shape: dims, data: data as Float32Array };
   } finally {
