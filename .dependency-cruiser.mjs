@@ -1,7 +1,7 @@
 // Imports go downwards only and never in a circle. Each folder names what it may import besides itself and packages.
 const MAY_IMPORT = {
   cli: ["node", "pipeline", "sampler", "unet", "autoencoder", "network", "kernels", "weights", "image", "runtime"],
-  node: ["pipeline", "runtime", "weights", "image"],
+  node: ["pipeline", "autoencoder", "runtime", "weights", "image"],
   pipeline: ["sampler", "unet", "autoencoder", "network", "kernels", "weights", "image", "runtime"],
   sampler: ["kernels", "runtime"],
   unet: ["network", "kernels", "weights", "runtime"],

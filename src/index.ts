@@ -1,5 +1,9 @@
 /** ddim-webgpu: DDIM sampling on hand-written WebGPU kernels. The browser-safe core; Node adds `ddim-webgpu/node`. */
 
+export { Autoencoder, type AutoencoderOptions, type Decoding, type Encoding } from "./autoencoder/autoencoder.ts";
+export { type AutoencoderModel, findAutoencoder, openAutoencoder } from "./autoencoder/open.ts";
+export { samplePosterior } from "./autoencoder/posterior.ts";
+export { fromSampler, toSampler } from "./autoencoder/scaling.ts";
 export { grid } from "./image/grid.ts";
 export { encodePng } from "./image/png.ts";
 export { readPngText } from "./image/pngText.ts";

@@ -70,7 +70,7 @@ type Half = "encode" | "decode";
 export class Autoencoder {
   readonly spec: AutoencoderSpec;
   readonly #target: Target;
-  readonly #dtype: Exclude<DType, "u32">;
+  readonly dtype: Exclude<DType, "u32">;
   readonly #memory: number;
   readonly #stores = new Map<Half, Promise<WeightStore>>();
   #disposed = false;
@@ -83,7 +83,7 @@ export class Autoencoder {
   ) {
     this.spec = model.spec;
     this.#target = targetFor(device);
-    this.#dtype = options.dtype ?? "f32";
+    this.dtype = options.dtype ?? "f32";
     this.#memory = options.memory ?? DEFAULT_MEMORY;
   }
 
@@ -94,7 +94,7 @@ export class Autoencoder {
   /** A half's weights, loaded once. The size does not matter to them. */
   async #load(half: Half, signal?: AbortSignal): Promise<WeightStore> {
     const { checkpoint, layout, spec } = this.model;
-    const size = { height: 8, width: 8, dtype: this.#dtype };
+    const size = { height: 8, width: 8, dtype: this.dtype };
     const side = 8 * latentScale(spec);
     const { lowered } =
       half === "encode"
@@ -126,7 +126,7 @@ export class Autoencoder {
   #prepareDecoder({ height, width, quantize, scale = 1, shift = 0 }: DecoderShape, n: number): PreparedDecoder {
     const vq = this.spec.kind === "vq";
     if (quantize && !vq) throw new UsageError("quantize", `${this.model.name} has no codebook to quantise with`);
-    const choices: DecoderChoices = { height, width, dtype: this.#dtype, quantize: quantize ?? vq, scale, shift };
+    const choices: DecoderChoices = { height, width, dtype: this.dtype, quantize: quantize ?? vq, scale, shift };
     const whole = lowerDecoder(this.spec, this.#target, choices);
     if (coderImages(this.device, whole) >= 1 && coderBytes(whole, 1) <= this.#memory)
       return {
@@ -175,7 +175,7 @@ export class Autoencoder {
   async encode(images: Tensor, { signal }: Pick<DecodeOptions, "signal"> = {}): Promise<Encoding> {
     this.#checkOpen();
     const [n, height, width] = checkShape(images, "encode", this.spec.in_channels);
-    const lowered = lowerEncoder(this.spec, this.#target, { height, width, dtype: this.#dtype });
+    const lowered = lowerEncoder(this.spec, this.#target, { height, width, dtype: this.dtype });
     const limit = coderImages(this.device, lowered);
     if (limit < 1) throw this.#tooLarge("encode", height, width);
     const most = this.#fitting(n, limit, (count) => coderBytes(lowered, count));

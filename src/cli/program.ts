@@ -1,8 +1,10 @@
 /** The commands, with what holds for all of them: nothing is printed or ended behind the caller's back. */
 import { Command } from "commander";
 import { addBench } from "./commands/bench.ts";
+import { addDecode } from "./commands/decode.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addEdit, addNoise } from "./commands/edit.ts";
+import { addEncode } from "./commands/encode.ts";
 import { addEval } from "./commands/eval.ts";
 import { addForward } from "./commands/forward.ts";
 import { addInspect } from "./commands/inspect.ts";
@@ -25,6 +27,8 @@ const commands: readonly AddCommand[] = [
   addNoise,
   addEval,
   addSchedule,
+  addEncode,
+  addDecode,
   addForward,
   addInspect,
   addDoctor,

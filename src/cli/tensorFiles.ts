@@ -28,6 +28,16 @@ export async function readSample(path: string, signal: AbortSignal): Promise<Ten
   return readTensor(await openSafetensorsFile(path, signal), "sample", signal);
 }
 
+/** Latents N x C x H x W: `latents`, which a sampler works on, or else `sample`, which a decoder takes as it is. */
+export async function readLatents(
+  path: string,
+  signal: AbortSignal,
+): Promise<{ name: "latents" | "sample"; tensor: Tensor }> {
+  const file = await openSafetensorsFile(path, signal);
+  const name = file.tensors.has("latents") || !file.tensors.has("sample") ? "latents" : "sample";
+  return { name, tensor: await readTensor(file, name, signal) };
+}
+
 /**
  * The inputs of one network evaluation: `sample`, `timestep` and, where the file has them, `class_labels` (ids or
  * numbers with one dimension, vectors with two), `encoder_hidden_states` or `context`, `added/text_embeds` and

@@ -12,7 +12,7 @@ export * from "../index.ts";
 export { listAdapters, type NodeDeviceOptions, openNodeDevice } from "./device.ts";
 export { folderSource, openSafetensorsFile } from "./folder.ts";
 export { readImage } from "./image.ts";
-export { openModel } from "./model.ts";
+export { openAutoencoder, openModel } from "./model.ts";
 export { readPng } from "./png.ts";
 
 /**

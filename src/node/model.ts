@@ -1,4 +1,9 @@
 /** Opening models where YAML can be read, the format of the originals' configurations. */
+import {
+  type AutoencoderModel,
+  type OpenAutoencoderOptions,
+  openAutoencoder as openAutoencoderWith,
+} from "../autoencoder/open.ts";
 import { type Model, type OpenOptions, openModel as openWith } from "../pipeline/model.ts";
 import type { ModelSource } from "../weights/source.ts";
 
@@ -11,3 +16,7 @@ export async function parseYaml(text: string): Promise<unknown> {
 /** The core's `openModel`, with a reader of YAML. */
 export const openModel = (source: ModelSource, options: OpenOptions = {}): Promise<Model> =>
   openWith(source, { parseYaml, ...options });
+
+/** The core's `openAutoencoder`, with a reader of YAML. */
+export const openAutoencoder = (source: ModelSource, options: OpenAutoencoderOptions = {}): Promise<AutoencoderModel> =>
+  openAutoencoderWith(source, { parseYaml, ...options });

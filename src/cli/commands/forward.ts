@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { addCommonFlags, addTraceFlag, type CommonFlags, type TraceFlag } from "../flags.ts";
+import { firstStageComponents, forwardFirstStage, isFirstStage } from "../forwardFirstStage.ts";
 import { type Io, Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
 import { checkFile, writeFile } from "../output.ts";
@@ -22,11 +23,12 @@ export function addForward(program: Command, io: Io): void {
     .summary("one network evaluation, file in, file out")
     .description(
       "Evaluates a network once. Reads sample (N,C,H,W), timestep (N or 1) and, where the network takes them, " +
-        "class_labels from a safetensors file; writes output (N,C,H,W, f32), replacing the file if it exists.",
+        "class_labels from a safetensors file; writes output (N,C,H,W, f32), replacing the file if it exists. The halves of " +
+        "autoencoders read sample alone, without scaling factors; vae.encode writes mean and logvar.",
     )
     .requiredOption("--input <file>", "safetensors with the inputs")
     .requiredOption("-o, --output <file>", "safetensors to write")
-    .option("--component <name>", "part of the model", "unet")
+    .option("--component <name>", `part of the model: unet, ${firstStageComponents.join(", ")}`, "unet")
     .addHelpText(
       "after",
       "\nExample:\n  $ ddim forward -m ./model --input in.safetensors -o out.safetensors --dtype f16",
@@ -38,7 +40,9 @@ export function addForward(program: Command, io: Io): void {
 
 async function forward(flags: ForwardFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
-  checkComponent(flags.component);
+  const { component } = flags;
+  if (isFirstStage(component)) return forwardFirstStage(terminal, { ...flags, component });
+  checkComponent(component);
   const model = await openFlaggedModel(flags, io.signal);
   const inputs = await readForwardInputs(flags.input, model, io.signal);
   checkFile(flags.output, true);
@@ -56,9 +60,6 @@ async function forward(flags: ForwardFlags, io: Io): Promise<void> {
 
 function checkComponent(component: string): void {
   if (component === "unet") return;
-  const planned = /^(vae|vqvae)\.(encode|decode)$/.test(component);
-  throw new UsageError(
-    "component",
-    `--component ${component}: ${planned ? "comes with the autoencoders, only unet is there so far" : "there is only unet"}`,
-  );
+  const known = ["unet", ...firstStageComponents].join(", ");
+  throw new UsageError("component", `--component ${component}: expected one of ${known}`);
 }

@@ -1,0 +1,53 @@
+/** An autoencoder for the length of one command: whatever happens, everything on the GPU is freed again. */
+import { InvalidArgumentError } from "commander";
+import { Autoencoder } from "../autoencoder/autoencoder.ts";
+import type { AutoencoderModel } from "../autoencoder/open.ts";
+import { openAutoencoder } from "../node/model.ts";
+import type { CommonFlags } from "./flags.ts";
+import type { Terminal } from "./io.ts";
+import { modelSource } from "./modelFlag.ts";
+import { openProgress } from "./progress.ts";
+
+const UNITS: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
+
+/** A number of bytes, such as 512M or 2G. */
+export function byteCount(text: string): number {
+  const [, digits, unit = ""] = /^(\d+(?:\.\d+)?)([kmg]?)(?:i?b)?$/i.exec(text) ?? [];
+  const bytes = Math.floor(Number(digits) * (UNITS[unit.toLowerCase()] as number));
+  if (!(bytes > 0)) throw new InvalidArgumentError("expected a number of bytes such as 512M or 2G");
+  return bytes;
+}
+
+/** The autoencoder of `-m`; says on stderr what was assumed. */
+export async function openFirstStage(terminal: Terminal, flags: Pick<CommonFlags, "model">): Promise<AutoencoderModel> {
+  const model = await openAutoencoder(modelSource(flags.model), { signal: terminal.io.signal });
+  terminal.warn(model.warnings);
+  return model;
+}
+
+export async function withAutoencoder<T>(
+  terminal: Terminal,
+  flags: CommonFlags & { memory?: number },
+  model: AutoencoderModel,
+  use: (autoencoder: Autoencoder) => Promise<T>,
+): Promise<T> {
+  const progress = await openProgress(terminal);
+  terminal.io.signal.throwIfAborted();
+  const device = await terminal.io.openDevice({ adapter: flags.device });
+  try {
+    terminal.detail(`adapter: ${device.name}`);
+    const autoencoder = new Autoencoder(model, device, {
+      dtype: flags.dtype === "f16" ? "f16" : "f32",
+      memory: flags.memory,
+      onProgress: ({ loaded, total }) => progress.show("loading %", Math.floor((100 * loaded) / total), 100),
+    });
+    try {
+      return await use(autoencoder);
+    } finally {
+      autoencoder.dispose();
+    }
+  } finally {
+    progress.stop();
+    device.dispose();
+  }
+}

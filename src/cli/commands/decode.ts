@@ -1,0 +1,96 @@
+/** `ddim decode`: latents to images by an autoencoder alone. */
+import type { Command } from "commander";
+import { checkShape } from "../../autoencoder/batches.ts";
+import { fromSampler } from "../../autoencoder/scaling.ts";
+import { encodePng } from "../../image/png.ts";
+import { defaultScale, enlarge } from "../../image/rgba.ts";
+import { toRgbaImages } from "../../image/samples.ts";
+import type { Tensor } from "../../pipeline/types.ts";
+import { UsageError } from "../../runtime/errors.ts";
+import { encodeSafetensors } from "../../weights/encode.ts";
+import { byteCount, openFirstStage, withAutoencoder } from "../autoencoder.ts";
+import { addCommonFlags, type CommonFlags, whole } from "../flags.ts";
+import { type ImageOutput, planOutput, prepareFolder } from "../imageOutput.ts";
+import { type Io, Terminal } from "../io.ts";
+import { writeFile } from "../output.ts";
+import { sheet } from "../sheet.ts";
+import { readLatents } from "../tensorFiles.ts";
+
+interface DecodeFlags extends CommonFlags {
+  output: string;
+  overwrite?: true;
+  quantize: boolean;
+  scale?: number;
+  memory?: number;
+}
+
+export function addDecode(program: Command, io: Io): void {
+  const command = program
+    .command("decode")
+    .summary("latents to images, by the first stage alone")
+    .description(
+      "Reads latents (N,C,H,W) as a sampler leaves them, or sample as the decoder takes it (without scaling factor), and " +
+        "writes the images.",
+    )
+    .argument("<file>", "safetensors with latents or sample")
+    .option("-o, --output <path>", "x.png, %03d.png, a folder, or x.safetensors with images (N,C,H,W, f32)", "out.png")
+    .option("--overwrite", "replace what is there")
+    .option("--no-quantize", "decode a VQModel's latents as they are, without its codebook")
+    .option("--scale <k>", "enlarge the picture; small images become about 128 wide by default", whole(1))
+    .option(
+      "--memory <size>",
+      "GPU memory for activations, for example 512M: larger images come in tiles (4G)",
+      byteCount,
+    )
+    .addHelpText("after", "\nExample:\n  $ ddim decode -m ./model/vae latents.safetensors -o face.png");
+  addCommonFlags(command, ["model", "dtype", "device", "quiet", "verbose", "json"]);
+  command.action((path: string, flags: DecodeFlags) => decode(path, flags, io));
+}
+
+async function decode(path: string, flags: DecodeFlags, io: Io): Promise<void> {
+  const terminal = new Terminal(io, flags);
+  const model = await openFirstStage(terminal, flags);
+  const { spec } = model;
+  if (!flags.quantize && spec.kind !== "vq")
+    throw new UsageError("quantize", `${model.name} describes no VQModel: it never quantises`);
+  const { name, tensor } = await readLatents(path, io.signal);
+  const [count] = checkShape(tensor, "decode", spec.latent_channels);
+  const output = planOutput(flags.output, count, flags.overwrite === true);
+  const latents = name === "latents" ? fromSampler(spec, tensor) : tensor;
+  const quantize = flags.quantize ? undefined : false;
+  await withAutoencoder(terminal, flags, model, async (autoencoder) => {
+    const { image } = await autoencoder.decode(latents, { quantize, signal: io.signal });
+    io.signal.throwIfAborted();
+    await write(output, image, flags.scale, `ddim decode ${path}`);
+    const [, , height, width] = image.shape;
+    if (flags.json)
+      terminal.json({
+        images: output.paths,
+        shape: image.shape,
+        dtype: autoencoder.dtype,
+        adapter: autoencoder.device.name,
+      });
+    else terminal.note(`${output.paths.join(", ")}: ${count} of ${width} × ${height}`);
+  });
+}
+
+async function write(
+  output: ImageOutput,
+  { shape, data }: Tensor,
+  scale: number | undefined,
+  command: string,
+): Promise<void> {
+  const [n, channels, height, width] = shape as [number, number, number, number];
+  const [first = ""] = output.paths;
+  prepareFolder(output);
+  if (output.form === "tensors")
+    return writeFile(first, encodeSafetensors({ images: { dtype: "F32", shape, data } }, { command }));
+  const pictures = toRgbaImages(data, n, channels, { height, width });
+  const factor = scale ?? defaultScale(width);
+  if (output.form === "picture") return writeFile(first, await encodePng(sheet(pictures, factor), { command }));
+  for (const [i, picture] of pictures.entries())
+    writeFile(
+      output.paths[i] as string,
+      await encodePng(enlarge(picture, factor), { command: `${command} # image ${i}` }),
+    );
+}

@@ -1,0 +1,88 @@
+/** `ddim encode`: images to latents by an autoencoder alone. */
+import { type Command, Option } from "commander";
+import type { Encoding } from "../../autoencoder/autoencoder.ts";
+import type { AutoencoderModel } from "../../autoencoder/open.ts";
+import { toSampler } from "../../autoencoder/scaling.ts";
+import { latentScale } from "../../autoencoder/spec.ts";
+import { type Fit, fitImage, fits } from "../../image/resize.ts";
+import type { RgbaImage } from "../../image/rgba.ts";
+import { fromRgbaImages } from "../../image/samples.ts";
+import { readImage } from "../../node/image.ts";
+import type { Tensor } from "../../pipeline/types.ts";
+import { ShapeError, UsageError } from "../../runtime/errors.ts";
+import { encodeSafetensors } from "../../weights/encode.ts";
+import { openFirstStage, withAutoencoder } from "../autoencoder.ts";
+import { addCommonFlags, type CommonFlags } from "../flags.ts";
+import { type Io, Terminal } from "../io.ts";
+import { checkFile, writeFile } from "../output.ts";
+
+interface EncodeFlags extends CommonFlags {
+  output: string;
+  overwrite?: true;
+  fit: Fit;
+}
+
+export function addEncode(program: Command, io: Io): void {
+  const command = program
+    .command("encode")
+    .summary("images to latents, by the first stage alone")
+    .description(
+      "Writes latents (N,C,H,W) as a sampler takes them, scaling factor applied: of an AutoencoderKL the mean, with mean " +
+        "and logvar unscaled besides; of a VQModel not quantised. Images keep the size of the first, cut to whole latents.",
+    )
+    .argument("<image...>", "PNG or JPEG files")
+    .option("-o, --output <file>", "safetensors to write", "latents.safetensors")
+    .option("--overwrite", "replace what is there")
+    .addOption(new Option("--fit <how>", "images of another size than the first").choices(fits).default("crop"))
+    .addHelpText("after", "\nExample:\n  $ ddim encode -m ./model/vae face.png -o latents.safetensors");
+  addCommonFlags(command, ["model", "dtype", "device", "quiet", "verbose", "json"]);
+  command.action((paths: string[], flags: EncodeFlags) => encode(paths, flags, io));
+}
+
+async function encode(paths: readonly string[], flags: EncodeFlags, io: Io): Promise<void> {
+  const terminal = new Terminal(io, flags);
+  const { output } = flags;
+  if (!/\.safetensors$/i.test(output))
+    throw new UsageError("output", `-o ${output}: the name must end in .safetensors`);
+  const model = await openFirstStage(terminal, flags);
+  const images = await readAll(paths, model, flags.fit, terminal);
+  checkFile(output, flags.overwrite === true);
+  await withAutoencoder(terminal, flags, model, async (autoencoder) => {
+    const tensors = named(model, await autoencoder.encode(images, { signal: io.signal }));
+    io.signal.throwIfAborted();
+    const f32 = Object.entries(tensors).map(([name, t]) => [name, { dtype: "F32", ...t }] as const);
+    writeFile(output, encodeSafetensors(Object.fromEntries(f32), { command: `ddim encode ${paths.join(" ")}` }));
+    const { shape } = tensors.latents;
+    if (flags.json) terminal.json({ output, shape, dtype: autoencoder.dtype, adapter: autoencoder.device.name });
+    else terminal.note(`${output}: latents [${shape.join(", ")}]`);
+  });
+}
+
+function named({ spec }: AutoencoderModel, encoding: Encoding): Record<string, Tensor> & { latents: Tensor } {
+  if (encoding.kind === "vq") return { latents: toSampler(spec, encoding.latents) };
+  const { mean, logvar } = encoding;
+  return { latents: toSampler(spec, mean), mean, logvar };
+}
+
+/** The pictures at one size, in −1..1; says on stderr what was done to them. */
+async function readAll(
+  paths: readonly string[],
+  model: AutoencoderModel,
+  fit: Fit,
+  terminal: Terminal,
+): Promise<Tensor> {
+  const scale = latentScale(model.spec);
+  const images: RgbaImage[] = [];
+  let size: { width: number; height: number } | undefined;
+  for (const path of paths) {
+    const image = await readImage(path);
+    const whole = (length: number) => Math.floor(length / scale) * scale;
+    size ??= { width: whole(image.width), height: whole(image.height) };
+    if (size.width < 1 || size.height < 1)
+      throw new ShapeError("encode", path, `at least ${scale} × ${scale} pixels`, [image.width, image.height]);
+    const { image: fitted, done } = fitImage(image, size, fit);
+    if (done) terminal.note(`${path}: ${done}`);
+    images.push(fitted);
+  }
+  return fromRgbaImages(images, model.spec.in_channels);
+}
