@@ -70,6 +70,15 @@ describe("invert", () => {
     expect(await readPng(at("strip.png"))).toMatchObject({ width: 3 * 128 + 16, height: 2 * 128 + 8 });
     const exact = await run("invert", a, ...flags, "--convention", "exact", "-o", at("exact.safetensors"));
     expect(exact.stdout).toMatch(/mse/);
+    const both = await run("invert", a, b, ...flags, "-o", at("strip.png"), "--overwrite");
+    const [head, one, , mean] = both.stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => line.trim().split(/ {2,}/));
+    const [first, second] = report.images.map((image: { mse: number }) => image.mse);
+    expect(one![head!.indexOf("mse")]).toBe(first.toExponential(3));
+    expect(mean![0]).toBe("mean");
+    expect(mean![head!.indexOf("mse")]).toBe(((first + second) / 2).toExponential(3));
     const file = await openSafetensorsFile(at("exact.safetensors"));
     expect([...file.tensors.keys()].sort()).toEqual(["images", "x_T", "x_T_previous"]);
   });

@@ -77,23 +77,35 @@ async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Pro
         steps: result.schedule.steps.length,
         warnings: result.warnings,
       });
-    const rows = paths.map((path, i) => [
-      path,
-      ...Object.values(moments[i]!).map((v) => v.toFixed(4)),
-      ...(back ? [back.mse[i]!.toExponential(3), back.psnr[i]!.toFixed(2)] : []),
-      ...(residual ? [residual[i]!.toExponential(1)] : []),
-    ]);
-    const columns = [
-      "image",
-      "mean",
-      "std",
-      "kurtosis",
-      ...(back ? ["mse", "psnr"] : []),
-      ...(residual ? ["residual"] : []),
+    const columns: (readonly [name: string, format: (value: number) => string])[] = [
+      ["mean", fixed(4)],
+      ["std", fixed(4)],
+      ["kurtosis", fixed(4)],
+      ...(back
+        ? ([
+            ["mse", scientific(3)],
+            ["psnr", fixed(2)],
+          ] as const)
+        : []),
+      ...(residual ? ([["residual", scientific(1)]] as const) : []),
     ];
-    terminal.data(table(columns, rows));
+    const values = moments.map((own, i) => [
+      ...Object.values(own),
+      ...(back ? [back.mse[i]!, back.psnr[i]!] : []),
+      ...(residual ? [residual[i]!] : []),
+    ]);
+    const means = columns.map((_, c) => values.reduce((sum, own) => sum + own[c]!, 0) / values.length);
+    const rows = [...values, ...(values.length > 1 ? [means] : [])].map((own, i) => [
+      paths[i] ?? "mean",
+      ...own.map((value, c) => columns[c]![1](value)),
+    ]);
+    const head = ["image", ...columns.map(([name]) => name)];
+    terminal.data(table(head, rows));
   });
 }
+
+const fixed = (digits: number) => (value: number) => value.toFixed(digits);
+const scientific = (digits: number) => (value: number) => value.toExponential(digits);
 
 /** JSON has no infinity. */
 const finite = (v: number) => (Number.isFinite(v) ? v : null);
