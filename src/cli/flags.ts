@@ -4,9 +4,11 @@ import { UsageError } from "../runtime/errors.ts";
 import type { ScheduleOptions } from "../sampler/scheduleTypes.ts";
 import { compatNames, samplers, sigmaRules } from "../sampler/systems.ts";
 import { timestepSpacings } from "../sampler/timesteps.ts";
+import type { WeightSet } from "../unet/layouts/types.ts";
 
 export interface CommonFlags {
   model?: string;
+  weights?: WeightSet;
   randomWeights?: bigint;
   dtype: "auto" | "f32" | "f16";
   device?: string;
@@ -71,6 +73,13 @@ export function addCommonFlags(command: Command, shown: readonly (keyof CommonFl
     [
       "model",
       new Option("-m, --model <dir>", "folder of a model, or its name in weights/ (default: pixel-avatars-16)"),
+    ],
+    [
+      "weights",
+      new Option("--weights <set>", "ema takes the moving average, where a checkpoint has one").choices([
+        "plain",
+        "ema",
+      ]),
     ],
     [
       "randomWeights",

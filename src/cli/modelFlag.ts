@@ -39,10 +39,11 @@ export function modelSource(given: string | undefined): ModelSource {
   return folderSource(findModel(given));
 }
 
-/** The model of `-m`, with its own weights or, by `--random-weights`, with made-up ones. */
+/** The model of `-m`, with the weights that `--weights` chooses or, by `--random-weights`, with made-up ones. */
 export function openFlaggedModel(
-  flags: Pick<CommonFlags, "model" | "randomWeights">,
+  flags: Pick<CommonFlags, "model" | "weights" | "randomWeights">,
   signal: AbortSignal,
 ): Promise<Model> {
-  return openModel(modelSource(flags.model), { signal, randomWeights: flags.randomWeights });
+  const { weights, randomWeights } = flags;
+  return openModel(modelSource(flags.model), { signal, weights, randomWeights });
 }

@@ -54,6 +54,7 @@ export function commandLine(
   const add = (flag: string, value: string | number | bigint | undefined) => {
     if (value !== undefined) words.push(flag, value);
   };
+  add("--weights", flags.weights);
   add("--random-weights", flags.randomWeights);
   if (flags.sweep) words.push("--sweep");
   else if (flags.noise === undefined) add("-n", run.count);

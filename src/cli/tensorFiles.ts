@@ -70,3 +70,12 @@ export async function readForwardInputs(path: string, model: Model, signal: Abor
     timeIds: await optional(added.kind === "text_time", "added/time_ids"),
   };
 }
+
+/** What the names of modules' outputs begin with. */
+export const TAP = "taps/";
+
+/** Modules whose outputs a file holds. */
+export async function tapNames(path: string, signal: AbortSignal): Promise<string[]> {
+  const file = await openSafetensorsFile(path, signal);
+  return [...file.tensors.keys()].filter((name) => name.startsWith(TAP)).map((name) => name.slice(TAP.length));
+}

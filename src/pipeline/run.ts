@@ -194,6 +194,6 @@ export function resolveRun(
     noise,
     inpaint: resolveInpaint(model, options, count, size),
     statistics: options.statistics ?? false,
-    warnings: schedule.warnings,
+    warnings: [...model.warnings, ...schedule.warnings],
   };
 }

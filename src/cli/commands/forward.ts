@@ -1,5 +1,7 @@
 /** `ddim forward`: one evaluation of a network, file in, file out, for comparing with other implementations. */
 import type { Command } from "commander";
+import type { DiffusionPipeline } from "../../pipeline/pipeline.ts";
+import type { ForwardInputs } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { addCommonFlags, addTraceFlag, type CommonFlags, type TraceFlag } from "../flags.ts";
@@ -8,13 +10,14 @@ import { type Io, Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
 import { checkFile, writeFile } from "../output.ts";
 import { withPipeline } from "../session.ts";
-import { readForwardInputs } from "../tensorFiles.ts";
+import { readForwardInputs, TAP, tapNames } from "../tensorFiles.ts";
 import { reportTimings, wantsTimings } from "../timings.ts";
 
 interface ForwardFlags extends CommonFlags, TraceFlag {
   component: string;
   input: string;
   output: string;
+  taps?: string;
 }
 
 export function addForward(program: Command, io: Io): void {
@@ -29,12 +32,13 @@ export function addForward(program: Command, io: Io): void {
     .requiredOption("--input <file>", "safetensors with the inputs")
     .requiredOption("-o, --output <file>", "safetensors to write")
     .option("--component <name>", `part of the model: unet, ${firstStageComponents.join(", ")}`, "unet")
+    .option("--taps <file>", "also write the outputs of modules: those under taps/ in the input, or all")
     .addHelpText(
       "after",
       "\nExample:\n  $ ddim forward -m ./model --input in.safetensors -o out.safetensors --dtype f16",
     );
   addTraceFlag(command);
-  addCommonFlags(command, ["model", "randomWeights", "dtype", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(command, ["model", "weights", "randomWeights", "dtype", "device", "quiet", "verbose", "json"]);
   command.action((flags: ForwardFlags) => forward(flags, io));
 }
 
@@ -46,16 +50,35 @@ async function forward(flags: ForwardFlags, io: Io): Promise<void> {
   const model = await openFlaggedModel(flags, io.signal);
   const inputs = await readForwardInputs(flags.input, model, io.signal);
   checkFile(flags.output, true);
-  if (flags.trace !== undefined) checkFile(flags.trace, true);
+  for (const path of [flags.trace, flags.taps]) if (path !== undefined) checkFile(path, true);
+  terminal.warn(model.warnings);
   await withPipeline(terminal, flags, model, async ({ pipeline }) => {
     const { shape, data } = await pipeline.forward(inputs, { signal: io.signal });
     io.signal.throwIfAborted();
     writeFile(flags.output, encodeSafetensors({ output: { dtype: "F32", shape, data } }));
+    if (flags.taps !== undefined) await writeTaps(terminal, { ...flags, taps: flags.taps }, pipeline, inputs);
     if (wantsTimings(flags, pipeline.device)) reportTimings(terminal, flags, await pipeline.profile(inputs));
     const { name } = pipeline.device;
     if (flags.json) terminal.json({ output: flags.output, shape, dtype: pipeline.dtype, adapter: name });
     else terminal.note(`${flags.output}: output [${shape.join(", ")}], computed in ${pipeline.dtype} on ${name}`);
   });
+}
+
+/** The outputs of modules under the names that the input has them by. */
+async function writeTaps(
+  terminal: Terminal,
+  { input, taps: path }: { input: string; taps: string },
+  pipeline: DiffusionPipeline,
+  inputs: ForwardInputs,
+): Promise<void> {
+  const { signal } = terminal.io;
+  const wanted = await tapNames(input, signal);
+  const { taps } = await pipeline.taps(inputs, { modules: wanted.length > 0 ? wanted : undefined, signal });
+  const tensors = Object.entries(taps).map(([name, tensor]) => [`${TAP}${name}`, { dtype: "F32", ...tensor }] as const);
+  writeFile(path, encodeSafetensors(Object.fromEntries(tensors)));
+  terminal.note(`${path}: the outputs of ${tensors.length} modules`);
+  const missing = wanted.filter((name) => !(name in taps));
+  if (missing.length > 0) terminal.warn([`${path}: the network has no ${missing.join(", ")}`]);
 }
 
 function checkComponent(component: string): void {

@@ -1,9 +1,8 @@
 /** `ddim schedule`: the steps of a run as they will be computed, in float64. Reads no weights, opens no device. */
 import type { Command } from "commander";
+import { openScheduler } from "../../node/model.ts";
 import { FileError } from "../../runtime/errors.ts";
 import { makeSchedule, type Schedule } from "../../sampler/schedule.ts";
-import { parseSchedulerConfig } from "../../sampler/schedulerConfig.ts";
-import { readSchedulerConfig } from "../../weights/components.ts";
 import { addCommonFlags, addSamplerFlags, type CommonFlags, type SamplerFlags, samplerOptions } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 import { findModel, modelSource } from "../modelFlag.ts";
@@ -21,9 +20,9 @@ export function addSchedule(program: Command, io: Io): void {
 
 async function schedule(flags: CommonFlags & SamplerFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
-  const found = await readSchedulerConfig(modelSource(flags.model), io.signal);
-  if (!found) throw new FileError(findModel(flags.model), "has no scheduler_config.json, so it cannot be sampled");
-  const made = makeSchedule({ ...parseSchedulerConfig(found.config, found.file), ...samplerOptions(flags) });
+  const config = await openScheduler(modelSource(flags.model), io.signal);
+  if (!config) throw new FileError(findModel(flags.model), "has no scheduler_config.json, so it cannot be sampled");
+  const made = makeSchedule({ ...config, ...samplerOptions(flags) });
   terminal.warn(made.warnings);
   if (flags.json) terminal.json(describe(made));
   else terminal.data(print(made));

@@ -37,7 +37,7 @@ export async function inspectModel(terminal: Terminal, path: string | undefined,
     },
     flops_per_image: lowered.main.calls.reduce((sum, call) => sum + call.cost(1).flops, 0),
     kernels: countVariants(lowered),
-    warnings: model.scheduler ? makeSchedule(model.scheduler).warnings : [],
+    warnings: [...model.warnings, ...(model.scheduler ? makeSchedule(model.scheduler).warnings : [])],
   };
   if (flags.json) terminal.json(report);
   else print(terminal, report);

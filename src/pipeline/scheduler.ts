@@ -1,0 +1,26 @@
+/** What a model says about its noise levels and how it is sampled. */
+import { parseSchedulerConfig, type SchedulerConfig } from "../sampler/schedulerConfig.ts";
+import { layouts } from "../unet/layouts/detect.ts";
+import { readSchedulerConfig } from "../weights/components.ts";
+import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
+import { label } from "../weights/path.ts";
+import type { ModelSource } from "../weights/source.ts";
+
+/**
+ * The scheduler alone, without weights: of `scheduler_config.json`, or of an original's own configuration. null: there is
+ * neither.
+ * @throws FileError, ConfigError
+ */
+export async function openScheduler(
+  source: ModelSource,
+  options: { parseYaml?: ParseYaml; signal?: AbortSignal } = {},
+): Promise<SchedulerConfig | null> {
+  const { signal } = options;
+  const found = await readSchedulerConfig(source, signal);
+  if (found) return parseSchedulerConfig(found.config, found.file);
+  const path = await findConfig(source, "", signal);
+  if (path === undefined) return null;
+  const [file, json] = [label(source, path), await readConfig(source, path, options)];
+  const own = layouts.find((layout) => layout.configures(json))?.parse(json, file, "plain").scheduler;
+  return own ? parseSchedulerConfig(own, file) : null;
+}
