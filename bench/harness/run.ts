@@ -130,7 +130,7 @@ export async function runBenchmarks(init: RunInit): Promise<Results> {
           item,
           [...measured].sort((a, b) => rank(a) - rank(b)),
         ),
-        ...missingRows(item, info),
+        ...missingRows(item, info, init.engines),
       );
     };
     const elapsed = () => `${((performance.now() - start) / 1000).toFixed(0)} s`;
