@@ -20,7 +20,7 @@ export async function openProgress(terminal: Terminal): Promise<Progress> {
       if (label !== current) {
         bar?.stop();
         bar = new SingleBar({
-          format: `${label} [{bar}] {value}/{total} {eta_formatted}`,
+          format: `${label} [{bar}] {value}/{total}, {eta_formatted} left`,
           stream: terminal.io.stderr as NodeJS.WriteStream,
           clearOnComplete: true,
           hideCursor: null,

@@ -37,7 +37,7 @@ export interface BatchInit {
 }
 
 /** A step, with what a batch can save of itself. */
-export type BatchStep = Omit<Step, "ms" | "save"> & {
+export type BatchStep = Omit<Step, "ms" | "msLeft" | "save"> & {
   readonly save: () => Promise<Pick<SavedRun, "state" | "history" | "row" | "first">>;
 };
 

@@ -4,6 +4,7 @@ import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
+import { IN_FLIGHT } from "../runtime/pacer.ts";
 import { type LoweredNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
 import { type BatchResult, sampleBatch } from "./batches.ts";
 import type { Model } from "./model.ts";
@@ -92,6 +93,13 @@ export async function* runImages(
   const batches: (BatchResult & { first: number })[] = [];
   let compile = 0;
   let looped = 0;
+  let steps = 0;
+  const left = (first: number, index: number, since: number) => {
+    steps++;
+    const ahead = (Math.ceil((run.count - first) / size) - 1) * rows.length + rows.length - 1 - index;
+    // The last submissions are still under way.
+    return ((looped + performance.now() - since) / Math.max(1, steps - IN_FLIGHT)) * ahead;
+  };
   for (let first = resume?.first ?? 0; first < run.count; first += size) {
     const count = Math.min(size, run.count - first);
     const start = performance.now();
@@ -120,7 +128,7 @@ export async function* runImages(
             batch: size,
             done: samples.slice(0, first * image),
           });
-          yield { ...value, save, ms: performance.now() - began };
+          yield { ...value, save, ms: performance.now() - began, msLeft: left(first, value.index, begun) };
           continue;
         }
         compile += begun - start;

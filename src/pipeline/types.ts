@@ -139,6 +139,8 @@ export interface Step {
   readonly images: number;
   /** Milliseconds since generation began. */
   readonly ms: number;
+  /** Milliseconds that the rest of the run will take at its pace so far; 0 after the last step. */
+  readonly msLeft: number;
   /**
    * The current estimate of x0 as pictures; reads back only when called, and only while the run goes on.
    * @throws UseAfterDisposeError after it

@@ -9,7 +9,8 @@ import type { Program } from "./program.ts";
 
 /** GPU time that one submit aims at: below watchdogs, short enough for a responsive page. */
 export const TARGET_MS = 100;
-const IN_FLIGHT = 2;
+/** Most submissions under way at once. */
+export const IN_FLIGHT = 2;
 
 /** Operations per millisecond assumed before anything was measured. */
 const FIRST_RATE = { software: 6e7, gpu: 1e9 };

@@ -29,7 +29,7 @@ test("a new label begins a new bar, and the line is cleared at the end", async (
   const text = written.join("");
   expect(text).toMatch(/loading % \[[^\]]+\] 12\/100/);
   expect(text).toMatch(/loading % \[[^\]]+\] 37\/100/);
-  expect(text).toMatch(/steps \[[^\]]+\] 5\/50/);
+  expect(text).toMatch(/steps \[[^\]]+\] 5\/50, .+ left/);
   progress.stop();
   const count = written.length;
   progress.stop();

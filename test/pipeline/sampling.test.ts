@@ -103,6 +103,21 @@ test("steps say where they are", async () => {
   });
 });
 
+test("steps say how long the rest will take: as long for each as those before, nothing after the last", async () => {
+  const left: number[] = [];
+  for await (const { ms, msLeft } of pipe.steps({ steps: 5, count: 3, batch: 2, seed: 1 })) {
+    left.push(msLeft);
+    const ahead = 10 - left.length;
+    // The caller takes 20 ms of every step; two steps of those yielded are still under way.
+    if (left.length > 2) expect(msLeft).toBeGreaterThanOrEqual(19 * ahead);
+    expect(msLeft).toBeLessThanOrEqual((ms / Math.max(1, left.length - 2)) * ahead);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  expect(left).toHaveLength(10);
+  expect(left[8]).toBeGreaterThan(0);
+  expect(left[9]).toBe(0);
+});
+
 describe("previews", () => {
   test("read back when asked, and the last one is the image", async () => {
     const { counters } = device;
