@@ -4,6 +4,7 @@
  */
 import type { EngineName, Results, Row, Spread } from "../results.ts";
 import { relativeSpread } from "./format.ts";
+import { runNoise } from "./select.ts";
 
 export type Verdict = "faster" | "slower" | "within noise" | "only before" | "only after" | "not measured";
 
@@ -34,7 +35,7 @@ export interface Repeatability {
 
 export interface Comparison {
   readonly changes: readonly Change[];
-  /** Noise of both runs: the larger distance from 1 of the quartiles of an engine against itself. */
+  /** The larger noise of both runs. */
   readonly noise: number;
   /** What makes the files incomparable, or nearly: other machines, other versions of the peers. */
   readonly warnings: readonly string[];
@@ -43,7 +44,7 @@ export interface Comparison {
 }
 
 export function compareResults(before: Results, after: Results): Comparison {
-  const noise = Math.max(...[before, after].flatMap((r) => r.noise.flatMap(({ ratio }) => distances(ratio))), 0);
+  const noise = Math.max(runNoise(before), runNoise(after));
   const [old, now] = [rowsByKey(before), rowsByKey(after)];
   const keys = new Set([...old.keys(), ...now.keys()]);
   return {
@@ -53,8 +54,6 @@ export function compareResults(before: Results, after: Results): Comparison {
     repeatability: repeatability(old, now),
   };
 }
-
-const distances = ({ p25, median, p75 }: Spread) => [p25, median, p75].map((r) => Math.abs(Math.log(r)));
 
 const rowsByKey = ({ rows }: Results) =>
   new Map(rows.map((row) => [JSON.stringify([row.id, row.engine, row.variant]), row]));

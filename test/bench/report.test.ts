@@ -88,10 +88,27 @@ test("the summary counts wins, losses and what was left out", () => {
   ]);
   expect(section(lost, "summary")?.points).toEqual([
     "Against onnxruntime-cpu, one evaluation of a UNet: 1.00× as fast in the geometric mean (0.250× to 4.00×), faster on 1 of 2.",
+    "Noise: an engine against itself differs by 3 %.",
     "torch-eager is missing: python3 has no torch.",
     "4 measurements, all as asked.",
   ]);
   expect(section(run, "summary")?.points?.at(-1)).toBe("4 measurements, of which 1 skipped, 1 reduced.");
+});
+
+test("cold starts are summed up apart, and a run that was disturbed says so", () => {
+  const pair = (id: string, phase: Row["phase"], ms: number): Row[] => [
+    row({ id, group: "sampler", phase, ms: around(10) }),
+    row({ id, group: "sampler", phase, ms: around(ms), engine: "onnxruntime-cpu" }),
+  ];
+  const noisy = results([...pair("a", "warm", 20), ...pair("b", "cold", 5)], {
+    noise: [{ id: "unet/tiny", engine: "ddim-webgpu", ratio: around(1, 0.2) }],
+  });
+  expect(section(noisy, "summary")?.points?.slice(0, 3)).toEqual([
+    "Against onnxruntime-cpu, the whole sampler, warm: 2.00× as fast in the geometric mean, faster on 1 of 1.",
+    "Against onnxruntime-cpu, an image from starting a process: 0.500× as fast in the geometric mean, faster on 0 of 1.",
+    "Noise: an engine against itself differs by 22 %. This run was disturbed: the load was 0.10 when it began and 2.0 " +
+      "when it ended, on 2 cores. Ratios that near to 1 mean nothing.",
+  ]);
 });
 
 test("every measurement that was not run as asked is listed with its reason", () => {

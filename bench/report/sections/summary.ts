@@ -1,17 +1,26 @@
 /** The numbers to remember: our engine against each peer over all workloads of a kind, wins and losses alike. */
 import type { Results, Row } from "../../results.ts";
 import type { Section } from "../document.ts";
-import { times } from "../format.ts";
-import { measuredEngines, missingEngines, OURS, speedup, type Workload, workloads } from "../select.ts";
+import { digits, percent, times } from "../format.ts";
+import { measuredEngines, missingEngines, OURS, runNoise, speedup, type Workload, workloads } from "../select.ts";
 
-const kinds: readonly [Row["group"], string][] = [
-  ["unet", "one evaluation of a UNet"],
-  ["sampler", "the whole sampler"],
-  ["kernel", "single operations"],
+/** Cold starts are no faster or slower networks: they are counted apart. */
+const kinds: readonly { group: Row["group"]; cold?: boolean; name: string }[] = [
+  { group: "unet", name: "one evaluation of a UNet" },
+  { group: "sampler", cold: false, name: "the whole sampler, warm" },
+  { group: "sampler", cold: true, name: "an image from starting a process" },
+  { group: "kernel", name: "single operations" },
 ];
 
+/** Above it a run says that it was disturbed. */
+const DISTURBED = 0.15;
+
 export function summarySection(results: Results): Section {
-  const points = kinds.flatMap(([group, name]) => statements(workloads(results, group), name));
+  const points = kinds.flatMap(({ group, cold, name }) => {
+    const list = workloads(results, group);
+    const isCold = ({ row: { phase } }: Workload) => phase !== undefined && phase !== "warm";
+    return statements(cold === undefined ? list : list.filter((w) => isCold(w) === cold), name);
+  });
   // Engines that are missing altogether are named once.
   const gone = new Set(missingEngines(results).map(({ engine }) => engine));
   const rows = results.rows.filter(({ engine }) => !gone.has(engine));
@@ -21,7 +30,23 @@ export function summarySection(results: Results): Section {
   );
   const missing = missingEngines(results).map((e) => `${e.engine} is missing: ${e.missing}.`);
   const rest = `${rows.length} measurements, ${counts.length ? `of which ${counts.join(", ")}` : "all as asked"}.`;
-  return { id: "summary", title: "Summary", paragraphs: [], points: [...points, ...missing, rest], tables: [] };
+  return {
+    id: "summary",
+    title: "Summary",
+    paragraphs: [],
+    points: [...points, ...noise(results), ...missing, rest],
+    tables: [],
+  };
+}
+
+function noise(results: Results): string[] {
+  if (!results.noise.length) return [];
+  const share = runNoise(results);
+  const { load, cpu } = results.environment;
+  const disturbed =
+    ` This run was disturbed: the load was ${digits(load.start, 2)} when it began and ${digits(load.end, 2)} when it ended, ` +
+    `on ${cpu.cores} cores. Ratios that near to 1 mean nothing.`;
+  return [`Noise: an engine against itself differs by ${percent(share)}.${share > DISTURBED ? disturbed : ""}`];
 }
 
 function statements(list: readonly Workload[], name: string): string[] {
