@@ -1,12 +1,12 @@
-"""Writes test/golden/corners/: small UNet2DModels in configurations that few checkpoints use, each with random weights
-and what diffusers makes of some inputs. See the README.md there."""
+"""Writes test/golden/corners/: small UNet2DModels and UNet2DConditionModels in configurations that few checkpoints use,
+each with random weights and what diffusers makes of some inputs. See the README.md there."""
 
 import json
 import pathlib
 import zlib
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import UNet2DConditionModel, UNet2DModel
 from safetensors.torch import save_file
 
 torch.set_num_threads(1)
@@ -138,6 +138,83 @@ NETWORKS = {
     ),
 }
 
+# name: (configuration, [(height, width, timesteps, length of the context)], channels of the pooled text embedding)
+CONDITIONAL = {
+    "cross_depths": (
+        dict(
+            in_channels=3,
+            out_channels=5,
+            block_out_channels=(10, 15, 20),
+            norm_num_groups=5,
+            attention_head_dim=[3, 2, 1],
+            cross_attention_dim=7,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=[2, 1, 1],
+            transformer_layers_per_block=[[1, 2], 1, [2]],
+            reverse_transformer_layers_per_block=[[1, 2], [2, 1], 1],
+            only_cross_attention=[False, False, True],
+            num_class_embeds=4,
+            class_embeddings_concat=True,
+            act_fn="mish",
+            timestep_post_act="relu",
+        ),
+        [(13, 6, [0, 999], 1), (5, 11, [321], 6), (1, 2, [8], 3)],
+        None,
+    ),
+    "cross_projection": (
+        dict(
+            in_channels=4,
+            out_channels=3,
+            center_input_sample=True,
+            block_out_channels=(8, 12),
+            norm_num_groups=4,
+            attention_head_dim=[4, 2],
+            cross_attention_dim=9,
+            down_block_types=("CrossAttnDownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "CrossAttnUpBlock2D"),
+            mid_block_type="UNetMidBlock2D",
+            mid_block_scale_factor=1.5,
+            layers_per_block=1,
+            class_embed_type="projection",
+            projection_class_embeddings_input_dim=11,
+            act_fn="gelu",
+            time_embedding_act_fn="silu",
+            time_embedding_dim=21,
+            conv_in_kernel=5,
+            conv_out_kernel=1,
+            downsample_padding=0,
+        ),
+        [(8, 6, [77, 5, 900], 4)],
+        None,
+    ),
+    "cross_text_time": (
+        dict(
+            in_channels=4,
+            out_channels=4,
+            block_out_channels=(12, 8),
+            norm_num_groups=2,
+            norm_eps=1e-3,
+            attention_head_dim=2,
+            cross_attention_dim=8,
+            down_block_types=("ResnetDownsampleBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+            mid_block_type=None,
+            layers_per_block=1,
+            only_cross_attention=True,
+            use_linear_projection=True,
+            resnet_time_scale_shift="scale_shift",
+            class_embed_type="simple_projection",
+            projection_class_embeddings_input_dim=23,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=6,
+            flip_sin_to_cos=False,
+        ),
+        [(6, 4, [1, 500], 2)],
+        5,
+    ),
+}
+
 
 def randomise(model, generator):
     """No parameter stays at 0 or 1; all are exact in float16, in which they are stored."""
@@ -158,9 +235,10 @@ def randomise(model, generator):
                 p.copy_(draw(p.shape, 0.9 / (p[0].numel() ** 0.5)))
 
 
-for name, (config, runs) in NETWORKS.items():
+def make(kind, name, config):
+    """The network with its folder, and the generator for its inputs."""
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-    model = UNet2DModel(**config).eval()
+    model = kind(**config).eval()
     randomise(model, generator)
     folder = FOLDER / name
     (folder / "unet").mkdir(parents=True, exist_ok=True)
@@ -168,22 +246,57 @@ for name, (config, runs) in NETWORKS.items():
     (folder / "unet" / "config.json").write_text(json.dumps(written, indent=2) + "\n")
     weights = {k: v.detach().half().contiguous() for k, v in model.state_dict().items()}
     save_file(weights, folder / "unet" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+    return model, folder, generator
+
+
+def common_inputs(config, height, width, timesteps, generator):
+    n = len(timesteps)
+    inputs = {
+        "sample": torch.randn((n, config.get("in_channels", 3), height, width), generator=generator),
+        "timestep": torch.tensor(timesteps),
+    }
+    if "num_class_embeds" in config:
+        inputs["class_labels"] = torch.randint(config["num_class_embeds"], (n,), generator=generator)
+    elif config.get("class_embed_type") == "timestep":
+        inputs["class_labels"] = torch.randint(config["num_train_timesteps"], (n,), generator=generator)
+    elif config.get("class_embed_type") == "identity":
+        inputs["class_labels"] = torch.randn((n, config["time_embedding_dim"]), generator=generator)
+    elif "class_embed_type" in config:
+        width = config["projection_class_embeddings_input_dim"]
+        inputs["class_labels"] = torch.randn((n, width), generator=generator)
+    return inputs
+
+
+def evaluate(model, inputs):
+    added = {k.split("/")[1]: v for k, v in inputs.items() if "/" in k}
+    arguments = {k: v for k, v in inputs.items() if "/" not in k}
+    with torch.no_grad():
+        return model(**arguments, **({"added_cond_kwargs": added} if added else {})).sample.contiguous()
+
+
+def write(model, folder, inputs):
+    output = evaluate(model.float(), inputs)
+    exact = evaluate(model.double(), {k: v.double() if v.is_floating_point() else v for k, v in inputs.items()})
+    height, width = inputs["sample"].shape[2:]
+    save_file({**inputs, "output": output}, folder / f"io_{height}x{width}.safetensors")
+    error = ((output - exact) ** 2).sum() / (exact**2).sum()
+    print(f"{folder.name} {height}x{width}: std {output.std():.2f}, NMSE against float64 {error:.1e}")
+
+
+for name, (config, runs) in NETWORKS.items():
+    model, folder, generator = make(UNet2DModel, name, config)
     for height, width, timesteps in runs:
+        write(model, folder, common_inputs(config, height, width, timesteps, generator))
+
+for name, (config, runs, text) in CONDITIONAL.items():
+    model, folder, generator = make(UNet2DConditionModel, name, config)
+    for height, width, timesteps, length in runs:
+        inputs = common_inputs(config, height, width, timesteps, generator)
         n = len(timesteps)
-        inputs = {
-            "sample": torch.randn((n, config.get("in_channels", 3), height, width), generator=generator),
-            "timestep": torch.tensor(timesteps),
-        }
-        if "num_class_embeds" in config:
-            inputs["class_labels"] = torch.randint(config["num_class_embeds"], (n,), generator=generator)
-        elif config.get("class_embed_type") == "timestep":
-            inputs["class_labels"] = torch.randint(config["num_train_timesteps"], (n,), generator=generator)
-        elif config.get("class_embed_type") == "identity":
-            inputs["class_labels"] = torch.randn((n, config["time_embedding_dim"]), generator=generator)
-        arguments = list(inputs.values())
-        with torch.no_grad():
-            output = model.float()(*arguments).sample.contiguous()
-            exact = model.double()(*[v.double() if v.is_floating_point() else v for v in arguments]).sample
-        save_file({**inputs, "output": output}, folder / f"io_{height}x{width}.safetensors")
-        error = ((output - exact) ** 2).sum() / (exact**2).sum()
-        print(f"{name} {height}x{width}: std {output.std():.2f}, NMSE against float64 {error:.1e}")
+        shape = (n, length, config["cross_attention_dim"])
+        inputs["encoder_hidden_states"] = torch.randn(shape, generator=generator)
+        if text:
+            ids = (config["projection_class_embeddings_input_dim"] - text) // config["addition_time_embed_dim"]
+            inputs["added/text_embeds"] = torch.randn((n, text), generator=generator)
+            inputs["added/time_ids"] = torch.randint(1024, (n, ids), generator=generator).float()
+        write(model, folder, inputs)
