@@ -26,26 +26,32 @@ const LINEAR = 0.98;
 /** Most that memory may vary to be called constant: alignment, not growth. */
 const CONSTANT = 0.01;
 const MIN_POINTS = 3;
+export const axisNames = ["steps", "batch", "resolution", "channels"] as const satisfies AxisName[];
 const nouns: Record<AxisName, string> = { steps: "step", batch: "image", resolution: "pixel", channels: "channel" };
 
-/** The curves in the order of the file. */
-export function growthSeries({ rows }: Results): GrowthSeries[] {
-  const series = new Map<string, { row: Row; time: Point[]; memory: Point[] }>();
-  for (const row of rows) {
-    if (!row.axis || (row.group !== "growth" && row.group !== "memory")) continue;
+/** The points of all curves, by axis and place on it. */
+export function growthRows({ rows }: Results): (Row & Required<Pick<Row, "axis">>)[] {
+  return rows
+    .filter((row): row is Row & Required<Pick<Row, "axis">> => row.axis !== undefined)
+    .sort((a, b) => axisNames.indexOf(a.axis.name) - axisNames.indexOf(b.axis.name) || a.axis.value - b.axis.value);
+}
+
+/** The curves by axis, each by x. */
+export function growthSeries(results: Results): GrowthSeries[] {
+  const series = new Map<string, { row: ReturnType<typeof growthRows>[number]; time: Point[]; memory: Point[] }>();
+  for (const row of growthRows(results)) {
     const key = JSON.stringify([row.axis.name, row.model, row.dtype, row.engine]);
     const entry = series.get(key) ?? { row, time: [], memory: [] };
     series.set(key, entry);
     if (row.ms) entry.time.push([row.axis.value, row.ms.median]);
     if (row.peakGpuBytes !== undefined) entry.memory.push([row.axis.value, row.peakGpuBytes]);
   }
-  const byX = (points: Point[]) => points.sort(([a], [b]) => a - b);
   return [...series.values()].map(({ row, time, memory }) => ({
-    axis: (row.axis as NonNullable<Row["axis"]>).name,
+    axis: row.axis.name,
     engine: row.engine,
     model: row.model,
-    time: byX(time),
-    memory: byX(memory),
+    time,
+    memory,
   }));
 }
 

@@ -37,6 +37,7 @@ caption { text-align: left; font-weight: 600; padding: .25rem 0; }
 th, td { padding: .2rem .6rem; text-align: left; font-weight: normal; border-bottom: 1px solid var(--rule); }
 thead th { background: var(--shade); font-weight: 600; vertical-align: bottom; }
 tbody th { white-space: nowrap; }
+td:not(.number) { min-width: 5rem; }
 .number { text-align: right; white-space: nowrap; }
 @media print {
   body { max-width: none; font-size: 10pt; padding: 0; }

@@ -1,6 +1,6 @@
 /** The charts of a report by the section that they belong to. */
 import type { Results, Row } from "../../results.ts";
-import { describe } from "../sections/networks.ts";
+import { describe, phases } from "../sections/networks.ts";
 import { workloads } from "../select.ts";
 import { classesChart } from "./classes.ts";
 import type { Chart } from "./draw.ts";
@@ -33,6 +33,7 @@ export function reportCharts(results: Results): Map<string, readonly Chart[]> {
   ]);
 }
 
-const sampling = (row: Row) => `${describe(row)}, ${row.steps ?? "?"} steps${row.phase ? `, ${row.phase}` : ""}`;
+const sampling = (row: Row) =>
+  `${describe(row)}, ${row.steps ?? "?"} steps${row.phase ? `, ${phases[row.phase]}` : ""}`;
 const operation = (row: Row) =>
   `${row.name}, ${row.shape.join("×")}, ${row.dtype}${row.variant ? `, ${row.variant}` : ""}`;

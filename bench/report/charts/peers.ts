@@ -29,7 +29,7 @@ export function peersChart(
   }));
   const option = {
     legend: legend({ data: shown }),
-    grid: { top: 40, left: 40, right: 30, bottom: 45, ...fitted },
+    grid: { top: 40, left: 60, right: 30, bottom: 45, ...fitted },
     xAxis: axis("ms (logarithmic; left is faster)", {
       type: "log",
       axisLabel: tick,

@@ -3,12 +3,11 @@ import { bytes } from "../../../src/cli/table.ts";
 import type { Results } from "../../results.ts";
 import type { Section } from "../document.ts";
 import { spread } from "../format.ts";
-import { growthSeries, memoryStatement, timeStatement } from "../growth.ts";
+import { growthRows, growthSeries, memoryStatement, timeStatement } from "../growth.ts";
 
 export function growthSection(results: Results): Section {
   const series = growthSeries(results);
   const points = [...series.map(timeStatement), ...series.map(memoryStatement)].filter((s) => s !== undefined);
-  const rows = results.rows.filter((row) => row.axis);
   return {
     id: "growth",
     title: "Growth",
@@ -20,9 +19,9 @@ export function growthSection(results: Results): Section {
       {
         caption: "Points of the curves",
         head: ["against", "at", "network", "engine", "ms", "GPU memory", "remark"],
-        rows: rows.map((row) => [
-          row.axis?.name ?? "",
-          String(row.axis?.value ?? ""),
+        rows: growthRows(results).map((row) => [
+          row.axis.name,
+          String(row.axis.value),
           row.model ?? row.shape.join("×"),
           row.engine,
           row.ms ? spread(row.ms) : row.status,

@@ -22,9 +22,9 @@ export function unetSection(results: Results): Section {
   return { id: "unet", title: "One UNet evaluation", paragraphs: [BRACKETS], tables, notes };
 }
 
-const phases: Record<NonNullable<Row["phase"]>, string> = {
-  "cold-empty-cache": "from starting a process, no caches",
-  cold: "from starting a process",
+export const phases: Record<NonNullable<Row["phase"]>, string> = {
+  "cold-empty-cache": "cold start, no caches",
+  cold: "cold start",
   warm: "warm",
 };
 
@@ -42,8 +42,9 @@ export function samplerSection(results: Results): Section {
     [{ head: "ours, images/s", cell: ({ imagesPerSecond: n }) => (n === undefined ? undefined : digits(n)) }],
   );
   const loop =
-    "The peers' loop runs the same schedule on the host, with typed arrays that are made once. From starting a process: " +
-    "ddim-webgpu as its command line, up to the PNG; the peers load their network, sample and hand over the pixels.";
+    "The peers' loop runs the same schedule on the host, with typed arrays that are made once. A cold start is timed from " +
+    "starting a process: ddim-webgpu's is its command line, up to the PNG; the peers load their network, sample and hand " +
+    "over the pixels.";
   return { id: "sampler", title: "The whole sampler", paragraphs: [BRACKETS, loop], tables: [table], notes };
 }
 

@@ -8,7 +8,7 @@ import { measuredEngines, missingEngines, OURS, runNoise, speedup, type Workload
 const kinds: readonly { group: Row["group"]; cold?: boolean; name: string }[] = [
   { group: "unet", name: "one evaluation of a UNet" },
   { group: "sampler", cold: false, name: "the whole sampler, warm" },
-  { group: "sampler", cold: true, name: "an image from starting a process" },
+  { group: "sampler", cold: true, name: "cold starts" },
   { group: "kernel", name: "single operations" },
 ];
 
