@@ -83,6 +83,18 @@ describe("invert", () => {
     expect([...file.tensors.keys()].sort()).toEqual(["images", "x_T", "x_T_previous"]);
   });
 
+  test("the way back is bounded only if asked for: errors fall with the steps and with the iterations", async () => {
+    const mse = async (...more: string[]) => {
+      const flags = ["--spacing", "trailing", "-q", "-c", "1", "--reconstruct", "--json", "--overwrite"];
+      const { stdout } = await run("invert", a, ...flags, ...more, "-o", at("back.png"));
+      return JSON.parse(stdout).images[0].mse as number;
+    };
+    const [ten, twenty] = [await mse("-S", "10"), await mse("-S", "20")];
+    expect(twenty).toBeLessThan(0.9 * ten);
+    expect(await mse("-S", "10", "--iterations", "12")).toBeLessThan(0.7 * ten);
+    expect(await mse("-S", "20", "--clip")).toBeGreaterThan(1.5 * twenty);
+  });
+
   test("x_T samples the image again", async () => {
     const flags = ["-S", "20", "--spacing", "trailing", "-q", "-c", "1"];
     await run("invert", a, ...flags, "--iterations", "5", "-o", at("x_T.safetensors"));
