@@ -93,6 +93,17 @@ export function kernelParam({ name, shape }: ParamRef): RefTensor {
   return tensorsOf(name)(shape, statistics);
 }
 
+/** Every parameter of a chain by its name. */
+export function kernelParams(spec: KernelSpec): Record<string, EncodableTensor> {
+  const { graph } = buildKernelGraph(spec, "buffer");
+  return Object.fromEntries(
+    graph.params().map((param) => {
+      const { shape, data } = kernelParam(param);
+      return [param.name, { dtype: "F32", shape, data: Float32Array.from(data) }] as const;
+    }),
+  );
+}
+
 export function buildKernelGraph(spec: KernelSpec, storage: Storage): { graph: Graph; input: Value; output: Value } {
   const { op, channels: c, heads = 1, groups = 32, chain } = spec;
   const graph = new Graph("f32", storage);

@@ -1,5 +1,5 @@
 /** The files that engines read: the network as ONNX, its inputs as safetensors, in a scratch folder. */
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { writeFile } from "../../src/cli/output.ts";
 import type { Model } from "../../src/pipeline/model.ts";
@@ -7,9 +7,9 @@ import { makeSchedule } from "../../src/sampler/schedule.ts";
 import { type EncodableTensor, encodeSafetensors } from "../../src/weights/encode.ts";
 import { randomTensor } from "../../test/reference/tensor.ts";
 import { exportGraph, writeOnnx } from "../onnx/export.ts";
-import { kernelInputs, kernelOnnx } from "./kernelGraph.ts";
+import { kernelInputs, kernelOnnx, kernelParams } from "./kernelGraph.ts";
 import { openModelRef } from "./models.ts";
-import type { Job } from "./protocol.ts";
+import type { Job, ModelRef } from "./protocol.ts";
 import type { Item } from "./workloads.ts";
 
 const SEED = 20240611;
@@ -57,7 +57,11 @@ function loopOf(model: Model, steps: number): NonNullable<Job["loop"]> {
 }
 
 export class Materials {
-  constructor(private readonly folder: string) {}
+  constructor(
+    private readonly folder: string,
+    /** Whether PyTorch takes part, which reads no ONNX. */
+    private readonly torch: boolean,
+  ) {}
 
   /** Makes what is not there yet. */
   async job({ source, workload }: Item, signal?: AbortSignal): Promise<Job> {
@@ -66,13 +70,10 @@ export class Materials {
       const base = join(this.folder, fileName(workload.id));
       writeFile(`${base}.onnx`, await kernelOnnx(source.spec));
       writeFile(`${base}.safetensors`, encodeSafetensors(kernelInputs(source.spec)));
-      return {
-        kind: "kernel",
-        dtype,
-        kernel: source.spec,
-        onnx: `${base}.onnx`,
-        inputs: `${base}.safetensors`,
-      };
+      const weights = this.torch ? `${base}-weights.safetensors` : undefined;
+      if (weights) writeFile(weights, encodeSafetensors(kernelParams(source.spec)));
+      const files = { onnx: `${base}.onnx`, inputs: `${base}.safetensors`, weights };
+      return { kind: "kernel", dtype, kernel: source.spec, ...files };
     }
     const { model: ref, size } = source;
     const model = await openModelRef(ref);
@@ -85,7 +86,21 @@ export class Materials {
     const inputs = `${base}.safetensors`;
     writeFile(inputs, encodeSafetensors(networkInputs(model, shape)));
     const loop = source.kind === "sampler" && steps !== undefined ? loopOf(model, steps) : undefined;
-    return { kind: source.kind, dtype, model: ref, inputs, onnx, loop };
+    const weights = this.torch ? await this.#diffusersFolder(ref, model, `${base}-diffusers`) : undefined;
+    return { kind: source.kind, dtype, model: ref, inputs, onnx, weights, loop };
+  }
+
+  /** Where diffusers finds the network, weights that are made up written out. */
+  async #diffusersFolder({ folder, randomWeights }: ModelRef, model: Model, target: string): Promise<string> {
+    if (randomWeights === undefined) return join(folder, "unet");
+    if (existsSync(target)) return target;
+    mkdirSync(target);
+    writeFile(join(target, "config.json"), readFileSync(join(folder, "config.json")));
+    const entries: [string, EncodableTensor][] = [];
+    for (const [name, { shape }] of model.checkpoint.tensors)
+      entries.push([name, { dtype: "F32", shape, data: await model.checkpoint.read(name) }]);
+    writeFile(join(target, "diffusion_pytorch_model.safetensors"), encodeSafetensors(Object.fromEntries(entries)));
+    return target;
   }
 
   /** A file for an engine's result. */

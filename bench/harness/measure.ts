@@ -40,25 +40,28 @@ function readOutput(path: string): Float32Array {
   return new Float32Array(buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer);
 }
 
-async function enter(process: EngineProcess, job: Job, item: Item, materials: Materials): Promise<Contestant> {
+async function enter(process: EngineProcess, job: Job, materials: Materials): Promise<Contestant> {
   const { modes } = await process.call("open", { job });
   const path = materials.output(process.engine);
   await process.call("output", { path });
   await process.call("run", { times: 1, mode: "host" });
   const { ms } = await process.call("run", { times: 1, mode: "host" });
-  // A chain of operations reports milliseconds of one.
-  const whole = ms * (item.source.kind === "kernel" ? item.source.spec.chain : 1);
-  const repeats = Math.max(1, Math.ceil(MEASURE_MS / whole));
+  const repeats = Math.max(1, Math.ceil(MEASURE_MS / ms));
   return { process, modes, output: readOutput(path), times: { host: [], device: [] }, repeats };
 }
 
-async function race(contestants: readonly Contestant[], { seconds, signal }: MeasureOptions): Promise<void> {
+/** @param chain how many times a run repeats what is measured */
+async function race(
+  contestants: readonly Contestant[],
+  chain: number,
+  { seconds, signal }: MeasureOptions,
+): Promise<void> {
   const end = performance.now() + 1000 * seconds;
   for (let round = 0; round < MIN_ROUNDS || performance.now() < end; round++)
     for (const { process, modes, times, repeats } of contestants)
       for (const mode of modes) {
         signal.throwIfAborted();
-        times[mode].push((await process.call("run", { times: repeats, mode })).ms);
+        times[mode].push((await process.call("run", { times: repeats, mode })).ms / chain);
       }
 }
 
@@ -86,7 +89,7 @@ export async function measureItem(
   for (const process of processes) {
     signal.throwIfAborted();
     try {
-      contestants.push(await enter(process, job, item, materials));
+      contestants.push(await enter(process, job, materials));
     } catch (error) {
       rows.push({ ...base(process.engine), status: "failed", note: (error as Error).message });
     }
@@ -96,7 +99,8 @@ export async function measureItem(
   const right = contestants.filter((c) => (errors.get(c) as number) <= tolerance);
   const own = right.find(({ process }) => process.engine === OURS);
   if (workload.dtype === "f32" && own) references.set(workload.id, own.output);
-  await race(right, options);
+  const chain = item.source.kind === "kernel" ? item.source.spec.chain : 1;
+  await race(right, chain, options);
   for (const contestant of contestants) {
     const { process, times } = contestant;
     const checked = { nmse: errors.get(contestant), verifiedAgainst: reference?.name };
@@ -110,7 +114,6 @@ export async function measureItem(
     const { kernels } = process.engine === OURS ? await process.call("profile", {}) : { kernels: null };
     const ms = spread(times.host);
     const work = times.device.length > 0 ? spread(times.device) : ms;
-    const chain = item.source.kind === "kernel" ? item.source.spec.chain : 1;
     const gpuMs = kernels ? kernels.reduce((sum, k) => sum + k.ms, 0) / chain : undefined;
     rows.push({
       ...base(process.engine),

@@ -30,6 +30,8 @@ export interface Job {
   /** The same network for engines that read ONNX. */
   readonly onnx?: string;
   readonly model?: ModelRef;
+  /** For PyTorch: a network's folder as diffusers reads it, or the parameters of an operation. */
+  readonly weights?: string;
   readonly kernel?: KernelSpec;
   readonly loop?: {
     readonly steps: readonly LoopStep[];

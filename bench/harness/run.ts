@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
+import { UsageError } from "../../src/runtime/errors.ts";
 import {
   type EngineInfo,
   type EngineName,
@@ -114,7 +115,10 @@ export async function runBenchmarks(init: RunInit): Promise<Results> {
       [ours],
       async ([own]): Promise<Limits> => (own as EngineProcess).call("limits", {}),
     );
-    const materials = new Materials(scratch);
+    const materials = new Materials(
+      scratch,
+      usable.some(({ name }) => name.startsWith("torch")),
+    );
     const options: MeasureOptions = { materials, limits, seconds: init.seconds, signal, references: new Map() };
     const asked = (list: readonly Item[]) => list.filter(({ workload }) => !filter || workload.id.includes(filter));
     const rows: Row[] = [];
@@ -135,23 +139,25 @@ export async function runBenchmarks(init: RunInit): Promise<Results> {
     };
     const elapsed = () => `${((performance.now() - start) / 1000).toFixed(0)} s`;
 
+    const kernels = asked(kernelItems(extent, adapter.software));
     const networks = asked(await networkItems(extent, adapter.software));
+    const warm = asked(await samplerItems(extent, adapter.software));
+    const growth = asked(await growthItems(scratch));
+    if (kernels.length + networks.length + warm.length + growth.length === 0)
+      throw new UsageError("only", `--only ${filter}: no workload's id contains this`);
     const noise: Noise[] = [];
     const [first] = networks;
     if (first && first.skip === undefined) {
       onProgress(`noise: ${first.workload.id}`);
       noise.push(await measureNoise(first, ours, materials, signal));
     }
-    const kernels = asked(kernelItems(extent, adapter.software)).filter((item) => !skipped(item));
-    if (kernels.length > 0)
-      await withProcesses(usable, async (processes) => {
-        for (const item of kernels) {
-          onProgress(`${elapsed()}: ${item.workload.id}`);
-          record(item, await measureItem(item, processes, options));
-        }
-      });
-    const warm = asked(await samplerItems(extent, adapter.software));
-    const growth = asked(await growthItems(scratch));
+    await withProcesses(kernels.some(({ skip }) => skip === undefined) ? usable : [], async (processes) => {
+      for (const item of kernels) {
+        if (skipped(item)) continue;
+        onProgress(`${elapsed()}: ${item.workload.id}`);
+        record(item, await measureItem(item, processes, options));
+      }
+    });
     for (const item of [...networks, ...warm, ...growth]) {
       if (skipped(item)) continue;
       onProgress(`${elapsed()}: ${item.workload.id}`);
