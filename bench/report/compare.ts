@@ -55,8 +55,16 @@ export function compareResults(before: Results, after: Results): Comparison {
   };
 }
 
-const rowsByKey = ({ rows }: Results) =>
-  new Map(rows.map((row) => [JSON.stringify([row.id, row.engine, row.variant]), row]));
+/** Points of growth that repeat a measurement of another group are left to that group. */
+function rowsByKey({ rows }: Results): Map<string, Row> {
+  const measurement = ({ engine, ms }: Row) => JSON.stringify([engine, ms]);
+  const others = new Set(rows.filter(({ group }) => group !== "growth").map(measurement));
+  return new Map(
+    rows
+      .filter((row) => row.group !== "growth" || !others.has(measurement(row)))
+      .map((row) => [JSON.stringify([row.id, row.engine, row.variant]), row]),
+  );
+}
 
 function change(old: Row | undefined, now: Row | undefined, noise: number): Change {
   const { id, engine, variant } = (now ?? old) as Row;

@@ -51,14 +51,15 @@ export function speedup(row: Row, peer: Row, timing: Timing = "ms"): number | un
 }
 
 /**
- * What a ratio may differ from 1 by without meaning anything: the largest distance from 1, as a logarithm, of the median
- * and the quartiles of an engine against itself. 0 where that was not measured.
+ * What a ratio may differ from 1 by, as a share and in either direction, without meaning anything: the median and the
+ * quartiles of an engine against itself. 0 where that was not measured.
  */
-export const runNoise = ({ noise }: Results): number =>
-  Math.max(
-    0,
-    ...noise.flatMap(({ ratio: { p25, median, p75 } }) => [p25, median, p75].map((r) => Math.abs(Math.log(r)))),
+export function runNoise({ noise }: Results): number {
+  const distances = noise.flatMap(({ ratio: { p25, median, p75 } }) =>
+    [p25, median, p75].map((r) => Math.abs(Math.log(r))),
   );
+  return Math.expm1(Math.max(0, ...distances));
+}
 
 /** Kinds of work that a UNet's time is told apart by, from the kernel's name. */
 export const kernelClasses = ["convolution", "normalisation", "attention", "linear", "other"] as const;

@@ -106,7 +106,7 @@ test("cold starts are summed up apart, and a run that was disturbed says so", ()
   expect(section(noisy, "summary")?.points?.slice(0, 3)).toEqual([
     "Against onnxruntime-cpu, the whole sampler, warm: 2.00× as fast in the geometric mean, faster on 1 of 1.",
     "Against onnxruntime-cpu, cold starts: 0.500× as fast in the geometric mean, faster on 0 of 1.",
-    "Noise: an engine against itself differs by 22 %. This run was disturbed: the load was 0.10 when it began and 2.0 " +
+    "Noise: an engine against itself differs by 25 %. This run was disturbed: the load was 0.10 when it began and 2.0 " +
       "when it ended, on 2 cores. Ratios that near to 1 mean nothing.",
   ]);
 });
