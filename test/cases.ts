@@ -65,6 +65,7 @@ export const conv2dCases: readonly Conv2dCase[] = [
   { n: 1, h: 13, w: 7, c: 4, o: 6, k: 5, pad: [2, 2, 2, 2], affine: true, act: "gelu" },
   { n: 2, h: 13, w: 18, c: 3, o: 8, k: 7, pad: [3, 3, 3, 3], noBias: true },
   { n: 2, h: 7, w: 5, c: 6, o: 6, k: 3, pad: same, affine: true, act: "mish", upsample: true },
+  { n: 7, h: 9, w: 6, c: 22, o: 10, k: 3, pad: same, ...silu, residual: true, channelAdd: true, outScale: 0.5 },
   { n: 1, h: 6, w: 5, c: 8, o: 5, k: 3, pad: none, outScale: Math.SQRT1_2, residual: true, channelAdd: true },
 ];
 

@@ -116,7 +116,7 @@ export class Coder implements GpuCoder {
         label: network.input.name === "image" ? "encoder" : "decoder",
         calls: lowered.calls,
         batch: images,
-        external: new Map([...external, ...weights.resolve(lowered.recipes)]),
+        external: new Map([...external, ...(await weights.resolve(lowered.recipes))]),
         frame,
         onCompile,
       });

@@ -8,7 +8,7 @@ export { Program } from "../runtime/program.ts";
 export { makeValue, type Value } from "../runtime/values.ts";
 export { add } from "./add.ts";
 export { apply } from "./apply.ts";
-export { attention } from "./attention.ts";
+export { attention } from "./attention/streaming.ts";
 export { codebookLookup } from "./codebook.ts";
 export { convFused } from "./conv2d/fused.ts";
 export { convGather } from "./conv2d/gather.ts";

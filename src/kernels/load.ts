@@ -8,6 +8,7 @@ import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import { Program } from "../runtime/program.ts";
 import { ceilDiv, makeValue, padded4, type Value } from "../runtime/values.ts";
+import { packWinograd } from "./conv2d/winograd/pack.ts";
 import { packWeights } from "./pack.ts";
 import type { ConvPart, ConvRecipe, Recipe } from "./recipes.ts";
 
@@ -101,7 +102,8 @@ class Loader {
   }
 
   #pack(recipe: ConvRecipe, part: ConvPart, raw: Value, source: RawDType): void {
-    const { lanes, span, value } = recipe;
+    const { lanes, span, value, winograd } = recipe;
+    const kernel = winograd ? packWinograd : packWeights;
     const { param, group, outputs, inputs, taps, at } = part;
     const tensors = {
       raw,
@@ -120,9 +122,7 @@ class Loader {
       AT: at,
     };
     // Shapes in a uniform everywhere: each tensor is packed once, a pipeline for each would cost more than it saves.
-    this.#calls.push(
-      packWeights.lower({ ...this.target, shapes: "uniform" }, param.name, tensors, { source }, scalars),
-    );
+    this.#calls.push(kernel.lower({ ...this.target, shapes: "uniform" }, param.name, tensors, { source }, scalars));
   }
 
   /** Packs what is staged and frees the raw tensors. */

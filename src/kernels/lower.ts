@@ -3,16 +3,30 @@
  * software adapters a convolution's view is materialised (`normalise`, `apply`), then gathered; on GPUs it is read
  * through the load map. Nothing here depends on the batch size.
  */
-import { type FusedApply, type FusedConv, type FusedNorm, type FusedOp, fold, type View } from "../runtime/fold.ts";
-import { type Activation, type Graph, isParam } from "../runtime/graph.ts";
+import {
+  type FusedApply,
+  type FusedConv,
+  type FusedNorm,
+  type FusedOp,
+  fold,
+  isPlain,
+  type View,
+} from "../runtime/fold.ts";
+import { type Activation, type AttentionNode, type Graph, isParam } from "../runtime/graph.ts";
 import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { ceilDiv, channelGroups, type DType, makeValue, type Value } from "../runtime/values.ts";
 import { add } from "./add.ts";
 import { apply } from "./apply.ts";
-import { attention } from "./attention.ts";
+import { attentionScores, attentionSoftmax, attentionValues, pixels, usesProducts } from "./attention/products.ts";
+import { attention } from "./attention/streaming.ts";
 import { codebookLookup } from "./codebook.ts";
 import { convFused } from "./conv2d/fused.ts";
 import { convGather } from "./conv2d/gather.ts";
+import { tilesOf, usesWinograd } from "./conv2d/winograd/choice.ts";
+import { winogradInput } from "./conv2d/winograd/input.ts";
+import { winogradOutput } from "./conv2d/winograd/output.ts";
+import { winogradProduct } from "./conv2d/winograd/product.ts";
+import { PRODUCTS } from "./conv2d/winograd/transforms.ts";
 import { fillAffine } from "./fill.ts";
 import { geglu } from "./geglu.ts";
 import { chunkCount, groupNormAffine, groupNormStats } from "./groupNorm.ts";
@@ -127,9 +141,40 @@ class Lowering {
     this.calls.push(convGather.lower(this.target, label, tensors, {}, { ...this.#convScalars(op), ...sizes }));
   }
 
+  /** Winograd's three kernels; `x` is the whole plain input. */
+  #winograd(op: FusedConv, x: Value, up: number): void {
+    const { label, weights, kernel, pad, emb, residual, y } = op;
+    const [H, W] = x.shape as [number, number];
+    const { lanes } = this.target;
+    const [TY, TX] = tilesOf(op);
+    const tiles = { TY, TX, TP: ceilDiv(TY * TX, lanes) * lanes, C4: channelGroups(x.segments) };
+    const stored = (name: string, segments: readonly number[]) =>
+      this.#intermediate(
+        `${label}.${name}`,
+        [PRODUCTS, tiles.TP, segments.reduce((s, c) => s + c, 0)],
+        segments,
+        "f32",
+      );
+    const [v, m] = [stored("patches", x.segments), stored("products", y.segments)];
+    const input = { ...tiles, H, W, PT: pad[0], PL: pad[1], UP: up };
+    this.calls.push(winogradInput.lower(this.target, label, { x, v }, {}, input));
+    const w = this.recipes.conv(label, [{ weights, kernel, segments: x.segments }], lanes, true);
+    const rows = tiles.TP <= 16 ? 16 : 32;
+    const product = { ...tiles, O4: channelGroups(y.segments) };
+    this.calls.push(winogradProduct.lower(this.target, label, { v, w, m }, { rows }, product));
+    const bias = this.recipes.bias(label, weights);
+    const tensors = { m, bias, emb: emb?.table ?? bias, residual: residual ?? x, y };
+    this.calls.push(winogradOutput.lower(this.target, label, tensors, {}, { ...this.#convScalars(op), ...tiles }));
+  }
+
   #gatherConv(op: FusedConv): void {
     const { label, view, kernel, weights, y } = op;
     const [a, b] = view.sources;
+    const up = view.upsample ? 1 : 0;
+    if (usesWinograd(op, this.target)) {
+      const whole = isPlain({ ...view, upsample: false }) ? a : this.#materialise(label, { ...view, upsample: false });
+      return this.#winograd(op, whole, up);
+    }
     if (op.shortcut) return this.#gather(op, this.#shortcutInput(op), 0);
     const reads = !view.affine && view.act === "none";
     if (b && reads && !view.upsample && kernel[0] * kernel[1] === 1) {
@@ -140,8 +185,7 @@ class Lowering {
       this.#gather({ ...op, weights: unbiased, residual: partial }, b, a.shape.at(-1) as number);
       return;
     }
-    if (reads && !b) return this.#gather(op, a, 0, view.upsample ? 1 : 0);
-    this.#gather(op, this.#materialise(label, { ...view, upsample: false }), 0, view.upsample ? 1 : 0);
+    this.#gather(op, reads && !b ? a : this.#materialise(label, { ...view, upsample: false }), 0, up);
   }
 
   #conv(op: FusedConv): void {
@@ -191,6 +235,26 @@ class Lowering {
     this.calls.push(groupNormAffine.lower(this.target, label, tensors, {}, this.#normScalars(norm)));
   }
 
+  #attention(op: AttentionNode): void {
+    const { label, q, kv, y, heads, headDim, kGroup, vGroup } = op;
+    const scalars = { QO: 0, KO: kGroup, VO: vGroup, HEADS: heads, SCALE: 1 / Math.sqrt(headDim) };
+    const d4 = ceilDiv(headDim, 4);
+    if (!this.target.software || this.target.lanes === 0 || !usesProducts(op, this.target)) {
+      this.calls.push(attention.lower(this.target, label, { q, kv, y }, { d4 }, scalars));
+      return;
+    }
+    const [LQ, LK] = [pixels(q), pixels(kv)];
+    const sizes = { ...scalars, D4: d4, LK4: ceilDiv(LK, 4) };
+    const matrix = (name: string) => this.#intermediate(`${label}.${name}`, [heads, LQ, LK], [LK], "f32");
+    const [s, p] = [matrix("scores"), matrix("probabilities")];
+    const inverse = this.#intermediate(`${label}.inverse`, [heads, LQ, 1], [1], "f32");
+    this.calls.push(
+      attentionScores.lower(this.target, label, { q, kv, s }, {}, sizes),
+      attentionSoftmax.lower(this.target, label, { s, p, inverse }, {}, { ...sizes, LQ, LK }),
+      attentionValues.lower(this.target, label, { p, inverse, kv, y }, {}, sizes),
+    );
+  }
+
   #materialiseInto({ label, view, pool, y }: FusedApply): void {
     this.#apply(label, view, y, pool);
   }
@@ -223,12 +287,8 @@ class Lowering {
         this.calls.push(geglu.lower(this.target, op.label, { x: op.x, y: op.y }, {}));
         return;
       }
-      case "attention": {
-        const { label, q, kv, y, heads, headDim, kGroup, vGroup } = op;
-        const scalars = { QO: 0, KO: kGroup, VO: vGroup, HEADS: heads, SCALE: 1 / Math.sqrt(headDim) };
-        this.calls.push(attention.lower(this.target, label, { q, kv, y }, { d4: ceilDiv(headDim, 4) }, scalars));
-        return;
-      }
+      case "attention":
+        return this.#attention(op);
       case "lookup": {
         const { label, x, indices, y } = op;
         const tensors = { x, table: this.recipes.table(op.table), indices, y };
@@ -270,7 +330,7 @@ export function lowerOps(
     const norms = new Set(wholeNorms(ops));
     const host = ({ view, stride }: FusedConv) =>
       view.affine !== undefined && norms.has(view.affine) && !view.upsample && stride === 1;
-    list = mergeShortcuts(ops, outputs, host);
+    list = mergeShortcuts(ops, outputs, (op) => host(op) && !usesWinograd(op, target));
   }
   for (const op of list) lowering.lower(op);
   return { calls: lowering.calls, recipes: lowering.recipes.list };

@@ -17,6 +17,9 @@ const WORD: Record<PackFlags["source"], string> = {
   bf16: "return bitcast<f32>(select(raw[i / 2u] << 16u, raw[i / 2u] & 0xffff0000u, i % 2u == 1u));",
 };
 
+/** Module-scope function `weight(i)`: value i of the raw tensor. */
+export const rawWeight = (source: PackFlags["source"]): string => `fn weight(i: u32) -> f32 { ${WORD[source]} }`;
+
 /**
  * Extra scalars: TAPS, CI = channels of the tensor, CP = stored positions, L = lanes of a block, OC = output groups of
  * this tensor, O0 = its first group, SPAN = positions of a block over all its taps and sections, AT = this section's first.
@@ -31,7 +34,7 @@ export const packWeights = defineKernel<PackFlags>({
       grid: (d, _batch, wg) => linearGrid((d.TAPS as number) * (d.CP as number) * (d.OC as number), wg),
       wgsl: (k) => wgsl`
 ${k.header}
-fn weight(i: u32) -> f32 { ${WORD[k.flags.source]} }
+${rawWeight(k.flags.source)}
 ${mainLinear(k.workgroup)} {
   ${k.prelude}
   let i = ${LINEAR_INDEX};

@@ -13,6 +13,7 @@ import {
   padded4,
   type Value,
 } from "../runtime/values.ts";
+import { PRODUCTS } from "./conv2d/winograd/transforms.ts";
 
 /** Marks a stored position that holds no channel. */
 export const NO_CHANNEL = 0xffffffff;
@@ -32,6 +33,8 @@ export interface ConvPart {
 export interface ConvRecipe {
   readonly kind: "conv";
   readonly value: Value;
+  /** Whether 3×3 filters are stored as Winograd's 36 products. */
+  readonly winograd: boolean;
   /** Output groups per block of the packed layout. */
   readonly lanes: number;
   /** Positions of a block: taps × channels of all sections. */
@@ -117,13 +120,16 @@ export class Recipes {
     return makeValue({ name, shape, batched: false, dtype, storage: "buffer", segments });
   }
 
-  /** Packed weights of sections that follow each other in every block, all with the same outputs. */
-  conv(label: string, sections: readonly ConvSection[], lanes: number): Value {
+  /**
+   * Packed weights of sections that follow each other in every block, all with the same outputs. Winograd's are f32
+   * always: their transforms would enlarge the rounding of f16.
+   */
+  conv(label: string, sections: readonly ConvSection[], lanes: number, winograd = false): Value {
     let span = 0;
     let groups = 0;
     const parts = sections.flatMap(({ weights, kernel, segments: own, first = 0 }) => {
       const at = span;
-      const taps = kernel[0] * kernel[1];
+      const taps = winograd ? PRODUCTS : kernel[0] * kernel[1];
       const inputs = positionChannels(own, first);
       span += taps * inputs.length;
       groups = 0;
@@ -135,20 +141,26 @@ export class Recipes {
     });
     const texels = ceilDiv(groups, lanes) * lanes * span;
     const value = makeValue({
-      name: `${label}.packed`,
+      // Names are by content: other sizes of the same network may want other forms.
+      name: `${label}.${winograd ? "winograd" : "packed"}${sections.length > 1 ? "+shortcut" : ""}`,
       shape: [texels * 4],
       batched: false,
-      dtype: this.dtype,
+      dtype: winograd ? "f32" : this.dtype,
       storage: this.target.storage,
     });
-    this.list.push({ kind: "conv", value, lanes, span, parts });
+    this.list.push({ kind: "conv", value, winograd, lanes, span, parts });
     return value;
   }
 
   /** Biases of a convolution, in stored positions; those of `added`, a convolution into the same outputs, on top. */
   bias(label: string, weights: readonly WeightSpec[], added: readonly WeightSpec[] = []): Value {
     const segments = weights.flatMap((w) => w.segments);
-    const value = this.#constant(`${label}.bias`, [segments.reduce((a, b) => a + b, 0)], "f32", segments);
+    const value = this.#constant(
+      `${label}.bias${added.length > 0 ? "+shortcut" : ""}`,
+      [segments.reduce((a, b) => a + b, 0)],
+      "f32",
+      segments,
+    );
     const parts = weights.map(({ bias, segments: own }, i) => ({
       params: [bias, added[i]?.bias].filter((p) => p !== undefined),
       positions: channelPositions(own),

@@ -43,16 +43,24 @@ function decode({ dtype, bytes }: ParamPiece): Float32Array {
   return decodeFloats(FILE_DTYPE[dtype], bytes, new Float32Array(bytes.byteLength / (dtype === "f32" ? 4 : 2)));
 }
 
-/** Arrays by the name of the value they fill. Graphs of other sizes ask for the same names. */
+/**
+ * Arrays by the name of the value they fill. Graphs of other sizes ask for the same names, or for other forms of the same
+ * weights, which are then read from the checkpoint.
+ */
 export class WeightStore {
+  readonly #arrays = new Map<string, GpuArray>();
+  #disposed = false;
+
   private constructor(
     private readonly device: Device,
-    private readonly arrays: ReadonlyMap<string, GpuArray>,
+    private readonly target: Target,
+    private readonly checkpoint: Checkpoint,
+    private readonly locate: WeightOptions["locate"],
   ) {}
 
   /** Bytes of GPU memory held. */
   get bytes(): number {
-    return [...this.arrays.values()].reduce((sum, a) => sum + a.bytes, 0);
+    return [...this.#arrays.values()].reduce((sum, a) => sum + a.bytes, 0);
   }
 
   static async load(
@@ -62,8 +70,13 @@ export class WeightStore {
     checkpoint: Checkpoint,
     options: WeightOptions,
   ): Promise<WeightStore> {
-    const { locate } = options;
-    const located = locate ? locateParams(recipes, locate) : recipes;
+    const store = new WeightStore(device, target, checkpoint, options.locate);
+    await store.#add(recipes, options);
+    return store;
+  }
+
+  async #add(recipes: readonly Recipe[], options: WeightOptions): Promise<void> {
+    const located = this.locate ? locateParams(recipes, this.locate) : recipes;
     const names = new Set<string>();
     for (const recipe of located) {
       if (recipe.kind === "table") names.add(recipe.param.name);
@@ -71,22 +84,24 @@ export class WeightStore {
       if (recipe.kind === "vector")
         for (const { params } of recipe.parts) for (const { name } of params) names.add(name);
     }
-    const arrays = await loadRecipes(device, target, located, pieces(checkpoint, [...names], options), decode);
-    return new WeightStore(device, new Map([...arrays].map(([value, array]) => [value.name, array])));
+    const streamed = pieces(this.checkpoint, [...names], options);
+    const arrays = await loadRecipes(this.device, this.target, located, streamed, decode);
+    for (const [value, array] of arrays) {
+      // Somebody else may have loaded it meanwhile, or freed everything.
+      if (this.#disposed || this.#arrays.has(value.name)) this.device.release(array.object);
+      else this.#arrays.set(value.name, array);
+    }
   }
 
   /** The arrays for a lowering's own values. */
-  resolve(recipes: readonly Recipe[]): Map<Value, GpuArray> {
-    return new Map(
-      recipes.map(({ value }) => {
-        const array = this.arrays.get(value.name);
-        if (!array) throw new TypeError(`internal: weight ${value.name} was not loaded`);
-        return [value, array];
-      }),
-    );
+  async resolve(recipes: readonly Recipe[], signal?: AbortSignal): Promise<Map<Value, GpuArray>> {
+    const missing = recipes.filter(({ value }) => !this.#arrays.has(value.name));
+    if (missing.length > 0) await this.#add(missing, { signal });
+    return new Map(recipes.map(({ value }) => [value, this.#arrays.get(value.name) as GpuArray]));
   }
 
   dispose(): void {
-    for (const { object } of this.arrays.values()) this.device.release(object);
+    this.#disposed = true;
+    for (const { object } of this.#arrays.values()) this.device.release(object);
   }
 }

@@ -12,6 +12,8 @@ export interface Target {
   readonly lanes: number;
   /** A processor plays the GPU: no barriers, few threads. */
   readonly software: boolean;
+  /** Methods of software adapters; absent: by size. `gather` keeps the last digits that Winograd's method rounds. */
+  readonly methods?: { readonly conv2d?: "gather" | "winograd"; readonly attention?: "streaming" | "products" };
 }
 
 export type Flag = string | number | boolean;

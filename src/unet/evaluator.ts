@@ -173,8 +173,8 @@ export class Evaluator {
         programs.push(program);
         return program;
       };
-      const compile = (label: string, { calls, recipes }: Lowered, batch: number) =>
-        create(label, calls, batch, new Map([...external, ...weights.resolve(recipes)]));
+      const compile = async (label: string, { calls, recipes }: Lowered, batch: number) =>
+        create(label, calls, batch, new Map([...external, ...(await weights.resolve(recipes))]));
       const [mainProgram, embedProgram, contextProgram] = await Promise.all([
         compile("unet", main, rows),
         compile("time embedding", embed, rows * stretch),

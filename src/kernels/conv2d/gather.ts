@@ -15,6 +15,7 @@
 import { type Codegen, defineKernel, type Flags } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
+import { accumulators, outerProduct } from "../parts/outerProduct.ts";
 import { CONV_FLOATS, checkOutput, convCost, epilogue, OUTPUT_TENSORS } from "./contract.ts";
 
 /** Output pixels per workgroup; 32 accumulators of vec4 fit what compilers keep in cache-hot stack slots. */
@@ -23,11 +24,6 @@ const ROWS = 32;
 function body(k: Codegen<Flags>): string {
   const lanes = k.workgroup;
   const loads = range(ROWS / lanes);
-  const multiply = range(ROWS).map((r) =>
-    range(4)
-      .map((c) => `c${r} += subgroupBroadcast(a${Math.floor(r / lanes)}.${"xyzw"[c]}, ${r % lanes}u) * w${c};`)
-      .join(" "),
-  );
   const finish = range(ROWS).map(
     (r) =>
       `if (r0 + ${r}u < M) ${epilogue(k, `c${r}`, `subgroupBroadcast(n${Math.floor(r / lanes)}, ${r % lanes}u)`, `(r0 + ${r}u)`, "o4")}`,
@@ -58,9 +54,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   let left${i} = i32((m${i} - line${i} * WO) * STRIDE) - i32(PL);`,
     )
     .join("\n  ")}
-  ${range(ROWS)
-    .map((r) => `var c${r} = vec4f();`)
-    .join(" ")}
+  ${accumulators(ROWS)}
   let taps = KH * KW;
   let span = taps * C4 + S4;
   for (var tap = 0u; tap < taps + min(S4, 1u); tap++) {
@@ -79,11 +73,12 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
       )
       .join("\n    ")}
     for (var c = 0u; c < groups; c++) {
-      ${loads.map((i) => `let a${i} = select(vec4f(), ${k.load("x", `base${i} + c`)}, inside${i});`).join("\n      ")}
-      ${range(4)
-        .map((j) => `let w${j} = ${k.load("w", `wtap + c * ${4 * lanes}u + ${j * lanes}u`)};`)
-        .join("\n      ")}
-      ${multiply.join("\n      ")}
+      ${outerProduct({
+        rows: ROWS,
+        lanes,
+        row: (i) => `select(vec4f(), ${k.load("x", `base${i} + c`)}, inside${i})`,
+        column: (j) => k.load("w", `wtap + c * ${4 * lanes}u + ${j * lanes}u`),
+      })}
     }
   }
   if (o4 >= O4) { return; }

@@ -1,0 +1,194 @@
+/**
+ * Attention as two products with the softmax between them, for software adapters and lengths whose score matrix fits in
+ * memory: both products run at the rate of a convolution (see parts/outerProduct.ts), several times that of the streaming
+ * kernel, whose registers hold too few queries to pay for the fetches of the keys.
+ *
+ * Scores and probabilities are [heads, queries, LK4] vec4s of four keys each; keys beyond the last have probability 0.
+ * Extra scalars: QO, KO, VO = offsets of the first head in vec4s, HEADS, D4 = vec4s per head, LK4 = vec4s of a row,
+ * SCALE = 1/√d of the unpadded d.
+ */
+import type { AttentionNode } from "../../runtime/graph.ts";
+import { defineKernel, type Flags, type Target } from "../../runtime/kernel.ts";
+import { ceilDiv, padded4, type Value } from "../../runtime/values.ts";
+import { range, wgsl } from "../../runtime/wgsl.ts";
+import { accumulators, outerProduct } from "../parts/outerProduct.ts";
+
+/** Queries per workgroup of the products. */
+const ROWS = 32;
+
+/** Bytes of the scores of one image; longer sequences stream. */
+const MOST_BYTES = 64 * 2 ** 20;
+/** Operations per image below which two more dispatches cost more than they save. */
+const LEAST_FLOPS = 8e6;
+
+export const pixels = ({ shape }: Value): number => (shape[0] as number) * (shape[1] as number);
+
+/** Whether attention is done by these kernels. Never depends on the batch. */
+export function usesProducts({ q, kv, heads, headDim }: AttentionNode, { methods }: Target): boolean {
+  if (methods?.attention) return methods.attention === "products";
+  const scores = heads * pixels(q) * padded4(pixels(kv));
+  return scores * 4 <= MOST_BYTES && 4 * scores * headDim >= LEAST_FLOPS;
+}
+
+const SUBGROUPS = `enable subgroups;
+diagnostic(off, subgroup_uniformity);`;
+
+/** s[n, head, q, k] = SCALE · q·k */
+export const attentionScores = defineKernel<Flags>({
+  name: "attentionScores",
+  tensors: { q: "in N HQ WQ CQ", kv: "in N HK WK CK", s: "out *" },
+  floats: ["SCALE"],
+  variants: [
+    {
+      name: "lanes",
+      workgroup: (target) => target.lanes,
+      grid: (d, batch, lanes) => [
+        ceilDiv((d.HQ as number) * (d.WQ as number), ROWS),
+        ceilDiv(d.LK4 as number, lanes) * (d.HEADS as number),
+        batch,
+      ],
+      wgsl: (k) => wgsl`
+${SUBGROUPS}
+${k.header}
+@compute @workgroup_size(${k.workgroup})
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+  ${k.prelude}
+  let LQ = HQ * WQ;
+  let LK = HK * WK;
+  let blocks = (LK4 + ${k.workgroup - 1}u) / ${k.workgroup}u;
+  let head = wg.y / blocks;
+  let k4 = (wg.y % blocks) * ${k.workgroup}u + lane;
+  let q0 = wg.x * ${ROWS}u;
+  ${range(ROWS / k.workgroup)
+    .map((i) => `let row${i} = (wg.z * LQ + min(q0 + ${i * k.workgroup}u + lane, LQ - 1u)) * CQ4 + QO + head * D4;`)
+    .join("\n  ")}
+  ${range(4)
+    .map((j) => `let key${j} = (wg.z * LK + min(k4 * 4u + ${j}u, LK - 1u)) * CK4 + KO + head * D4;`)
+    .join("\n  ")}
+  ${accumulators(ROWS)}
+  for (var d = 0u; d < D4; d++) {
+    ${range(4)
+      .map((j) => `let k${j} = ${k.load("kv", `key${j} + d`)};`)
+      .join("\n    ")}
+    ${outerProduct({
+      rows: ROWS,
+      lanes: k.workgroup,
+      row: (i) => k.load("q", `row${i} + d`),
+      // Four keys' vec4s transposed: components are registers of their own, so this costs nothing.
+      column: (j) => `vec4f(${range(4).map((key) => `k${key}.${"xyzw"[j]}`)})`,
+    })}
+  }
+  if (k4 >= LK4) { return; }
+  let out = (wg.z * HEADS + head) * LQ + q0;
+  ${range(ROWS)
+    .map((r) => `if (q0 + ${r}u < LQ) { ${k.store("s", `(out + ${r}u) * LK4 + k4`, `c${r} * SCALE`)} }`)
+    .join("\n  ")}
+}`,
+    },
+  ],
+  cost(d, batch) {
+    const { HQ = 0, WQ = 0, LK4 = 0, HEADS = 0, D4 = 0 } = d;
+    const scores = batch * HEADS * HQ * WQ * LK4 * 4;
+    return { flops: 8 * scores * D4, bytes: 4 * (scores + batch * HEADS * D4 * 4 * (HQ * WQ + LK4 * 4)) };
+  },
+});
+
+/** p = exp(s − max s), and the inverse of its sum over the row: one subgroup per row, lanes are keys. */
+export const attentionSoftmax = defineKernel<Flags>({
+  name: "attentionSoftmax",
+  tensors: { s: "in *", p: "out *", inverse: "out *" },
+  variants: [
+    {
+      name: "lanes",
+      workgroup: (target) => target.lanes,
+      grid: (d, batch) => [d.LQ as number, d.HEADS as number, batch],
+      wgsl: (k) => wgsl`
+${SUBGROUPS}
+${k.header}
+@compute @workgroup_size(${k.workgroup})
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+  ${k.prelude}
+  let row = (wg.z * HEADS + wg.y) * LQ + wg.x;
+  let base = row * LK4;
+  var largest = vec4f(-3.0e38);
+  for (var i = lane; i < LK4; i += ${k.workgroup}u) {
+    let valid = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(LK);
+    largest = max(largest, select(vec4f(-3.0e38), ${k.load("s", "base + i")}, valid));
+  }
+  let top = subgroupMax(max(max(largest.x, largest.y), max(largest.z, largest.w)));
+  var sum = vec4f();
+  for (var i = lane; i < LK4; i += ${k.workgroup}u) {
+    let valid = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(LK);
+    let e = select(vec4f(), exp(${k.load("s", "base + i")} - vec4f(top)), valid);
+    sum += e;
+    ${k.store("p", "base + i", "e")}
+  }
+  let total = subgroupAdd(dot(sum, vec4f(1.0)));
+  if (lane == 0u) { ${k.store("inverse", "row", "vec4f(1.0 / total)")} }
+}`,
+    },
+  ],
+  cost(d, batch) {
+    const scores = batch * (d.HEADS as number) * (d.LQ as number) * (d.LK as number);
+    return { flops: 12 * scores, bytes: 8 * scores };
+  },
+});
+
+/** y[n, q, head] = inverse[q] · Σ_k p[q, k]·v[k] */
+export const attentionValues = defineKernel<Flags>({
+  name: "attentionValues",
+  tensors: { p: "in *", inverse: "in *", kv: "in N HK WK CK", y: "out N HQ WQ CY" },
+  variants: [
+    {
+      name: "lanes",
+      workgroup: (target) => target.lanes,
+      grid: (d, batch, lanes) => [
+        ceilDiv((d.HQ as number) * (d.WQ as number), ROWS),
+        ceilDiv(d.D4 as number, lanes) * (d.HEADS as number),
+        batch,
+      ],
+      wgsl: (k) => wgsl`
+${SUBGROUPS}
+${k.header}
+@compute @workgroup_size(${k.workgroup})
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+  ${k.prelude}
+  let LQ = HQ * WQ;
+  let LK = HK * WK;
+  let blocks = (D4 + ${k.workgroup - 1}u) / ${k.workgroup}u;
+  let head = wg.y / blocks;
+  let d = (wg.y % blocks) * ${k.workgroup}u + lane;
+  let q0 = wg.x * ${ROWS}u;
+  let column = VO + head * D4 + min(d, D4 - 1u);
+  ${range(ROWS / k.workgroup)
+    .map(
+      (i) =>
+        `let row${i} = (wg.z * HEADS + head) * LQ + min(q0 + ${i * k.workgroup}u + lane, LQ - 1u);
+  let scale${i} = ${k.load("inverse", `row${i}`)}.x;`,
+    )
+    .join("\n  ")}
+  ${accumulators(ROWS)}
+  for (var k4 = 0u; k4 < LK4; k4++) {
+    ${outerProduct({
+      rows: ROWS,
+      lanes: k.workgroup,
+      row: (i) => k.load("p", `row${i} * LK4 + k4`),
+      column: (j) => k.load("kv", `(wg.z * LK + min(k4 * 4u + ${j}u, LK - 1u)) * CK4 + column`),
+    })}
+  }
+  if (d >= D4) { return; }
+  ${range(ROWS)
+    .map((r) => {
+      const scale = `subgroupBroadcast(scale${Math.floor(r / k.workgroup)}, ${r % k.workgroup}u)`;
+      return `if (q0 + ${r}u < LQ) { ${k.store("y", `(wg.z * LQ + q0 + ${r}u) * CY4 + head * D4 + d`, `c${r} * ${scale}`)} }`;
+    })
+    .join("\n  ")}
+}`,
+    },
+  ],
+  cost(d, batch) {
+    const { HQ = 0, WQ = 0, LK4 = 0, HEADS = 0, D4 = 0 } = d;
+    const scores = batch * HEADS * HQ * WQ * LK4 * 4;
+    return { flops: 8 * scores * D4, bytes: 4 * (scores + batch * HEADS * D4 * 4 * (HQ * WQ + LK4 * 4)) };
+  },
+});

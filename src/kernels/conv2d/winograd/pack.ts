@@ -1,0 +1,62 @@
+/** U = G g Gᵀ of every filter of a checkpoint's tensor, in the layout of packed weights with the 36 products as taps. */
+import { defineKernel, LINEAR_INDEX, linearGrid, mainLinear } from "../../../runtime/kernel.ts";
+import { f32, range, wgsl } from "../../../runtime/wgsl.ts";
+import { type PackFlags, rawWeight } from "../../pack.ts";
+import { FILTER_ROWS, PATCH } from "./transforms.ts";
+
+/** One row of G times three variables, as a sum of its nonzero terms. */
+const combine = (row: readonly number[], v: readonly string[]): string =>
+  row
+    .map((factor, i) => (factor === 0 ? "" : `${v[i]} * ${f32(factor)}`))
+    .filter(Boolean)
+    .join(" + ");
+
+const filter = range(3).flatMap((i) => range(3).map((j) => [i, j] as const));
+
+/** Extra scalars: those of `packWeights`. */
+export const packWinograd = defineKernel<PackFlags>({
+  name: "packWinograd",
+  tensors: { raw: "in *", inputs: "in *", outputs: "in *", w: "out *" },
+  variants: [
+    {
+      name: "direct",
+      workgroup: (target) => (target.software ? 32 : 64),
+      grid: (d, _batch, wg) => linearGrid((d.CP as number) * (d.OC as number), wg),
+      wgsl: (k) => wgsl`
+${k.header}
+${rawWeight(k.flags.source)}
+${mainLinear(k.workgroup)} {
+  ${k.prelude}
+  let i = ${LINEAR_INDEX};
+  if (i >= CP * OC) { return; }
+  let group = i % OC;
+  let position = i / OC;
+  let channel = inputs[position];
+  ${filter.map(([y, x]) => `var g${y}${x} = vec4f();`).join(" ")}
+  for (var j = 0u; j < 4u; j++) {
+    let row = outputs[group * 4u + j];
+    if (row != 0xffffffffu && channel != 0xffffffffu) {
+      let base = (row * CI + channel) * 9u;
+      ${filter.map(([y, x]) => `g${y}${x}[j] = weight(base + ${y * 3 + x}u);`).join(" ")}
+    }
+  }
+  let o4 = O0 + group;
+  ${FILTER_ROWS.map((row, y) =>
+    range(3)
+      .map((x) => `let h${y}${x} = ${combine(row, [`g0${x}`, `g1${x}`, `g2${x}`])};`)
+      .join(" "),
+  ).join("\n  ")}
+  ${FILTER_ROWS.flatMap((_, y) =>
+    FILTER_ROWS.map((row, x) =>
+      k.store(
+        "w",
+        `(o4 / L * SPAN + AT + ${y * PATCH + x}u * CP + position) * L + o4 % L`,
+        combine(row, [`h${y}0`, `h${y}1`, `h${y}2`]),
+      ),
+    ),
+  ).join("\n  ")}
+}`,
+    },
+  ],
+  cost: (d) => ({ flops: 0, bytes: 16 * 45 * (d.CP as number) * (d.OC as number) }),
+});

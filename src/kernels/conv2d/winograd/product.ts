@@ -1,0 +1,82 @@
+/**
+ * The 36 products of Winograd's method, as one dispatch: M[m] = V[m] · U[m], rows are tiles. The same subgroup outer
+ * product as conv2d/gather.ts, on inputs that lie in the order of the lanes; two channel groups per iteration, because a
+ * loop's accumulators are blended with the execution mask each time round.
+ */
+import { type Codegen, defineKernel, type Flags } from "../../../runtime/kernel.ts";
+import { ceilDiv } from "../../../runtime/values.ts";
+import { range, wgsl } from "../../../runtime/wgsl.ts";
+import { accumulators, outerProduct } from "../../parts/outerProduct.ts";
+import { PRODUCTS } from "./transforms.ts";
+
+/** Channel groups per iteration. */
+export const UNROLL = 2;
+
+export interface ProductFlags extends Flags {
+  /** Tiles per workgroup. */
+  rows: number;
+}
+
+function body(k: Codegen<ProductFlags>): string {
+  const lanes = k.workgroup;
+  const { rows } = k.flags;
+  const loads = range(rows / lanes);
+  const step = (u: number) =>
+    outerProduct({
+      rows,
+      lanes,
+      tag: `${u}_`,
+      row: (i) => k.load("v", `row${i} + (c + ${u}u) * ${lanes}u`),
+      column: (j) => k.load("w", `weight + (c + ${u}u) * ${4 * lanes}u + ${j * lanes}u`),
+    });
+  return wgsl`
+enable subgroups;
+diagnostic(off, subgroup_uniformity);
+${k.header}
+@compute @workgroup_size(${lanes})
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+  ${k.prelude}
+  let total = N * TP;
+  let r0 = wg.y * ${rows}u;
+  let blocks = total / ${lanes}u;
+  let first = r0 / ${lanes}u;
+  ${loads.map((i) => `let row${i} = (wg.z * blocks + min(first + ${i}u, blocks - 1u)) * C4 * ${lanes}u + lane;`).join("\n  ")}
+  let weight = (wg.x * ${PRODUCTS}u + wg.z) * C4 * ${4 * lanes}u + lane;
+  ${accumulators(rows)}
+  for (var c = 0u; c < C4; c += ${UNROLL}u) {
+    ${range(UNROLL).map(step).join("\n    ")}
+  }
+  let o4 = wg.x * ${lanes}u + lane;
+  if (o4 >= O4) { return; }
+  let out = (wg.z * total + r0) * O4 + o4;
+  ${range(rows)
+    .map((r) => `if (r0 + ${r}u < total) { ${k.store("m", `out + ${r}u * O4`, `c${r}`)} }`)
+    .join("\n  ")}
+}`;
+}
+
+/** Extra scalars: TP = stored tiles of an image, a multiple of the lanes; C4, a multiple of {@link UNROLL}; O4. */
+export const winogradProduct = defineKernel<ProductFlags>({
+  name: "winogradProduct",
+  tensors: { v: "in *", w: "in *", m: "out *" },
+  variants: [
+    {
+      name: "lanes",
+      workgroup: (target) => target.lanes,
+      grid: (d, batch, lanes, { rows }) => [
+        ceilDiv(d.O4 as number, lanes),
+        ceilDiv(batch * (d.TP as number), rows),
+        PRODUCTS,
+      ],
+      wgsl: body,
+    },
+  ],
+  cost(d, batch) {
+    const { TP = 0, C4 = 0, O4 = 0 } = d;
+    const rows = batch * TP;
+    return {
+      flops: 2 * PRODUCTS * rows * C4 * O4 * 16,
+      bytes: 16 * PRODUCTS * (rows * (C4 + O4) + C4 * O4 * 4),
+    };
+  },
+});
