@@ -28,6 +28,12 @@ export function resolveClasses(
   count: number,
 ): readonly number[] | null {
   const { kind } = model.config.classes;
+  if (model.config.context_dim !== null)
+    throw new ConfigError(
+      model.checkpoint.file,
+      "cross_attention_dim",
+      `${model.name} attends to a context: it can be evaluated, not sampled yet`,
+    );
   const embeddings = classEmbeddings(model.config);
   if (kind === "none") {
     if (classes) throw new UsageError("classes", `${model.name} is unconditional and takes no class`);

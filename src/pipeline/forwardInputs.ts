@@ -88,9 +88,9 @@ function addedOf({ model, inputs }: ConditionInit, n: number): Float32Array | un
   }
   if (!textEmbeds || !timeIds) throw new UsageError("text_embeds", `${model.name} needs text_embeds and time_ids`);
   const { time_dim, width } = added;
-  const ids = timeIds.shape[1] as number;
+  const numbers = rowsOf("time_ids", timeIds, n, ["K"]);
+  const ids = numbers.length / n;
   const texts = rowsOf("text_embeds", textEmbeds, n, [width - ids * time_dim]);
-  const numbers = rowsOf("time_ids", timeIds, n, [ids]);
   const rows = new Float32Array(n * width);
   for (let i = 0; i < n; i++) {
     const text = texts.subarray((i * texts.length) / n, ((i + 1) * texts.length) / n);
