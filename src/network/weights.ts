@@ -76,7 +76,9 @@ export class WeightStore {
   }
 
   async #add(recipes: readonly Recipe[], options: WeightOptions): Promise<void> {
-    const located = this.locate ? locateParams(recipes, this.locate) : recipes;
+    // A convolution that runs twice names its weights twice.
+    const unique = [...new Map(recipes.map((recipe) => [recipe.value.name, recipe])).values()];
+    const located = this.locate ? locateParams(unique, this.locate) : unique;
     const names = new Set<string>();
     for (const recipe of located) {
       if (recipe.kind === "table") names.add(recipe.param.name);

@@ -85,6 +85,14 @@ function checkWeightSet(checkpoint: Checkpoint, { ema }: Layout, weights: Weight
     throw new UsageError("weights", `${checkpoint.file} has no EMA weights beside the plain ones`);
 }
 
+/** A foreign checkpoint is refused by name even where no configuration lies beside it. */
+async function withoutConfig(source: ModelSource, error: unknown, options: OpenOptions): Promise<never> {
+  const { variant, signal } = options;
+  const checkpoint = await openCheckpoint(source, "", { variant, signal }).catch(() => null);
+  if (checkpoint) detectLayout(checkpoint.file, checkpoint.tensors.keys());
+  throw error;
+}
+
 /**
  * Opens a diffusers folder (`unet/`, `scheduler/`), a flat folder, the folder of one UNet, or one of the originals'
  * layouts (`config.json` or `config.yaml` beside `model.safetensors`). Reads configurations and headers only, and checks
@@ -93,7 +101,7 @@ function checkWeightSet(checkpoint: Checkpoint, { ema }: Layout, weights: Weight
  */
 export async function openModel(given: ModelSource, options: OpenOptions = {}): Promise<Model> {
   const { signal, variant, weights = "plain", parseYaml, randomWeights: seed } = options;
-  const folder = await findComponent(given, "unet", signal);
+  const folder = await findComponent(given, "unet", signal).catch((error) => withoutConfig(given, error, options));
   const configPath = (await findConfig(given, folder, signal)) as string;
   const file = label(given, configPath);
   const json = await readConfig(given, configPath, { parseYaml, signal });
