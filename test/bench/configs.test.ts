@@ -11,6 +11,8 @@ const parameters: Readonly<Record<string, number>> = {
   "ddpm-cifar10-32": 35_746_307,
   "ddpm-celebahq-256": 113_673_219,
   "ldm-celebahq-256": 274_056_163,
+  "cin256-v2": 400_920_579,
+  "stable-diffusion-v1-5": 859_520_964,
 };
 
 for (const [name, count] of Object.entries(parameters))
