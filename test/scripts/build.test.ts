@@ -31,8 +31,14 @@ beforeAll(() => {
   }
   symlinkSync(join(ROOT, "node_modules"), join(checkout, "node_modules"));
   for (const folder of ["cli", "node", "kernels"]) mkdirSync(join(checkout, "src", folder), { recursive: true });
-  mkdirSync(join(checkout, "bench"));
-  for (const entry of ["index.ts", "node/index.ts", "kernels/index.ts", "../bench/index.ts"])
+  mkdirSync(join(checkout, "bench/harness"), { recursive: true });
+  for (const entry of [
+    "index.ts",
+    "node/index.ts",
+    "kernels/index.ts",
+    "../bench/index.ts",
+    "../bench/harness/worker.ts",
+  ])
     write(entry, "export const one = 1;\n");
 });
 afterAll(() => rmSync(checkout, { recursive: true }));
