@@ -73,6 +73,7 @@ export class Autoencoder {
   readonly dtype: Exclude<DType, "u32">;
   readonly #memory: number;
   readonly #stores = new Map<Half, Promise<WeightStore>>();
+  readonly #loaded: WeightStore[] = [];
   #disposed = false;
 
   /** The caller keeps the device; nothing is allocated yet. */
@@ -109,7 +110,12 @@ export class Autoencoder {
     this.#checkOpen();
     const found = this.#stores.get(half);
     if (found) return found;
-    const loading = this.#load(half, signal);
+    const loading = this.#load(half, signal).then((store) => {
+      if (this.#disposed) store.dispose();
+      else this.#loaded.push(store);
+      this.#checkOpen();
+      return store;
+    });
     this.#stores.set(half, loading);
     // A failure, for example an abort, can be tried again.
     loading.catch(() => this.#stores.delete(half));
@@ -205,20 +211,14 @@ export class Autoencoder {
   }
 
   /** Bytes of GPU memory that the weights hold so far. */
-  async bytes(): Promise<number> {
-    const stores = await Promise.all(this.#stores.values());
-    return stores.reduce((sum, store) => sum + store.bytes, 0);
+  get bytes(): number {
+    return this.#loaded.reduce((sum, store) => sum + store.bytes, 0);
   }
 
   /** Frees the weights. Work in flight ends with a UseAfterDisposeError at its next submission. */
   dispose(): void {
-    if (this.#disposed) return;
     this.#disposed = true;
-    for (const loading of this.#stores.values())
-      loading.then(
-        (store) => store.dispose(),
-        () => {},
-      );
+    for (const store of this.#loaded.splice(0)) store.dispose();
   }
 
   [Symbol.dispose](): void {

@@ -3,7 +3,7 @@ import { readBack } from "../network/readback.ts";
 import type { Device } from "../runtime/device.ts";
 import { ShapeError } from "../runtime/errors.ts";
 import { type Tensor, toRows } from "../runtime/layout.ts";
-import { type CoderInit, type GpuCoder, runStages } from "./coder.ts";
+import { type CoderInit, type GpuCoder, runCoder } from "./coder.ts";
 
 /** @returns how many images, their height and width. @throws ShapeError */
 export function checkShape(
@@ -54,7 +54,7 @@ export async function runBatches({ device, input, most, create, check }: Batches
       }
       const rows = toRows(input.data.subarray(from * image, (from + images) * image), images, channels, pixels);
       device.gpu.queue.writeBuffer(coder.input, 0, rows);
-      await runStages(device, coder.stages, check);
+      await runCoder(device, coder, check);
       const { value, array } = coder.output;
       const part = await readBack(device, value, array, images);
       const size = part.data.length / images;

@@ -10,7 +10,7 @@ import type { Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { planMemory } from "../runtime/planner.ts";
-import { Program } from "../runtime/program.ts";
+import { Program, type Replay } from "../runtime/program.ts";
 import { byteSize, type DType, type Value } from "../runtime/values.ts";
 import { buildDecoder, buildEncoder, type CoderNetwork } from "./network.ts";
 import type { AutoencoderSpec } from "./spec.ts";
@@ -73,8 +73,8 @@ export interface GpuCoder {
   readonly output: { readonly value: Value; readonly array: GpuArray };
   /** u32 [images, H, W]: rows of the codebook, where a decoder quantises. */
   readonly indices: GpuArray | null;
-  /** To be replayed in this order; the same may come several times. */
-  readonly stages: readonly Program[];
+  /** The work: `Pacer.segments` cuts it into submissions. */
+  readonly program: Replay;
   /** Bytes of GPU memory held, what the caller brought aside. */
   readonly bytes: number;
   dispose(): void;
@@ -87,7 +87,7 @@ export class Coder implements GpuCoder {
     readonly input: GPUBuffer,
     readonly output: GpuCoder["output"],
     readonly indices: GpuArray | null,
-    private readonly program: Program,
+    readonly program: Program,
     private readonly owned: readonly GpuArray[],
   ) {}
 
@@ -130,10 +130,6 @@ export class Coder implements GpuCoder {
     }
   }
 
-  get stages(): readonly Program[] {
-    return [this.program];
-  }
-
   get bytes(): number {
     return this.owned.reduce((sum, array) => sum + array.bytes, 0) + this.program.plan.bytes;
   }
@@ -145,20 +141,19 @@ export class Coder implements GpuCoder {
 }
 
 /**
- * Replays stages on the GPU to their end.
+ * Runs a coder on the GPU to its end.
  * @param check throws when the work shall stop
  */
-export async function runStages(device: Device, stages: readonly Program[], check: () => void): Promise<void> {
+export async function runCoder(device: Device, { program }: GpuCoder, check: () => void): Promise<void> {
   const pacer = new Pacer(device);
   try {
-    for (const program of stages)
-      for (const { from, to, flops } of pacer.segments(program)) {
-        const encoder = device.gpu.createCommandEncoder();
-        program.encode(encoder, from, to);
-        await pacer.room();
-        check();
-        pacer.submit(encoder.finish(), flops);
-      }
+    for (const { from, to, flops } of pacer.segments(program)) {
+      const encoder = device.gpu.createCommandEncoder();
+      program.encode(encoder, from, to);
+      await pacer.room();
+      check();
+      pacer.submit(encoder.finish(), flops);
+    }
     await pacer.drain();
   } finally {
     await pacer.drain().catch(() => {});

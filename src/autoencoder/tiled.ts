@@ -4,7 +4,7 @@ import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray } from "../runtime/memory.ts";
-import { Program } from "../runtime/program.ts";
+import { Program, type Replay, sequence } from "../runtime/program.ts";
 import { byteSize, makeValue, type Value } from "../runtime/values.ts";
 import {
   Coder,
@@ -104,7 +104,9 @@ export class TiledDecoder implements GpuCoder {
     private readonly device: Device,
     readonly input: GPUBuffer,
     readonly output: GpuCoder["output"],
-    readonly stages: readonly Program[],
+    readonly program: Replay,
+    /** Cutting and blending of every tile. */
+    private readonly edges: readonly Program[],
     private readonly coder: Coder,
     private readonly owned: readonly GpuArray[],
   ) {}
@@ -115,12 +117,12 @@ export class TiledDecoder implements GpuCoder {
     target: Target,
     tiles: LoweredTiles,
     weights: WeightStore,
-    { images, input, onCompile }: CoderInit,
+    { images, input: given, onCompile }: CoderInit,
   ): Promise<TiledDecoder> {
     const { tile, latents, image } = tiles;
     const coder = await Coder.create(device, tile, weights, { images, onCompile });
     const owned: GpuArray[] = [];
-    const stages: Program[] = [];
+    const edges: Program[] = [];
     try {
       const { source, result } = await device.allocate("an image in tiles", () => {
         const make = (value: Value) => {
@@ -128,7 +130,7 @@ export class TiledDecoder implements GpuCoder {
           owned.push(array);
           return array;
         };
-        return { source: input ? arrayOf(input) : make(latents), result: make(image) };
+        return { source: given ? arrayOf(given) : make(latents), result: make(image) };
       });
       const external = new Map<Value, GpuArray>([
         [latents, source],
@@ -136,15 +138,18 @@ export class TiledDecoder implements GpuCoder {
         [tile.network.input, arrayOf(coder.input)],
         [tile.network.output, coder.output.array],
       ]);
-      for (const { cut, blend } of places(target, tiles)) {
-        const program = (call: KernelCall) =>
-          Program.create(device, { label: call.label, calls: [call], batch: images, external });
-        stages.push(await program(cut), ...coder.stages, await program(blend));
-      }
+      const edge = async (call: KernelCall) => {
+        const program = await Program.create(device, { label: call.label, calls: [call], batch: images, external });
+        edges.push(program);
+        return program;
+      };
+      const order: Program[] = [];
+      for (const { cut, blend } of places(target, tiles)) order.push(await edge(cut), coder.program, await edge(blend));
       const output = { value: image, array: result };
-      return new TiledDecoder(device, source.object as GPUBuffer, output, stages, coder, owned);
+      const input = source.object as GPUBuffer;
+      return new TiledDecoder(device, input, output, sequence(order), edges, coder, owned);
     } catch (error) {
-      release(device, stages, coder, owned);
+      release(device, edges, coder, owned);
       throw error;
     }
   }
@@ -158,12 +163,12 @@ export class TiledDecoder implements GpuCoder {
   }
 
   dispose(): void {
-    release(this.device, this.stages, this.coder, this.owned);
+    release(this.device, this.edges, this.coder, this.owned);
   }
 }
 
-function release(device: Device, stages: readonly Program[], coder: Coder, owned: readonly GpuArray[]): void {
-  for (const program of stages) program.dispose();
+function release(device: Device, edges: readonly Program[], coder: Coder, owned: readonly GpuArray[]): void {
+  for (const program of edges) program.dispose();
   coder.dispose();
   for (const { object } of owned) device.release(object);
 }

@@ -5,7 +5,7 @@
  * sleeps through most of their expected time before it asks.
  */
 import type { Device } from "./device.ts";
-import type { Program } from "./program.ts";
+import type { Replay } from "./program.ts";
 
 /** GPU time that one submit aims at: below watchdogs, short enough for a responsive page. */
 export const TARGET_MS = 100;
@@ -30,8 +30,8 @@ export class Pacer {
     this.#rate = FIRST_RATE[device.capabilities.software ? "software" : "gpu"];
   }
 
-  /** Cuts a program into ranges of dispatches that are expected to last at most {@link TARGET_MS} each. */
-  *segments(program: Program): Generator<{ from: number; to: number; flops: number }> {
+  /** Cuts a program, or several, into ranges of dispatches that are expected to last at most {@link TARGET_MS} each. */
+  *segments(program: Replay): Generator<{ from: number; to: number; flops: number }> {
     let from = 0;
     let flops = 0;
     for (let i = 0; i < program.dispatches.length; i++) {

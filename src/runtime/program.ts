@@ -48,7 +48,36 @@ export async function compileCalls(
   );
 }
 
-export class Program {
+/** A list of dispatches that can be recorded, whole or in part. */
+export interface Replay {
+  readonly dispatches: readonly Dispatch[];
+  /** Records dispatches `from`..`to` (exclusive) in one compute pass. */
+  encode(encoder: GPUCommandEncoder, from?: number, to?: number): void;
+}
+
+function encodeDispatches(encoder: GPUCommandEncoder, dispatches: readonly Dispatch[], from: number, to: number): void {
+  const pass = encoder.beginComputePass();
+  let current: GPUComputePipeline | undefined;
+  for (let i = from; i < to; i++) {
+    const { pipeline, bindings, grid } = dispatches[i] as Dispatch;
+    if (pipeline !== current) pass.setPipeline(pipeline);
+    current = pipeline;
+    pass.setBindGroup(0, bindings);
+    pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
+  }
+  pass.end();
+}
+
+/** Programs one after the other, any of them several times, as one list. They stay their owner's. */
+export function sequence(programs: readonly Program[]): Replay {
+  const dispatches = programs.flatMap((program) => program.dispatches);
+  return {
+    dispatches,
+    encode: (encoder, from = 0, to = dispatches.length) => encodeDispatches(encoder, dispatches, from, to),
+  };
+}
+
+export class Program implements Replay {
   readonly #owned: GpuArray[];
 
   private constructor(
@@ -101,18 +130,8 @@ export class Program {
     });
   }
 
-  /** Records dispatches `from`..`to` (exclusive) in one compute pass. */
   encode(encoder: GPUCommandEncoder, from = 0, to = this.dispatches.length): void {
-    const pass = encoder.beginComputePass();
-    let current: GPUComputePipeline | undefined;
-    for (let i = from; i < to; i++) {
-      const { pipeline, bindings, grid } = this.dispatches[i] as Dispatch;
-      if (pipeline !== current) pass.setPipeline(pipeline);
-      current = pipeline;
-      pass.setBindGroup(0, bindings);
-      pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
-    }
-    pass.end();
+    encodeDispatches(encoder, this.dispatches, from, to);
   }
 
   /** Floating point operations and least bytes moved, of one replay. */
