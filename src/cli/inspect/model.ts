@@ -1,9 +1,12 @@
 /** A model's layers, parameters and memory plan. Reads configurations and headers; of a device, only what it is. */
 import { targetFor } from "../../kernels/target.ts";
+import { splitParam } from "../../network/places.ts";
 import type { Model } from "../../pipeline/model.ts";
 import { DeviceError } from "../../runtime/errors.ts";
+import type { ParamRef } from "../../runtime/graph.ts";
 import type { Target } from "../../runtime/kernel.ts";
 import { makeSchedule } from "../../sampler/schedule.ts";
+import { layouts } from "../../unet/layouts/detect.ts";
 import { elementCount } from "../../weights/checkpoint.ts";
 import type { CommonFlags } from "../flags.ts";
 import type { Terminal } from "../io.ts";
@@ -27,7 +30,7 @@ export async function inspectModel(terminal: Terminal, path: string | undefined,
   const report = {
     kind: "model",
     name: model.name,
-    ...describe(model),
+    ...describe(model, lowered.network.params),
     memory: {
       adapter,
       dtype,
@@ -61,25 +64,35 @@ async function chooseTarget(
   }
 }
 
-function describe({ config, checkpoint, scheduler, labels, classCount, nullClass }: Model) {
+function describe(model: Model, params: readonly ParamRef[]) {
+  const { config, checkpoint, scheduler, labels, classCount, nullClass, naming, layout, weights } = model;
   const modules = new Map<string, { layer: string; parameters: number; shapes: string[] }>();
   const dtypes = new Set<string>();
+  // A checkpoint can hold more than the network: other networks, buffers, a moving average.
+  const own = new Map(params.map((param) => [naming.locate(param).name, splitParam(param.name)]));
+  let stored = 0;
   for (const [name, tensor] of checkpoint.tensors) {
-    const layer = name.replace(/\.[^.]+$/, "");
+    const [path, leaf] = own.get(name) ?? [];
+    if (path === undefined) continue;
+    stored += tensor.end - tensor.start;
+    const layer = naming.module(path);
     const entry = modules.get(layer) ?? { layer, parameters: 0, shapes: [] };
     entry.parameters += elementCount(tensor);
-    entry.shapes.push(`${name.slice(layer.length + 1)} [${tensor.shape.join(", ")}]`);
+    entry.shapes.push(`${leaf} [${tensor.shape.join(", ")}]`);
     modules.set(layer, entry);
     dtypes.add(tensor.dtype);
   }
   const layers = [...modules.values()];
   return {
     parameters: layers.reduce((sum, { parameters }) => sum + parameters, 0),
-    bytes: checkpoint.totalBytes,
+    bytes: stored,
+    layout,
+    weights,
     stored_as: [...dtypes],
     sample_size: config.sample_size && [config.sample_size.height, config.sample_size.width],
     in_channels: config.in_channels,
     out_channels: config.out_channels,
+    context_dim: config.context_dim,
     classes: classCount,
     class_names: labels,
     null_class: nullClass,
@@ -105,13 +118,20 @@ type Report = ReturnType<typeof describe> & {
   warnings: readonly string[];
 };
 
+/** diffusers' class, or a UNet in another layout. */
+function networkName({ layout, weights, context_dim }: Report): string {
+  if (layout === "diffusers") return context_dim === null ? "UNet2DModel" : "UNet2DConditionModel";
+  const { title } = layouts.find(({ id }) => id === layout) as (typeof layouts)[number];
+  return `UNet in ${title}${weights === "ema" ? ", EMA weights" : ""}`;
+}
+
 function print(terminal: Terminal, report: Report): void {
   const { name, parameters, stored_as, classes, class_names, null_class, memory, kernels, layers } = report;
   const names = class_names ? `: ${class_names.map((label, id) => `${id} ${label}`).join(", ")}` : "";
   const planned = memory.adapter ? `on ${memory.adapter}` : "for a GPU; no adapter is here";
   const dispatches = kernels.reduce((sum, { calls }) => sum + calls, 0);
   const lines = [
-    `${name}: UNet2DModel, ${quantity(parameters)} parameters, ${bytes(report.bytes)} as ${stored_as.join(", ")}`,
+    `${name}: ${networkName(report)}, ${quantity(parameters)} parameters, ${bytes(report.bytes)} as ${stored_as.join(", ")}`,
     `images: ${report.in_channels} channels${report.sample_size ? `, ${report.sample_size.join(" x ")}` : ""}`,
     `classes: ${classes === 0 ? "none" : `${classes}${names}`}${null_class === null ? "" : `; null class ${null_class}`}`,
     report.scheduler
