@@ -14,16 +14,17 @@ export interface ExportFlags extends CommonFlags {
   style: NormStyle;
   size?: ImageSize;
   batch: number | "any";
+  contextLength?: number;
   externalData?: true;
 }
 
 export async function exportOnnx(terminal: Terminal, flags: ExportFlags): Promise<void> {
-  const { output, style, size, externalData } = flags;
+  const { output, style, size, contextLength, externalData } = flags;
   const { signal } = terminal.io;
   const model = await openFlaggedModel(flags, signal);
   const dtype = flags.dtype === "f16" ? "f16" : "f32";
   const batch = flags.batch === "any" ? null : flags.batch;
-  const graph = exportGraph(model, { size, batch, style, dtype });
+  const graph = exportGraph(model, { size, batch, style, dtype, contextLength });
   checkFile(output, true);
   const written = await writeOnnx(output, model, graph, { externalData, producerVersion: packageVersion(), signal });
   const { nodes, initializers } = graph.builder;

@@ -76,6 +76,13 @@ test("names inputs and outputs like PyTorch's exporter, opset 21", async () => {
   expect(model.graph?.output.map(describePort)).toEqual([["output", FLOAT, "batch", 6n, 16n, 32n]]);
 });
 
+test("a context has the length asked for", async () => {
+  const path = join(scratch, "sd1.onnx");
+  const flags = ["-m", goldenPath("models/sd1"), "-o", path, "--context-length", "7", "-q"];
+  expect((await ddim(["bench", "export", ...flags])).code).toBe(0);
+  expect(read(path).graph?.input.map(describePort).at(-1)).toEqual(["encoder_hidden_states", 1, 1n, 7n, 32n]);
+});
+
 test("keeps the weights in a second file where asked to", async () => {
   const folder = join(scratch, "external");
   mkdirSync(folder);

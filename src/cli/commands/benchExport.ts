@@ -12,7 +12,8 @@ export function addBenchExport(bench: Command, io: Io): void {
     .summary("write the network as an ONNX file")
     .description(
       "Writes the network of a model for other engines (ONNX, opset 21, N x C x H x W): inputs sample, timestep and, " +
-        "where the network takes them, class_labels; output output. Replaces the file if it exists. Needs a checkout.",
+        "where the network takes them, class_labels, encoder_hidden_states, text_embeds, time_ids; output output. " +
+        "Replaces the file if it exists. Needs a checkout.",
     )
     .requiredOption("-o, --output <file>", "file to write")
     .addOption(
@@ -22,6 +23,11 @@ export function addBenchExport(bench: Command, io: Io): void {
     )
     .option("--size <n|HxW>", "height and width of the images (default: the model's)", size)
     .option("--batch <n|any>", "images per evaluation, or left open", batch, 1)
+    .option(
+      "--context-length <n>",
+      "tokens that a conditional network attends to (default: 77; 1 for classes)",
+      whole(1),
+    )
     .option("--external-data", "weights in a file of their own beside it, as it is for more than 1 GiB")
     .addHelpText("after", "\nExample:\n  $ ddim bench export -m crawl-tiles-32 -o model.onnx --style native --batch 4");
   addCommonFlags(command, ["model", "randomWeights", "dtype", "quiet", "verbose"]);
