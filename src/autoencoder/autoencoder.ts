@@ -1,4 +1,5 @@
 /** An autoencoder on a device. Each half's weights are loaded when it is first used, its programs made per size and batch. */
+import type { Recipe } from "../kernels/recipes.ts";
 import { targetFor } from "../kernels/target.ts";
 import { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
@@ -20,8 +21,8 @@ import {
 } from "./coder.ts";
 import type { AutoencoderModel } from "./open.ts";
 import { type Posterior, posterior } from "./posterior.ts";
-import { type AutoencoderSpec, latentScale } from "./spec.ts";
-import { type LoweredTiles, lowerTiles, TiledDecoder, tiledBytes, tiledImages } from "./tiled.ts";
+import type { AutoencoderSpec } from "./spec.ts";
+import { lowerTiles, TiledDecoder, tiledBytes, tiledImages } from "./tiled.ts";
 
 /** Most bytes that a half takes beside its weights before it works on fewer images, then in tiles. */
 export const DEFAULT_MEMORY = 4 * 2 ** 30;
@@ -62,7 +63,8 @@ export interface Decoding {
 /** A decoder lowered, and how many images it can take at once. */
 interface PreparedDecoder {
   readonly most: number;
-  create(init: CoderInit): Promise<GpuCoder>;
+  readonly recipes: readonly Recipe[];
+  create(weights: WeightStore, init: CoderInit): Promise<GpuCoder>;
 }
 
 type Half = "encode" | "decode";
@@ -92,25 +94,15 @@ export class Autoencoder {
     if (this.#disposed) throw new UseAfterDisposeError(`the autoencoder of ${this.model.name}`);
   }
 
-  /** A half's weights, loaded once. The size does not matter to them. */
-  async #load(half: Half, signal?: AbortSignal): Promise<WeightStore> {
-    const { checkpoint, layout, spec } = this.model;
-    const size = { height: 8, width: 8, dtype: this.dtype };
-    const side = 8 * latentScale(spec);
-    const { lowered } =
-      half === "encode"
-        ? lowerEncoder(spec, this.#target, { ...size, height: side, width: side })
-        : lowerDecoder(spec, this.#target, { ...size, quantize: spec.kind === "vq", scale: 1, shift: 0 });
-    const { onProgress } = this.options;
-    const { locate } = layout.naming;
-    return WeightStore.load(this.device, this.#target, lowered.recipes, checkpoint, { signal, onProgress, locate });
-  }
-
-  #weights(half: Half, signal?: AbortSignal): Promise<WeightStore> {
+  /** A half's weights, loaded once: as the given recipes pack them, those of other sizes later where they differ. */
+  #weights(half: Half, recipes: readonly Recipe[], signal?: AbortSignal): Promise<WeightStore> {
     this.#checkOpen();
     const found = this.#stores.get(half);
     if (found) return found;
-    const loading = this.#load(half, signal).then((store) => {
+    const { checkpoint, layout } = this.model;
+    const options = { signal, onProgress: this.options.onProgress, locate: layout.naming.locate };
+    const load = WeightStore.load(this.device, this.#target, recipes, checkpoint, options);
+    const loading = load.then((store) => {
       if (this.#disposed) store.dispose();
       else this.#loaded.push(store);
       this.#checkOpen();
@@ -137,18 +129,16 @@ export class Autoencoder {
     if (coderImages(this.device, whole) >= 1 && coderBytes(whole, 1) <= this.#memory)
       return {
         most: this.#fitting(n, coderImages(this.device, whole), (images) => coderBytes(whole, images)),
-        create: async (init) => Coder.create(this.device, whole, await this.#weights("decode"), init),
+        recipes: whole.lowered.recipes,
+        create: (weights, init) => Coder.create(this.device, whole, weights, init),
       };
     const tiles = lowerTiles(this.device, this.spec, this.#target, choices, this.#memory);
     if (!tiles) throw this.#tooLarge("decode", height, width);
     return {
       most: this.#fitting(n, tiledImages(this.device, tiles), (images) => tiledBytes(tiles, images)),
-      create: async (init) => this.#createTiled(tiles, init),
+      recipes: tiles.tile.lowered.recipes,
+      create: (weights, init) => TiledDecoder.create(this.device, this.#target, tiles, weights, init),
     };
-  }
-
-  async #createTiled(tiles: LoweredTiles, init: CoderInit): Promise<GpuCoder> {
-    return TiledDecoder.create(this.device, this.#target, tiles, await this.#weights("decode"), init);
   }
 
   #tooLarge(half: Half, height: number, width: number): DeviceError {
@@ -174,7 +164,8 @@ export class Autoencoder {
    */
   async decoder(shape: DecoderShape, init: CoderInit): Promise<GpuCoder> {
     this.#checkOpen();
-    return this.#prepareDecoder(shape, init.images).create(init);
+    const { recipes, create } = this.#prepareDecoder(shape, init.images);
+    return create(await this.#weights("decode", recipes), init);
   }
 
   /** Images [N, C, H, W] in −1..1 to latents. @throws ShapeError, DeviceError; the signal's reason when aborted */
@@ -185,7 +176,7 @@ export class Autoencoder {
     const limit = coderImages(this.device, lowered);
     if (limit < 1) throw this.#tooLarge("encode", height, width);
     const most = this.#fitting(n, limit, (count) => coderBytes(lowered, count));
-    const weights = await this.#weights("encode", signal);
+    const weights = await this.#weights("encode", lowered.lowered.recipes, signal);
     const create = (init: CoderInit) => Coder.create(this.device, lowered, weights, init);
     const { output } = await this.#run(images, most, create, signal);
     if (this.spec.kind === "vq") return { kind: "vq", latents: output };
@@ -196,9 +187,9 @@ export class Autoencoder {
   async decode(latents: Tensor, { quantize, signal }: DecodeOptions = {}): Promise<Decoding> {
     this.#checkOpen();
     const [n, height, width] = checkShape(latents, "decode", this.spec.latent_channels);
-    const { most, create } = this.#prepareDecoder({ height, width, quantize }, n);
-    await this.#weights("decode", signal);
-    const { output, indices } = await this.#run(latents, most, create, signal);
+    const { most, recipes, create } = this.#prepareDecoder({ height, width, quantize }, n);
+    const weights = await this.#weights("decode", recipes, signal);
+    const { output, indices } = await this.#run(latents, most, (init) => create(weights, init), signal);
     return { image: output, indices: indices && { shape: [n, height, width], data: indices } };
   }
 
