@@ -24,7 +24,7 @@ const OTHER_FORMATS: { pattern: RegExp; probes: string[]; advice: string }[] = [
     pattern: /\.(bin|ckpt|pt|pth)$|\.bin\.index\.json$/,
     probes: ["diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.bin", "pytorch_model.bin", "model.ckpt"],
     advice:
-      "is a PyTorch pickle, which can run code when opened: load the model with diffusers' from_pretrained and save it with save_pretrained, which writes safetensors",
+      "is a PyTorch pickle, which can run code when opened: tools/to_safetensors.py of this package writes its tensors as safetensors; or load the model with diffusers' from_pretrained and save it with save_pretrained",
   },
 ];
 

@@ -1,5 +1,6 @@
 /** What the originals' configurations mean: the network's normal form, the schedule, and what is assumed or refused. */
 import { describe, expect, test } from "vitest";
+import { configuredTensors } from "../../../src/pipeline/expected.ts";
 import { layouts } from "../../../src/unet/layouts/detect.ts";
 import type { Layout } from "../../../src/unet/layouts/types.ts";
 import { readOrigin } from "../../support/origins.ts";
@@ -13,6 +14,77 @@ function changed(config: Json, path: string, value: unknown): Json {
   const [key, ...rest] = path.split(".") as [string, ...string[]];
   return { ...config, [key]: rest.length > 0 ? changed(config[key] as Json, rest.join("."), value) : value };
 }
+
+/** latent-diffusion's yaml around a network of 64 x 64 latents. */
+const latent = (params: Json, cond_stage_config: unknown = "__is_unconditional__"): Json => ({
+  model: {
+    base_learning_rate: 2e-6,
+    target: "ldm.models.diffusion.ddpm.LatentDiffusion",
+    params: {
+      ...{ linear_start: 0.0015, linear_end: 0.0195, num_timesteps_cond: 1, log_every_t: 200, timesteps: 1000 },
+      ...{ first_stage_key: "image", cond_stage_key: "class_label", image_size: 64, channels: 3, concat_mode: false },
+      ...{ cond_stage_trainable: false, monitor: "val/loss_simple_ema", first_stage_config: {}, cond_stage_config },
+      unet_config: { target: "ldm.modules.diffusionmodules.openaimodel.UNetModel", params },
+    },
+  },
+  data: {},
+  lightning: {},
+});
+const ddpm = (image_size: number, ch_mult: number[]): Json => ({
+  data: { dataset: "CIFAR10", image_size, channels: 3, logit_transform: false, random_flip: true, rescaled: true },
+  model: {
+    ...{ type: "simple", in_channels: 3, out_ch: 3, ch: 128, ch_mult, num_res_blocks: 2, attn_resolutions: [16] },
+    ...{ dropout: 0.1, var_type: "fixedlarge", ema_rate: 0.9999, ema: true, resamp_with_conv: true },
+  },
+  diffusion: { beta_schedule: "linear", beta_start: 0.0001, beta_end: 0.02, num_diffusion_timesteps: 1000 },
+});
+const adm256 = {
+  ...{ attention_resolutions: "32,16,8", class_cond: false, diffusion_steps: 1000, image_size: 256, learn_sigma: true },
+  ...{ noise_schedule: "linear", num_channels: 256, num_head_channels: 64, num_res_blocks: 2, resblock_updown: true },
+  ...{ use_fp16: true, use_scale_shift_norm: true },
+};
+const transformer = { use_spatial_transformer: true, transformer_depth: 1 };
+
+test.each<[string, Layout["id"], Json, number]>([
+  ["DDPM CIFAR-10", "ermongroup", ddpm(32, [1, 2, 2, 2]), 35_746_307],
+  ["DDPM CelebA-HQ 256", "ermongroup", ddpm(256, [1, 1, 2, 2, 4, 4]), 113_673_219],
+  ["ADM 256, unconditional", "openai", adm256, 552_814_086],
+  [
+    "latent-diffusion celeba256",
+    "ldm",
+    latent({
+      ...{ image_size: 64, in_channels: 3, out_channels: 3, model_channels: 224, attention_resolutions: [8, 4, 2] },
+      ...{ num_res_blocks: 2, channel_mult: [1, 2, 3, 4], num_head_channels: 32 },
+    }),
+    274_056_163,
+  ],
+  [
+    "latent-diffusion cin256-v2",
+    "ldm",
+    latent({
+      ...{ image_size: 64, in_channels: 3, out_channels: 3, model_channels: 192, attention_resolutions: [8, 4, 2] },
+      ...{ num_res_blocks: 2, channel_mult: [1, 2, 3, 5], num_heads: 1, ...transformer, context_dim: 512 },
+    }),
+    400_920_579,
+  ],
+  [
+    "Stable Diffusion 1.5",
+    "ldm",
+    latent(
+      {
+        ...{ image_size: 32, in_channels: 4, out_channels: 4, model_channels: 320, attention_resolutions: [4, 2, 1] },
+        ...{ num_res_blocks: 2, channel_mult: [1, 2, 4, 4], num_heads: 8, ...transformer, context_dim: 768 },
+        ...{ use_checkpoint: true, legacy: false },
+      },
+      { target: "ldm.modules.encoders.modules.FrozenCLIPEmbedder" },
+    ),
+    859_520_964,
+  ],
+])("%s has its published number of parameters", (_, id, json, parameters) => {
+  expect(layout(id).configures(json)).toBe(true);
+  const tensors = configuredTensors(json, "config.json");
+  expect(tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)).toBe(parameters);
+});
 
 describe("OpenAI's flags", () => {
   const flags = readOrigin("guided-adm-neworder").config;
