@@ -56,7 +56,7 @@ const arrays = new Map<Value, GpuArray>([
 const frame = uploadBuffer(device, "frame", new Uint32Array(4), GPUBufferUsage.UNIFORM);
 const make = (call: KernelCall) =>
   Program.create(device, { label: "bench", calls: [call], batch: BATCH, external: arrays, frame });
-const flags = { guided: false, rescale: false, threshold: false, noise: "none", learned: false } as const;
+const flags = { guided: false, rescale: false, wider: false, threshold: false, noise: "none", learned: false } as const;
 const programs = {
   copy: await make(copy.lower(target, "copy", { x: values.x, m, a, b: values.x0 }, {})),
   step: await make(ddimStep.lower(target, "step", { ...values, m, z: undefined, factors: undefined }, flags)),

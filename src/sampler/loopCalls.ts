@@ -129,7 +129,7 @@ export function loopCalls(target: Target, choices: LoopChoices, v: LoopValues, m
   const factors = rescale || threshold ? v.factors : undefined;
   const { x, coefficients, run, status, x0, history, statistics, levels, known, mask } = v;
   const seen = { x, m, coefficients, run };
-  const flags = { guided, rescale };
+  const flags = { guided, rescale, wider: m.shape.at(-1) !== x.shape.at(-1) };
   const z = source === "given" ? v.z : undefined;
   const step: KernelCall[] = [];
   if (rescale) step.push(guidanceRescale.lower(target, "guidance rescale", { ...seen, factors }, { guided }));

@@ -57,7 +57,7 @@ async function run({ target, x, model, guidance, k, clip, sigma, images, status 
     { ...target, storage: "buffer" },
     "step",
     tensors,
-    stepFlags({ guided, noise: sigma !== undefined }),
+    stepFlags({ guided, noise: sigma !== undefined, wider: model.shape.at(-1) !== x.shape.at(-1) }),
   );
   const outputs = [tensors.x, tensors.x0, tensors.status];
   const frame = [0, 0, n, STEP];

@@ -108,7 +108,14 @@ const cases: [string, ScheduleOptions][] = [
 
 for (const { name, target } of [...(await targets()), { name: "shapes in the source", target: constTarget }]) {
   describe(`ddimStep (${name})`, () => {
-    const flags = { guided: false, rescale: false, threshold: false, noise: "philox", learned: false } as const;
+    const flags = {
+      guided: false,
+      rescale: false,
+      wider: false,
+      threshold: false,
+      noise: "philox",
+      learned: false,
+    } as const;
     it.each(cases)("%s", async (_, options) => {
       const schedule = makeSchedule({ steps: 5, ...options });
       for (const row of [0, 3]) {
@@ -167,7 +174,7 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
         status: flat("status", new Array(4).fill(0), "u32"),
         x0: inputs.output("x0", [H, W, channels]),
       };
-      const call = ddimStep.lower(plain, "step", values, { ...flags, noise: "given", learned: true });
+      const call = ddimStep.lower(plain, "step", values, { ...flags, noise: "given", wider: true, learned: true });
       for (const row of [1, 4]) {
         const [next] = await runCalls([call], {
           target: plain,
@@ -221,7 +228,7 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
   });
 
   describe(`dynamic thresholding (${name})`, () => {
-    const flags = { guided: false, rescale: false } as const;
+    const flags = { guided: false, rescale: false, wider: false } as const;
     const step = { ...flags, threshold: true, noise: "none", learned: false } as const;
     it.each([
       [0.995, 1.5],
@@ -280,7 +287,14 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
     const weights = [5, 1, 0.2];
     const phi = 0.7;
     const schedule = makeSchedule({ steps: 5, clip: false });
-    const flags = { guided: true, rescale: true, threshold: false, noise: "none", learned: false } as const;
+    const flags = {
+      guided: true,
+      rescale: true,
+      wider: false,
+      threshold: false,
+      noise: "none",
+      learned: false,
+    } as const;
     const [next] = await onGpu(
       target,
       { x: tensor([2 * N, H, W, C], [...x.data, ...x.data]), m: both, table: updates(schedule), weights, phi },
@@ -317,7 +331,7 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
           plain,
           "statistics",
           { ...v, factors: undefined },
-          { guided: false, rescale: false, threshold: false },
+          { guided: false, rescale: false, wider: false, threshold: false },
         ),
       ],
       ["statistics"],
@@ -345,7 +359,7 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
           plain,
           "step",
           { ...v, factors: undefined },
-          { guided: false, rescale: false, threshold: false, ring: 3, base: true },
+          { guided: false, rescale: false, wider: false, threshold: false, ring: 3, base: true },
         ),
       ],
       ["x", "history"],

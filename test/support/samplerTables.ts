@@ -12,10 +12,11 @@ export function rowOf([k0 = 0, k1 = 0, k2 = 0, k3 = 0, k4 = 0]: readonly number[
 }
 
 /** Flags of the plain step. */
-export const stepFlags = (flags: { guided?: boolean; noise?: boolean } = {}) =>
+export const stepFlags = (flags: { guided?: boolean; noise?: boolean; wider?: boolean } = {}) =>
   ({
     guided: flags.guided ?? false,
     rescale: false,
+    wider: flags.wider ?? false,
     threshold: false,
     noise: flags.noise ? "philox" : "none",
     learned: false,

@@ -71,7 +71,7 @@ ${thread(k)}
   let memory = ${k.load("coefficients", `frame.w * ${ROW_VECTORS}u + 2u`)};
   let w = ${k.load("coefficients", `frame.w * ${ROW_VECTORS}u + 3u`)};
   let state = ${k.load("x", "i")};
-  let m = predicted(n, pixel, c4);
+  let m = predicted(n, e);
   var clean = first.x * state + first.y * m;
   ${markNonFinite("clean")}
   ${boundClean(threshold)}

@@ -34,5 +34,5 @@ export const cleanFunction = (k: Codegen<PredictionFlags>) => `
 fn clean_at(n: u32, e: u32) -> vec4f {
   ${k.prelude}
   let first = head();
-  return first.x * ${k.load("x", "n * H * W * C4 + e")} + first.y * predicted(n, e / C4, e % C4);
+  return first.x * ${k.load("x", "n * H * W * C4 + e")} + first.y * predicted(n, e);
 }`;

@@ -31,6 +31,8 @@ export interface StateFlags extends Flags {
 export interface PredictionFlags extends StateFlags {
   /** The guided output is rescaled by `factors`. */
   rescale: boolean;
+  /** The network's output has more channels than the state; the first ones count. */
+  wider: boolean;
 }
 
 export type NoiseSource = "none" | "philox" | "given";
@@ -43,7 +45,10 @@ export const stateWorkgroup = (target: { software: boolean }) => (target.softwar
 export const stateVectors = (d: Readonly<Record<string, number>>, batch: number): number =>
   batch * (d.H as number) * (d.W as number) * (d.C4 as number);
 
-/** Scope of a thread: image n, channel group c4 and linear index i of one vec4 of the state. */
+/**
+ * Scope of a thread: image n, and one vec4 of the state by its index e in the image and i in the batch, its pixel and its
+ * channel group c4. The last two take divisions, which are dear on software adapters and vanish where they are not used.
+ */
 export const thread = (k: Codegen<Flags>): string => `@compute @workgroup_size(${k.workgroup})
 fn main(@builtin(global_invocation_id) id: vec3u) {
   ${k.prelude}
@@ -51,7 +56,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let n = id.z;
   let c4 = id.x % C4;
   let pixel = id.y * W + id.x / C4;
-  let i = (n * H * W + pixel) * C4 + c4;`;
+  let e = id.y * W * C4 + id.x;
+  let i = n * H * W * C4 + e;`;
 
 /** Philox noise of (step word, image n); antithetic images flip its sign. */
 export const normal = (word: string): string =>
@@ -67,12 +73,13 @@ export const headFunction = (k: Codegen<Flags>): string => `
 fn head() -> vec4f { return ${k.load("coefficients", `frame.w * ${ROW_VECTORS}u`)}; }`;
 
 /**
- * `predicted(n, pixel, c4)`: the network's output after guidance, m_u + w (m_c - m_u). Where w is 1, or guidance is off in
+ * `predicted(n, e)`: the network's output for vector e of image n after guidance, m_u + w (m_c - m_u). Where w is 1, or guidance is off in
  * this step, it is m_c itself: then an image has the bits that it has in a run without guidance.
  */
 export function predictedFunction(k: Codegen<PredictionFlags>): string {
-  const { guided, rescale } = k.flags;
-  const output = "(n * H * W + pixel) * O4 + c4";
+  const { guided, rescale, wider } = k.flags;
+  // Without further channels the padding is the network's own, which is zero.
+  const output = wider ? "(n * H * W + e / C4) * O4 + c4" : "n * H * W * C4 + e";
   const lines = guided
     ? `let conditional = ${k.load("m", output)};
   let free = ${k.load("m", `${output} + N * H * W * O4`)};
@@ -81,10 +88,11 @@ export function predictedFunction(k: Codegen<PredictionFlags>): string {
   ${rescale ? "if (on) { m *= factors[n].x; }" : ""}`
     : `var m = ${k.load("m", output)};`;
   return `${guided ? guidanceFunctions : ""}
-fn predicted(n: u32, pixel: u32, c4: u32) -> vec4f {
+fn predicted(n: u32, e: u32) -> vec4f {
   ${k.prelude}
+  ${wider ? "let c4 = e % C4;" : ""}
   ${lines}
-  ${maskChannels("m", "c4")}
+  ${wider ? maskChannels("m", "c4") : ""}
   return m;
 }`;
 }

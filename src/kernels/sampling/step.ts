@@ -87,7 +87,7 @@ ${thread(k)}
   let first = head();
   let k4 = ${k.load("coefficients", `frame.w * ${ROW_VECTORS}u + 1u`)};
   let state = ${k.load("x", "i")};
-  let m = predicted(n, pixel, c4);
+  let m = predicted(n, e);
   var clean = first.x * state + first.y * m;
   ${markNonFinite("clean")}
   ${boundClean(k.flags.threshold)}

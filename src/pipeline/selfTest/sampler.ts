@@ -55,7 +55,14 @@ export async function step(device: Device): Promise<Outcome> {
     [tensors.run, runTable()],
     [tensors.status, new Uint32Array(N).fill(0xffffffff)],
   ]);
-  const flags = { guided: false, rescale: false, threshold: false, noise: "philox", learned: false } as const;
+  const flags = {
+    guided: false,
+    rescale: false,
+    wider: false,
+    threshold: false,
+    noise: "philox",
+    learned: false,
+  } as const;
   const calls = [ddimStep.lower(plain(device), "step", tensors, flags)];
   const outputs = [tensors.x, tensors.x0, tensors.status];
   const [next, x0, status] = await run(device, { calls, recipes: [], batch: N, inputs, outputs });
