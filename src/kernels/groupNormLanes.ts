@@ -137,25 +137,23 @@ export interface NormaliseFlags extends Flags {
   act: Activation;
 }
 
-/** Statements that copy this group's share of every pixel's `width` vec4s of a tensor to `at` + offset in its pixels. */
-const copy = (k: Codegen<Flags>, tensor: string, width: string, offset: string): string => wgsl`
-  #if ${k.has(tensor)}
-  for (var g = wg.x; g < ${k.has(tensor) ? width : "0u"}; g += GROUPS) {
+/** Statements that copy this group's share of every pixel's `width` vec4s of a tensor behind y. */
+const copy = (k: Codegen<Flags>, tensor: string, width: string, offset: string): string => `
+  for (var g = wg.x; g < ${width}; g += GROUPS) {
     for (var i = lane; i < PIXELS; i += ${k.workgroup}u) {
       let pixel = n * PIXELS + i;
-      ${k.has(tensor) ? k.store("y", `N * PIXELS * CX4 + pixel * S4 + ${offset} + g`, k.load(tensor, `pixel * ${width} + g`)) : ""}
+      ${k.store("y", `N * PIXELS * CX4 + pixel * (S4 + T4) + ${offset} + g`, k.load(tensor, `pixel * ${width} + g`))}
     }
-  }
-  #endif`;
+  }`;
 
 /**
  * y = act(norm(concat(a, b))), and behind it, for a convolution that adds their shortcut, [N, H, W] pixels of (s, t) as
- * they are. Extra scalars: as above, and S4 = vec4s of a pixel of (s, t).
+ * they are. Extra scalars: as above, and S4, T4 = vec4s of their pixels, 0 for those that are bound to anything.
  */
 export const normalise = defineKernel<NormaliseFlags>({
   ...shared,
   name: "normalise",
-  tensors: { ...SOURCES, s: "in? N HA WA CS", t: "in? N HA WA CT", y: "out *" },
+  tensors: { ...SOURCES, s: "in *", t: "in *", y: "out *" },
   variants: [
     {
       ...dispatch,
@@ -175,8 +173,8 @@ export const normalise = defineKernel<NormaliseFlags>({
       }`,
     )}
   }
-  ${copy(k, "s", "CS4", "0u")}
-  ${copy(k, "t", "CT4", "CS4")}`,
+  ${copy(k, "s", "S4", "0u")}
+  ${copy(k, "t", "T4", "S4")}`,
         ),
     },
   ],

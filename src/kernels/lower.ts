@@ -17,7 +17,7 @@ import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { ceilDiv, channelGroups, type DType, makeValue, type Value } from "../runtime/values.ts";
 import { add } from "./add.ts";
 import { apply } from "./apply.ts";
-import { attentionScores, attentionSoftmax, attentionValues, pixels, usesProducts } from "./attention/products.ts";
+import { attentionMethod, attentionScores, attentionSoftmax, attentionValues, pixels } from "./attention/products.ts";
 import { attention } from "./attention/streaming.ts";
 import { codebookLookup } from "./codebook.ts";
 import { convFused } from "./conv2d/fused.ts";
@@ -66,10 +66,10 @@ class Lowering {
 
   /** A norm's view written out, and behind it the sources of a shortcut. */
   #normalise(label: string, norm: FusedNorm, act: Activation, y: Value, [s, t]: readonly Value[] = []): void {
-    const tensors = { ...this.#normTensors(norm), s, t, y };
-    const groups = channelGroups([...(s?.segments ?? []), ...(t?.segments ?? [])]);
-    const scalars = { ...this.#normScalars(norm), S4: groups };
-    this.calls.push(normalise.lower(this.target, label, tensors, { act }, scalars));
+    const { a } = this.#normTensors(norm);
+    const tensors = { ...this.#normTensors(norm), s: s ?? a, t: t ?? a, y };
+    const copied = { S4: channelGroups(s?.segments ?? []), T4: channelGroups(t?.segments ?? []) };
+    this.calls.push(normalise.lower(this.target, label, tensors, { act }, { ...this.#normScalars(norm), ...copied }));
   }
 
   #apply(label: string, view: View, y: Value, pool: boolean): void {
@@ -163,7 +163,7 @@ class Lowering {
     const product = { ...tiles, O4: channelGroups(y.segments) };
     this.calls.push(winogradProduct.lower(this.target, label, { v, w, m }, { rows }, product));
     const bias = this.recipes.bias(label, weights);
-    const tensors = { m, bias, emb: emb?.table ?? bias, residual: residual ?? x, y };
+    const tensors = { m, bias, emb: emb?.table ?? m, residual: residual ?? m, y };
     this.calls.push(winogradOutput.lower(this.target, label, tensors, {}, { ...this.#convScalars(op), ...tiles }));
   }
 
@@ -176,7 +176,8 @@ class Lowering {
       return this.#winograd(op, whole, up);
     }
     if (op.shortcut) return this.#gather(op, this.#shortcutInput(op), 0);
-    const reads = !view.affine && view.act === "none";
+    // A source in another storage than the rest would be a pipeline of its own.
+    const reads = !view.affine && view.act === "none" && a.storage === this.target.storage;
     if (b && reads && !view.upsample && kernel[0] * kernel[1] === 1) {
       // A product over two sources is the sum of two products: cheaper than writing the concatenation out first.
       const partial = this.#intermediate(`${label}.partial`, y.shape, y.segments, "f32");
@@ -239,8 +240,9 @@ class Lowering {
     const { label, q, kv, y, heads, headDim, kGroup, vGroup } = op;
     const scalars = { QO: 0, KO: kGroup, VO: vGroup, HEADS: heads, SCALE: 1 / Math.sqrt(headDim) };
     const d4 = ceilDiv(headDim, 4);
-    if (!this.target.software || this.target.lanes === 0 || !usesProducts(op, this.target)) {
-      this.calls.push(attention.lower(this.target, label, { q, kv, y }, { d4 }, scalars));
+    const method = this.target.software && this.target.lanes > 0 ? attentionMethod(op, this.target) : "direct";
+    if (method !== "products") {
+      this.calls.push(attention.lower(this.target, label, { q, kv, y }, { d4 }, scalars, method));
       return;
     }
     const [LQ, LK] = [pixels(q), pixels(kv)];

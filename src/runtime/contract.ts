@@ -13,7 +13,7 @@ export interface Target {
   /** A processor plays the GPU: no barriers, few threads. */
   readonly software: boolean;
   /** Methods of software adapters; absent: by size. `gather` keeps the last digits that Winograd's method rounds. */
-  readonly methods?: { readonly conv2d?: "gather" | "winograd"; readonly attention?: "streaming" | "products" };
+  readonly methods?: { readonly conv2d?: "gather" | "winograd"; readonly attention?: "products" | "broadcast" | "direct" };
 }
 
 export type Flag = string | number | boolean;

@@ -17,7 +17,7 @@ async function error(it: AttentionCase, target: Target, dtype: StoredDType, give
 
 const found = await targets();
 const own = (found[0] as (typeof found)[number]).target;
-const forced = (["streaming", "products"] as const).map((attention) => ({
+const forced = (["broadcast", "products"] as const).map((attention) => ({
   name: attention,
   target: { ...own, methods: { attention } },
 }));

@@ -11,23 +11,27 @@ import type { AttentionNode } from "../../runtime/graph.ts";
 import { defineKernel, type Flags, type Target } from "../../runtime/kernel.ts";
 import { ceilDiv, padded4, type Value } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
-import { accumulators, outerProduct } from "../parts/outerProduct.ts";
+import { accumulators, outerProduct, resultsOf } from "../parts/outerProduct.ts";
 
 /** Queries per workgroup of the products. */
 const ROWS = 32;
 
 /** Bytes of the scores of one image; longer sequences stream. */
 const MOST_BYTES = 64 * 2 ** 20;
-/** Operations per image below which two more dispatches cost more than they save. */
-const LEAST_FLOPS = 8e6;
+/** Operations per image below which one dispatch of a simple kernel is quicker than three. */
+const LEAST_FLOPS = 1e6;
 
 export const pixels = ({ shape }: Value): number => (shape[0] as number) * (shape[1] as number);
 
-/** Whether attention is done by these kernels. Never depends on the batch. */
-export function usesProducts({ q, kv, heads, headDim }: AttentionNode, { methods }: Target): boolean {
-  if (methods?.attention) return methods.attention === "products";
+/** How attention is done on software adapters. Never depends on the batch. */
+export function attentionMethod(
+  { q, kv, heads, headDim }: AttentionNode,
+  { methods }: Target,
+): "products" | "broadcast" | "direct" {
+  if (methods?.attention) return methods.attention;
   const scores = heads * pixels(q) * padded4(pixels(kv));
-  return scores * 4 <= MOST_BYTES && 4 * scores * headDim >= LEAST_FLOPS;
+  if (4 * scores * headDim < LEAST_FLOPS) return "direct";
+  return scores * 4 <= MOST_BYTES ? "products" : "broadcast";
 }
 
 const SUBGROUPS = `enable subgroups;
@@ -80,9 +84,10 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   }
   if (k4 >= LK4) { return; }
   let out = (wg.z * HEADS + head) * LQ + q0;
-  ${range(ROWS)
-    .map((r) => `if (q0 + ${r}u < LQ) { ${k.store("s", `(out + ${r}u) * LK4 + k4`, `c${r} * SCALE`)} }`)
-    .join("\n  ")}
+  ${resultsOf(ROWS)}
+  for (var r = 0u; r < min(${ROWS}u, LQ - q0); r++) {
+    ${k.store("s", "(out + r) * LK4 + k4", "results[r] * SCALE")}
+  }
 }`,
     },
   ],
@@ -161,11 +166,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   let q0 = wg.x * ${ROWS}u;
   let column = VO + head * D4 + min(d, D4 - 1u);
   ${range(ROWS / k.workgroup)
-    .map(
-      (i) =>
-        `let row${i} = (wg.z * HEADS + head) * LQ + min(q0 + ${i * k.workgroup}u + lane, LQ - 1u);
-  let scale${i} = ${k.load("inverse", `row${i}`)}.x;`,
-    )
+    .map((i) => `let row${i} = (wg.z * HEADS + head) * LQ + min(q0 + ${i * k.workgroup}u + lane, LQ - 1u);`)
     .join("\n  ")}
   ${accumulators(ROWS)}
   for (var k4 = 0u; k4 < LK4; k4++) {
@@ -177,12 +178,11 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
     })}
   }
   if (d >= D4) { return; }
-  ${range(ROWS)
-    .map((r) => {
-      const scale = `subgroupBroadcast(scale${Math.floor(r / k.workgroup)}, ${r % k.workgroup}u)`;
-      return `if (q0 + ${r}u < LQ) { ${k.store("y", `(wg.z * LQ + q0 + ${r}u) * CY4 + head * D4 + d`, `c${r} * ${scale}`)} }`;
-    })
-    .join("\n  ")}
+  ${resultsOf(ROWS)}
+  for (var r = 0u; r < min(${ROWS}u, LQ - q0); r++) {
+    let scale = ${k.load("inverse", "(wg.z * HEADS + head) * LQ + q0 + r")}.x;
+    ${k.store("y", "(wg.z * LQ + q0 + r) * CY4 + head * D4 + d", "results[r] * scale")}
+  }
 }`,
     },
   ],

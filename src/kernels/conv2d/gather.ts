@@ -15,7 +15,7 @@
 import { type Codegen, defineKernel, type Flags } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
-import { accumulators, outerProduct } from "../parts/outerProduct.ts";
+import { accumulators, outerProduct, resultsOf } from "../parts/outerProduct.ts";
 import { CONV_FLOATS, checkOutput, convCost, epilogue, OUTPUT_TENSORS } from "./contract.ts";
 
 /** Output pixels per workgroup; 32 accumulators of vec4 fit what compilers keep in cache-hot stack slots. */
@@ -24,10 +24,6 @@ const ROWS = 32;
 function body(k: Codegen<Flags>): string {
   const lanes = k.workgroup;
   const loads = range(ROWS / lanes);
-  const finish = range(ROWS).map(
-    (r) =>
-      `if (r0 + ${r}u < M) ${epilogue(k, `c${r}`, `subgroupBroadcast(n${Math.floor(r / lanes)}, ${r % lanes}u)`, `(r0 + ${r}u)`, "o4")}`,
-  );
   return wgsl`
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
@@ -82,7 +78,12 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
     }
   }
   if (o4 >= O4) { return; }
-  ${finish.join("\n  ")}
+  ${resultsOf(ROWS)}
+  for (var r = 0u; r < min(${ROWS}u, M - r0); r++) {
+    let m = r0 + r;
+    let n = quotient(quotient(m, WO), HO);
+    ${epilogue(k, "results[r]", "n", "m", "o4")}
+  }
 }`;
 }
 

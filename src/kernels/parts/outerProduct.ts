@@ -11,6 +11,15 @@ export const accumulators = (rows: number): string =>
     .map((r) => `var c${r} = vec4f();`)
     .join(" ");
 
+/**
+ * Declares `results`, the accumulators as an array, for whatever finishes them in a loop. Written out row by row that is
+ * most of a kernel's statements: on llvmpipe the gather kernel compiled in 0.7 s instead of 6.9 s with a loop.
+ */
+export const resultsOf = (rows: number): string =>
+  `var results = array<vec4f, ${rows}>(${range(rows)
+    .map((r) => `c${r}`)
+    .join(", ")});`;
+
 /** Fetches one vec4 group of the inner axis and adds its products; `tag` keeps the names of unrolled steps apart. */
 export function outerProduct(init: {
   readonly rows: number;

@@ -26,12 +26,12 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   ${outputTransform("m")}
   let top = wg.y / TX * 4u;
   let left = wg.y % TX * 4u;
-  ${outputs
-    .map(
-      ([i, j]) =>
-        `if (top + ${i}u < HO && left + ${j}u < WO) ${epilogue(k, `m${i}${j}`, "n", `((n * HO + top + ${i}u) * WO + left + ${j}u)`, "o4")}`,
-    )
-    .join("\n  ")}
+  var results = array<vec4f, ${TILE * TILE}>(${outputs.map(([i, j]) => `m${i}${j}`).join(", ")});
+  for (var i = 0u; i < min(${TILE}u, HO - top); i++) {
+    for (var j = 0u; j < min(${TILE}u, WO - left); j++) {
+      ${epilogue(k, `results[i * ${TILE}u + j]`, "n", "((n * HO + top + i) * WO + left + j)", "o4")}
+    }
+  }
 }`;
 }
 

@@ -6,7 +6,7 @@
 import { type Codegen, defineKernel, type Flags } from "../../../runtime/kernel.ts";
 import { ceilDiv } from "../../../runtime/values.ts";
 import { range, wgsl } from "../../../runtime/wgsl.ts";
-import { accumulators, outerProduct } from "../../parts/outerProduct.ts";
+import { accumulators, outerProduct, resultsOf } from "../../parts/outerProduct.ts";
 import { PRODUCTS } from "./transforms.ts";
 
 /** Channel groups per iteration. */
@@ -49,9 +49,8 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   let o4 = wg.x * ${lanes}u + lane;
   if (o4 >= O4) { return; }
   let out = (wg.z * total + r0) * O4 + o4;
-  ${range(rows)
-    .map((r) => `if (r0 + ${r}u < total) { ${k.store("m", `out + ${r}u * O4`, `c${r}`)} }`)
-    .join("\n  ")}
+  ${resultsOf(rows)}
+  for (var r = 0u; r < min(${rows}u, total - r0); r++) { ${k.store("m", "out + r * O4", "results[r]")} }
 }`;
 }
 
