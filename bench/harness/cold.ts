@@ -4,7 +4,7 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { packageRoot } from "../../src/cli/package.ts";
@@ -48,6 +48,12 @@ async function peerStart(engine: Engine, item: Item, materials: Materials, cache
   }
 }
 
+const phases = ["cold-empty-cache", "cold"] as const;
+type Phase = (typeof phases)[number];
+
+/** How often processes are started. With an empty cache they compile everything, which takes longest. */
+export type ColdRounds = Readonly<Record<Phase, number>>;
+
 /** @param item a warm run of the sampler; the cold ones are of the same model and as many steps */
 export async function measureCold(
   item: Item,
@@ -57,34 +63,30 @@ export async function measureCold(
     scratch,
     rounds,
     signal,
-  }: { materials: Materials; scratch: string; rounds: number; signal: AbortSignal },
+  }: { materials: Materials; scratch: string; rounds: ColdRounds; signal: AbortSignal },
 ): Promise<Row[]> {
   const { workload } = item;
   const { model = "", steps = 0 } = workload;
   await materials.job(item, signal);
-  const rows: Row[] = [];
   const times = new Map<string, number[]>();
   const failed = new Map<Engine, string>();
-  const phases = ["cold-empty-cache", "cold"] as const;
-  for (let round = 0; round < rounds; round++)
-    for (const engine of engines.filter((e) => !failed.has(e))) {
-      const cache = mkdtempSync(join(scratch, "driver-cache-"));
-      try {
-        for (const phase of phases) {
-          signal.throwIfAborted();
-          const began = performance.now();
-          if (engine.name === OURS) await ourStart(engine, model, steps, scratch, cache);
-          else await peerStart(engine, item, materials, cache);
-          const key = `${engine.name} ${phase}`;
-          times.set(key, [...(times.get(key) ?? []), performance.now() - began]);
-        }
-      } catch (error) {
+  const start = async (engine: Engine, phase: Phase) => {
+    const cache = join(scratch, `driver-cache-${engine.name}`);
+    if (phase === "cold-empty-cache") rmSync(cache, { recursive: true, force: true });
+    mkdirSync(cache, { recursive: true });
+    const began = performance.now();
+    if (engine.name === OURS) await ourStart(engine, model, steps, scratch, cache);
+    else await peerStart(engine, item, materials, cache);
+    const key = `${engine.name} ${phase}`;
+    times.set(key, [...(times.get(key) ?? []), performance.now() - began]);
+  };
+  for (const phase of phases)
+    for (let round = 0; round < rounds[phase]; round++)
+      for (const engine of engines.filter((e) => !failed.has(e))) {
         signal.throwIfAborted();
-        failed.set(engine, (error as Error).message);
-      } finally {
-        rmSync(cache, { recursive: true, force: true });
+        await start(engine, phase).catch((error: Error) => failed.set(engine, error.message));
       }
-    }
+  const rows: Row[] = [];
   for (const phase of phases) {
     const described: Workload = {
       ...workload,

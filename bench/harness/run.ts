@@ -14,13 +14,21 @@ import {
   SCHEMA,
 } from "../results.ts";
 import { pairRatios } from "../stats.ts";
-import { measureCold } from "./cold.ts";
+import { type ColdRounds, measureCold } from "./cold.ts";
 import { type Engine, findEngines, OURS } from "./engines.ts";
 import { describeEnvironment } from "./environment.ts";
 import { Materials } from "./materials.ts";
 import { type MeasureOptions, measureItem } from "./measure.ts";
 import { EngineProcess } from "./protocol.ts";
-import { type Extent, growthItems, type Item, kernelItems, networkItems, samplerItems } from "./workloads.ts";
+import {
+  type Extent,
+  growthItems,
+  type Item,
+  isShipped,
+  kernelItems,
+  networkItems,
+  samplerItems,
+} from "./workloads.ts";
 
 export interface RunInit {
   readonly extent: Extent;
@@ -35,7 +43,11 @@ export interface RunInit {
   readonly onProgress: (text: string) => void;
 }
 
-const COLD_ROUNDS: Readonly<Record<Extent, number>> = { quick: 2, normal: 3, full: 5 };
+const COLD_ROUNDS: Readonly<Record<Extent, ColdRounds>> = {
+  quick: { "cold-empty-cache": 1, cold: 2 },
+  normal: { "cold-empty-cache": 3, cold: 3 },
+  full: { "cold-empty-cache": 3, cold: 5 },
+};
 const NOISE_ROUNDS = 8;
 
 /** Engines as fresh processes for some work, ended afterwards whatever happens. */
@@ -146,8 +158,8 @@ export async function runBenchmarks(init: RunInit): Promise<Results> {
     if (kernels.length + networks.length + warm.length + growth.length === 0)
       throw new UsageError("only", `--only ${filter}: no workload's id contains this`);
     const noise: Noise[] = [];
-    const [first] = networks;
-    if (first && first.skip === undefined) {
+    const first = networks.find(({ skip, workload }) => skip === undefined && isShipped(workload.model));
+    if (first) {
       onProgress(`noise: ${first.workload.id}`);
       noise.push(await measureNoise(first, ours, materials, signal));
     }

@@ -25,7 +25,8 @@ export interface Item {
   readonly axes?: readonly NonNullable<Workload["axis"]>[];
 }
 
-export const SHIPPED = ["pixel-avatars-16", "crawl-tiles-32"] as const;
+const SHIPPED = ["pixel-avatars-16", "crawl-tiles-32"] as const;
+export const isShipped = (model: string | undefined) => (SHIPPED as readonly (string | undefined)[]).includes(model);
 /** Of the first shipped model: side of its images, channels of its first level. */
 const BASE_SIDE = 16;
 const BASE_CHANNELS = 32;
