@@ -27,3 +27,4 @@ export { toRgba } from "./sampling/rgba.ts";
 export { stateResidual, x0Statistics } from "./sampling/statistics.ts";
 export { ddimStep } from "./sampling/step.ts";
 export { targetFor } from "./target.ts";
+export { blendTile, cutTile } from "./tiles.ts";
