@@ -5,7 +5,7 @@ import { lowerGraph } from "../../src/kernels/lower.ts";
 import { type FusedConv, type FusedOp, fold } from "../../src/runtime/fold.ts";
 import { type EmbRef, Graph, type WeightSpec } from "../../src/runtime/graph.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
-import { makeValue, type Value } from "../../src/runtime/values.ts";
+import { makeValue, type Storage, type Value } from "../../src/runtime/values.ts";
 import { constTarget, targets } from "../support/gpu.ts";
 import { checkGraph, randomGraphs } from "../support/randomGraphs.ts";
 
@@ -13,10 +13,16 @@ const lanes: Target = { shapes: "uniform", storage: "texture", lanes: 8, softwar
 
 /** A graph with an input [4, 4, 8] and short names for what the cases build. */
 class Sketch {
-  readonly graph = new Graph("f32", "buffer");
-  readonly x = this.graph.value("x", [4, 4, 8]);
-  readonly emb: EmbRef = { table: this.graph.value("table", [1, 1, 16]), group: 1 };
+  readonly graph: Graph;
+  readonly x: Value;
+  readonly emb: EmbRef;
   #count = 0;
+
+  constructor(storage: Storage = "buffer") {
+    this.graph = new Graph("f32", storage);
+    this.x = this.graph.value("x", [4, 4, 8]);
+    this.emb = { table: this.graph.value("table", [1, 1, 16]), group: 1 };
+  }
 
   conv(x: Value, outputs = 8): Value {
     const name = `conv${this.#count++}`;
@@ -224,14 +230,20 @@ describe("lowering", () => {
   });
 
   it("reads padding and nearest ×2 in place", () => {
-    const s = new Sketch();
+    const s = new Sketch("texture");
     s.fold(s.conv(s.up(s.x)), s.conv(s.x));
     expect(kernels(s, lanes)).toEqual(["conv2d", "conv2d"]);
   });
 
+  it("brings what lies in another storage over first", () => {
+    const s = new Sketch();
+    s.fold(s.conv(s.x));
+    expect(kernels(s, lanes)).toEqual(["apply", "conv2d"]);
+  });
+
   it("takes a shortcut into the convolution that it is added to, unless it is read elsewhere too", () => {
     const resnet = (read: boolean) => {
-      const s = new Sketch();
+      const s = new Sketch("texture");
       const shortcut = s.conv(s.graph.concat("c", s.x, s.x), 16);
       const h = s.conv(s.silu(s.norm(s.x)), 16);
       s.fold(s.add(shortcut, h), ...(read ? [shortcut] : []));
