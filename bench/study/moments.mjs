@@ -15,9 +15,11 @@ import { Matrix } from "ml-matrix";
 
 /**
  * How far a perfect model's images would be: the Fréchet distance of so many training images, drawn in the classes'
- * proportions, from all of them; mean and standard deviation over some draws.
+ * proportions, from all of them; mean and standard deviation over some draws. With a variance below 1 the drawn images were
+ * moved towards the mean of all until that share of the variance was left.
  * @typedef {object} Floor
  * @property {number} images
+ * @property {number} variance
  * @property {number} mean
  * @property {number} deviation
  */

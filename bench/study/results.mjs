@@ -1,12 +1,13 @@
 // From the study's images to its numbers, and from the numbers to tables.
 import { cells, SPACINGS } from "./cells.mjs";
-import { average, distance, diversity, frechetDistance, gaussianOf } from "./statistics.mjs";
+import { average, distance, diversity, frechetDistance, gaussianOf, variance } from "./statistics.mjs";
 
 /** @typedef {import("./cells.mjs").Cell} Cell */
 
 /**
  * @typedef {object} Measures
  * @property {number} frechet distance of the images from the training images
+ * @property {number} variance of the images, as a share of the training images'; unbiased at any number of images
  * @property {number | null} diversity mean distance of images of one x_T under different step seeds; null where there is one seed only
  * @property {number} change mean distance of the images from those of all steps with the same eta, x_T and seed
  */
@@ -54,10 +55,12 @@ function diversityOf(cell, imagesOf) {
 export function measure(cell, imagesOf, blocks, training) {
   const all = (/** @type {Cell} */ of) => Array.from({ length: blocks }, (_, b) => imagesOf(of, b, 0) ?? []).flat();
   const images = all(cell);
+  const own = gaussianOf(images);
   const finest = cells().find(({ eta, spacing }) => spacing === "all" && eta === cell.eta) ?? cell;
   const reference = all(finest);
   return {
-    frechet: frechetDistance(gaussianOf(images), training),
+    frechet: frechetDistance(own, training),
+    variance: variance(own) / variance(training),
     diversity: diversityOf(cell, imagesOf),
     change: average(images.map((image, i) => distance(image, reference[i] ?? []))),
   };
@@ -94,11 +97,12 @@ export function markdown(results, measure, digits) {
 }
 
 /**
- * The three tables.
+ * All tables.
  * @param {Results} results
  */
 export const tables = (results) => ({
   frechet: markdown(results, "frechet", 1),
+  variance: markdown(results, "variance", 2),
   diversity: markdown(results, "diversity", 3),
   change: markdown(results, "change", 3),
 });

@@ -27,12 +27,17 @@ if (blocks === 0) {
   console.error(`${work}: not a single batch of every cell is there yet`);
   process.exit(1);
 }
-const digits = (/** @type {number | null} */ value) => value && Number(value.toPrecision(6));
-const measured = cells().map((cell) => {
-  const { frechet, diversity, change } = measure(cell, imagesOf, blocks, gaussian);
-  return { ...cell, frechet: digits(frechet) ?? 0, diversity: digits(diversity), change: digits(change) ?? 0 };
-});
+const rounded = (/** @type {unknown} */ value) => (typeof value === "number" ? Number(value.toPrecision(6)) : value);
+const measured = cells().map((cell) =>
+  Object.fromEntries(
+    Object.entries({ ...cell, ...measure(cell, imagesOf, blocks, gaussian) }).map(([name, value]) => [
+      name,
+      rounded(value),
+    ]),
+  ),
+);
 const adapter = readFileSync(join(work, "adapter.txt"), "utf8").trim();
+/** @type {any} */
 const results = { adapter, images: blocks * BATCH, training: facts, cells: measured };
 writeFileSync(output, `${JSON.stringify(results, null, 1)}\n`);
 for (const [name, table] of Object.entries(tables(results))) console.log(`${name}\n\n${table}\n`);

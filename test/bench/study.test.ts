@@ -1,4 +1,5 @@
 /** The study of bench/study: its statistics against closed forms, its plan, and the tables that docs/study.md shows. */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Matrix } from "ml-matrix";
 import { describe, expect, test } from "vitest";
@@ -14,7 +15,7 @@ import {
 } from "../../bench/study/cells.mjs";
 import { fileOf, fromBytes, toBytes } from "../../bench/study/files.mjs";
 import { readMoments, writeMoments } from "../../bench/study/moments.mjs";
-import { measure, wholeBlocks } from "../../bench/study/results.mjs";
+import { measure, tables, wholeBlocks } from "../../bench/study/results.mjs";
 import {
   distance,
   diversity,
@@ -166,11 +167,18 @@ test("a cell's measures, from images that are as different as their cells say", 
   expect(cell(0.8, 10).diversity).toBeCloseTo((0.08 + 0.08 + 0.16) / 3 / Math.SQRT2, 12);
   expect(cell(0.8, 10).change).toBeCloseTo((0.1 - 0.001) / Math.SQRT2, 12);
   expect(cell(0.8, ALL_STEPS).change).toBe(0);
+  const half = measure({ eta: 0, steps: 10, spacing: "uniform" }, imagesOf, 1, training);
+  expect(half.variance).toBeCloseTo(0.5 / (5 / 3), 12);
 });
 
 test("the file of moments keeps what it is given, components to eight bits", () => {
   const path = join(scratchFolder(), "moments.safetensors");
-  const facts = { images: 3, classShares: [0.5, 0.5], halves: 1, floors: [{ images: 2, mean: 1, deviation: 0.5 }] };
+  const facts = {
+    images: 3,
+    classShares: [0.5, 0.5],
+    halves: 1,
+    floors: [{ images: 2, variance: 1, mean: 1, deviation: 0.5 }],
+  };
   writeMoments(
     path,
     gaussian(
@@ -197,4 +205,10 @@ test("the committed moments are the training images' of the default model", () =
   expect(facts.images).toBe(24_000);
   expect(facts.classShares.reduce((a, b) => a + b)).toBeCloseTo(1, 12);
   expect(variance(own)).toBeCloseTo(150.8, 0);
+});
+
+test("docs/study.md shows the numbers of docs/study.json", () => {
+  const page = readFileSync("docs/study.md", "utf8");
+  const results = JSON.parse(readFileSync("docs/study.json", "utf8"));
+  for (const table of Object.values(tables(results))) expect(page).toContain(table);
 });
