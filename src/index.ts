@@ -19,6 +19,7 @@ export { type Model, modelHash, openModel } from "./pipeline/model.ts";
 export { DiffusionPipeline } from "./pipeline/pipeline.ts";
 export { type ResolvedRun, resolveRun } from "./pipeline/run.ts";
 export { checkSupport, type Support } from "./pipeline/support.ts";
+export type { TappedOutput } from "./pipeline/tapped.ts";
 export type * from "./pipeline/types.ts";
 export { type Device, openDevice, wrapDevice } from "./runtime/device.ts";
 export * from "./runtime/errors.ts";

@@ -78,6 +78,14 @@ test("inspect tells the layout, and counts the network's own tensors alone", asy
   expect(stdout).toContain("UNet in the layout of latent-diffusion, EMA weights, 286 K parameters");
 });
 
+test("a picture remembers which weights made it", async () => {
+  const output = join(scratch, "ema.png");
+  const folder = await zeros("ldm-uncond-ema");
+  const args = ["sample", "-m", folder, "--weights", "ema", "-S", "1", "--seed", "1", "-o", output, "-q"];
+  expect(await ddim(args)).toMatchObject({ code: 0 });
+  expect((await ddim(["inspect", output])).stdout).toContain(" --weights ema ");
+});
+
 test("schedule reads an original's YAML, sample follows it", async () => {
   const { stdout } = await ddim(["schedule", "-m", SMALL, "-S", "4", "--compat", "ermongroup", "--json", "-q"]);
   const schedule = JSON.parse(stdout);

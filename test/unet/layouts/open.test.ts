@@ -1,6 +1,6 @@
 /** The originals' checkpoints by their tables of tensors: every tensor is found, and every damage is named. */
 import { describe, expect, test } from "vitest";
-import { openModel } from "../../../src/pipeline/model.ts";
+import { modelHash, openModel } from "../../../src/pipeline/model.ts";
 import { ConfigError, UsageError, WeightError } from "../../../src/runtime/errors.ts";
 import { originSource, readOrigin } from "../../support/origins.ts";
 import { failure, memorySource, rawSafetensors } from "../../weights/memory-source.ts";
@@ -73,6 +73,20 @@ describe("checkpoints of the originals", () => {
     await openModel(originSource(origin));
     const ema = openModel(originSource(origin), { weights: "ema" });
     await expect(ema).rejects.toMatchObject({ missing: ["model_ema.diffusion_modelout2bias"], unexpected: [] });
+  });
+
+  test("the model's hash tells one set of weights, and one order of q, k and v, from the other", async () => {
+    const ema = originSource(readOrigin("ldm-uncond-ema"));
+    const adm = readOrigin("guided-adm-neworder");
+    const legacy = originSource({ ...adm, config: { ...adm.config, use_new_attention_order: false } });
+    const models = [
+      openModel(ema),
+      openModel(ema, { weights: "ema" }),
+      openModel(originSource(adm)),
+      openModel(legacy),
+    ];
+    const hashes = await Promise.all(models.map(async (model) => modelHash(await model)));
+    expect(new Set(hashes).size).toBe(4);
   });
 
   test("EMA weights are refused where there are none", async () => {
