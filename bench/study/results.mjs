@@ -1,5 +1,5 @@
 // From the study's images to its numbers, and from the numbers to tables.
-import { cells, SPACINGS } from "./cells.mjs";
+import { ALL_STEPS, cells, SPACINGS } from "./cells.mjs";
 import { average, distance, diversity, frechetDistance, gaussianOf, variance } from "./statistics.mjs";
 
 /** @typedef {import("./cells.mjs").Cell} Cell */
@@ -16,6 +16,7 @@ import { average, distance, diversity, frechetDistance, gaussianOf, variance } f
  * @typedef {object} Results
  * @property {string} adapter
  * @property {number} images
+ * @property {number} spread mean distance of two of the images of all steps with eta 0, that is of different x_T
  * @property {import("./moments.mjs").Facts} training
  * @property {(Cell & Measures)[]} cells
  */
@@ -46,6 +47,23 @@ function diversityOf(cell, imagesOf) {
 }
 
 /**
+ * Images of a cell with the first step seed.
+ * @param {Cell} cell
+ * @param {ImagesOf} imagesOf
+ * @param {number} blocks
+ */
+const imagesIn = (cell, imagesOf, blocks) =>
+  Array.from({ length: blocks }, (_, block) => imagesOf(cell, block, 0) ?? []).flat();
+
+/**
+ * The images of all steps.
+ * @param {number} eta
+ * @param {ImagesOf} imagesOf
+ * @param {number} blocks
+ */
+export const finest = (eta, imagesOf, blocks) => imagesIn({ eta, steps: ALL_STEPS, spacing: "all" }, imagesOf, blocks);
+
+/**
  * @param {Cell} cell
  * @param {ImagesOf} imagesOf
  * @param {number} blocks
@@ -53,11 +71,9 @@ function diversityOf(cell, imagesOf) {
  * @returns {Measures}
  */
 export function measure(cell, imagesOf, blocks, training) {
-  const all = (/** @type {Cell} */ of) => Array.from({ length: blocks }, (_, b) => imagesOf(of, b, 0) ?? []).flat();
-  const images = all(cell);
+  const images = imagesIn(cell, imagesOf, blocks);
+  const reference = finest(cell.eta, imagesOf, blocks);
   const own = gaussianOf(images);
-  const finest = cells().find(({ eta, spacing }) => spacing === "all" && eta === cell.eta) ?? cell;
-  const reference = all(finest);
   return {
     frechet: frechetDistance(own, training),
     variance: variance(own) / variance(training),

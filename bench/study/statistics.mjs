@@ -79,3 +79,9 @@ export function diversity(sets) {
   const pairs = sets.flatMap((a, i) => sets.slice(i + 1).map((b) => /** @type {const} */ ([a, b])));
   return average(pairs.flatMap(([a, b]) => a.map((image, k) => distance(image, b[k] ?? []))));
 }
+
+/**
+ * Mean distance between different images of a set.
+ * @param {readonly ArrayLike<number>[]} images two or more
+ */
+export const spread = (images) => average(images.flatMap((a, i) => images.slice(i + 1).map((b) => distance(a, b))));

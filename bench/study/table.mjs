@@ -9,7 +9,8 @@ import { fileURLToPath } from "node:url";
 import { cells } from "./cells.mjs";
 import { BATCH, fileOf, fromBytes } from "./files.mjs";
 import { readMoments } from "./moments.mjs";
-import { measure, tables, wholeBlocks } from "./results.mjs";
+import { finest, measure, tables, wholeBlocks } from "./results.mjs";
+import { spread } from "./statistics.mjs";
 
 const [work, output] = process.argv.slice(2);
 if (!work || !output) {
@@ -38,6 +39,12 @@ const measured = cells().map((cell) =>
 );
 const adapter = readFileSync(join(work, "adapter.txt"), "utf8").trim();
 /** @type {any} */
-const results = { adapter, images: blocks * BATCH, training: facts, cells: measured };
+const results = {
+  adapter,
+  images: blocks * BATCH,
+  spread: rounded(spread(finest(0, imagesOf, blocks))),
+  training: facts,
+  cells: measured,
+};
 writeFileSync(output, `${JSON.stringify(results, null, 1)}\n`);
 for (const [name, table] of Object.entries(tables(results))) console.log(`${name}\n\n${table}\n`);

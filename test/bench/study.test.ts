@@ -22,6 +22,7 @@ import {
   frechetDistance,
   gaussianOf,
   principal,
+  spread,
   variance,
 } from "../../bench/study/statistics.mjs";
 import { makeSchedule } from "../../src/sampler/schedule.ts";
@@ -92,6 +93,7 @@ test("mean, covariance and principal components of some images", () => {
 
 test("distances are root mean squares, diversity their mean over pairs of seeds", () => {
   expect(distance([0, 0, 0, 0], [1, -1, 1, 3])).toBeCloseTo(Math.sqrt(3), 12);
+  expect(spread([[0], [1], [5]])).toBeCloseTo((1 + 5 + 4) / 3, 12);
   const sets = [
     [[0], [0]],
     [[1], [0]],
