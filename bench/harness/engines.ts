@@ -36,7 +36,9 @@ function locate(name: EngineName): EngineCommandLine | string {
         ? node(join(root, PEERS, "ort.mjs"), name.replace("onnxruntime-", ""))
         : "not installed: node scripts/install-peers.mjs";
     case "onnxruntime-web":
-      return "not part of this harness yet";
+      return existsSync(join(root, PEERS, "node_modules/onnxruntime-web"))
+        ? node(join(root, PEERS, "web.mjs"))
+        : `not installed: npm install --no-save --ignore-scripts onnxruntime-web, in ${PEERS}`;
     case "torch-eager":
     case "torch-compiled": {
       const { status } = spawnSync("python3", ["-c", "import torch, diffusers"], { stdio: "ignore", timeout: 120_000 });

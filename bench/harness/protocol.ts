@@ -52,7 +52,7 @@ export interface EngineHello {
 export type RunMode = "host" | "device";
 
 export interface EngineStats {
-  readonly peakHostBytes: number;
+  readonly peakHostBytes?: number;
   readonly peakGpuBytes?: number;
 }
 
