@@ -7,7 +7,7 @@ import type { Target } from "../runtime/kernel.ts";
 import { IN_FLIGHT } from "../runtime/pacer.ts";
 import { type LoweredNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
 import { type BatchResult, sampleBatch } from "./batches.ts";
-import type { Model } from "./model.ts";
+import { type Model, modelHash } from "./model.ts";
 import type { ResolvedRun } from "./run.ts";
 import { checkResume, fingerprint } from "./saved.ts";
 import type { Generation, SavedRun, Step, StepStatistics } from "./types.ts";
@@ -78,8 +78,14 @@ export async function* runImages(
   const { device, model } = engine;
   const { in_channels: channels } = model.config;
   const lowered = engine.lower(run.height, run.width);
-  const own = fingerprint(`${model.name} ${lowered.network.output.dtype}`, run);
-  checkResume(resume, own, run, channels);
+  // Reads a little of every tensor, which only runs that are saved or resumed need.
+  let hashed: Promise<string> | undefined;
+  const stored = new Set(lowered.main.recipes.map(({ value }) => value.dtype));
+  const own = () => {
+    hashed ??= modelHash(model).then((hash) => fingerprint([hash, ...stored].join(" "), run));
+    return hashed;
+  };
+  if (resume) checkResume(resume, await own(), run, channels);
   const size = resume?.batch ?? batchSize(engine, run, lowered);
   const { rows } = run.plan;
   const timesteps = engine.timestepRows(rows.map((row) => row.tNetwork));
@@ -123,7 +129,7 @@ export async function* runImages(
         if (!done) {
           const save = async () => ({
             ...(await value.save()),
-            fingerprint: own,
+            fingerprint: await own(),
             seed: run.seed,
             batch: size,
             done: samples.slice(0, first * image),

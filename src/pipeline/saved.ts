@@ -30,10 +30,12 @@ export function fingerprint(model: string, run: ResolvedRun): string {
 }
 
 /** @throws UsageError when the state is of another run, or damaged */
-export function checkResume(resume: SavedRun | undefined, own: string, run: ResolvedRun, channels: number): void {
-  if (!resume) return;
+export function checkResume(resume: SavedRun, own: string, run: ResolvedRun, channels: number): void {
   if (resume.fingerprint !== own)
-    throw new UsageError("resume", "the saved state is of a run with other options; resume with the same ones");
+    throw new UsageError(
+      "resume",
+      "the saved state is of a run with other options or another model; resume with the same ones",
+    );
   const image = channels * run.height * run.width;
   const n = Math.min(resume.batch, run.count - resume.first);
   const fits = n > 0 && resume.state.data.length === n * image && resume.done.length === resume.first * image;

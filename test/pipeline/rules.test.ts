@@ -5,7 +5,8 @@ import type { GenerateOptions, SavedRun, Tensor } from "../../src/pipeline/types
 import { UsageError } from "../../src/runtime/errors.ts";
 import { Program } from "../../src/runtime/program.ts";
 import { nmse } from "../reference/tensor.ts";
-import { goldenPath, load, shippedPath } from "../support/models.ts";
+import { goldenPath, load, readFolder, shippedPath, sourceOf, splitSafetensors, WEIGHTS } from "../support/models.ts";
+import { rawSafetensors } from "../weights/memory-source.ts";
 
 let pipe: DiffusionPipeline;
 let plain: DiffusionPipeline;
@@ -70,6 +71,29 @@ describe.each(rules)("%s", (_, rule) => {
     }
     const other = pipe.generate({ ...base, count: 7, steps: 5, resume: saved });
     await expect(other).rejects.toThrow(/saved state is of a run with other options/);
+  });
+});
+
+describe("a saved run", () => {
+  it("belongs to the weights, wherever they lie, and to the type they are computed in", async () => {
+    const folder = shippedPath("pixel-avatars-16");
+    const options: GenerateOptions = { steps: 3, seed: 2, classes: [0] };
+    let saved: SavedRun | undefined;
+    for await (const step of pipe.steps(options)) {
+      saved = await step.save();
+      break;
+    }
+    const resume = async (...model: Parameters<typeof load>) => {
+      using other = await load(...model);
+      return (await other.generate({ ...options, resume: saved })).samples.data;
+    };
+    const { data } = (await pipe.generate(options)).samples;
+    expect(await resume(sourceOf(folder, {}, "moved and renamed"))).toEqual(data);
+    const { header, data: bytes } = splitSafetensors(readFolder(folder)[WEIGHTS]!);
+    bytes[0]! ^= 1;
+    const retrained = sourceOf(folder, { [WEIGHTS]: rawSafetensors(header, bytes) }, "pixel-avatars-16");
+    await expect(resume(retrained)).rejects.toThrow(/saved state is of a run with other options or another model/);
+    await expect(resume(folder, { dtype: "f16" })).rejects.toThrow(/other options or another model/);
   });
 });
 
