@@ -81,6 +81,8 @@ export interface EngineCommandLine {
   readonly env?: Readonly<Record<string, string>>;
 }
 
+const GRACE_MS = 2000;
+
 /** The last lines an engine wrote to stderr, for its obituary. */
 const STDERR_BYTES = 2000;
 
@@ -145,7 +147,7 @@ export class EngineProcess {
     this.#child.stdin.write(`${JSON.stringify({ id, command, ...args })}\n`);
     const timer = setTimeout(() => {
       this.#end(`no answer to ${command} in ${Math.round(timeoutMs / 1000)} s`);
-      this.kill();
+      this.#child.kill("SIGKILL");
     }, timeoutMs);
     try {
       return await reply;
@@ -154,9 +156,11 @@ export class EngineProcess {
     }
   }
 
-  /** Dawn keeps processes alive; nothing is lost when they go. */
+  /** Engines end when nothing more can come; those that do not, because Dawn keeps processes alive, are ended. */
   kill(): void {
-    this.#child.kill("SIGKILL");
+    this.#child.stdin.end();
+    const timer = setTimeout(() => this.#child.kill("SIGKILL"), GRACE_MS).unref();
+    this.#child.once("close", () => clearTimeout(timer));
   }
 }
 
