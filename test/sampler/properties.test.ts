@@ -128,7 +128,7 @@ function runBy(rule: Rule, options: ScheduleOptions, start: readonly number[], b
 }
 
 function ours(options: ScheduleOptions, start: readonly number[]): Float64Array {
-  return makeSchedule(options).steps.reduce((x, step, i) => {
+  return makeSchedule(options).steps.reduce<Float64Array>((x, step, i) => {
     const m = x.map((v) => network(v, step.t));
     const z = x.map((_, j) => noiseOf(i, j));
     return referenceStep(step, x, m, z).x;
