@@ -1,6 +1,6 @@
 /** An autoencoder on a device. Each half's weights are loaded when it is first used, its programs made per size and batch. */
 import type { Recipe } from "../kernels/recipes.ts";
-import { targetFor } from "../kernels/target.ts";
+import { methodsFor, type Precision, targetFor } from "../kernels/target.ts";
 import { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { DeviceError, UsageError, UseAfterDisposeError } from "../runtime/errors.ts";
@@ -30,6 +30,8 @@ export const DEFAULT_MEMORY = 4 * 2 ** 30;
 export interface AutoencoderOptions {
   /** Of activations and weights; sums are f32 always. */
   readonly dtype?: Exclude<DType, "u32">;
+  /** "high": no method that rounds more than f32 has to; default "fast". */
+  readonly precision?: Precision;
   /** Bytes of activations; default {@link DEFAULT_MEMORY}. */
   readonly memory?: number;
   readonly onProgress?: (progress: LoadProgress) => void;
@@ -71,7 +73,7 @@ type Half = "encode" | "decode";
 
 export class Autoencoder {
   readonly spec: AutoencoderSpec;
-  readonly #target: Target;
+  readonly target: Target;
   readonly dtype: Exclude<DType, "u32">;
   readonly #memory: number;
   readonly #stores = new Map<Half, Promise<WeightStore>>();
@@ -85,7 +87,7 @@ export class Autoencoder {
     private readonly options: AutoencoderOptions = {},
   ) {
     this.spec = model.spec;
-    this.#target = targetFor(device);
+    this.target = targetFor(device, methodsFor(options.precision));
     this.dtype = options.dtype ?? "f32";
     this.#memory = options.memory ?? DEFAULT_MEMORY;
   }
@@ -101,7 +103,7 @@ export class Autoencoder {
     if (found) return found;
     const { checkpoint, layout } = this.model;
     const options = { signal, onProgress: this.options.onProgress, locate: layout.naming.locate };
-    const load = WeightStore.load(this.device, this.#target, recipes, checkpoint, options);
+    const load = WeightStore.load(this.device, this.target, recipes, checkpoint, options);
     const loading = load.then((store) => {
       if (this.#disposed) store.dispose();
       else this.#loaded.push(store);
@@ -125,19 +127,19 @@ export class Autoencoder {
     const vq = this.spec.kind === "vq";
     if (quantize && !vq) throw new UsageError("quantize", `${this.model.name} has no codebook to quantise with`);
     const choices: DecoderChoices = { height, width, dtype: this.dtype, quantize: quantize ?? vq, scale, shift };
-    const whole = lowerDecoder(this.spec, this.#target, choices);
+    const whole = lowerDecoder(this.spec, this.target, choices);
     if (coderImages(this.device, whole) >= 1 && coderBytes(whole, 1) <= this.#memory)
       return {
         most: this.#fitting(n, coderImages(this.device, whole), (images) => coderBytes(whole, images)),
         recipes: whole.lowered.recipes,
         create: (weights, init) => Coder.create(this.device, whole, weights, init),
       };
-    const tiles = lowerTiles(this.device, this.spec, this.#target, choices, this.#memory);
+    const tiles = lowerTiles(this.device, this.spec, this.target, choices, this.#memory);
     if (!tiles) throw this.#tooLarge("decode", height, width);
     return {
       most: this.#fitting(n, tiledImages(this.device, tiles), (images) => tiledBytes(tiles, images)),
       recipes: tiles.tile.lowered.recipes,
-      create: (weights, init) => TiledDecoder.create(this.device, this.#target, tiles, weights, init),
+      create: (weights, init) => TiledDecoder.create(this.device, this.target, tiles, weights, init),
     };
   }
 
@@ -172,7 +174,7 @@ export class Autoencoder {
   async encode(images: Tensor, { signal }: Pick<DecodeOptions, "signal"> = {}): Promise<Encoding> {
     this.#checkOpen();
     const [n, height, width] = checkShape(images, "encode", this.spec.in_channels);
-    const lowered = lowerEncoder(this.spec, this.#target, { height, width, dtype: this.dtype });
+    const lowered = lowerEncoder(this.spec, this.target, { height, width, dtype: this.dtype });
     const limit = coderImages(this.device, lowered);
     if (limit < 1) throw this.#tooLarge("encode", height, width);
     const most = this.#fitting(n, limit, (count) => coderBytes(lowered, count));

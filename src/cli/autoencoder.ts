@@ -38,6 +38,7 @@ export async function withAutoencoder<T>(
     terminal.detail(`adapter: ${device.name}`);
     const autoencoder = new Autoencoder(model, device, {
       dtype: flags.dtype === "f16" ? "f16" : "f32",
+      precision: flags.precision,
       memory: flags.memory,
       onProgress: ({ loaded, total }) => progress.show("loading %", Math.floor((100 * loaded) / total), 100),
     });

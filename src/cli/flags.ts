@@ -1,5 +1,6 @@
 /** Flags that several commands share, and how their values are read. What a value may be, the library decides. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import type { Precision } from "../kernels/target.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { ScheduleOptions } from "../sampler/scheduleTypes.ts";
 import { compatNames, samplers, sigmaRules } from "../sampler/systems.ts";
@@ -11,6 +12,7 @@ export interface CommonFlags {
   weights?: WeightSet;
   randomWeights?: bigint;
   dtype: "auto" | "f32" | "f16";
+  precision: Precision;
   device?: string;
   quiet?: true;
   verbose?: true;
@@ -88,6 +90,12 @@ export function addCommonFlags(command: Command, shown: readonly (keyof CommonFl
     [
       "dtype",
       new Option("--dtype <type>", "type of weights and activations").choices(["auto", "f32", "f16"]).default("auto"),
+    ],
+    [
+      "precision",
+      new Option("--precision <level>", "high takes no method that rounds more than f32 has to")
+        .choices(["high", "fast"])
+        .default("fast"),
     ],
     ["device", new Option("--device <name|index>", "which adapter, see `ddim doctor`")],
     ["quiet", new Option("-q, --quiet", "no progress, notes or warnings")],

@@ -46,7 +46,7 @@ export function addOperationFlags(command: Command, output: string): Command {
     .option("--scale <k>", "enlarge the picture; small images become about 128 wide by default", whole(1))
     .option("-b, --batch <n>", "images at a time (default: what fits)", whole(1));
   addSamplerFlags(command);
-  return addCommonFlags(command, ["model", "weights", "dtype", "device", "quiet", "verbose", "json"]);
+  return addCommonFlags(command, ["model", "weights", "dtype", "precision", "device", "quiet", "verbose", "json"]);
 }
 
 export interface Prepared {

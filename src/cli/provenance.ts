@@ -7,7 +7,7 @@ import { packageVersion } from "./package.ts";
 import type { SampleFlags } from "./sampleFlags.ts";
 
 /** What flags and run do not say. */
-export type RunFacts = Pick<GenerationParameters, "model" | "modelHash" | "dtype" | "adapter" | "variants">;
+export type RunFacts = Pick<GenerationParameters, "model" | "modelHash" | "dtype" | "precision" | "adapter" | "variants">;
 
 export function parametersOf(flags: SampleFlags, run: ResolvedRun, facts: RunFacts): GenerationParameters {
   const { schedule } = run;
@@ -77,6 +77,7 @@ export function commandLine(
   if (flags.clip !== undefined) words.push(flags.clip ? "--clip" : "--no-clip");
   if (flags.rng !== "philox") add("--rng", flags.rng);
   if (dtype !== "f32") add("--dtype", dtype);
+  if (flags.precision !== "fast") add("--precision", flags.precision);
   if (flags.grid) words.push("--grid");
   add("--scale", flags.scale);
   add("-o", basename(flags.output) + (/[/\\]$/.test(flags.output) ? "/" : ""));

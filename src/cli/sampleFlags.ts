@@ -65,5 +65,5 @@ export function addSampleFlags(command: Command): Command {
     .option("--scale <k>", "enlarge PNGs; small images become about 128 wide by default", whole(1))
     .option("--save-steps <dir>", "write the estimate of x0 after every step into a folder");
   addTraceFlag(command);
-  return addCommonFlags(command, ["model", "weights", "randomWeights", "dtype", "device", "quiet", "verbose", "json"]);
+  return addCommonFlags(command, ["model", "weights", "randomWeights", "dtype", "precision", "device", "quiet", "verbose", "json"]);
 }

@@ -37,7 +37,7 @@ export async function withPipeline<T>(
       if (event.type === "compile") compileMs = performance.now() - opened;
       show(event);
     };
-    const pipeline = await createPipeline(model, { device, dtype: flags.dtype, signal, onProgress });
+    const pipeline = await createPipeline(model, { device, dtype: flags.dtype, precision: flags.precision, signal, onProgress });
     try {
       return await use({ pipeline, loadMs: performance.now() - start, compileMs, progress });
     } finally {

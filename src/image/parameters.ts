@@ -32,6 +32,8 @@ export interface GenerationParameters {
   /** Whether x0 was clipped in every step. */
   clip: boolean;
   dtype: string;
+  /** "high" where methods that round more were left out, or `fast`. */
+  precision?: string;
   /** Where the starting noise came from: `philox` or `torch`. */
   rng: string;
   /** Of one image, in pixels, before any enlargement. */
@@ -72,6 +74,7 @@ function infotext(p: GenerationParameters): string {
     Clip: p.clip ? "yes" : "no",
     Compat: p.compat,
     Dtype: p.dtype,
+    Precision: p.precision,
     RNG: p.rng,
     Adapter: p.adapter,
     Variants: p.variants,
@@ -150,6 +153,7 @@ const FIELDS: Record<keyof GenerationParameters, (v: unknown) => boolean> = {
   guidance: (v) => isNumber(v) || isList(v),
   clip: (v) => typeof v === "boolean",
   dtype: isText,
+  precision: optional(isText),
   rng: isText,
   size: (v) =>
     typeof v === "object" && v !== null && "width" in v && "height" in v && isCount(v.width) && isCount(v.height),

@@ -1,16 +1,27 @@
 /** Which kernels a device gets. Measured choices; see docs/decisions. */
 import type { Device } from "../runtime/device.ts";
-import type { Target } from "../runtime/kernel.ts";
+import { UsageError } from "../runtime/errors.ts";
+import type { Methods, Target } from "../runtime/kernel.ts";
 
 /**
  * Software adapters with a fixed subgroup size: textures as linear memory (a fetch costs half of a storage buffer's
  * load), shapes in uniforms (a pipeline costs up to seconds to compile), barrier-free subgroup kernels. Everything else:
  * buffers and shapes in the source.
  */
-export function targetFor(device: Device): Target {
+export function targetFor(device: Device, methods?: Methods): Target {
   const { software, subgroupSize } = device.capabilities;
   const lanes = software && [4, 8, 16].includes(subgroupSize) ? subgroupSize : 0;
   return lanes
-    ? { shapes: "uniform", storage: "texture", lanes, software }
+    ? { shapes: "uniform", storage: "texture", lanes, software, methods }
     : { shapes: "const", storage: "buffer", lanes: 0, software };
+}
+
+/** "high" takes no method that rounds more than f32 has to; "fast" takes whatever is quickest. */
+export type Precision = "high" | "fast";
+
+/** @throws UsageError for another word */
+export function methodsFor(precision: Precision = "fast"): Methods {
+  if (precision !== "high" && precision !== "fast")
+    throw new UsageError("precision", `precision must be high or fast, got ${String(precision)}`);
+  return precision === "high" ? { conv2d: "gather" } : {};
 }

@@ -1,5 +1,5 @@
 /** The pipeline: a model on a device. Composes evaluator and sampler; holds no arithmetic of its own. */
-import { targetFor } from "../kernels/target.ts";
+import { methodsFor, targetFor } from "../kernels/target.ts";
 import { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { UsageError, UseAfterDisposeError } from "../runtime/errors.ts";
@@ -43,7 +43,8 @@ export class DiffusionPipeline {
     readonly model: Model,
     readonly device: Device,
     readonly dtype: NetworkDType,
-    private readonly target: Target,
+    /** What the kernels are made for. */
+    readonly target: Target,
     private readonly weights: WeightStore,
     /** Opened or wrapped for this pipeline alone. */
     private readonly ownsDevice: boolean,
@@ -62,7 +63,7 @@ export class DiffusionPipeline {
     const began = performance.now();
     const { signal, onProgress } = options;
     const dtype = options.dtype === "f16" ? "f16" : "f32";
-    const target = targetFor(device);
+    const target = targetFor(device, methodsFor(options.precision));
     const size = model.config.sample_size ?? { height: 64, width: 64 };
     const lowered = lowerNetwork(model.config, target, { size, dtype, timesteps: "step" });
     const learned = model.config.time.type === "learned";

@@ -1,5 +1,6 @@
 /** The public shapes of the pipeline API. Images are NCHW f32 in −1..1 where they are tensors, RGBA bytes where they are images. */
 import type { RgbaImage } from "../image/rgba.ts";
+import type { Precision } from "../kernels/target.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Tensor } from "../runtime/layout.ts";
 import type { KernelTiming } from "../runtime/profiler.ts";
@@ -20,6 +21,8 @@ export interface LoadOptions {
   device?: GPUDevice | Device;
   /** "auto" (default) is f32. */
   dtype?: "auto" | NetworkDType;
+  /** "high": no method that rounds more than f32 has to, such as Winograd's; default "fast". */
+  precision?: Precision;
   /** Which set of weights, for example "fp16" for `*.fp16.safetensors`. */
   variant?: string;
   /** "ema": the moving average of the weights, where a checkpoint has one beside the plain ones (latent-diffusion's). */

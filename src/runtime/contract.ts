@@ -12,8 +12,18 @@ export interface Target {
   readonly lanes: number;
   /** A processor plays the GPU: no barriers, few threads. */
   readonly software: boolean;
-  /** Methods of software adapters; absent: by size. `gather` keeps the last digits that Winograd's method rounds. */
-  readonly methods?: { readonly conv2d?: "gather" | "winograd"; readonly attention?: "products" | "broadcast" | "direct" };
+  /** Absent: by size. Only software adapters have a choice. */
+  readonly methods?: Methods;
+}
+
+export type ConvMethod = "gather" | "winograd";
+export type AttentionMethod = "products" | "broadcast" | "direct";
+
+/** Ways of doing the same that differ in speed and in the last digits. */
+export interface Methods {
+  /** Wherever it is possible. `gather` keeps the digits that Winograd's method rounds. */
+  readonly conv2d?: ConvMethod;
+  readonly attention?: AttentionMethod;
 }
 
 export type Flag = string | number | boolean;

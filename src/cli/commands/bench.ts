@@ -40,7 +40,7 @@ export function addBench(program: Command, io: Io): void {
       "\nExample:\n  $ ddim bench forward -m crawl-tiles-32 --input in.safetensors --seconds 10 --json",
     );
   addTraceFlag(forward);
-  addCommonFlags(forward, ["model", "weights", "randomWeights", "dtype", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(forward, ["model", "weights", "randomWeights", "dtype", "precision", "device", "quiet", "verbose", "json"]);
   forward.action((flags: BenchFlags) => benchForward(flags, io));
   addBenchKernels(bench, io);
   addBenchExport(bench, io);

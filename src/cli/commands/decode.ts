@@ -43,7 +43,7 @@ export function addDecode(program: Command, io: Io): void {
       byteCount,
     )
     .addHelpText("after", "\nExample:\n  $ ddim decode -m ./model/vae latents.safetensors -o face.png");
-  addCommonFlags(command, ["model", "dtype", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(command, ["model", "dtype", "precision", "device", "quiet", "verbose", "json"]);
   command.action((path: string, flags: DecodeFlags) => decode(path, flags, io));
 }
 

@@ -35,7 +35,7 @@ export function addEncode(program: Command, io: Io): void {
     .option("--overwrite", "replace what is there")
     .addOption(new Option("--fit <how>", "images of another size than the first").choices(fits).default("crop"))
     .addHelpText("after", "\nExample:\n  $ ddim encode -m ./model/vae face.png -o latents.safetensors");
-  addCommonFlags(command, ["model", "dtype", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(command, ["model", "dtype", "precision", "device", "quiet", "verbose", "json"]);
   command.action((paths: string[], flags: EncodeFlags) => encode(paths, flags, io));
 }
 

@@ -38,7 +38,7 @@ export function addForward(program: Command, io: Io): void {
       "\nExample:\n  $ ddim forward -m ./model --input in.safetensors -o out.safetensors --dtype f16",
     );
   addTraceFlag(command);
-  addCommonFlags(command, ["model", "weights", "randomWeights", "dtype", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(command, ["model", "weights", "randomWeights", "dtype", "precision", "device", "quiet", "verbose", "json"]);
   command.action((flags: ForwardFlags) => forward(flags, io));
 }
 

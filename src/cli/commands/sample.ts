@@ -4,7 +4,6 @@ import type { Command } from "commander";
 import { formatParameters, type GenerationParameters } from "../../image/parameters.ts";
 import { encodePng } from "../../image/png.ts";
 import { defaultScale, enlarge } from "../../image/rgba.ts";
-import { targetFor } from "../../kernels/target.ts";
 import { type Model, modelHash } from "../../pipeline/model.ts";
 import { type ResolvedRun, resolveRun } from "../../pipeline/run.ts";
 import type { GenerateOptions, Generation, Step } from "../../pipeline/types.ts";
@@ -55,13 +54,14 @@ async function sample(flags: SampleFlags, io: Io): Promise<void> {
     const timed = wantsTimings(flags, pipeline.device);
     const generation = await generate({ ...plan.options, profile: timed }, plan, flags, session);
     io.signal.throwIfAborted();
-    const { device, dtype, model } = pipeline;
+    const { device, dtype, model, target } = pipeline;
     const parameters = parametersOf(flags, plan.run, {
       model: model.name,
       modelHash: await modelHash(model, io.signal),
       dtype,
+      precision: flags.precision,
       adapter: device.name,
-      variants: variantsHash(lower(model.config, targetFor(device), plan.run, dtype)),
+      variants: variantsHash(lower(model.config, target, plan.run, dtype)),
     });
     await writeImages(plan, generation, parameters, flags);
     session.progress.stop();

@@ -1,5 +1,5 @@
 /** A model's layers, parameters and memory plan. Reads configurations and headers; of a device, only what it is. */
-import { targetFor } from "../../kernels/target.ts";
+import { methodsFor, targetFor } from "../../kernels/target.ts";
 import { splitParam } from "../../network/places.ts";
 import type { Model } from "../../pipeline/model.ts";
 import { DeviceError } from "../../runtime/errors.ts";
@@ -54,7 +54,7 @@ async function chooseTarget(
   try {
     const device = await terminal.io.openDevice({ adapter: flags.device });
     try {
-      return { adapter: device.name, target: targetFor(device) };
+      return { adapter: device.name, target: targetFor(device, methodsFor(flags.precision)) };
     } finally {
       device.dispose();
     }
