@@ -81,8 +81,9 @@ export async function* runImages(
   // Reads a little of every tensor, which only runs that are saved or resumed need.
   let hashed: Promise<string> | undefined;
   const stored = new Set(lowered.main.recipes.map(({ value }) => value.dtype));
+  const forced = engine.target.methods?.conv2d ?? "";
   const own = () => {
-    hashed ??= modelHash(model).then((hash) => fingerprint([hash, ...stored].join(" "), run));
+    hashed ??= modelHash(model).then((hash) => fingerprint([hash, ...stored, forced].join(" "), run));
     return hashed;
   };
   if (resume) checkResume(resume, await own(), run, channels);

@@ -14,7 +14,7 @@ function hash(text: string): string {
 }
 
 /**
- * Of everything that decides the images of a run, `model` being the weights and the type they are computed in. The batch
+ * Of everything that decides the images of a run, `model` being the weights and how they are computed. The batch
  * does not, and neither does what is recorded.
  */
 export function fingerprint(model: string, run: ResolvedRun): string {
