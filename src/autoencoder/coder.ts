@@ -4,6 +4,7 @@
  */
 import { type Lowered, lowerGraph } from "../kernels/lower.ts";
 import { maxBatch } from "../network/limits.ts";
+import { pinValues } from "../network/taps.ts";
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
@@ -34,18 +35,32 @@ export interface DecoderChoices extends CoderChoices {
   readonly shift: number;
 }
 
-export function lowerEncoder(spec: AutoencoderSpec, target: Target, choices: CoderChoices): LoweredCoder {
-  const network = buildEncoder(spec, { ...choices, storage: target.storage });
+/** Values inside the network that shall be outputs too, and so be there after an evaluation. */
+export type PinValues = (network: CoderNetwork) => readonly Value[];
+
+function lower(network: CoderNetwork, target: Target, pin?: PinValues): LoweredCoder {
+  if (pin) pinValues([network.graph], pin(network));
   return { network, lowered: lowerGraph(network.graph, target) };
 }
 
-export function lowerDecoder(spec: AutoencoderSpec, target: Target, choices: DecoderChoices): LoweredCoder {
-  const network = buildDecoder(spec, { ...choices, storage: target.storage });
-  return { network, lowered: lowerGraph(network.graph, target) };
-}
+export const lowerEncoder = (
+  spec: AutoencoderSpec,
+  target: Target,
+  choices: CoderChoices,
+  pin?: PinValues,
+): LoweredCoder => lower(buildEncoder(spec, { ...choices, storage: target.storage }), target, pin);
 
-/** What a coder binds beside its weights: input, result, indices. */
-const ends = ({ input, output, indices }: CoderNetwork): Value[] => [input, output, ...(indices ? [indices] : [])];
+export const lowerDecoder = (
+  spec: AutoencoderSpec,
+  target: Target,
+  choices: DecoderChoices,
+  pin?: PinValues,
+): LoweredCoder => lower(buildDecoder(spec, { ...choices, storage: target.storage }), target, pin);
+
+/** What a coder binds beside its weights: input, results, indices. */
+function ends({ graph, input, output, indices }: CoderNetwork): Value[] {
+  return [...new Set([input, output, ...(indices ? [indices] : []), ...graph.outputs])];
+}
 
 /** Bytes of GPU memory that so many images take beside the weights. */
 export function coderBytes({ network, lowered }: LoweredCoder, images: number): number {

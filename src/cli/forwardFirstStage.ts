@@ -2,6 +2,7 @@
 import type { Autoencoder } from "../autoencoder/autoencoder.ts";
 import { checkShape } from "../autoencoder/batches.ts";
 import type { AutoencoderModel } from "../autoencoder/open.ts";
+import { autoencoderTaps } from "../autoencoder/taps.ts";
 import type { Tensor } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { type EncodableTensor, encodeSafetensors } from "../weights/encode.ts";
@@ -9,6 +10,7 @@ import { openFirstStage, withAutoencoder } from "./autoencoder.ts";
 import type { CommonFlags } from "./flags.ts";
 import type { Terminal } from "./io.ts";
 import { checkFile, writeFile } from "./output.ts";
+import { type TapsFlags, writeTaps } from "./tapsFlag.ts";
 import { readSample } from "./tensorFiles.ts";
 
 /** Names of `--component`, and what they want. */
@@ -26,9 +28,8 @@ export const firstStageComponents = Object.keys(COMPONENTS) as FirstStageCompone
 export const isFirstStage = (component: string): component is FirstStageComponent =>
   Object.hasOwn(COMPONENTS, component);
 
-export interface FirstStageFlags extends CommonFlags {
+export interface FirstStageFlags extends CommonFlags, TapsFlags {
   component: FirstStageComponent;
-  input: string;
   output: string;
 }
 
@@ -71,11 +72,13 @@ export async function forwardFirstStage(terminal: Terminal, flags: FirstStageFla
   const { half } = COMPONENTS[component];
   const sample = await readSample(flags.input, io.signal);
   checkShape(sample, component, half === "encode" ? model.spec.in_channels : model.spec.latent_channels);
-  checkFile(output, true);
+  for (const path of [output, flags.taps]) if (path !== undefined) checkFile(path, true);
   await withAutoencoder(terminal, flags, model, async (autoencoder) => {
     const outputs = await evaluate(autoencoder, half, sample, io.signal);
     io.signal.throwIfAborted();
     writeFile(output, encodeSafetensors(outputs));
+    const { signal } = io;
+    await writeTaps(terminal, flags, (modules) => autoencoderTaps(autoencoder, half, sample, { modules, signal }));
     const { name } = autoencoder.device;
     const [[first, { shape }]] = Object.entries(outputs) as [[string, EncodableTensor]];
     if (flags.json) terminal.json({ output, shape, dtype: autoencoder.dtype, adapter: name });

@@ -1,5 +1,6 @@
 /** The pipeline: a model on a device. Composes evaluator and sampler; holds no arithmetic of its own. */
 import { methodsFor, targetFor } from "../kernels/target.ts";
+import type { Tap } from "../network/taps.ts";
 import { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { UsageError, UseAfterDisposeError } from "../runtime/errors.ts";
@@ -10,7 +11,7 @@ import type { Value } from "../runtime/values.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
 import type { Network } from "../unet/build.ts";
 import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
-import { findTaps, type Tap } from "../unet/taps.ts";
+import { findTaps } from "../unet/taps.ts";
 import { type EditOptions, edit, forwardNoise } from "./edit.ts";
 import { type EvalOptions, type EvalTerms, evalTerms } from "./evalTerms.ts";
 import { evaluate, type ForwardTiming, HeldEvaluation, profileEvaluation, timeEvaluation } from "./forward.ts";

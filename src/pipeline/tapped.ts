@@ -1,7 +1,7 @@
 /** One evaluation with the outputs of the network's modules, for finding the one in which two implementations part. */
 import { readBack } from "../network/readback.ts";
+import type { Tap } from "../network/taps.ts";
 import { Pacer } from "../runtime/pacer.ts";
-import type { Tap } from "../unet/taps.ts";
 import { load, type Prepared, run } from "./forward.ts";
 import { checkSample, conditions } from "./forwardInputs.ts";
 import type { Tensor } from "./types.ts";

@@ -5,6 +5,7 @@
 import { type Lowered, lowerGraph } from "../kernels/lower.ts";
 import type { Recipe } from "../kernels/recipes.ts";
 import { maxBatch } from "../network/limits.ts";
+import { pinValues } from "../network/taps.ts";
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import type { KernelCall, Target } from "../runtime/kernel.ts";
@@ -39,9 +40,7 @@ export function lowerNetwork(
   pin?: (network: Network) => readonly Value[],
 ): LoweredNetwork {
   const network = buildUNet(spec, { ...init, storage: target.storage });
-  const pinned = new Set(pin?.(network));
-  for (const graph of [network.main, network.embed])
-    for (const { y } of graph.nodes) if (pinned.has(y) && !graph.outputs.includes(y)) graph.output(y);
+  if (pin) pinValues([network.main, network.embed], pin(network));
   const [main, embed] = [network.main, network.embed].map((graph) => lowerGraph(graph, target)) as [Lowered, Lowered];
   const context = network.context && lowerGraph(network.context.graph, target);
   const parts = [main, embed, ...(context ? [context] : [])];

@@ -1,7 +1,5 @@
 /** `ddim forward`: one evaluation of a network, file in, file out, for comparing with other implementations. */
 import type { Command } from "commander";
-import type { DiffusionPipeline } from "../../pipeline/pipeline.ts";
-import type { ForwardInputs } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { addCommonFlags, addTraceFlag, type CommonFlags, type TraceFlag } from "../flags.ts";
@@ -10,14 +8,13 @@ import { type Io, Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
 import { checkFile, writeFile } from "../output.ts";
 import { withPipeline } from "../session.ts";
-import { readForwardInputs, TAP, tapNames } from "../tensorFiles.ts";
+import { addTapsFlag, type TapsFlags, writeTaps } from "../tapsFlag.ts";
+import { readForwardInputs } from "../tensorFiles.ts";
 import { reportTimings, wantsTimings } from "../timings.ts";
 
-interface ForwardFlags extends CommonFlags, TraceFlag {
+interface ForwardFlags extends CommonFlags, TraceFlag, TapsFlags {
   component: string;
-  input: string;
   output: string;
-  taps?: string;
 }
 
 export function addForward(program: Command, io: Io): void {
@@ -32,12 +29,11 @@ export function addForward(program: Command, io: Io): void {
     .requiredOption("--input <file>", "safetensors with the inputs")
     .requiredOption("-o, --output <file>", "safetensors to write")
     .option("--component <name>", `part of the model: unet, ${firstStageComponents.join(", ")}`, "unet")
-    .option("--taps <file>", "also write the outputs of modules: those under taps/ in the input, or all")
     .addHelpText(
       "after",
       "\nExample:\n  $ ddim forward -m ./model --input in.safetensors -o out.safetensors --dtype f16",
     );
-  addTraceFlag(command);
+  addTraceFlag(addTapsFlag(command));
   addCommonFlags(command, ["model", "weights", "randomWeights", "dtype", "precision", "device", "quiet", "verbose", "json"]);
   command.action((flags: ForwardFlags) => forward(flags, io));
 }
@@ -56,29 +52,13 @@ async function forward(flags: ForwardFlags, io: Io): Promise<void> {
     const { shape, data } = await pipeline.forward(inputs, { signal: io.signal });
     io.signal.throwIfAborted();
     writeFile(flags.output, encodeSafetensors({ output: { dtype: "F32", shape, data } }));
-    if (flags.taps !== undefined) await writeTaps(terminal, { ...flags, taps: flags.taps }, pipeline, inputs);
+    const { signal } = io;
+    await writeTaps(terminal, flags, async (modules) => (await pipeline.taps(inputs, { modules, signal })).taps);
     if (wantsTimings(flags, pipeline.device)) reportTimings(terminal, flags, await pipeline.profile(inputs));
     const { name } = pipeline.device;
     if (flags.json) terminal.json({ output: flags.output, shape, dtype: pipeline.dtype, adapter: name });
     else terminal.note(`${flags.output}: output [${shape.join(", ")}], computed in ${pipeline.dtype} on ${name}`);
   });
-}
-
-/** The outputs of modules under the names that the input has them by. */
-async function writeTaps(
-  terminal: Terminal,
-  { input, taps: path }: { input: string; taps: string },
-  pipeline: DiffusionPipeline,
-  inputs: ForwardInputs,
-): Promise<void> {
-  const { signal } = terminal.io;
-  const wanted = await tapNames(input, signal);
-  const { taps } = await pipeline.taps(inputs, { modules: wanted.length > 0 ? wanted : undefined, signal });
-  const tensors = Object.entries(taps).map(([name, tensor]) => [`${TAP}${name}`, { dtype: "F32", ...tensor }] as const);
-  writeFile(path, encodeSafetensors(Object.fromEntries(tensors)));
-  terminal.note(`${path}: the outputs of ${tensors.length} modules`);
-  const missing = wanted.filter((name) => !(name in taps));
-  if (missing.length > 0) terminal.warn([`${path}: the network has no ${missing.join(", ")}`]);
 }
 
 function checkComponent(component: string): void {

@@ -116,7 +116,8 @@ describe("checkpoints of the originals", () => {
     ["weight", "is in no layout that is known: it has weight"],
   ])("a checkpoint with %s is refused by name", async (name, what) => {
     const weights = rawSafetensors({ [name]: { dtype: "F32", shape: [0], data_offsets: [0, 0] } });
-    for (const config of [{}, { "config.json": "{}" }]) {
+    const configs: Record<string, string>[] = [{}, { "config.json": "{}" }];
+    for (const config of configs) {
       const source = memorySource({ ...config, "model.safetensors": weights });
       const message = await failure(openModel(source));
       expect(message).toContain(what);

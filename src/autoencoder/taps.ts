@@ -1,0 +1,61 @@
+/** The outputs of an autoencoder's modules, for finding the one in which two implementations part. */
+import { readBack } from "../network/readback.ts";
+import { moduleOutputs, selectTaps, type Tap } from "../network/taps.ts";
+import { WeightStore } from "../network/weights.ts";
+import { type Tensor, toRows } from "../runtime/layout.ts";
+import type { Autoencoder } from "./autoencoder.ts";
+import { checkShape } from "./batches.ts";
+import { Coder, lowerDecoder, lowerEncoder, runCoder } from "./coder.ts";
+import type { CoderNetwork } from "./network.ts";
+
+/**
+ * One evaluation of a half with the outputs of its modules, [N, C, H, W] by the modules' paths in the checkpoint. Nothing
+ * is fused across them, all are kept, and the weights are loaded once more, as such a network needs them: slow, and large.
+ *
+ * @param sample images, or latents as `encode` gives them
+ * @param options.modules those that the half does not have are left out; default: all
+ * @throws ShapeError; DeviceError "out-of-memory"; the signal's reason when aborted
+ */
+export async function autoencoderTaps(
+  { model, device, dtype, spec, target }: Autoencoder,
+  half: "encode" | "decode",
+  sample: Tensor,
+  options: { modules?: readonly string[]; signal?: AbortSignal } = {},
+): Promise<Readonly<Record<string, Tensor>>> {
+  const { modules, signal } = options;
+  const { naming } = model.layout;
+  const channels = half === "encode" ? spec.in_channels : spec.latent_channels;
+  const [images, height, width] = checkShape(sample, half, channels);
+  let taps: readonly Tap[] = [];
+  const pin = ({ graph }: CoderNetwork) => {
+    taps = selectTaps(
+      moduleOutputs(graph, graph.params(), () => "image"),
+      naming,
+      modules,
+    );
+    return taps.map(({ value }) => value);
+  };
+  const choices = { height, width, dtype };
+  const lowered =
+    half === "encode"
+      ? lowerEncoder(spec, target, choices, pin)
+      : lowerDecoder(spec, target, { ...choices, quantize: spec.kind === "vq", scale: 1, shift: 0 }, pin);
+  const { locate } = naming;
+  const weights = await WeightStore.load(device, target, lowered.lowered.recipes, model.checkpoint, { locate, signal });
+  let coder: Coder | undefined;
+  try {
+    coder = await Coder.create(device, lowered, weights, { images });
+    device.gpu.queue.writeBuffer(coder.input, 0, toRows(sample.data, images, channels, height * width));
+    await runCoder(device, coder, () => signal?.throwIfAborted());
+    const made: Record<string, Tensor> = {};
+    for (const { name, value, form } of taps) {
+      const array = coder.program.storage.get(value);
+      if (!array) throw new TypeError(`internal: ${value.name} was not kept`);
+      made[name] = await readBack(device, value, array, images, form);
+    }
+    return made;
+  } finally {
+    coder?.dispose();
+    weights.dispose();
+  }
+}
