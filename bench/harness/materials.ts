@@ -18,7 +18,7 @@ const TIMESTEP = 500;
 
 const fileName = (text: string) => text.replace(/[^\w.-]+/g, "-");
 
-function networkInputs(model: Model, shape: readonly number[]): Record<string, EncodableTensor> {
+function networkInputs(model: Model, shape: readonly number[], tokens: number): Record<string, EncodableTensor> {
   const n = shape[0] as number;
   const ids = (value: (i: number) => number): EncodableTensor => ({
     dtype: "I64",
@@ -36,7 +36,7 @@ function networkInputs(model: Model, shape: readonly number[]): Record<string, E
     sample: normal(shape, SEED),
     timestep: ids(() => TIMESTEP),
     ...(count > 0 ? { class_labels: ids((i) => i % count) } : {}),
-    ...(context ? { encoder_hidden_states: normal([n, 1, context], SEED + 1) } : {}),
+    ...(context ? { encoder_hidden_states: normal([n, tokens, context], SEED + 1) } : {}),
   };
 }
 
@@ -75,16 +75,17 @@ export class Materials {
       const files = { onnx: `${base}.onnx`, inputs: `${base}.safetensors`, weights };
       return { kind: "kernel", dtype, kernel: source.spec, ...files };
     }
-    const { model: ref, size } = source;
+    const { model: ref, size, tokens = 1 } = source;
     const model = await openModelRef(ref);
     const base = join(
       this.folder,
       fileName(`${ref.folder.slice(-40)} ${ref.randomWeights} ${size.height}x${size.width} b${batch}`),
     );
     const onnx = `${base}-${dtype}.onnx`;
-    if (!existsSync(onnx)) await writeOnnx(onnx, model, exportGraph(model, { size, batch, dtype }), { signal });
+    if (!existsSync(onnx))
+      await writeOnnx(onnx, model, exportGraph(model, { size, batch, dtype, contextLength: tokens }), { signal });
     const inputs = `${base}.safetensors`;
-    writeFile(inputs, encodeSafetensors(networkInputs(model, shape)));
+    writeFile(inputs, encodeSafetensors(networkInputs(model, shape, tokens)));
     const loop = source.kind === "sampler" && steps !== undefined ? loopOf(model, steps) : undefined;
     const weights = this.torch ? await this.#diffusersFolder(ref, model, `${base}-diffusers`) : undefined;
     return { kind: source.kind, dtype, model: ref, inputs, onnx, weights, loop };

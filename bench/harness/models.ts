@@ -24,11 +24,17 @@ export function widenModel(folder: string, factor: number, target: string): Mode
 }
 
 /** Of one evaluation by the definitions of its layers; bytes: parameters, input and output once, as f32. */
-export function networkCost(model: Model, size: ImageSize, batch: number): Cost {
-  const network = buildUNet(model.config, { size, dtype: "f32", storage: "buffer", timesteps: "image" });
+export function networkCost(model: Model, size: ImageSize, batch: number, contextLength?: number): Cost {
+  const network = buildUNet(model.config, {
+    size,
+    dtype: "f32",
+    storage: "buffer",
+    timesteps: "image",
+    contextLength,
+  });
   const count = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
   let flops = 0;
-  for (const node of [...network.embed.nodes, ...network.main.nodes]) {
+  for (const node of [network.embed, network.context?.graph, network.main].flatMap((graph) => graph?.nodes ?? [])) {
     if (node.op === "conv2d")
       for (const { weight } of node.weights)
         flops += 2 * count(weight.shape) * (count(node.y.shape) / (node.y.shape.at(-1) as number));

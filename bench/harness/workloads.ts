@@ -16,7 +16,12 @@ export interface Item {
   readonly cost?: Cost;
   readonly source:
     | { readonly kind: "kernel"; readonly spec: KernelSpec }
-    | { readonly kind: "network" | "sampler"; readonly model: ModelRef; readonly size: ImageSize };
+    | {
+        readonly kind: "network" | "sampler";
+        readonly model: ModelRef;
+        readonly size: ImageSize;
+        readonly tokens?: number;
+      };
   /** Most that a result may differ from the reference engine's (NMSE). */
   readonly tolerance: number;
   /** Why it is not run. */
@@ -123,21 +128,23 @@ interface NetworkInit {
   readonly batch: number;
   readonly dtype?: Dtype;
   readonly size?: number;
+  /** Of the context, for networks that attend to one. */
+  readonly tokens?: number;
   readonly group?: "unet" | "growth";
   readonly skip?: string;
   readonly axes?: Item["axes"];
 }
 
 async function networkItem(init: NetworkInit): Promise<Item> {
-  const { id, name, model, label, batch, dtype = "f32", group = "unet", skip, axes } = init;
+  const { id, name, model, label, batch, dtype = "f32", tokens, group = "unet", skip, axes } = init;
   const opened = await openModelRef(model);
   const own = opened.config.sample_size ?? { height: 64, width: 64 };
   const size = init.size === undefined ? own : { height: init.size, width: init.size };
   const shape = [batch, opened.config.in_channels, size.height, size.width];
   return {
     workload: { id, group, name, model: label, shape, dtype, batch },
-    cost: networkCost(opened, size, batch),
-    source: { kind: "network", model, size },
+    cost: networkCost(opened, size, batch, tokens),
+    source: { kind: "network", model, size, tokens },
     tolerance: TOLERANCE.network[dtype],
     skip,
     axes,
@@ -151,13 +158,15 @@ const published = (name: string): ModelRef => ({
 });
 
 /** Networks of published size: made-up weights. `least` as above. */
-const PUBLISHED: readonly { name: string; batch: number; least: Extent }[] = [
+const PUBLISHED: readonly { name: string; batch: number; least: Extent; tokens?: number }[] = [
   { name: "ddpm-cifar10-32", batch: 1, least: "normal" },
   { name: "ddpm-cifar10-32", batch: 4, least: "full" },
   { name: "ddpm-cifar10-32", batch: 16, least: "full" },
   { name: "ddpm-celebahq-256", batch: 1, least: "full" },
   { name: "ddpm-celebahq-256", batch: 4, least: "full" },
-  { name: "cin256-v2", batch: 1, least: "full" },
+  { name: "cin256-v2", batch: 1, least: "full", tokens: 1 },
+  { name: "cin256-v2", batch: 4, least: "full", tokens: 1 },
+  { name: "stable-diffusion-v1-5", batch: 1, least: "full", tokens: 77 },
 ];
 
 /** A row for a network that cannot be opened says why. */
@@ -207,7 +216,7 @@ export async function networkItems(extent: Extent, software: boolean): Promise<I
           axes: model === SHIPPED[0] && dtype === "f32" ? basePoints(batch) : undefined,
         }),
       );
-  for (const { name, batch, least } of PUBLISHED)
+  for (const { name, batch, least, tokens } of PUBLISHED)
     for (const dtype of ["f32", "f16"] as const)
       items.push(
         tried({
@@ -217,6 +226,7 @@ export async function networkItems(extent: Extent, software: boolean): Promise<I
           label: name,
           batch,
           dtype,
+          tokens,
           skip: runs(extent, dtype === "f16" ? "full" : least, software) ? undefined : BEYOND[extent],
         }),
       );
