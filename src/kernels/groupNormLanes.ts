@@ -2,7 +2,8 @@
  * GroupNorm for software adapters: a subgroup per image and group, lanes over pixels, no barriers. A dispatch costs some
  * 40 µs there, so `normalise` does all of norm → activation in one: it measures its group, then reads the same channels
  * again, still cached, and writes the input of the convolution that follows. `groupNormLanes` gives the affine map alone,
- * for consumers that resample. Both need groups of whole vec4s ({@link fillsVectors}).
+ * for consumers that resample. Both need groups of whole vec4s, or that divide one ({@link fillsVectors}): those share a
+ * workgroup, and SPLIT tells how many there are in a vec4.
  */
 import { type Codegen, type Dims, defineKernel, type Flags } from "../runtime/kernel.ts";
 import { wgsl } from "../runtime/wgsl.ts";
@@ -16,9 +17,11 @@ const SOURCES = {
   emb: "in? *",
 } as const;
 
-/** Whether every group consists of whole vec4s, also across two sources. */
-export const fillsVectors = (segments: readonly number[], groups: number): boolean =>
-  segments.every((c) => c % 4 === 0) && (segments.reduce((a, b) => a + b, 0) / groups) % 4 === 0;
+/** Whether every group consists of whole vec4s, or every vec4 of whole groups, also across two sources. */
+export function fillsVectors(segments: readonly number[], groups: number): boolean {
+  const size = segments.reduce((a, b) => a + b, 0) / groups;
+  return segments.every((c) => c % 4 === 0) && (size % 4 === 0 || 4 % size === 0);
+}
 
 /** Statements that run for the source that holds channel group `g`; `body` gets its name, vec4s per pixel and group. */
 function perSource(k: Codegen<Flags>, body: (tensor: string, width: string, group: string) => string): string {
@@ -35,13 +38,13 @@ function statistics(k: Codegen<Flags>): string {
   const lanes = k.workgroup;
   return wgsl`
   let n = wg.y;
-  let size = CX4 / GROUPS;
+  let size = max(CX4 / GROUPS, 1u);
   let first = wg.x * size;
   let pixels = f32(PIXELS);
-  var reference = 0.0;
-  var means = 0.0;
-  var meanSquares = 0.0;
-  var deviations = 0.0;
+  var reference = vec4f();
+  var means = vec4f();
+  var meanSquares = vec4f();
+  var deviations = vec4f();
   for (var g = first; g < first + size; g++) {
     var origin = vec4f();
     var sum = vec4f();
@@ -60,15 +63,15 @@ function statistics(k: Codegen<Flags>): string {
     sum = subgroupAdd(sum);
     squares = subgroupAdd(squares);
     let offset = sum / pixels;
-    if (g == first) { reference = origin.x + offset.x; }
-    let d = origin + offset - vec4f(reference);
-    means += dot(d, vec4f(1.0));
-    meanSquares += dot(d, d);
-    deviations += dot(max(squares - sum * offset, vec4f()), vec4f(1.0));
+    if (g == first) { reference = shared_mean(origin + offset, SPLIT); }
+    let d = origin + offset - reference;
+    means += shared_mean(d, SPLIT);
+    meanSquares += shared_mean(d * d, SPLIT);
+    deviations += shared_mean(max(squares - sum * offset, vec4f()), SPLIT);
   }
-  let channels = f32(size * 4u);
-  let mean = means / channels;
-  let variance = deviations / (pixels * channels) + max(meanSquares / channels - mean * mean, 0.0);
+  let vectors = f32(size);
+  let mean = means / vectors;
+  let variance = deviations / (pixels * vectors) + max(meanSquares / vectors - mean * mean, vec4f());
   let center = reference + mean;
   let inverse = 1.0 / sqrt(variance + EPS);`;
 }
@@ -90,6 +93,11 @@ enable subgroups;
 diagnostic(off, subgroup_uniformity);
 ${k.header}
 ${helpers}
+// The mean over the channels of a group, for each component.
+fn shared_mean(v: vec4f, split: u32) -> vec4f {
+  let pairs = vec4f(v.xx + v.yy, v.zz + v.ww) * 0.5;
+  return select(select(vec4f(pairs.x + pairs.z) * 0.5, pairs, split == 2u), v, split == 4u);
+}
 @compute @workgroup_size(${k.workgroup})
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
@@ -98,6 +106,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
 }`;
 
 const shared = {
+  scalars: ({ GROUPS = 0, CX4 = 0 }: Dims): Dims => ({ SPLIT: Math.max(1, GROUPS / CX4) }),
   floats: ["EPS"],
   frame: true,
   cost(d: Dims, batch: number) {
@@ -105,9 +114,12 @@ const shared = {
     return { flops: 12 * elements, bytes: 8 * elements };
   },
 };
+/** Groups, or vec4s where these hold several. */
+const workgroups = ({ GROUPS = 0, CX4 = 0 }: Dims): number => Math.min(GROUPS, CX4);
+
 const dispatch = {
   workgroup: (target: { lanes: number }) => target.lanes,
-  grid: (d: Dims, batch: number) => [d.GROUPS as number, batch, 1] as const,
+  grid: (d: Dims, batch: number) => [workgroups(d), batch, 1] as const,
 };
 
 /** affine[n, 0] = scale, affine[n, 1] = shift. Extra scalars: GROUPS, EPS, PIXELS, E4, EO. */
@@ -139,7 +151,7 @@ export interface NormaliseFlags extends Flags {
 
 /** Statements that copy this group's share of every pixel's `width` vec4s of a tensor behind y. */
 const copy = (k: Codegen<Flags>, tensor: string, width: string, offset: string): string => `
-  for (var g = wg.x; g < ${width}; g += GROUPS) {
+  for (var g = wg.x; g < ${width}; g += min(GROUPS, CX4)) {
     for (var i = lane; i < PIXELS; i += ${k.workgroup}u) {
       let pixel = n * PIXELS + i;
       ${k.store("y", `N * PIXELS * CX4 + pixel * (S4 + T4) + ${offset} + g`, k.load(tensor, `pixel * ${width} + g`))}
