@@ -14,14 +14,14 @@ import { Matrix } from "ml-matrix";
  */
 
 /**
- * How far a perfect model's images would be: the Fréchet distance of so many training images, drawn in the classes'
- * proportions, from all of them; mean and standard deviation over some draws. With a variance below 1 the drawn images were
- * moved towards the mean of all until that share of the variance was left.
+ * How a perfect model's images would measure: Fréchet distance of so many training images, drawn in the classes'
+ * proportions, from all of them, and their variance as a share of all's; over some draws. With a share below 1 the drawn
+ * images were moved towards the mean of all until that share of their variance was left.
  * @typedef {object} Floor
  * @property {number} images
- * @property {number} variance
- * @property {number} mean
- * @property {number} deviation
+ * @property {number} share
+ * @property {{ mean: number, deviation: number }} frechet
+ * @property {{ mean: number, deviation: number }} variance
  */
 
 /**

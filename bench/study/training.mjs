@@ -54,6 +54,8 @@ const draw = (/** @type {number} */ size) =>
     const own = classes[k] ?? [];
     return own[Math.floor(random() * own.length)] ?? [];
   });
+/** @param {readonly number[]} values */
+const deviation = (values) => Math.sqrt(average(values.map((v) => (v - average(values)) ** 2)));
 /** Images drawn towards the mean until that share of their variance is left. */
 const shrunk = (/** @type {ArrayLike<number>[]} */ set, /** @type {number} */ share) =>
   set.map((image) =>
@@ -62,13 +64,14 @@ const shrunk = (/** @type {ArrayLike<number>[]} */ set, /** @type {number} */ sh
 const floors = FLOORS.flatMap((size) => {
   const sets = Array.from({ length: DRAWS }, () => draw(size));
   return SHARES.map((share) => {
-    const distances = sets.map((set) => frechetDistance(gaussianOf(shrunk(set, share)), gaussian));
-    const mean = average(distances);
+    const gaussians = sets.map((set) => gaussianOf(shrunk(set, share)));
+    const distances = gaussians.map((own) => frechetDistance(own, gaussian));
+    const variances = gaussians.map((own) => variance(own) / variance(gaussian));
     return {
       images: size,
-      variance: share,
-      mean,
-      deviation: Math.sqrt(average(distances.map((d) => (d - mean) ** 2))),
+      share,
+      frechet: { mean: average(distances), deviation: deviation(distances) },
+      variance: { mean: average(variances), deviation: deviation(variances) },
     };
   });
 });

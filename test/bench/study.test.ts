@@ -179,7 +179,7 @@ test("the file of moments keeps what it is given, components to eight bits", () 
     images: 3,
     classShares: [0.5, 0.5],
     halves: 1,
-    floors: [{ images: 2, variance: 1, mean: 1, deviation: 0.5 }],
+    floors: [{ images: 2, share: 1, frechet: around(3), variance: around(1) }],
   };
   writeMoments(
     path,
