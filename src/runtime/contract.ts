@@ -24,6 +24,8 @@ export interface Methods {
   /** Wherever it is possible. `gather` keeps the digits that Winograd's method rounds. */
   readonly conv2d?: ConvMethod;
   readonly attention?: AttentionMethod;
+  /** Elsewhere: what was measured to be quickest, by operation and shape of one image (kernels/methods.ts). */
+  readonly measured?: Readonly<Record<string, string>>;
 }
 
 export type Flag = string | number | boolean;

@@ -8,7 +8,7 @@
  * SCALE = 1/√d of the unpadded d.
  */
 import type { AttentionNode } from "../../runtime/graph.ts";
-import { defineKernel, type Flags, type Target } from "../../runtime/kernel.ts";
+import { type AttentionMethod, defineKernel, type Flags, type Target } from "../../runtime/kernel.ts";
 import { ceilDiv, padded4, type Value } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
 import { accumulators, outerProduct, resultsOf } from "../parts/outerProduct.ts";
@@ -23,15 +23,28 @@ const LEAST_FLOPS = 1e6;
 
 export const pixels = ({ shape }: Value): number => (shape[0] as number) * (shape[1] as number);
 
+/** Beyond so many times that, the simple kernel is out of the question. */
+const FAR = 100;
+
+const scoresOf = ({ q, kv, heads }: AttentionNode): number => heads * pixels(q) * padded4(pixels(kv));
+const fits = (node: AttentionNode): boolean => scoresOf(node) * 4 <= MOST_BYTES;
+
+/** What of an attention decides how long any method takes. */
+export const attentionKey = ({ q, kv, heads, headDim }: AttentionNode): string =>
+  `attention ${heads} x ${pixels(q)}x${pixels(kv)}x${headDim} ${q.dtype}`;
+
+/** The methods that a software adapter can do an attention by, in reasonable time and memory. */
+export function attentionMethods(node: AttentionNode): AttentionMethod[] {
+  const simple = 4 * scoresOf(node) * node.headDim < FAR * LEAST_FLOPS;
+  return ["broadcast", ...(fits(node) ? (["products"] as const) : []), ...(simple ? (["direct"] as const) : [])];
+}
+
 /** How attention is done on software adapters. Never depends on the batch. */
-export function attentionMethod(
-  { q, kv, heads, headDim }: AttentionNode,
-  { methods }: Target,
-): "products" | "broadcast" | "direct" {
-  if (methods?.attention) return methods.attention;
-  const scores = heads * pixels(q) * padded4(pixels(kv));
-  if (4 * scores * headDim < LEAST_FLOPS) return "direct";
-  return scores * 4 <= MOST_BYTES ? "products" : "broadcast";
+export function attentionMethod(node: AttentionNode, { methods }: Target): AttentionMethod {
+  const given = methods?.attention ?? (methods?.measured?.[attentionKey(node)] as AttentionMethod | undefined);
+  if (given) return given;
+  if (4 * scoresOf(node) * node.headDim < LEAST_FLOPS) return "direct";
+  return fits(node) ? "products" : "broadcast";
 }
 
 const SUBGROUPS = `enable subgroups;

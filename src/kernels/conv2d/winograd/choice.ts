@@ -1,7 +1,7 @@
 /** Where Winograd's method pays, by measurement on llvmpipe (docs/decisions/0006). Never depends on the batch. */
 import type { FusedConv } from "../../../runtime/fold.ts";
 import type { Target } from "../../../runtime/kernel.ts";
-import { ceilDiv, channelGroups } from "../../../runtime/values.ts";
+import { ceilDiv, channelGroups, type Value } from "../../../runtime/values.ts";
 import { UNROLL } from "./product.ts";
 import { TILE } from "./transforms.ts";
 
@@ -16,12 +16,26 @@ export const tilesOf = ({ y }: FusedConv): readonly [number, number] => [
   ceilDiv(y.shape[1] as number, TILE),
 ];
 
+const inputGroups = ({ view }: FusedConv): number =>
+  view.sources.reduce((sum, s) => sum + channelGroups(s.segments), 0);
+
+/** Whether Winograd's method can do a convolution at all. */
+export const canWinograd = (op: FusedConv): boolean =>
+  op.kernel[0] === 3 && op.kernel[1] === 3 && op.stride === 1 && inputGroups(op) % UNROLL === 0;
+
+/** What of a convolution decides how long either method takes. */
+export function convKey(op: FusedConv): string {
+  const size = ({ shape, dtype }: Value, groups: number) => `${shape[0]}x${shape[1]}x${groups * 4} ${dtype}`;
+  return `conv2d ${size(op.view.sources[0], inputGroups(op))} to ${size(op.y, channelGroups(op.y.segments))}`;
+}
+
 export function usesWinograd(op: FusedConv, { methods }: Target): boolean {
-  const { kernel, stride, view, y } = op;
-  const inputs = view.sources.reduce((sum, s) => sum + channelGroups(s.segments), 0);
+  const { y } = op;
+  const inputs = inputGroups(op);
   const [rows, columns] = tilesOf(op);
   const flops = 2 * 9 * 16 * inputs * channelGroups(y.segments) * (y.shape[0] as number) * (y.shape[1] as number);
-  const possible = kernel[0] === 3 && kernel[1] === 3 && stride === 1 && inputs % UNROLL === 0;
-  if (!possible || methods?.conv2d) return possible && methods?.conv2d === "winograd";
+  if (!canWinograd(op)) return false;
+  const given = methods?.conv2d ?? methods?.measured?.[convKey(op)];
+  if (given) return given === "winograd";
   return rows * columns >= LEAST_TILES && flops >= LEAST_FLOPS;
 }
