@@ -175,6 +175,7 @@ test("a cell's measures, from images that are as different as their cells say", 
 
 test("the file of moments keeps what it is given, components to eight bits", () => {
   const path = join(scratchFolder(), "moments.safetensors");
+  const around = (mean: number) => ({ mean, deviation: 0.5 });
   const facts = {
     images: 3,
     classShares: [0.5, 0.5],
