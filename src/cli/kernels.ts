@@ -8,8 +8,14 @@ import { type LoweredNetwork, lowerNetwork, plannedBytes } from "../unet/evaluat
 import type { UNetSpec } from "../unet/spec.ts";
 
 /** The kernels of one evaluation inside a sampling loop. */
-export function lower(spec: UNetSpec, target: Target, size: ImageSize, dtype: NetworkDType): LoweredNetwork {
-  return lowerNetwork(spec, target, { size, dtype, timesteps: "step" });
+export function lower(
+  spec: UNetSpec,
+  target: Target,
+  size: ImageSize,
+  dtype: NetworkDType,
+  contextLength?: number,
+): LoweredNetwork {
+  return lowerNetwork(spec, target, { size, dtype, timesteps: "step", contextLength });
 }
 
 /** How often one evaluation dispatches each variant of each kernel, most often first. */

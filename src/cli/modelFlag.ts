@@ -3,7 +3,7 @@ import { realpathSync } from "node:fs";
 import { basename, dirname, join, sep } from "node:path";
 import { folderSource } from "../node/folder.ts";
 import { openModel } from "../node/model.ts";
-import type { Model } from "../pipeline/model.ts";
+import type { Model, OpenOptions } from "../pipeline/model.ts";
 import { FileError } from "../runtime/errors.ts";
 import type { ModelSource } from "../weights/source.ts";
 import type { CommonFlags } from "./flags.ts";
@@ -43,7 +43,8 @@ export function modelSource(given: string | undefined): ModelSource {
 export function openFlaggedModel(
   flags: Pick<CommonFlags, "model" | "weights" | "randomWeights">,
   signal: AbortSignal,
+  { firstStage }: Pick<OpenOptions, "firstStage"> = {},
 ): Promise<Model> {
   const { weights, randomWeights } = flags;
-  return openModel(modelSource(flags.model), { signal, weights, randomWeights });
+  return openModel(modelSource(flags.model), { signal, weights, randomWeights, firstStage });
 }

@@ -6,7 +6,7 @@ import { defaultScale, type RgbaImage } from "../image/rgba.ts";
 import { fromRgbaImages } from "../image/samples.ts";
 import { readImage } from "../node/image.ts";
 import type { Model } from "../pipeline/model.ts";
-import { checkSize } from "../pipeline/run.ts";
+import { checkSize, pixelScale } from "../pipeline/run.ts";
 import type { Tensor } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { encodeSafetensors } from "../weights/encode.ts";
@@ -80,9 +80,12 @@ export async function readImages(
   { model, terminal }: Pick<Prepared, "model" | "terminal">,
   fit: Fit,
 ): Promise<Tensor> {
-  const { sample_size: size, in_channels: channels } = model.config;
+  const { sample_size: size } = model.config;
+  const channels = model.firstStage?.spec.in_channels ?? model.config.in_channels;
   if (!size) throw new UsageError("model", `${model.name} names no sample_size, so images cannot be fitted to it`);
-  const target = checkSize(model, size);
+  const { height, width } = checkSize(model, size);
+  const scale = pixelScale(model);
+  const target = { height: height * scale, width: width * scale };
   const images: RgbaImage[] = [];
   for (const path of paths) {
     const { image, done } = fitImage(await readImage(path), target, fit);

@@ -7,7 +7,10 @@ import { packageVersion } from "./package.ts";
 import type { SampleFlags } from "./sampleFlags.ts";
 
 /** What flags and run do not say. */
-export type RunFacts = Pick<GenerationParameters, "model" | "modelHash" | "dtype" | "precision" | "adapter" | "variants">;
+export type RunFacts = Pick<
+  GenerationParameters,
+  "model" | "modelHash" | "dtype" | "precision" | "adapter" | "variants"
+>;
 
 export function parametersOf(flags: SampleFlags, run: ResolvedRun, facts: RunFacts): GenerationParameters {
   const { schedule } = run;
@@ -26,7 +29,7 @@ export function parametersOf(flags: SampleFlags, run: ResolvedRun, facts: RunFac
     guidance: flags.guidance,
     clip: schedule.clip !== null,
     rng: run.rng,
-    size: { width: run.width, height: run.height },
+    size: run.picture,
     command: commandLine(flags, run, { classes, dtype: facts.dtype }),
     version: packageVersion(),
   };
@@ -59,6 +62,7 @@ export function commandLine(
   if (flags.sweep) words.push("--sweep");
   else if (flags.noise === undefined) add("-n", run.count);
   add("--noise", flags.noise);
+  add("--context", flags.context);
   if (flags.timesteps) add("--timesteps", flags.timesteps.join(","));
   else add("-S", flags.sweep && flags.steps ? String(flags.steps) : run.schedule.steps.length);
   add("--seed", run.seed);
@@ -72,7 +76,7 @@ export function commandLine(
   if (flags.guidance !== 1) add("--guidance", String(flags.guidance));
   add("--guidance-interval", flags.guidanceInterval?.join(","));
   add("--guidance-rescale", flags.guidanceRescale);
-  if (flags.negativeClass !== undefined) add("--negative-class", run.guidance?.freeClass);
+  if (flags.negativeClass !== undefined) add("--negative-class", run.guidance?.freeClass ?? undefined);
   if (flags.antithetic) words.push("--antithetic");
   if (flags.clip !== undefined) words.push(flags.clip ? "--clip" : "--no-clip");
   if (flags.rng !== "philox") add("--rng", flags.rng);

@@ -1,5 +1,6 @@
 /** The flags of `ddim sample`. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { byteCount } from "./autoencoder.ts";
 import {
   addCommonFlags,
   addSamplerFlags,
@@ -28,6 +29,8 @@ export interface SampleFlags extends CommonFlags, SamplerFlags, TraceFlag {
   saveState?: string;
   resume?: string;
   noise?: string;
+  context?: string;
+  memory?: number;
   rng: "philox" | "torch";
   output: string;
   grid?: true;
@@ -55,15 +58,34 @@ export function addSampleFlags(command: Command): Command {
     .option("--negative-class <id>", "class, id or name, to lead away from (default: the null class)");
   addSamplerFlags(command)
     .option("--noise <file>", "safetensors with the starting noise x_T, N x C x H x W; sets the count")
+    .option(
+      "--context <file>",
+      "safetensors with encoder_hidden_states, 1 or N x L x D, and for guidance `negative`; see the README",
+    )
     .addOption(new Option("--rng <name>", "starting noise of seed").choices(["philox", "torch"]).default("philox"))
     .option("--antithetic", "images 2j and 2j + 1 get noise of opposite signs")
     .option("--sweep", "one picture of one x_T under all of --eta a,b,c, -S a,b,c, --guidance a,b,c and -c a,b,c")
     .option("--save-state <file>", "keep the run in a file as it goes, at least every few steps")
     .option("--resume <file>", "go on from such a file; all other flags as they were")
     .option("-b, --batch <n>", "images at a time (default: what fits); never changes an image", whole(1))
+    .option(
+      "--memory <size>",
+      "most bytes beside the weights, such as 2G: smaller batches, decoding in tiles",
+      byteCount,
+    )
     .option("--grid", "one picture with a row per class")
     .option("--scale <k>", "enlarge PNGs; small images become about 128 wide by default", whole(1))
     .option("--save-steps <dir>", "write the estimate of x0 after every step into a folder");
   addTraceFlag(command);
-  return addCommonFlags(command, ["model", "weights", "randomWeights", "dtype", "precision", "device", "quiet", "verbose", "json"]);
+  return addCommonFlags(command, [
+    "model",
+    "weights",
+    "randomWeights",
+    "dtype",
+    "precision",
+    "device",
+    "quiet",
+    "verbose",
+    "json",
+  ]);
 }

@@ -5,7 +5,9 @@ import { parseClasses } from "./classFlag.ts";
 import { samplerOptions } from "./flags.ts";
 import type { SampleFlags } from "./sampleFlags.ts";
 import { readState } from "./stateFile.ts";
-import { readNoise } from "./tensorFiles.ts";
+import { readContexts, readNoise } from "./tensorFiles.ts";
+
+const guides = (guidance: number | readonly number[]) => [guidance].flat().some((w) => w !== 1);
 
 /** @throws UsageError, FileError */
 export async function generateOptions(flags: SampleFlags, model: Model, signal: AbortSignal): Promise<GenerateOptions> {
@@ -21,6 +23,7 @@ export async function generateOptions(flags: SampleFlags, model: Model, signal: 
     guidanceInterval: flags.guidanceInterval,
     guidanceRescale: flags.guidanceRescale,
     negativeClass: classes(flags.negativeClass)?.[0],
+    ...(flags.context === undefined ? {} : await readContexts(flags.context, guides(flags.guidance), signal)),
     antithetic: flags.antithetic,
     resume: flags.resume === undefined ? undefined : await readState(flags.resume, signal),
     noise: flags.noise === undefined ? undefined : await readNoise(flags.noise, signal),

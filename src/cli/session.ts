@@ -19,7 +19,7 @@ export interface Session {
 
 export async function withPipeline<T>(
   terminal: Terminal,
-  flags: CommonFlags,
+  flags: CommonFlags & { memory?: number },
   model: Model,
   use: (session: Session) => Promise<T>,
 ): Promise<T> {
@@ -37,7 +37,14 @@ export async function withPipeline<T>(
       if (event.type === "compile") compileMs = performance.now() - opened;
       show(event);
     };
-    const pipeline = await createPipeline(model, { device, dtype: flags.dtype, precision: flags.precision, signal, onProgress });
+    const pipeline = await createPipeline(model, {
+      device,
+      dtype: flags.dtype,
+      precision: flags.precision,
+      memory: flags.memory,
+      signal,
+      onProgress,
+    });
     try {
       return await use({ pipeline, loadMs: performance.now() - start, compileMs, progress });
     } finally {

@@ -3,7 +3,7 @@ import { openSafetensorsFile } from "../node/folder.ts";
 import { checkSample } from "../pipeline/forwardInputs.ts";
 import type { Model } from "../pipeline/model.ts";
 import { checkSize } from "../pipeline/run.ts";
-import type { ForwardInputs, Tensor } from "../pipeline/types.ts";
+import type { ForwardInputs, GenerateOptions, Tensor } from "../pipeline/types.ts";
 import { FileError } from "../runtime/errors.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
 
@@ -69,6 +69,36 @@ export async function readForwardInputs(path: string, model: Model, signal: Abor
     textEmbeds: await optional(added.kind === "text_time", "added/text_embeds"),
     timeIds: await optional(added.kind === "text_time", "added/time_ids"),
   };
+}
+
+/** Options of a run, by the tensors that say them; the first that a file has. */
+const CONTEXTS = {
+  context: ["encoder_hidden_states", "context"],
+  negativeContext: ["negative"],
+  textEmbeds: ["added/text_embeds"],
+  negativeTextEmbeds: ["negative/text_embeds"],
+  timeIds: ["added/time_ids"],
+  negativeTimeIds: ["negative/time_ids"],
+} as const satisfies Partial<Record<keyof GenerateOptions, readonly string[]>>;
+
+/**
+ * What a run's network attends to, and the added conditions. Those of guidance are read only where there is any.
+ * @throws FileError when there is no context, or it holds what no network takes
+ */
+export async function readContexts(
+  path: string,
+  guided: boolean,
+  signal: AbortSignal,
+): Promise<Pick<GenerateOptions, keyof typeof CONTEXTS>> {
+  const file = await openSafetensorsFile(path, signal);
+  const found: Partial<Record<keyof typeof CONTEXTS, Tensor>> = {};
+  for (const [option, names] of Object.entries(CONTEXTS)) {
+    const name = names.find((tensor) => file.tensors.has(tensor)) ?? names[0];
+    const free = option.startsWith("negative");
+    if (option !== "context" && (!file.tensors.has(name) || (free && !guided))) continue;
+    found[option as keyof typeof CONTEXTS] = await readTensor(file, name, signal);
+  }
+  return found;
 }
 
 /** What the names of modules' outputs begin with. */

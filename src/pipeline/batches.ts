@@ -3,13 +3,16 @@ import type { RgbaImage } from "../image/rgba.ts";
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
+import { createArray } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
+import { padded4 } from "../runtime/values.ts";
 import { type RowNumbers, SamplerLoop } from "../sampler/loop.ts";
 import { isGuided, type PlanRow } from "../sampler/plan.ts";
 import { torchRandn } from "../sampler/torchRandn.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
 import type { Guidance } from "./conditions.ts";
+import type { LatentPreview } from "./latentPreview.ts";
 import type { Model } from "./model.ts";
 import type { ResolvedRun } from "./run.ts";
 import type { SavedRun, Step } from "./types.ts";
@@ -23,6 +26,10 @@ export interface BatchInit {
   readonly run: ResolvedRun;
   /** Rows of the timestep table, one per evaluation. */
   readonly timesteps: Float32Array;
+  /** The context of every class, where classes have one. */
+  readonly classRows: Float32Array | null;
+  /** How latents look; null where the state is a picture. */
+  readonly preview: LatentPreview | null;
   /** First image of the batch, within the run, and how many. */
   readonly first: number;
   readonly images: number;
@@ -43,6 +50,8 @@ export type BatchStep = Omit<Step, "ms" | "msLeft" | "save"> & {
 
 export interface BatchResult {
   readonly images: RgbaImage[];
+  /** Latents to decode, f32 [images, H, W, C padded to vec4], instead of images; the caller releases it. */
+  readonly state?: GPUBuffer;
   /** [images, C, H, W] */
   readonly samples: Float32Array<ArrayBuffer>;
   /** What the update remembers at the end, [slots·images, C, H, W]. */
@@ -75,8 +84,37 @@ function guidanceOf({ run: { guidance, plan }, first, images }: BatchInit): Guid
 function labels({ run, first, images }: BatchInit, guidance?: Guidance): Uint32Array<ArrayBuffer> | undefined {
   if (!run.classes) return undefined;
   const own = run.classes.slice(first, first + images);
-  const free = guidance ? own.map(() => guidance.freeClass) : [];
+  const free = guidance ? own.map(() => guidance.freeClass as number) : [];
   return Uint32Array.from([...own, ...free]);
+}
+
+type Rows = Float32Array | undefined;
+
+/** What the network is told beside classes, first of every image, then without the condition. */
+function contextsOf(init: BatchInit, guidance?: Guidance): { context?: Float32Array; added?: Float32Array } {
+  const { run, model, classRows, first, images } = init;
+  const { contexts, classes, count } = run;
+  if (!contexts) return {};
+  const part = (rows: Float32Array | null): Rows =>
+    rows?.subarray((first * rows.length) / count, ((first + images) * rows.length) / count);
+  const lookUp = (ids: readonly (number | null)[]): Rows => {
+    const width = model.classEmbedder?.width ?? 0;
+    const rows = new Float32Array(ids.length * width);
+    ids.forEach((id, i) => {
+      if (id !== null && classRows) rows.set(classRows.subarray(id * width, (id + 1) * width), i * width);
+    });
+    return rows;
+  };
+  const both = (own: Rows, free: () => Rows): Rows =>
+    own && guidance ? Float32Array.from([...own, ...(free() ?? [])]) : own;
+  const own = classes?.slice(first, first + images) ?? [];
+  const looksUp = contexts.context === null && model.classEmbedder !== null;
+  return {
+    context: looksUp
+      ? both(lookUp(own), () => lookUp(own.map(() => guidance?.freeClass ?? null)))
+      : both(part(contexts.context), () => part(contexts.freeContext)),
+    added: both(part(contexts.added), () => part(contexts.freeAdded)),
+  };
 }
 
 /** Images of a [slots·count, …] history that belong to this batch. */
@@ -107,6 +145,16 @@ function createLoop(init: BatchInit, evaluator: Evaluator, guidance?: Guidance):
   });
 }
 
+/** The state in a buffer of its own, so that the network's memory can be freed before it is decoded. */
+async function copyState({ device, run, model, images }: BatchInit, { state }: Evaluator): Promise<GPUBuffer> {
+  const bytes = images * run.height * run.width * padded4(model.config.in_channels) * 4;
+  const { object } = await device.allocate("latents", () => createArray(device, "latents", "buffer", "f32", bytes));
+  const encoder = device.gpu.createCommandEncoder();
+  encoder.copyBufferToBuffer(state, 0, object as GPUBuffer, 0, bytes);
+  device.submit([encoder.finish()]);
+  return object as GPUBuffer;
+}
+
 /**
  * Yields after each step is submitted, without waiting for it: at most two submissions are in flight. Returns the
  * images. Everything it allocated is freed when it ends, however it ends.
@@ -122,6 +170,7 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
     timesteps: init.timesteps,
     steps: rows.length,
     classes: labels(init, guidance),
+    ...contextsOf(init, guidance),
     onCompile: init.onCompile,
   });
   let loop: SamplerLoop | undefined;
@@ -155,7 +204,7 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
         t: rows[i]?.t as number,
         image: first,
         images,
-        preview: () => own.images("x0"),
+        preview: async () => init.preview?.images(await own.samples("x0"), images, run) ?? own.images("x0"),
         save: async () => ({
           state: { shape, data: await own.samples() },
           history: await own.history(),
@@ -172,17 +221,18 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
     await pacer.drain();
     check();
     await loop.check();
-    const own = init.pixels === undefined;
-    if (init.pixels) loop.copyPixels(init.pixels, first * run.height * run.width * 4);
+    const own = init.pixels === undefined && !run.decode;
+    if (init.pixels && !run.decode) loop.copyPixels(init.pixels, first * run.height * run.width * 4);
     const result = {
       images: own ? await loop.images("x") : [],
-      samples: own ? await loop.samples() : new Float32Array(),
+      samples: init.pixels ? new Float32Array() : await loop.samples(),
       history: await loop.history(),
       numbers: await loop.numbers(),
     };
-    if (!init.profile) return result;
+    const state = run.decode ? await copyState(init, evaluator) : undefined;
+    if (!init.profile) return { ...result, state };
     const timings = await profileProgram(device, evaluator.main);
-    return { ...result, timings: [...timings, ...(await profileProgram(device, loop.step))] };
+    return { ...result, state, timings: [...timings, ...(await profileProgram(device, loop.step))] };
   } finally {
     await pacer.drain().catch(() => {});
     loop?.dispose();

@@ -10,12 +10,15 @@ export interface Guidance {
   readonly scales: readonly number[];
   /** φ of the rescaling, 0 without. */
   readonly rescale: number;
-  /** The class that guidance leads away from. */
-  readonly freeClass: number;
+  /** The class that guidance leads away from; null where it is a context. */
+  readonly freeClass: number | null;
 }
 
+/** Classes that have a row in the network's table or in the class embedder's. */
+const classRows = ({ config, classEmbedder }: Model): number => classEmbeddings(config) || (classEmbedder?.count ?? 0);
+
 function checkClass(model: Model, id: number, option = "classes"): number {
-  const embeddings = classEmbeddings(model.config);
+  const embeddings = classRows(model);
   if (!Number.isInteger(id) || id < 0 || id >= embeddings)
     throw new UsageError(option, `class ${id} is out of range: ${model.name} has classes 0..${embeddings - 1}`);
   return id;
@@ -24,22 +27,17 @@ function checkClass(model: Model, id: number, option = "classes"): number {
 /** @returns the class of every image; null for unconditional models. @throws UsageError, ConfigError */
 export function resolveClasses(
   model: Model,
-  { classes, firstImage = 0 }: GenerateOptions,
+  { classes, context, firstImage = 0 }: GenerateOptions,
   count: number,
 ): readonly number[] | null {
   const { kind } = model.config.classes;
-  if (model.config.context_dim !== null)
-    throw new ConfigError(
-      model.checkpoint.file,
-      "cross_attention_dim",
-      `${model.name} attends to a context: it can be evaluated, not sampled yet`,
-    );
-  const embeddings = classEmbeddings(model.config);
-  if (kind === "none") {
+  const embeddings = classRows(model);
+  const looksUp = model.classEmbedder !== null && context === undefined;
+  if (kind === "none" && !looksUp) {
     if (classes) throw new UsageError("classes", `${model.name} is unconditional and takes no class`);
     return null;
   }
-  if (kind !== "embedding")
+  if (kind !== "none" && kind !== "embedding")
     throw new ConfigError(
       model.checkpoint.file,
       "class_embed_type",
@@ -74,17 +72,26 @@ export function resolveGuidance(model: Model, options: GenerateOptions, count: n
         throw new UsageError(option, `${option} means nothing while guidance is 1; choose a guidance scale`);
     return undefined;
   }
-  if (model.config.classes.kind !== "embedding")
+  const { classes, context_dim } = model.config;
+  if (classRows(model) === 0 && context_dim === null)
     throw new UsageError("guidance", `guidance ${shown} needs a class-conditional model, ${model.name} is not`);
-  if (negativeClass === undefined && model.nullClass === null)
+  // Classes that are only looked up to become the context give way to a context.
+  const looksUp = model.classEmbedder !== null && options.context === undefined;
+  const byClass = classes.kind === "embedding" || looksUp;
+  if (negativeClass !== undefined && !byClass)
+    throw new UsageError(
+      "negativeClass",
+      "a negative class needs classes, but the context is given; give a negative one",
+    );
+  if (byClass && negativeClass === undefined && model.nullClass === null)
     throw new UsageError(
       "guidance",
       `guidance ${shown} needs a null class, and the model_index.json of ${model.name} names no null_class; or choose a negative class`,
     );
+  const freeClass = negativeClass === undefined ? model.nullClass : checkClass(model, negativeClass, "negativeClass");
   return {
     scales: Array.from({ length: count }, (_, i) => list[(firstImage + i) % list.length] as number),
     rescale,
-    freeClass:
-      negativeClass === undefined ? (model.nullClass as number) : checkClass(model, negativeClass, "negativeClass"),
+    freeClass: byClass ? freeClass : null,
   };
 }

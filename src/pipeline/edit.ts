@@ -3,6 +3,7 @@ import { UsageError } from "../runtime/errors.ts";
 import { addNoise } from "../sampler/forward.ts";
 import { initialNoise } from "../sampler/philox.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
+import { latentMask } from "./encoding.ts";
 import type { Model } from "./model.ts";
 import { resolveRun, resolveSchedule } from "./run.ts";
 import type { Generation, InpaintOptions, Tensor } from "./types.ts";
@@ -50,14 +51,14 @@ export async function edit(workshop: Workshop, image: Tensor, options: EditOptio
   if (repaint && !mask) throw new UsageError("repaint", "repaint resamples the pixels of a mask, but there is none");
   const start = options.timesteps ? {} : { start: startOf(options, resolveSchedule(model, { steps: 1 })) };
   const chosen = { ...rest, ...start, classes: options.classes ?? defaultClasses(model) };
-  const run = resolveRun(model, {
-    ...chosen,
-    noise: image,
-    inpaint: mask && { known: image, mask, repaint, paste },
-  });
+  // Whatever is wrong with the options is known before anything is encoded.
+  const kept = mask && latentMask(model, mask);
+  resolveSchedule(model, chosen);
+  const known = await workshop.encode(image, options.signal);
+  const run = resolveRun(model, { ...chosen, noise: known, inpaint: kept && { known, mask: kept, repaint, paste } });
   const first = run.schedule.steps[0]?.t as number;
-  const data = addNoise(image.data, noiseOf(image.shape, run.seed, run.firstImage), first, run.schedule);
-  return workshop.run({ ...run, noise: { shape: image.shape, data } }, options);
+  const data = addNoise(known.data, noiseOf(known.shape, run.seed, run.firstImage), first, run.schedule);
+  return workshop.run({ ...run, noise: { shape: known.shape, data } }, options);
 }
 
 /** @throws UsageError for a timestep that the model does not have */
@@ -67,6 +68,8 @@ export function forwardNoise(
   timesteps: readonly number[],
   seed: number | bigint = 0,
 ): Tensor {
+  if (model.firstStage)
+    throw new UsageError("model", `${model.name} adds its noise to latents: encode the images first, or edit them`);
   const schedule = resolveSchedule(model, { steps: 1 });
   const noise = noiseOf(images.shape, seed);
   const [n = 0, ...shape] = images.shape;

@@ -30,9 +30,10 @@ export interface EvalTerms {
   readonly total: number;
 }
 
-export async function evalTerms(workshop: Workshop, images: Tensor, options: EvalOptions): Promise<EvalTerms[]> {
+export async function evalTerms(workshop: Workshop, given: Tensor, options: EvalOptions): Promise<EvalTerms[]> {
   const { model } = workshop;
-  const n = checkImages(workshop, images, "eval");
+  const n = checkImages(workshop, given, "eval");
+  const images = await workshop.encode(given, options.signal);
   const [, c, h, w] = images.shape as [number, number, number, number];
   const size = c * h * w;
   const { seed = 0, onEvaluation, ...chosen } = options;

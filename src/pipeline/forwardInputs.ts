@@ -24,7 +24,12 @@ export function perImage<T>(name: string, values: readonly T[], n: number): read
 }
 
 /** Rows of a tensor [N, …] or [1, …] for `n` images. @throws ShapeError unless the other sizes are `sizes`. */
-function rowsOf(name: string, { shape, data }: Tensor, n: number, sizes: readonly (number | string)[]): Float32Array {
+export function rowsOf(
+  name: string,
+  { shape, data }: Tensor,
+  n: number,
+  sizes: readonly (number | string)[],
+): Float32Array {
   const [rows = 0, ...rest] = shape;
   const fits = (rows === n || rows === 1) && rest.length === sizes.length;
   const wrong = () =>
@@ -78,7 +83,10 @@ function classesOf({ model, network, inputs, timestepRows }: ConditionInit, n: n
 }
 
 /** The pooled text embedding, then the sinusoids of every time id (SDXL's size, crop and target size). */
-function addedOf({ model, inputs }: ConditionInit, n: number): Float32Array | undefined {
+export function addedOf(
+  { model, inputs }: { model: Model; inputs: Pick<ForwardInputs, "textEmbeds" | "timeIds"> },
+  n: number,
+): Float32Array | undefined {
   const { added, time } = model.config;
   const { textEmbeds, timeIds } = inputs;
   if (added.kind === "none") {
@@ -105,7 +113,7 @@ function addedOf({ model, inputs }: ConditionInit, n: number): Float32Array | un
 }
 
 /** Tokens of a context as given; undefined where a network takes none. @throws UsageError, ShapeError */
-export function contextLength(model: Model, { context }: ForwardInputs): number | undefined {
+export function contextLength(model: Model, { context }: Pick<ForwardInputs, "context">): number | undefined {
   const { context_dim: width } = model.config;
   if (width === null) {
     if (context) throw new UsageError("context", `${model.name} attends to no context and takes none`);

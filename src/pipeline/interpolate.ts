@@ -3,9 +3,9 @@ import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { initialNoise } from "../sampler/philox.ts";
 import { slerp } from "../sampler/slerp.ts";
 import { type InvertOptions, invert, resolveWay } from "./invert.ts";
-import { resolveRun } from "./run.ts";
+import { resolveRun, stateSize } from "./run.ts";
 import type { GenerateOptions, Generation, Tensor } from "./types.ts";
-import { checkImages, type OnImages, type Workshop } from "./workshop.ts";
+import { checkImages, checkLatents, type OnImages, type Workshop } from "./workshop.ts";
 
 export interface InterpolateOptions extends OnImages {
   /** Where on the way, 0 to 1 (a little beyond is allowed); default: `n` points with both ends. */
@@ -24,7 +24,7 @@ export interface FuseOptions extends InvertOptions {
 /** [1, C, H, W] of a seed: x_T of its image 0. */
 function latentOf({ model }: Workshop, corner: number | bigint | Tensor, size: GenerateOptions["size"]): Tensor {
   if (typeof corner === "object") return corner;
-  const { height, width } = size ?? model.config.sample_size ?? { height: 0, width: 0 };
+  const { height, width } = (size && stateSize(model, size)) ?? model.config.sample_size ?? { height: 0, width: 0 };
   if (height < 1) throw new UsageError("size", `${model.name} names no sample_size, so a size must be given`);
   const { in_channels: channels } = model.config;
   return { shape: [1, channels, height, width], data: initialNoise(BigInt(corner), 0, channels, height, width) };
@@ -52,7 +52,7 @@ export async function interpolate(
   const latents = corners.map((corner) => latentOf(workshop, corner, options.size));
   const [first, ...others] = latents as [Tensor, ...Tensor[]];
   for (const latent of latents)
-    if (checkImages(workshop, latent, "interpolate") !== 1 || latent.shape.join() !== first.shape.join())
+    if (checkLatents(workshop, latent, "interpolate") !== 1 || latent.shape.join() !== first.shape.join())
       throw new ShapeError("interpolate", "latents", `[${first.shape.join(", ")}] each`, latent.shape);
   const [a, b, c, d] = [first.data, ...others.map((o) => o.data)] as [
     Float32Array,
@@ -91,12 +91,13 @@ export async function fuse(workshop: Workshop, a: Tensor, b: Tensor, options: Fu
     );
   const both = Float32Array.from([...a.data, ...b.data]);
   const { latents } = await invert(workshop, { shape: [2, ...a.shape.slice(1)], data: both }, rest);
-  const [za, zb] = [latents.data.subarray(0, a.data.length), latents.data.subarray(a.data.length)];
+  const half = latents.data.length / 2;
+  const [za, zb] = [latents.data.subarray(0, half), latents.data.subarray(half)];
   const run = resolveWay(
     workshop,
     stack(
       points.map((u) => slerp(za, zb, u)),
-      a.shape,
+      latents.shape,
     ),
     rest,
   );

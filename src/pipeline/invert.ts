@@ -21,7 +21,7 @@ export interface InvertOptions extends Omit<OnImages, "eta" | "guidance" | "samp
 }
 
 export interface Inversion {
-  /** x_T, [N, C, H, W]. */
+  /** x_T, [N, C, H, W], as large as what the network works on. */
   readonly latents: Tensor;
   /** With `exact`, the state before x_T, without which the way back is DDIM's own. */
   readonly companion: Tensor | null;
@@ -63,8 +63,9 @@ export async function invert(workshop: Workshop, images: Tensor, options: Invert
   if (!Number.isInteger(iterations) || iterations < 1)
     throw new UsageError("iterations", `iterations must be a whole number from 1, got ${iterations}`);
   const count = checkImages(workshop, images, "invert");
-  const run = resolveWay(workshop, images, options, (schedule) => planInversion(schedule, convention, iterations));
-  const { samples, history, numbers, warnings } = await workshop.run(run, options);
+  const states = await workshop.encode(images, options.signal);
+  const run = resolveWay(workshop, states, options, (schedule) => planInversion(schedule, convention, iterations));
+  const { samples, history, numbers, warnings } = await workshop.run({ ...run, decode: false }, options);
   const last = run.plan.rows.flatMap((row, i) => (row.residual ? [i] : []));
   return {
     latents: samples,

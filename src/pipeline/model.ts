@@ -1,4 +1,5 @@
 /** A model before any GPU is involved: configurations and tensor tables, read and checked. */
+import { type AutoencoderModel, findAutoencoder } from "../autoencoder/open.ts";
 import type { Naming } from "../network/naming.ts";
 import { ConfigError, UsageError } from "../runtime/errors.ts";
 import { parseSchedulerConfig, type SchedulerConfig } from "../sampler/schedulerConfig.ts";
@@ -36,11 +37,15 @@ export interface Model {
   readonly reading: string;
   /** Where the network's context is a class's row of a table in the checkpoint. */
   readonly classEmbedder: ClassEmbedder | null;
+  /** The autoencoder whose latents the network works on; null where it works on pixels. */
+  readonly firstStage: AutoencoderModel | null;
   /** Sentences about what was assumed. */
   readonly warnings: readonly string[];
 }
 
 export interface OpenOptions {
+  /** Whether to look for an autoencoder, which single evaluations do not need (true). */
+  firstStage?: boolean;
   /** Which set of weights, for example "fp16". */
   variant?: string;
   /** "ema": the moving average of the weights, where a checkpoint has one beside the plain ones. */
@@ -122,6 +127,9 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   const nullClass = table.nullClass ?? classEmbedder?.nullClass ?? null;
   const both = weights === "plain" ? [naming] : [naming, layout.parse(json, file, "plain").naming];
   matchTensors(checkpoint, expectedTensors(parsed, both), { ignore: layout.besides, layout: detected.reason });
+  const findsStage = options.firstStage !== false && seed === undefined;
+  const firstStage = findsStage ? await findAutoencoder(source, { variant, parseYaml, signal }) : null;
+  const bounded = firstStage && (scheduler?.clip_sample || scheduler?.thresholding);
   const named = table.labels?.length ?? embeddings - (nullClass === null ? 0 : 1);
   return {
     name:
@@ -141,7 +149,14 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
     weights,
     classEmbedder,
     reading: parsed.reading,
-    warnings: parsed.warnings,
+    firstStage,
+    warnings: [
+      ...parsed.warnings,
+      ...(firstStage?.warnings ?? []),
+      ...(bounded
+        ? [`${found?.file}: bounds x0 (clip_sample), but latents have no bounds: it is not clipped unless asked`]
+        : []),
+    ],
   };
 }
 
@@ -153,10 +168,17 @@ const HASH_SAMPLE = 1024;
  * each. Cheap for any size, and any retraining changes it.
  */
 export async function modelHash(model: Model, signal?: AbortSignal): Promise<string> {
-  const { checkpoint, source, config, scheduler, reading } = model;
-  const tensors = [...checkpoint.tensors.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const { checkpoint, source, config, scheduler, reading, firstStage } = model;
+  const byName = ({ tensors }: Checkpoint) => [...tensors.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const tensors = [checkpoint, ...(firstStage ? [firstStage.checkpoint] : [])].flatMap(byName);
   const table = tensors.map(({ name, dtype, shape }) => [name, dtype, shape]);
-  const facts = [config, scheduler, table, ...(reading === "" ? [] : [reading])];
+  const facts = [
+    config,
+    scheduler,
+    table,
+    ...(reading === "" ? [] : [reading]),
+    ...(firstStage ? [firstStage.spec] : []),
+  ];
   const parts: Uint8Array[] = [new TextEncoder().encode(JSON.stringify(facts))];
   for (const { file, start, end } of tensors)
     parts.push(await source.read(file, { start, end: Math.min(end, start + HASH_SAMPLE) }, signal));

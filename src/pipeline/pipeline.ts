@@ -1,4 +1,5 @@
 /** The pipeline: a model on a device. Composes evaluator and sampler; holds no arithmetic of its own. */
+import { Autoencoder } from "../autoencoder/autoencoder.ts";
 import { methodsFor, targetFor } from "../kernels/target.ts";
 import type { Tap } from "../network/taps.ts";
 import { WeightStore } from "../network/weights.ts";
@@ -13,11 +14,13 @@ import type { Network } from "../unet/build.ts";
 import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
 import { findTaps } from "../unet/taps.ts";
 import { type EditOptions, edit, forwardNoise } from "./edit.ts";
+import { encodeImages } from "./encoding.ts";
 import { type EvalOptions, type EvalTerms, evalTerms } from "./evalTerms.ts";
 import { evaluate, type ForwardTiming, HeldEvaluation, profileEvaluation, timeEvaluation } from "./forward.ts";
 import { checkSample, contextLength, withClassContext } from "./forwardInputs.ts";
 import { type FuseOptions, fuse, type InterpolateOptions, interpolate } from "./interpolate.ts";
 import { type Inversion, type InvertOptions, invert, type Reconstruction, reconstruct } from "./invert.ts";
+import { LatentPreview } from "./latentPreview.ts";
 import type { Model } from "./model.ts";
 import { checkSize, type ResolvedRun, resolveRun } from "./run.ts";
 import { type Engine, type RunOptions, type RunResult, runImages } from "./runImages.ts";
@@ -33,11 +36,13 @@ import type {
   Step,
   Tensor,
 } from "./types.ts";
+import { measuredMethods, type TuningTable, tuningFor } from "./tuning.ts";
 import type { WorkOptions, Workshop } from "./workshop.ts";
 
 export class DiffusionPipeline {
   readonly #lowered = new Map<string, LoweredNetwork>();
   readonly #turns = new Turns();
+  readonly #preview: LatentPreview | null;
   #disposed = false;
 
   private constructor(
@@ -46,6 +51,8 @@ export class DiffusionPipeline {
     readonly dtype: NetworkDType,
     /** What the kernels are made for. */
     readonly target: Target,
+    /** The measured methods in use; null: all by size. */
+    readonly tuning: TuningTable | null,
     private readonly weights: WeightStore,
     /** Opened or wrapped for this pipeline alone. */
     private readonly ownsDevice: boolean,
@@ -53,7 +60,13 @@ export class DiffusionPipeline {
     private readonly timeRows: Float32Array | null,
     /** The context of every class, where classes have one. */
     private readonly classRows: Float32Array | null,
-  ) {}
+    /** Its weights are loaded when they are first needed. Always f32: the largest of the published ones leave f16's range. */
+    readonly firstStage: Autoencoder | null,
+    /** Most bytes of activations. */
+    private readonly memoryLimit: number | undefined,
+  ) {
+    this.#preview = firstStage && new LatentPreview(firstStage);
+  }
 
   static async create(
     model: Model,
@@ -64,9 +77,11 @@ export class DiffusionPipeline {
     const began = performance.now();
     const { signal, onProgress } = options;
     const dtype = options.dtype === "f16" ? "f16" : "f32";
-    const target = targetFor(device, methodsFor(options.precision));
+    const tuning = await tuningFor(model, device, dtype, options);
+    const target = targetFor(device, methodsFor(options.precision, tuning ? measuredMethods(tuning) : undefined));
     const size = model.config.sample_size ?? { height: 64, width: 64 };
-    const lowered = lowerNetwork(model.config, target, { size, dtype, timesteps: "step" });
+    const contextLength = model.classEmbedder ? 1 : undefined;
+    const lowered = lowerNetwork(model.config, target, { size, dtype, timesteps: "step", contextLength });
     const learned = model.config.time.type === "learned";
     const timeRows = learned ? await model.checkpoint.read("time_proj.weight", signal) : null;
     const { classEmbedder } = model;
@@ -88,7 +103,23 @@ export class DiffusionPipeline {
       throw error;
     }
     onProgress?.({ type: "ready", ms: performance.now() - began });
-    return new DiffusionPipeline(model, device, dtype, target, weights, ownsDevice, timeRows, classRows);
+    const { memory, precision } = options;
+    const progress = (p: { file: string; loaded: number; total: number }) => onProgress?.({ type: "download", ...p });
+    const stage = { memory, precision, onProgress: progress };
+    const firstStage = model.firstStage && new Autoencoder(model.firstStage, device, stage);
+    return new DiffusionPipeline(
+      model,
+      device,
+      dtype,
+      target,
+      tuning,
+      weights,
+      ownsDevice,
+      timeRows,
+      classRows,
+      firstStage,
+      memory,
+    );
   }
 
   #lower(
@@ -154,9 +185,12 @@ export class DiffusionPipeline {
   }
 
   #engine(): Engine {
-    const { device, target, model, weights } = this;
-    const lower = (height: number, width: number) => this.#lower(height, width, "step");
-    return { device, target, model, weights, lower, timestepRows: (t) => this.#timestepRows("timestep", t) };
+    const { device, target, model, weights, classRows, firstStage, memoryLimit: memory } = this;
+    const lower = (height: number, width: number, length: number | undefined) =>
+      this.#lower(height, width, "step", length);
+    const timestepRows = (t: readonly number[]) => this.#timestepRows("timestep", t);
+    const preview = this.#preview;
+    return { device, target, model, weights, classRows, firstStage, memory, lower, timestepRows, preview };
   }
 
   /** A resolved run, in its turn, to its end. */
@@ -183,6 +217,7 @@ export class DiffusionPipeline {
       model: this.model,
       run: (run, options) => finish(this.#steps(run, options), options.onStep),
       forward: (inputs, signal) => this.forward(inputs, { signal }),
+      encode: (images, signal) => this.encode(images, { signal }),
     };
   }
 
@@ -204,6 +239,20 @@ export class DiffusionPipeline {
     const run = resolveRun(this.model, options);
     const { history, numbers, ...generation } = yield* this.#steps(run, options);
     return generation;
+  }
+
+  /**
+   * What the network works on, of images: themselves, or a first stage's latents in the sampler's scale (of an
+   * AutoencoderKL the mean, of a VQModel not quantised).
+   * @param images [N, C, H, W] in −1..1
+   * @throws ShapeError, UsageError; DeviceError "out-of-memory"
+   */
+  async encode(images: Tensor, { signal }: { signal?: AbortSignal } = {}): Promise<Tensor> {
+    const { firstStage } = this;
+    if (!firstStage) return images;
+    const check = this.#stopper(signal);
+    check();
+    return this.#exclusive(() => encodeImages(this.model, firstStage, images, signal), check, signal);
   }
 
   /**
@@ -338,14 +387,15 @@ export class DiffusionPipeline {
   memory(): MemoryReport {
     this.#checkOpen();
     const { liveBytes, peakBytes } = this.device.counters;
-    return { weights: this.weights.bytes, activations: liveBytes - this.weights.bytes, peak: peakBytes };
+    const weights = this.weights.bytes + (this.firstStage?.bytes ?? 0);
+    return { weights, activations: liveBytes - weights, peak: peakBytes };
   }
 
   /** Activation memory that a batch needs at the model's own size, and the least that any plan could do with. */
   plan(batch: number): { bytes: number; lowerBound: number } {
     this.#checkOpen();
     const { height, width } = checkSize(this.model, this.model.config.sample_size ?? { height: 64, width: 64 });
-    return plannedBytes(this.#lower(height, width, "step"), batch);
+    return plannedBytes(this.#lower(height, width, "step", this.model.classEmbedder ? 1 : undefined), batch);
   }
 
   /**
@@ -356,6 +406,7 @@ export class DiffusionPipeline {
     if (this.#disposed) return;
     this.#disposed = true;
     this.weights.dispose();
+    this.firstStage?.dispose();
     if (this.ownsDevice) this.device.dispose();
   }
 

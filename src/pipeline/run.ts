@@ -1,5 +1,6 @@
 /** What a call of `generate` means for a model: every option checked and resolved, without a GPU. */
 
+import { latentScale } from "../autoencoder/spec.ts";
 import type { ImageSize } from "../network/configReader.ts";
 import { ConfigError, ShapeError, UsageError } from "../runtime/errors.ts";
 import { type Plan, type PlanOptions, planSchedule } from "../sampler/plan.ts";
@@ -7,10 +8,16 @@ import { makeSchedule } from "../sampler/schedule.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
 import { halvings } from "../unet/spec.ts";
 import { type Guidance, resolveClasses, resolveGuidance } from "./conditions.ts";
+import { type ContextRows, contextCount, resolveContexts } from "./contexts.ts";
 import type { Model } from "./model.ts";
 import type { GenerateOptions, Tensor } from "./types.ts";
 
+/** Its height and width are the state's. */
 export interface ResolvedRun extends ImageSize {
+  /** Size of the pictures, where latents are decoded to them. */
+  readonly picture: ImageSize;
+  /** Whether the result is decoded, where the model has a first stage. */
+  readonly decode: boolean;
   readonly count: number;
   /** Number of the first image among all that the seed makes. */
   readonly firstImage: number;
@@ -21,6 +28,7 @@ export interface ResolvedRun extends ImageSize {
   /** Class of every image; null for unconditional models. */
   readonly classes: readonly number[] | null;
   readonly guidance: Guidance | undefined;
+  readonly contexts: ContextRows | null;
   readonly antithetic: boolean;
   readonly schedule: Schedule;
   readonly plan: Plan;
@@ -68,9 +76,30 @@ export function checkSize(model: Model, size: ImageSize): ImageSize {
   return { height: size.height, width: size.width };
 }
 
+/** Pixels along each side of what the network works on: 1, or those of a latent. */
+export const pixelScale = ({ firstStage }: Model): number => (firstStage ? latentScale(firstStage.spec) : 1);
+
+const scaled = ({ height, width }: ImageSize, factor: number): ImageSize => ({
+  height: height * factor,
+  width: width * factor,
+});
+
+/** Size of the state that a size of pictures means. @throws UsageError */
+export function stateSize(model: Model, size: ImageSize): ImageSize {
+  const scale = pixelScale(model);
+  for (const side of ["height", "width"] as const)
+    if (size[side] % scale !== 0)
+      throw new UsageError(
+        "size",
+        `size ${size.height}×${size.width}: ${side} must be a multiple of ${scale}, the pixels of one latent`,
+      );
+  return scaled(size, 1 / scale);
+}
+
 function resolveSize(model: Model, { noise, size }: GenerateOptions): ImageSize {
   const [, , height, width] = noise?.shape ?? [];
-  const chosen = size ?? (noise ? { height: height as number, width: width as number } : model.config.sample_size);
+  const given = noise ? { height: height as number, width: width as number } : model.config.sample_size;
+  const chosen = size ? stateSize(model, size) : given;
   if (!chosen) throw new UsageError("size", `${model.name} names no sample_size, so a size must be given`);
   return checkSize(model, chosen);
 }
@@ -144,7 +173,9 @@ export function resolveSchedule(model: Model, options: GenerateOptions): Schedul
   const given = Object.fromEntries(
     scheduleKeys.flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])),
   );
-  return makeSchedule({ ...model.scheduler, ...given });
+  // Latents have no bounds to keep to.
+  const unbounded = model.firstStage && (options.compat ?? "none") === "none" ? { clip: false, threshold: null } : {};
+  return makeSchedule({ ...model.scheduler, ...unbounded, ...given });
 }
 
 /**
@@ -158,14 +189,17 @@ export function resolveRun(
 ): ResolvedRun {
   const schedule = resolveSchedule(model, options);
   const { noise } = options;
-  const count = noise ? checkNoise(model, noise, options.size) : wholeNumber("count", options.count ?? 1, 1);
+  const asked = options.size && stateSize(model, options.size);
+  const named = options.count ?? contextCount(options) ?? 1;
+  const count = noise ? checkNoise(model, noise, asked) : wholeNumber("count", named, 1);
   const size = resolveSize(model, options);
+  const picture = scaled(size, pixelScale(model));
   if (noise && options.count !== undefined && options.count !== count)
     throw new UsageError("count", `count ${options.count} differs from the ${count} images of the given noise`);
   const rng = options.rng ?? "philox";
   if (rng !== "philox" && rng !== "torch")
     throw new UsageError("rng", `rng must be philox or torch, got ${String(rng)}`);
-  if (options.pixels) checkPixels(options.pixels, count * size.height * size.width * 4);
+  if (options.pixels) checkPixels(options.pixels, count * picture.height * picture.width * 4);
   if (noise && options.antithetic)
     throw new UsageError("antithetic", "antithetic pairs mirror noise made from the seed, but noise is given");
   const plan = planner(schedule, { interval: options.guidanceInterval, repaint: options.inpaint?.repaint });
@@ -176,11 +210,21 @@ export function resolveRun(
       "out_channels",
       `${outputs} channels are no prediction for ${channels}`,
     );
+  const latents = model.firstStage?.spec.latent_channels ?? channels;
+  if (latents !== channels)
+    throw new ConfigError(
+      model.checkpoint.file,
+      "in_channels",
+      `${channels} channels, but the autoencoder has latents of ${latents}`,
+    );
   if (plan.learned && outputs < 2 * channels)
     throw new ConfigError(model.checkpoint.file, "out_channels", "a learned variance needs a second half of channels");
   const firstImage = wholeNumber("firstImage", options.firstImage ?? 0, 0);
+  const guidance = resolveGuidance(model, options, count);
   return {
     ...size,
+    picture,
+    decode: model.firstStage !== null,
     count,
     firstImage,
     batch: options.batch === undefined ? undefined : wholeNumber("batch", options.batch, 1),
@@ -188,7 +232,8 @@ export function resolveRun(
     rng,
     antithetic: options.antithetic ?? false,
     classes: resolveClasses(model, options, count),
-    guidance: resolveGuidance(model, options, count),
+    guidance,
+    contexts: resolveContexts(model, options, count, guidance !== undefined),
     schedule,
     plan,
     noise,

@@ -1,16 +1,21 @@
 /** A run of any number of images, batch by batch. */
+import type { Autoencoder } from "../autoencoder/autoencoder.ts";
 import { toRgbaImages } from "../image/samples.ts";
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
+import { toRows } from "../runtime/layout.ts";
+import { uploadBuffer } from "../runtime/memory.ts";
 import { IN_FLIGHT } from "../runtime/pacer.ts";
 import { type LoweredNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
 import { type BatchResult, sampleBatch } from "./batches.ts";
+import { type Decoded, decodeState } from "./decoding.ts";
+import type { LatentPreview } from "./latentPreview.ts";
 import { type Model, modelHash } from "./model.ts";
 import type { ResolvedRun } from "./run.ts";
 import { checkResume, fingerprint } from "./saved.ts";
-import type { Generation, SavedRun, Step, StepStatistics } from "./types.ts";
+import type { Generation, SavedRun, Step, StepStatistics, Tensor } from "./types.ts";
 
 /** Memory that an automatic batch may plan for, beside the weights. */
 const COMFORTABLE_BYTES = 2 ** 30;
@@ -22,9 +27,16 @@ export interface Engine {
   readonly target: Target;
   readonly model: Model;
   readonly weights: WeightStore;
-  readonly lower: (height: number, width: number) => LoweredNetwork;
+  readonly lower: (height: number, width: number, contextLength: number | undefined) => LoweredNetwork;
   /** Rows of the network's timestep input. */
   readonly timestepRows: (timesteps: readonly number[]) => Float32Array;
+  /** The context of every class, where classes have one. */
+  readonly classRows: Float32Array | null;
+  /** What makes pictures of latents, and how they look before; null where the network works on pixels. */
+  readonly firstStage: Autoencoder | null;
+  readonly preview: LatentPreview | null;
+  /** Most bytes of activations. */
+  readonly memory: number | undefined;
 }
 
 export interface RunOptions {
@@ -44,14 +56,14 @@ export interface RunResult extends Generation {
 }
 
 /** Images per batch: as asked, bounded by what bindings allow, or what fits comfortably. */
-function batchSize({ device }: Engine, run: ResolvedRun, lowered: LoweredNetwork): number {
+function batchSize({ device, memory = COMFORTABLE_BYTES }: Engine, run: ResolvedRun, lowered: LoweredNetwork): number {
   const copies = run.guidance === undefined ? 1 : 2;
   const most = Math.floor(maxRows(device, lowered) / copies);
   if (most < 1)
     throw new UsageError("size", `size ${run.height}×${run.width} exceeds what one binding of ${device.name} can hold`);
   if (run.batch !== undefined) return Math.min(run.batch, run.count, most);
   let batch = Math.min(COMFORTABLE_BATCH, run.count, most);
-  while (batch > 1 && plannedBytes(lowered, batch * copies).bytes > COMFORTABLE_BYTES) batch = Math.floor(batch / 2);
+  while (batch > 1 && plannedBytes(lowered, batch * copies).bytes > memory) batch = Math.floor(batch / 2);
   return batch;
 }
 
@@ -63,6 +75,59 @@ function statisticsOf(run: ResolvedRun, from: number, numbers: RunResult["number
       return { step, t, image: run.firstImage + i, min, max, clipped, nonFinite };
     }),
   ).flat();
+}
+
+/** Pictures of a run's latents, batch by batch. */
+class RunDecoder {
+  readonly #samples: Float32Array<ArrayBuffer>;
+
+  constructor(
+    private readonly firstStage: Autoencoder | null,
+    private readonly run: ResolvedRun,
+    private readonly check: () => void,
+    private readonly pixels?: GPUBuffer,
+  ) {
+    this.#samples = new Float32Array(firstStage && !pixels ? run.count * this.#size : 0);
+  }
+
+  /** Values of one picture. */
+  get #size(): number {
+    const { height, width } = this.run.picture;
+    return (this.firstStage?.spec.out_channels ?? 0) * height * width;
+  }
+
+  /** [N, C, H, W]; null where nothing is decoded. */
+  get samples(): Tensor | null {
+    const { count, picture } = this.run;
+    if (!this.firstStage) return null;
+    const shape = [count, this.firstStage.spec.out_channels, picture.height, picture.width];
+    return { shape, data: this.#samples };
+  }
+
+  /** Takes the state over. */
+  async decode(state: GPUBuffer, first: number, count: number): Promise<Decoded["images"]> {
+    const { run, pixels, check } = this;
+    const { height, width, picture } = run;
+    const firstStage = this.firstStage as Autoencoder;
+    const offset = first * picture.height * picture.width * 4;
+    try {
+      const place = pixels && { buffer: pixels, offset };
+      const made = await decodeState({ firstStage, state, count, height, width, pixels: place, check });
+      if (!pixels) this.#samples.set(made.samples, first * this.#size);
+      return made.images;
+    } finally {
+      firstStage.device.release(state);
+    }
+  }
+
+  /** Pictures of the batches before a saved one. */
+  async saved({ done, first }: SavedRun, channels: number): Promise<Decoded["images"]> {
+    if (!this.firstStage) return [];
+    const { device } = this.firstStage;
+    const rows = toRows(done, first, channels, this.run.height * this.run.width);
+    const state = await device.allocate("saved latents", () => uploadBuffer(device, "saved latents", rows));
+    return this.decode(state, 0, first);
+  }
 }
 
 /**
@@ -77,7 +142,7 @@ export async function* runImages(
   const began = performance.now();
   const { device, model } = engine;
   const { in_channels: channels } = model.config;
-  const lowered = engine.lower(run.height, run.width);
+  const lowered = engine.lower(run.height, run.width, run.contexts?.length);
   // Reads a little of every tensor, which only runs that are saved or resumed need.
   let hashed: Promise<string> | undefined;
   const stored = new Set(lowered.main.recipes.map(({ value }) => value.dtype));
@@ -96,7 +161,9 @@ export async function* runImages(
   if (resume && pixels)
     throw new UsageError("resume", "a resumed run returns its images; leave pixels out, which only receives new ones");
   if (resume) samples.set(resume.done);
-  const images = resume ? toRgbaImages(resume.done, resume.first, channels, run) : [];
+  const decoder = new RunDecoder(engine.firstStage && run.decode ? engine.firstStage : null, run, check, pixels);
+  const images = resume && !run.decode ? toRgbaImages(resume.done, resume.first, channels, run) : [];
+  if (resume?.first) images.push(...(await decoder.saved(resume, channels)));
   const batches: (BatchResult & { first: number })[] = [];
   let compile = 0;
   let looped = 0;
@@ -140,7 +207,7 @@ export async function* runImages(
         }
         compile += begun - start;
         looped += performance.now() - begun;
-        images.push(...value.images);
+        images.push(...value.images, ...(value.state ? await decoder.decode(value.state, first, count) : []));
         if (!pixels) samples.set(value.samples, first * image);
         if (history.length) history.set(value.history.subarray(value.history.length - count * image), first * image);
         batches.push({ ...value, first });
@@ -154,9 +221,11 @@ export async function* runImages(
     const batch = batches.findLast((b) => b.first <= i);
     return batch?.numbers?.(row, i - batch.first) ?? [];
   };
+  const states = { shape: [run.count, channels, run.height, run.width], data: samples };
   return {
     images,
-    samples: { shape: [run.count, channels, run.height, run.width], data: samples },
+    samples: decoder.samples ?? states,
+    latents: run.decode ? states : null,
     seed: run.seed,
     classes: run.classes,
     steps: run.schedule.steps.length,

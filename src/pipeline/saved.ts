@@ -20,7 +20,11 @@ function hash(text: string): string {
 export function fingerprint(model: string, run: ResolvedRun): string {
   const { plan, seed, rng, antithetic, classes, guidance, count, firstImage, width, height } = run;
   const rows = plan.rows.map(({ tNetwork, update, jump }) => [tNetwork, update, jump]);
-  const given = [run.noise?.data, run.inpaint?.known, run.inpaint?.mask].map((d) => (d ? hash(d.join()) : null));
+  const { contexts } = run;
+  const told = [contexts?.context, contexts?.freeContext, contexts?.added, contexts?.freeAdded];
+  const given = [run.noise?.data, run.inpaint?.known, run.inpaint?.mask, ...(contexts ? told : [])].map((d) =>
+    d ? hash(d.join()) : null,
+  );
   return hash(
     JSON.stringify([
       ...[model, rows, String(seed), rng, antithetic, classes, guidance, count, firstImage, width, height],

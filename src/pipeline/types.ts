@@ -7,12 +7,14 @@ import type { KernelTiming } from "../runtime/profiler.ts";
 import type { ScheduleOptions } from "../sampler/scheduleTypes.ts";
 import type { WeightSet } from "../unet/layouts/types.ts";
 import type { ParseYaml } from "../weights/config.ts";
+import type { TuningStore } from "./tuning.ts";
 
 /** Element type of weights and activations; the sampler's state, schedule and step are always f32/f64. */
 export type NetworkDType = "f32" | "f16";
 
 export type LoadEvent =
   | { type: "download"; file: string; loaded: number; total: number }
+  | { type: "tune"; done: number; of: number }
   | { type: "compile"; done: number; of: number }
   | { type: "ready"; ms: number };
 
@@ -23,12 +25,21 @@ export interface LoadOptions {
   dtype?: "auto" | NetworkDType;
   /** "high": no method that rounds more than f32 has to, such as Winograd's; default "fast". */
   precision?: Precision;
+  /** Tables of measured methods from earlier runs; ddim-webgpu/node has one in a folder. Default: none. */
+  tuning?: TuningStore;
+  /**
+   * Measures first what `tuning` does not know of the network's methods on this adapter, a second or so for each shape.
+   * Another method rounds differently: images agree with those of other tables to a few digits only.
+   */
+  tune?: boolean;
   /** Which set of weights, for example "fp16" for `*.fp16.safetensors`. */
   variant?: string;
   /** "ema": the moving average of the weights, where a checkpoint has one beside the plain ones (latent-diffusion's). */
   weights?: WeightSet;
   /** Reads the originals' YAML configurations; ddim-webgpu/node brings one. */
   parseYaml?: ParseYaml;
+  /** Most bytes that activations may take beside the weights: batches get smaller, and pictures are decoded in tiles. */
+  memory?: number;
   /** For URL sources. */
   fetch?: typeof fetch;
   signal?: AbortSignal;
@@ -64,6 +75,19 @@ export interface GenerateOptions
   guidanceRescale?: number;
   /** Class that guidance leads away from; default: the null class. */
   negativeClass?: number;
+  /**
+   * [1 or N, L, D], for networks that attend to a context: hidden states of a text encoder, of any length. N without
+   * `count` is the number of images. Models that look their classes' contexts up need none.
+   */
+  context?: Tensor;
+  /** What guidance leads away from, for as many tokens: an empty prompt's context, or a negative one's. */
+  negativeContext?: Tensor;
+  /** [1 or N, D] and [1 or N, K], for SDXL-class networks: pooled text embeddings, and sizes and crops. */
+  textEmbeds?: Tensor;
+  timeIds?: Tensor;
+  /** Their counterparts under guidance; `negativeTimeIds` default to `timeIds`. */
+  negativeTextEmbeds?: Tensor;
+  negativeTimeIds?: Tensor;
   /** Images 2j and 2j + 1 get noise of opposite signs. Not with `noise`. */
   antithetic?: boolean;
   /** Number of the first image among all that the seed makes, for shards: image i is the same in any of them. */
@@ -74,9 +98,9 @@ export interface GenerateOptions
   statistics?: boolean;
   /** Continues a run that {@link Step.save} kept; all other options as they were. */
   resume?: SavedRun;
-  /** Height and width; default: the model's sample_size. */
+  /** Height and width of the pictures in pixels; default: the model's own. */
   size?: { height: number; width: number };
-  /** The start: noise x_T, or the state at `start`, [N, C, H, W]; sets `count`. */
+  /** The start: noise x_T, or the state at `start`, [N, C, H, W], of a latent model latents; sets `count`. */
   noise?: Tensor;
   /**
    * A buffer of the pipeline's own device with usage COPY_DST and count·H·W·4 bytes or more: it receives the pictures as
@@ -91,7 +115,7 @@ export interface GenerateOptions
 }
 
 export interface InpaintOptions {
-  /** [N, C, H, W] in −1..1. */
+  /** [N, C, H, W] in −1..1; of a latent model latents, as is the mask. */
   readonly known: Tensor;
   /** 1 where `known` is kept, 0 where the model paints; [1 or N, 1 or C, H, W]. */
   readonly mask: Tensor;
@@ -114,7 +138,7 @@ export interface SavedRun {
   readonly state: Tensor;
   /** What its update remembers. */
   readonly history: Float32Array;
-  /** Samples of the batches before it, [first, C, H, W]. */
+  /** States of the batches before it, [first, C, H, W]; of a latent model, its latents. */
   readonly done: Float32Array;
 }
 
@@ -145,7 +169,8 @@ export interface Step {
   /** Milliseconds that the rest of the run will take at its pace so far; 0 after the last step. */
   readonly msLeft: number;
   /**
-   * The current estimate of x0 as pictures; reads back only when called, and only while the run goes on.
+   * The current estimate of x0 as pictures; reads back only when called, and only while the run goes on. Of latents, as
+   * small as they are: colours that come close to the decoder's, and cost nothing.
    * @throws UseAfterDisposeError after it
    */
   preview(): Promise<RgbaImage[]>;
@@ -157,6 +182,8 @@ export interface Generation {
   readonly images: RgbaImage[];
   /** The same before quantisation, [N, C, H, W] in about −1..1. */
   readonly samples: Tensor;
+  /** What they were decoded from, [N, C, H, W], in the sampler's scale; null where the model works on pixels. */
+  readonly latents: Tensor | null;
   readonly seed: bigint;
   readonly classes: readonly number[] | null;
   readonly steps: number;

@@ -15,19 +15,27 @@ export interface Workshop {
   readonly model: Model;
   run(run: ResolvedRun, options: WorkOptions): Promise<RunResult>;
   forward(inputs: ForwardInputs, signal?: AbortSignal): Promise<Tensor>;
+  /** What the network works on, of images. */
+  encode(images: Tensor, signal?: AbortSignal): Promise<Tensor>;
 }
 
 /** Options that choose images themselves, which operations on given images do not take. */
 export type OnImages = Omit<GenerateOptions, "noise" | "count" | "size" | "rng" | "inpaint" | "resume" | "antithetic">;
 
-/** @returns how many images there are. @throws ShapeError, UsageError naming `name` */
-export function checkImages({ model }: Workshop, { shape, data }: Tensor, name: string): number {
+function checkTensor({ shape, data }: Tensor, name: string, what: string, channels: number): number {
   const [n = 0, c, h = 0, w = 0] = shape;
-  const { in_channels: channels } = model.config;
   if (shape.length !== 4 || n < 1 || c !== channels || data.length !== n * c * h * w)
-    throw new ShapeError(name, "images", `[N, ${channels}, H, W]`, shape);
+    throw new ShapeError(name, what, `[N, ${channels}, H, W]`, shape);
   return n;
 }
+
+/** @returns how many images there are. @throws ShapeError naming `name` */
+export const checkImages = ({ model }: Workshop, images: Tensor, name: string): number =>
+  checkTensor(images, name, "images", model.firstStage?.spec.in_channels ?? model.config.in_channels);
+
+/** @returns how many states of the sampler there are. @throws ShapeError naming `name` */
+export const checkLatents = ({ model }: Workshop, latents: Tensor, name: string): number =>
+  checkTensor(latents, name, "latents", model.config.in_channels);
 
 /** The classes of images whose class is unknown: the model's "no class", where it has one. */
 export const defaultClasses = ({ nullClass }: Model): readonly number[] | undefined =>

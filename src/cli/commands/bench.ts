@@ -40,7 +40,17 @@ export function addBench(program: Command, io: Io): void {
       "\nExample:\n  $ ddim bench forward -m crawl-tiles-32 --input in.safetensors --seconds 10 --json",
     );
   addTraceFlag(forward);
-  addCommonFlags(forward, ["model", "weights", "randomWeights", "dtype", "precision", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(forward, [
+    "model",
+    "weights",
+    "randomWeights",
+    "dtype",
+    "precision",
+    "device",
+    "quiet",
+    "verbose",
+    "json",
+  ]);
   forward.action((flags: BenchFlags) => benchForward(flags, io));
   addBenchKernels(bench, io);
   addBenchExport(bench, io);
@@ -93,7 +103,7 @@ function addBenchKernels(bench: Command, io: Io): void {
 async function benchForward(flags: BenchFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   if (!(flags.seconds > 0)) throw new UsageError("seconds", `--seconds must be above 0, got ${flags.seconds}`);
-  const model = await openFlaggedModel(flags, io.signal);
+  const model = await openFlaggedModel(flags, io.signal, { firstStage: false });
   const inputs = await readForwardInputs(flags.input, model, io.signal);
   if (flags.trace !== undefined) checkFile(flags.trace, true);
   await withPipeline(terminal, flags, model, async ({ pipeline }) => {

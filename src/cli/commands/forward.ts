@@ -34,7 +34,17 @@ export function addForward(program: Command, io: Io): void {
       "\nExample:\n  $ ddim forward -m ./model --input in.safetensors -o out.safetensors --dtype f16",
     );
   addTraceFlag(addTapsFlag(command));
-  addCommonFlags(command, ["model", "weights", "randomWeights", "dtype", "precision", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(command, [
+    "model",
+    "weights",
+    "randomWeights",
+    "dtype",
+    "precision",
+    "device",
+    "quiet",
+    "verbose",
+    "json",
+  ]);
   command.action((flags: ForwardFlags) => forward(flags, io));
 }
 
@@ -43,7 +53,7 @@ async function forward(flags: ForwardFlags, io: Io): Promise<void> {
   const { component } = flags;
   if (isFirstStage(component)) return forwardFirstStage(terminal, { ...flags, component });
   checkComponent(component);
-  const model = await openFlaggedModel(flags, io.signal);
+  const model = await openFlaggedModel(flags, io.signal, { firstStage: false });
   const inputs = await readForwardInputs(flags.input, model, io.signal);
   checkFile(flags.output, true);
   for (const path of [flags.trace, flags.taps]) if (path !== undefined) checkFile(path, true);

@@ -22,7 +22,17 @@ export function addInspect(program: Command, io: Io): void {
         "PNG: the parameters it was made with. Safetensors: table of tensors.",
     )
     .addHelpText("after", "\nExamples:\n  $ ddim inspect out.png\n  $ ddim inspect crawl-tiles-32 --json");
-  addCommonFlags(command, ["model", "weights", "randomWeights", "dtype", "precision", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(command, [
+    "model",
+    "weights",
+    "randomWeights",
+    "dtype",
+    "precision",
+    "device",
+    "quiet",
+    "verbose",
+    "json",
+  ]);
   command.action((path: string | undefined, flags: CommonFlags) => inspect(path, flags, io));
 }
 

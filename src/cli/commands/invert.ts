@@ -1,5 +1,6 @@
 /** `ddim invert`: images to latents, and back for comparison. */
 import { type Command, Option } from "commander";
+import { enlarge } from "../../image/rgba.ts";
 import { toRgbaImages } from "../../image/samples.ts";
 import type { Reconstruction } from "../../pipeline/invert.ts";
 import type { Tensor } from "../../pipeline/types.ts";
@@ -112,16 +113,17 @@ const finite = (v: number) => (Number.isFinite(v) ? v : null);
 
 function strip(images: Tensor, latents: Tensor, back: Reconstruction | undefined) {
   const [n = 0, channels = 0, height = 0, width = 0] = images.shape;
-  const size = { height, width };
+  const [, planes = 0, h = 0, w = 0] = latents.shape;
   // Three standard deviations of a latent are the range of a picture.
-  const seen = toRgbaImages(
+  const small = toRgbaImages(
     latents.data.map((v) => v / 3),
     n,
-    channels,
-    size,
+    planes,
+    { height: h, width: w },
   );
+  const seen = small.map((picture) => enlarge(picture, width / w));
   if (!back) return seen;
-  const originals = toRgbaImages(images.data, n, channels, size);
+  const originals = toRgbaImages(images.data, n, channels, { height, width });
   return originals.flatMap((original, i) => [original, seen[i]!, back.generation.images[i]!]);
 }
 

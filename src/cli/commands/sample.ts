@@ -6,7 +6,7 @@ import { encodePng } from "../../image/png.ts";
 import { defaultScale, enlarge } from "../../image/rgba.ts";
 import { type Model, modelHash } from "../../pipeline/model.ts";
 import { type ResolvedRun, resolveRun } from "../../pipeline/run.ts";
-import type { GenerateOptions, Generation, Step } from "../../pipeline/types.ts";
+import type { GenerateOptions, Generation, Step, Tensor } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { type ImageOutput, planOutput, prepareFolder } from "../imageOutput.ts";
@@ -61,7 +61,7 @@ async function sample(flags: SampleFlags, io: Io): Promise<void> {
       dtype,
       precision: flags.precision,
       adapter: device.name,
-      variants: variantsHash(lower(model.config, target, plan.run, dtype)),
+      variants: variantsHash(lower(model.config, target, plan.run, dtype, plan.run.contexts?.length)),
     });
     await writeImages(plan, generation, parameters, flags);
     session.progress.stop();
@@ -83,7 +83,13 @@ async function prepare(flags: SampleFlags, { signal }: Io): Promise<Plan> {
   if (flags.saveSteps !== undefined) checkFolder(flags.saveSteps);
   if (flags.trace !== undefined) checkFile(flags.trace, flags.overwrite === true);
   if (flags.saveState !== undefined) checkFile(flags.saveState, true);
-  return { model, options: { ...asked, seed: run.seed }, run, output, scale: flags.scale ?? defaultScale(run.width) };
+  return {
+    model,
+    options: { ...asked, seed: run.seed },
+    run,
+    output,
+    scale: flags.scale ?? defaultScale(run.picture.width),
+  };
 }
 
 async function generate(
@@ -110,7 +116,10 @@ async function generate(
       if (saveSteps === undefined) continue;
       const part = value.images < run.count ? `image-${String(value.image).padStart(4, "0")}-` : "";
       const name = `${part}step-${String(value.index).padStart(4, "0")}.png`;
-      writeFile(join(saveSteps, name), await encodePng(sheet(await value.preview(), scale)));
+      const preview = await value.preview();
+      // Latents are smaller than their pictures.
+      const factor = (scale * run.picture.width) / run.width;
+      writeFile(join(saveSteps, name), await encodePng(sheet(preview, factor)));
     }
   } finally {
     await steps.return(undefined as never);
@@ -119,15 +128,16 @@ async function generate(
 
 async function writeImages(
   { output, run, scale }: Plan,
-  { images, samples }: Generation,
+  { images, samples, latents }: Generation,
   parameters: GenerationParameters,
   { grid }: SampleFlags,
 ): Promise<void> {
   const [path = ""] = output.paths;
   prepareFolder(output);
   if (output.form === "tensors") {
-    const tensor = { dtype: "F32", shape: samples.shape, data: samples.data } as const;
-    return writeFile(path, encodeSafetensors({ images: tensor }, formatParameters(parameters)));
+    const tensor = (t: Tensor) => ({ dtype: "F32", ...t }) as const;
+    const tensors = { images: tensor(samples), ...(latents ? { latents: tensor(latents) } : {}) };
+    return writeFile(path, encodeSafetensors(tensors, formatParameters(parameters)));
   }
   if (output.form === "picture") {
     const picture = sheet(images, scale, grid && run.classes ? run.classes : undefined);
@@ -150,7 +160,7 @@ function report(
   const { ms, steps, peakBytes } = made;
   const [first, last] = [output.paths[0], output.paths.at(-1)];
   terminal.note(
-    `${first === last ? first : `${first} … ${last}`}: ${plural(run.count, "image")} of ${run.width} x ${run.height}`,
+    `${first === last ? first : `${first} … ${last}`}: ${plural(run.count, "image")} of ${run.picture.width} x ${run.picture.height}`,
   );
   // Compiling happens once however many images there are, so it is no part of the rate.
   const rate = (run.count * 1000) / (ms.total - ms.compile);

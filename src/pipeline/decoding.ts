@@ -1,0 +1,156 @@
+/**
+ * The last part of a latent model's run: a sampler's states become pictures without leaving the GPU. Some are decoded at a
+ * time, as memory allows; too large ones in tiles.
+ */
+import type { Autoencoder, DecoderShape } from "../autoencoder/autoencoder.ts";
+import { type GpuCoder, runCoder } from "../autoencoder/coder.ts";
+import { fromSampler } from "../autoencoder/scaling.ts";
+import { type AutoencoderSpec, latentScale } from "../autoencoder/spec.ts";
+import type { RgbaImage } from "../image/rgba.ts";
+import { toRgba } from "../kernels/sampling/rgba.ts";
+import { targetFor } from "../kernels/target.ts";
+import type { ImageSize } from "../network/configReader.ts";
+import { readBack } from "../network/readback.ts";
+import type { Device } from "../runtime/device.ts";
+import { fromRows, toRows } from "../runtime/layout.ts";
+import { createValueArray, type GpuArray } from "../runtime/memory.ts";
+import { Program } from "../runtime/program.ts";
+import { makeValue, padded4 } from "../runtime/values.ts";
+
+export interface DecodeInit extends ImageSize {
+  readonly firstStage: Autoencoder;
+  /** A sampler's latents, f32 [count or more, H, W, C padded to vec4]; stays the caller's. */
+  readonly state: GPUBuffer;
+  readonly count: number;
+  /** Receives the pictures as bytes from `offset` on; nothing is read back then. */
+  readonly pixels?: { readonly buffer: GPUBuffer; readonly offset: number };
+  /** Throws when the work shall stop. */
+  readonly check: () => void;
+}
+
+export interface Decoded {
+  readonly images: RgbaImage[];
+  /** [count, C, H, W] of the pictures, not clamped. */
+  readonly samples: Float32Array<ArrayBuffer>;
+}
+
+/** Size of the pictures of latents. */
+export const pictureSize = (spec: AutoencoderSpec, { height, width }: ImageSize): ImageSize => ({
+  height: height * latentScale(spec),
+  width: width * latentScale(spec),
+});
+
+/** Pictures of what a decoder leaves on the GPU. */
+class Painter {
+  private constructor(
+    private readonly device: Device,
+    private readonly program: Program,
+    private readonly rgba: GpuArray,
+  ) {}
+
+  static async create(device: Device, { output, images }: GpuCoder): Promise<Painter> {
+    const { value, array } = output;
+    const target = targetFor(device);
+    const [height, width] = value.shape as [number, number];
+    const shape = [height, width];
+    const pixels = makeValue({ name: "rgba", shape, batched: true, dtype: "u32", storage: "buffer" });
+    const calls = [toRgba.lower({ ...target, storage: "buffer" }, "pictures", { x: value, rgba: pixels }, {})];
+    const rgba = await device.allocate("pictures", () => createValueArray(device, pixels, images));
+    try {
+      const external = new Map([
+        [value, array],
+        [pixels, rgba],
+      ]);
+      return new Painter(
+        device,
+        await Program.create(device, { label: "pictures", calls, batch: images, external }),
+        rgba,
+      );
+    } catch (error) {
+      device.release(rgba.object);
+      throw error;
+    }
+  }
+
+  /** @param pixels where to leave them, instead of reading them back */
+  async paint(count: number, { height, width }: ImageSize, pixels?: DecodeInit["pixels"]): Promise<RgbaImage[]> {
+    const size = height * width * 4;
+    const source = this.rgba.object as GPUBuffer;
+    const encoder = this.device.gpu.createCommandEncoder();
+    this.program.encode(encoder);
+    if (pixels) encoder.copyBufferToBuffer(source, 0, pixels.buffer, pixels.offset, count * size);
+    this.device.submit([encoder.finish()]);
+    if (pixels) return [];
+    const bytes = await this.device.read(source, count * size);
+    return Array.from({ length: count }, (_, i) => ({
+      width,
+      height,
+      data: new Uint8ClampedArray(bytes, i * size, size),
+    }));
+  }
+
+  dispose(): void {
+    this.program.dispose();
+    this.device.release(this.rgba.object);
+  }
+}
+
+/** One factor and shift for all channels go into the decoder; several are applied on the way into it. */
+function decoderShape(spec: AutoencoderSpec, { height, width }: ImageSize): DecoderShape {
+  if (spec.latents_mean || spec.latents_std) return { height, width };
+  return { height, width, scale: 1 / spec.scaling_factor, shift: spec.shift_factor };
+}
+
+/**
+ * Pictures of latents. Leaves nothing on the GPU but the decoder's weights.
+ * @throws DeviceError "out-of-memory"; whatever `check` throws
+ */
+export async function decodeState(init: DecodeInit): Promise<Decoded> {
+  const { firstStage, state, count, pixels, check } = init;
+  const { device, spec } = firstStage;
+  const picture = pictureSize(spec, init);
+  const [points, channels] = [init.height * init.width, spec.latent_channels];
+  const latent = points * padded4(channels) * 4;
+  const image = spec.out_channels * picture.height * picture.width;
+  const shape = decoderShape(spec, init);
+  const most = firstStage.decoderImages(shape, count);
+  const images: RgbaImage[] = [];
+  const samples = new Float32Array(pixels ? 0 : count * image);
+  let decoder: GpuCoder | undefined;
+  let painter: Painter | undefined;
+  const release = () => {
+    painter?.dispose();
+    decoder?.dispose();
+    painter = undefined;
+    decoder = undefined;
+  };
+  try {
+    for (let from = 0; from < count; from += most) {
+      check();
+      const n = Math.min(most, count - from);
+      if (decoder?.images !== n) {
+        release();
+        decoder = await firstStage.decoder(shape, { images: n });
+        painter = await Painter.create(device, decoder);
+      }
+      if (shape.scale === undefined) {
+        const rows = new Float32Array(await device.read(state, n * latent, from * latent));
+        const data = fromRows(rows, n, channels, points);
+        const unscaled = fromSampler(spec, { shape: [n, channels, init.height, init.width], data });
+        device.gpu.queue.writeBuffer(decoder.input, 0, toRows(unscaled.data, n, channels, points));
+      } else {
+        const encoder = device.gpu.createCommandEncoder();
+        encoder.copyBufferToBuffer(state, from * latent, decoder.input, 0, n * latent);
+        device.submit([encoder.finish()]);
+      }
+      await runCoder(device, decoder, check);
+      const place = pixels && { ...pixels, offset: pixels.offset + from * picture.height * picture.width * 4 };
+      images.push(...((await painter?.paint(n, picture, place)) ?? []));
+      if (!pixels)
+        samples.set((await readBack(device, decoder.output.value, decoder.output.array, n)).data, from * image);
+    }
+    return { images, samples };
+  } finally {
+    release();
+  }
+}
