@@ -2,7 +2,7 @@
 import { type AutoencoderModel, findAutoencoder } from "../autoencoder/open.ts";
 import type { Naming } from "../network/naming.ts";
 import { ConfigError, UsageError } from "../runtime/errors.ts";
-import { parseSchedulerConfig, type SchedulerConfig } from "../sampler/schedulerConfig.ts";
+import { parseSchedulerConfig, type SchedulerConfig, unreadKeys } from "../sampler/schedulerConfig.ts";
 import { type DetectedLayout, detectLayout, layouts } from "../unet/layouts/detect.ts";
 import type { ClassEmbedder, Layout, WeightSet } from "../unet/layouts/types.ts";
 import { classEmbeddings, type UNetSpec } from "../unet/spec.ts";
@@ -152,6 +152,7 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
     firstStage,
     warnings: [
       ...parsed.warnings,
+      ...(found ? unreadKeys(found.config, found.file) : []),
       ...(firstStage?.warnings ?? []),
       ...(bounded
         ? [`${found?.file}: bounds x0 (clip_sample), but latents have no bounds: it is not clipped unless asked`]

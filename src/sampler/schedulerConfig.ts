@@ -116,6 +116,13 @@ const ignored = new Set([
   ...["predictor_order", "corrector_order", "tau_func", "noise_sampler_seed", "eta"],
 ]);
 
+/** Keys of old files that diffusers itself never read, or no longer reads; with what they were meant to be. */
+const unread: Readonly<Record<string, string>> = {
+  timesteps: "num_train_timesteps",
+  timestep_values: "timesteps of a run",
+  tensor_format: "nothing any more",
+};
+
 /** Accepted classes; true where the class clips x0 by itself unless told otherwise. */
 const classes: Record<string, boolean> = {
   DDIMScheduler: true,
@@ -176,7 +183,7 @@ export function parseSchedulerConfig(json: unknown, file: string): SchedulerConf
   for (const [key, field] of Object.entries(fields)) config[key] = field.initial;
   if (!classes[className]) config.clip_sample = null;
   for (const [key, value] of Object.entries(given)) {
-    if (key.startsWith("_") || ignored.has(key)) continue;
+    if (key.startsWith("_") || ignored.has(key) || Object.hasOwn(unread, key)) continue;
     if (Object.hasOwn(inert, key)) {
       if (!inert[key]!.includes(value)) throw new ConfigError(file, key, `${show(value)} is not supported`);
       continue;
@@ -196,4 +203,13 @@ export function parseSchedulerConfig(json: unknown, file: string): SchedulerConf
   const complete = config as unknown as SchedulerConfig;
   betas(complete, file);
   return complete;
+}
+
+/** A sentence for every key of a file that looks as if it meant something, and has no effect. */
+export function unreadKeys(json: Readonly<Record<string, unknown>>, file: string): string[] {
+  return Object.entries(unread).flatMap(([key, meant]) =>
+    (json[key] ?? null) === null
+      ? []
+      : [`${file}: ${key} ${show(json[key])} has no effect, in diffusers neither; it once meant ${meant}`],
+  );
 }

@@ -8,6 +8,16 @@ import { isConditional, parseConditionalConfig } from "../conditionalConfig.ts";
 import { parseUNet2DConfig } from "../config.ts";
 import type { Layout } from "./types.ts";
 
+/** diffusers gives the middle attention no norm then, which ADM's networks have (huggingface/diffusers#4434). */
+function missingNorm(json: Readonly<Record<string, unknown>>, file: string): string[] {
+  const attends = json.add_attention !== false && json.mid_block_type !== null;
+  const groups = json.attn_norm_num_groups ?? null;
+  if (isConditional(json) || json.resnet_time_scale_shift !== "scale_shift" || !attends || groups !== null) return [];
+  return [
+    `${file}: attn_norm_num_groups is missing, and with resnet_time_scale_shift scale_shift the middle attention has no norm then; ADM's networks have one of 32 groups`,
+  ];
+}
+
 export const diffusers: Layout = {
   id: "diffusers",
   title: "the layout of diffusers",
@@ -19,6 +29,6 @@ export const diffusers: Layout = {
     scheduler: null,
     classEmbedder: null,
     reading: "",
-    warnings: [],
+    warnings: missingNorm(json, file),
   }),
 };
