@@ -15,6 +15,8 @@ export interface Io {
   /** Everything that is said to a person. */
   readonly stderr: OutputStream;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** What was typed after the program's name, for files that remember it; `run` adds it. */
+  readonly args?: readonly string[];
   /** Aborts on Ctrl-C. */
   readonly signal: AbortSignal;
   openDevice(options: NodeDeviceOptions): Promise<Device>;

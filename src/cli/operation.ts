@@ -23,6 +23,7 @@ import {
 import { type Io, Terminal } from "./io.ts";
 import { openFlaggedModel } from "./modelFlag.ts";
 import { checkFile, writeFile } from "./output.ts";
+import { typedCommand } from "./provenance.ts";
 import { sheet } from "./sheet.ts";
 
 export interface OperationFlags extends CommonFlags, SamplerFlags {
@@ -46,7 +47,17 @@ export function addOperationFlags(command: Command, output: string): Command {
     .option("--scale <k>", "enlarge the picture; small images become about 128 wide by default", whole(1))
     .option("-b, --batch <n>", "images at a time (default: what fits)", whole(1));
   addSamplerFlags(command);
-  return addCommonFlags(command, ["model", "weights", "dtype", "precision", "device", "quiet", "verbose", "json"]);
+  return addCommonFlags(command, [
+    "model",
+    "weights",
+    "dtype",
+    "precision",
+    "cache",
+    "device",
+    "quiet",
+    "verbose",
+    "json",
+  ]);
 }
 
 export interface Prepared {
@@ -95,14 +106,15 @@ export async function readImages(
   return fromRgbaImages(images, channels);
 }
 
-/** The pictures on one sheet, `columns` wide, or the tensors. */
+/** The pictures on one sheet, with `rows` saying which row each is in, or the tensors; and the command that made them. */
 export async function writeResult(
   { output, scale }: Pick<OperationFlags, "output" | "scale">,
   pictures: readonly RgbaImage[],
   tensors: Readonly<Record<string, Tensor>>,
-  command: string,
+  io: Io,
   rows?: readonly number[],
 ): Promise<void> {
+  const command = typedCommand(io);
   if (/\.safetensors$/i.test(output)) {
     const f32 = Object.entries(tensors).map(([name, t]) => [name, { dtype: "F32", ...t }] as const);
     return writeFile(output, encodeSafetensors(Object.fromEntries(f32), { command }));

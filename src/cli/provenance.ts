@@ -2,6 +2,7 @@
 import { basename } from "node:path";
 import type { GenerationParameters } from "../image/parameters.ts";
 import type { ResolvedRun } from "../pipeline/run.ts";
+import type { Io } from "./io.ts";
 import { modelArgument } from "./modelFlag.ts";
 import { packageVersion } from "./package.ts";
 import type { SampleFlags } from "./sampleFlags.ts";
@@ -9,7 +10,7 @@ import type { SampleFlags } from "./sampleFlags.ts";
 /** What flags and run do not say. */
 export type RunFacts = Pick<
   GenerationParameters,
-  "model" | "modelHash" | "dtype" | "precision" | "adapter" | "variants"
+  "model" | "modelHash" | "dtype" | "precision" | "adapter" | "variants" | "tuning"
 >;
 
 export function parametersOf(flags: SampleFlags, run: ResolvedRun, facts: RunFacts): GenerationParameters {
@@ -86,6 +87,12 @@ export function commandLine(
   add("--scale", flags.scale);
   add("-o", basename(flags.output) + (/[/\\]$/.test(flags.output) ? "/" : ""));
   return words.map((word) => quoted(String(word))).join(" ");
+}
+
+/** The command as it was typed, but for the folder that its output went to. */
+export function typedCommand({ args = [] }: Pick<Io, "args">): string {
+  const isOutput = (i: number) => args[i - 1] === "-o" || args[i - 1] === "--output";
+  return ["ddim", ...args.map((word, i) => quoted(isOutput(i) ? basename(word) : word))].join(" ");
 }
 
 /** For a POSIX shell. */

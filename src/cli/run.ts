@@ -14,7 +14,7 @@ export type ExitCode = 0 | 1 | 2 | 130;
 export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
   let verbose = false;
   try {
-    const program = createProgram(io, () => {
+    const program = createProgram({ ...io, args }, () => {
       verbose = true;
     });
     await program.parseAsync(args, { from: "user" });

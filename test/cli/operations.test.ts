@@ -5,6 +5,7 @@ import jpeg from "jpeg-js";
 import { beforeAll, describe, expect, test } from "vitest";
 import { oriented } from "../../src/image/orientation.ts";
 import { encodePng } from "../../src/image/png.ts";
+import { readPngText } from "../../src/image/pngText.ts";
 import { openSafetensorsFile } from "../../src/node/folder.ts";
 import { readPng } from "../../src/node/png.ts";
 import { nmse } from "../reference/tensor.ts";
@@ -154,6 +155,17 @@ test("sample: every rule, written into the picture as the command that makes it 
     await run(...again, at("twin.png"), "--overwrite");
     expect((await readPng(at("twin.png"))).data).toEqual((await readPng(at("rule.png"))).data);
   }
+});
+
+test.each([
+  ["edit", a, "--strength", "0.5", "--seed", "3"],
+  ["interpolate", "--seeds", "5,6", "--at", "0.3,0.9"],
+  ["noise", a, "-t", "10,900"],
+])("the file of %s %s remembers the command that makes it again", async (...flags) => {
+  const steps = flags[0] === "noise" ? [] : ["-S", "2", "-q"];
+  await run(...flags, ...steps, "--output", at("own.png"), "--overwrite");
+  const { command } = await readPngText(readFileSync(at("own.png")));
+  expect(command).toBe(["ddim", ...flags, ...steps, "--output own.png --overwrite"].join(" "));
 });
 
 test("sample --sweep: a labelled picture of every eta and number of steps", async () => {

@@ -75,7 +75,7 @@ async function edit(path: string, flags: EditFlags, io: Io): Promise<void> {
     });
     progress.stop();
     io.signal.throwIfAborted();
-    await writeResult(flags, made.images, { images: made.samples }, `ddim edit ${path}`);
+    await writeResult(flags, made.images, { images: made.samples }, io);
     terminal.warn(made.warnings);
     if (flags.json)
       terminal.json({ output: flags.output, seed: made.seed, steps: made.steps, warnings: made.warnings });
@@ -92,7 +92,7 @@ async function noise(path: string, flags: OperationFlags & { at: number[] }, io:
     flags,
     pictures,
     { images: noisy },
-    `ddim noise ${path} -t ${flags.at}`,
+    io,
     pictures.map(() => 0),
   );
   if (flags.json) prepared.terminal.json({ output: flags.output, timesteps: flags.at });

@@ -82,7 +82,7 @@ async function interpolate(paths: readonly string[], flags: InterpolateFlags, io
     const made = await session.pipeline.interpolate(corners, { ...chosen, at: flags.at, n: flags.count, onStep });
     const side = flags.at?.length ?? flags.count;
     const rows = made.images.map((_, i) => (count === 4 ? Math.floor(i / side) : 0));
-    await finish(flags, session, terminal, made, "interpolate", rows);
+    await finish(flags, session, terminal, made, rows);
   });
 }
 
@@ -99,7 +99,6 @@ async function fuse(paths: readonly [string, string], flags: FuseFlags, io: Io):
       session,
       terminal,
       made,
-      "fuse",
       made.images.map(() => 0),
     );
   });
@@ -115,12 +114,11 @@ async function finish(
   { progress, pipeline }: Session,
   terminal: Terminal,
   { images, samples, steps, ms, warnings }: Generation,
-  command: string,
   rows: readonly number[],
 ): Promise<void> {
   progress.stop();
   terminal.io.signal.throwIfAborted();
-  await writeResult(flags, images, { images: samples }, `ddim ${command}`, rows);
+  await writeResult(flags, images, { images: samples }, terminal.io, rows);
   if (flags.json)
     terminal.json({
       output: flags.output,

@@ -56,13 +56,7 @@ async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Pro
       ...(companion ? { x_T_previous: companion } : {}),
       ...(back ? { images: back.generation.samples } : {}),
     };
-    await writeResult(
-      flags,
-      strip(images, latents, back),
-      tensors,
-      `ddim invert ${paths.join(" ")}`,
-      rowsOf(paths, back),
-    );
+    await writeResult(flags, strip(images, latents, back), tensors, io, rowsOf(paths, back));
     const moments = paths.map((_, i) => momentsOf(latents, i));
     const residual = residuals?.map((list) => Math.max(...list));
     if (flags.json)
