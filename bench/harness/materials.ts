@@ -1,5 +1,5 @@
 /** The files that engines read: the network as ONNX, its inputs as safetensors, in a scratch folder. */
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { writeFile } from "../../src/cli/output.ts";
 import type { Model } from "../../src/pipeline/model.ts";
@@ -58,10 +58,13 @@ function loopOf(model: Model, steps: number): NonNullable<Job["loop"]> {
 
 export class Materials {
   constructor(
+    /** Of its own; made here. */
     private readonly folder: string,
     /** Whether PyTorch takes part, which reads no ONNX. */
     private readonly torch: boolean,
-  ) {}
+  ) {
+    mkdirSync(folder);
+  }
 
   /** Makes what is not there yet. */
   async job({ source, workload }: Item, signal?: AbortSignal): Promise<Job> {
@@ -102,6 +105,12 @@ export class Materials {
       entries.push([name, { dtype: "F32", shape, data: await model.checkpoint.read(name) }]);
     writeFile(join(target, "diffusion_pytorch_model.safetensors"), encodeSafetensors(Object.fromEntries(entries)));
     return target;
+  }
+
+  /** Takes the files away, which may be gigabytes; what is needed again is made again. */
+  clear(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+    mkdirSync(this.folder);
   }
 
   /** A file for an engine's result. */

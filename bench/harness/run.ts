@@ -128,7 +128,7 @@ export async function runBenchmarks(init: RunInit): Promise<Results> {
       async ([own]): Promise<Limits> => (own as EngineProcess).call("limits", {}),
     );
     const materials = new Materials(
-      scratch,
+      join(scratch, "materials"),
       usable.some(({ name }) => name.startsWith("torch")),
     );
     const options: MeasureOptions = { materials, limits, seconds: init.seconds, signal, references: new Map() };
@@ -174,6 +174,7 @@ export async function runBenchmarks(init: RunInit): Promise<Results> {
       if (skipped(item)) continue;
       onProgress(`${elapsed()}: ${item.workload.id}`);
       record(item, await withProcesses(usable, (processes) => measureItem(item, processes, options)));
+      if (!isShipped(item.workload.model)) materials.clear();
     }
     for (const item of warm.filter(({ skip, workload }) => skip === undefined && workload.steps === 10)) {
       onProgress(`${elapsed()}: ${item.workload.id.replace("warm", "cold")}`);

@@ -14,6 +14,7 @@ import { scratchFolder } from "../support/cli.ts";
 
 const scratch = scratchFolder();
 const log = join(scratch, "log");
+const materials = new Materials(join(scratch, "materials"), false);
 const started: EngineProcess[] = [];
 afterEach(() => {
   for (const child of started.splice(0)) child.kill();
@@ -33,7 +34,7 @@ const item = kernelItems("quick", true).find(({ workload }) => workload.id.inclu
 
 const measure = (processes: readonly EngineProcess[], of: Item = item) =>
   measureItem(of, processes, {
-    materials: new Materials(scratch, false),
+    materials,
     limits: { copy: 1e9, fma: 1e9 },
     seconds: 0,
     signal: new AbortController().signal,
