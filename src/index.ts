@@ -20,6 +20,14 @@ export { DiffusionPipeline } from "./pipeline/pipeline.ts";
 export { type ResolvedRun, resolveRun } from "./pipeline/run.ts";
 export { checkSupport, type Support } from "./pipeline/support.ts";
 export type { TappedOutput } from "./pipeline/tapped.ts";
+export {
+  formatTuning,
+  parseTuning,
+  type TuningScope,
+  type TuningStore,
+  type TuningTable,
+  tuningHash,
+} from "./pipeline/tuningTable.ts";
 export type * from "./pipeline/types.ts";
 export { type Device, openDevice, wrapDevice } from "./runtime/device.ts";
 export * from "./runtime/errors.ts";

@@ -1,11 +1,13 @@
 /** Flags that several commands share, and how their values are read. What a value may be, the library decides. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Precision } from "../kernels/target.ts";
+import { cacheFolder } from "../node/tuningFolder.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { ScheduleOptions } from "../sampler/scheduleTypes.ts";
 import { compatNames, samplers, sigmaRules } from "../sampler/systems.ts";
 import { timestepSpacings } from "../sampler/timesteps.ts";
 import type { WeightSet } from "../unet/layouts/types.ts";
+import type { Io } from "./io.ts";
 
 export interface CommonFlags {
   model?: string;
@@ -13,6 +15,7 @@ export interface CommonFlags {
   randomWeights?: bigint;
   dtype: "auto" | "f32" | "f16";
   precision: Precision;
+  cache?: string;
   device?: string;
   quiet?: true;
   verbose?: true;
@@ -97,6 +100,7 @@ export function addCommonFlags(command: Command, shown: readonly (keyof CommonFl
         .choices(["high", "fast"])
         .default("fast"),
     ],
+    ["cache", new Option("--cache <dir>", "where `ddim tune` remembers (default: the user's cache folder)")],
     ["device", new Option("--device <name|index>", "which adapter, see `ddim doctor`")],
     ["quiet", new Option("-q, --quiet", "no progress, notes or warnings")],
     ["verbose", new Option("-v, --verbose", "more to read: kernel timings, stack traces")],
@@ -105,6 +109,9 @@ export function addCommonFlags(command: Command, shown: readonly (keyof CommonFl
   for (const [name, option] of options) command.addOption(option.hideHelp(!shown.includes(name)));
   return command;
 }
+
+/** The folder of --cache, or the user's; undefined where there is none. */
+export const cacheOf = ({ cache }: Pick<CommonFlags, "cache">, env: Io["env"]): string | undefined => cache ?? cacheFolder(env);
 
 export function addTraceFlag(command: Command): Command {
   return command.option("--trace <file>", "write GPU times as a Chrome trace (chrome://tracing, Perfetto)");

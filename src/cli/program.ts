@@ -12,6 +12,7 @@ import { addFuse, addInterpolate } from "./commands/interpolate.ts";
 import { addInvert } from "./commands/invert.ts";
 import { addSample } from "./commands/sample.ts";
 import { addSchedule } from "./commands/schedule.ts";
+import { addTune } from "./commands/tune.ts";
 import type { Io } from "./io.ts";
 import { packageVersion } from "./package.ts";
 
@@ -32,6 +33,7 @@ const commands: readonly AddCommand[] = [
   addForward,
   addInspect,
   addDoctor,
+  addTune,
   addBench,
 ];
 

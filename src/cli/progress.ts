@@ -45,6 +45,7 @@ export function showLoading(progress: Progress): (event: LoadEvent) => void {
   const parts = { download: 0, compile: 0 };
   return (event) => {
     if (event.type === "ready") return progress.stop();
+    if (event.type === "tune") return progress.show("measuring methods", event.done, event.of);
     parts[event.type] = event.type === "download" ? event.loaded / event.total : event.done / event.of;
     progress.show("loading %", Math.floor(50 * (parts.download + parts.compile)), 100);
   };

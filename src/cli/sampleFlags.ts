@@ -83,6 +83,7 @@ export function addSampleFlags(command: Command): Command {
     "randomWeights",
     "dtype",
     "precision",
+    "cache",
     "device",
     "quiet",
     "verbose",

@@ -1,10 +1,11 @@
 /** A pipeline for the length of one command: whatever happens, everything on the GPU is freed again. */
 
+import { tuningFolder } from "../node/tuningFolder.ts";
 import { createPipeline } from "../pipeline/load.ts";
 import type { Model } from "../pipeline/model.ts";
 import type { DiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { LoadEvent } from "../pipeline/types.ts";
-import type { CommonFlags } from "./flags.ts";
+import { type CommonFlags, cacheOf } from "./flags.ts";
 import type { Terminal } from "./io.ts";
 import { openProgress, type Progress, showLoading } from "./progress.ts";
 
@@ -25,6 +26,7 @@ export async function withPipeline<T>(
 ): Promise<T> {
   const { signal } = terminal.io;
   const progress = await openProgress(terminal);
+  const folder = cacheOf(flags, terminal.io.env);
   const start = performance.now();
   signal.throwIfAborted();
   const device = await terminal.io.openDevice({ adapter: flags.device });
@@ -41,6 +43,7 @@ export async function withPipeline<T>(
       device,
       dtype: flags.dtype,
       precision: flags.precision,
+      tuning: folder === undefined ? undefined : tuningFolder(folder),
       memory: flags.memory,
       signal,
       onProgress,

@@ -41,6 +41,8 @@ export interface GenerationParameters {
   adapter: string;
   /** Hash of the table of kernel variants, which decides the last bits. */
   variants?: string;
+  /** Hash of the table of measured methods that was in use, if one was. */
+  tuning?: string;
   /** The command line that makes the same picture again. */
   command: string;
   /** Of this package. */
@@ -78,6 +80,7 @@ function infotext(p: GenerationParameters): string {
     RNG: p.rng,
     Adapter: p.adapter,
     Variants: p.variants,
+    Tuning: p.tuning,
     Command: p.command,
     Version: `ddim-webgpu ${p.version}`,
   };
@@ -159,6 +162,7 @@ const FIELDS: Record<keyof GenerationParameters, (v: unknown) => boolean> = {
     typeof v === "object" && v !== null && "width" in v && "height" in v && isCount(v.width) && isCount(v.height),
   adapter: isText,
   variants: optional(isText),
+  tuning: optional(isText),
   command: isText,
   version: isText,
 };

@@ -20,8 +20,8 @@ export function targetFor(device: Device, methods?: Methods): Target {
 export type Precision = "high" | "fast";
 
 /** @throws UsageError for another word */
-export function methodsFor(precision: Precision = "fast"): Methods {
+export function methodsFor(precision: Precision = "fast", measured?: Methods["measured"]): Methods {
   if (precision !== "high" && precision !== "fast")
     throw new UsageError("precision", `precision must be high or fast, got ${String(precision)}`);
-  return precision === "high" ? { conv2d: "gather" } : {};
+  return precision === "high" ? { conv2d: "gather", measured } : { measured };
 }

@@ -4,9 +4,11 @@ import { type SampleOptions, sample as sampleOn } from "../index.ts";
 import { createPipeline } from "../pipeline/load.ts";
 import type { DiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { LoadOptions } from "../pipeline/types.ts";
+import { UsageError } from "../runtime/errors.ts";
 import { type NodeDeviceOptions, openNodeDevice } from "./device.ts";
 import { toNodeSource } from "./folder.ts";
 import { openModel } from "./model.ts";
+import { cacheFolder, tuningFolder } from "./tuningFolder.ts";
 
 export * from "../index.ts";
 export { listAdapters, type NodeDeviceOptions, openNodeDevice } from "./device.ts";
@@ -14,6 +16,19 @@ export { folderSource, openSafetensorsFile } from "./folder.ts";
 export { readImage } from "./image.ts";
 export { openAutoencoder, openModel } from "./model.ts";
 export { readPng } from "./png.ts";
+export { tuningFolder } from "./tuningFolder.ts";
+
+export interface CacheOptions {
+  /** Folder of the tables of measured methods. Default: with `tune` the user's cache folder, else none is looked for. */
+  cache?: string;
+}
+
+function tuningStore({ tuning, tune, cache }: LoadOptions & CacheOptions): LoadOptions["tuning"] {
+  if (tuning || (cache === undefined && !tune)) return tuning;
+  const folder = cache ?? cacheFolder(process.env);
+  if (folder === undefined) throw new UsageError("cache", "cache: the environment names no cache folder, so give one");
+  return tuningFolder(folder);
+}
 
 /**
  * Opens a model and puts it on a GPU; without `options.device` on one that Dawn opens, freed with the pipeline.
@@ -21,11 +36,12 @@ export { readPng } from "./png.ts";
  */
 export async function loadPipeline(
   source: Parameters<typeof toNodeSource>[0],
-  options: LoadOptions & NodeDeviceOptions = {},
+  options: LoadOptions & NodeDeviceOptions & CacheOptions = {},
 ): Promise<DiffusionPipeline> {
   const { variant, weights, signal, adapter, fast } = options;
   const model = await openModel(toNodeSource(source), { variant, weights, signal });
-  return createPipeline(model, options, () => openNodeDevice({ adapter, fast }));
+  const tuning = tuningStore(options);
+  return createPipeline(model, { ...options, tuning }, () => openNodeDevice({ adapter, fast }));
 }
 
 /** {@link sampleOn} with Dawn as the default device, opened and freed here. */

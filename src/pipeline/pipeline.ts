@@ -37,6 +37,7 @@ import type {
   Tensor,
 } from "./types.ts";
 import { measuredMethods, type TuningTable, tuningFor } from "./tuning.ts";
+import { measuredMethods, type TuningTable, tuningFor } from "./tuning.ts";
 import type { WorkOptions, Workshop } from "./workshop.ts";
 
 export class DiffusionPipeline {
@@ -51,6 +52,8 @@ export class DiffusionPipeline {
     readonly dtype: NetworkDType,
     /** What the kernels are made for. */
     readonly target: Target,
+    /** The measured methods in use; null: all by size. */
+    readonly tuning: TuningTable | null,
     /** The measured methods in use; null: all by size. */
     readonly tuning: TuningTable | null,
     private readonly weights: WeightStore,

@@ -46,6 +46,7 @@ export function addBench(program: Command, io: Io): void {
     "randomWeights",
     "dtype",
     "precision",
+    "cache",
     "device",
     "quiet",
     "verbose",

@@ -40,6 +40,7 @@ export function addForward(program: Command, io: Io): void {
     "randomWeights",
     "dtype",
     "precision",
+    "cache",
     "device",
     "quiet",
     "verbose",

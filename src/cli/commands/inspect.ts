@@ -28,6 +28,7 @@ export function addInspect(program: Command, io: Io): void {
     "randomWeights",
     "dtype",
     "precision",
+    "cache",
     "device",
     "quiet",
     "verbose",

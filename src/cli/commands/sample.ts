@@ -6,6 +6,7 @@ import { encodePng } from "../../image/png.ts";
 import { defaultScale, enlarge } from "../../image/rgba.ts";
 import { type Model, modelHash } from "../../pipeline/model.ts";
 import { type ResolvedRun, resolveRun } from "../../pipeline/run.ts";
+import { tuningHash } from "../../pipeline/tuningTable.ts";
 import type { GenerateOptions, Generation, Step, Tensor } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
@@ -60,6 +61,7 @@ async function sample(flags: SampleFlags, io: Io): Promise<void> {
       modelHash: await modelHash(model, io.signal),
       dtype,
       precision: flags.precision,
+      tuning: pipeline.tuning ? await tuningHash(pipeline.tuning) : undefined,
       adapter: device.name,
       variants: variantsHash(lower(model.config, target, plan.run, dtype, plan.run.contexts?.length)),
     });

@@ -1,14 +1,17 @@
 /** A model's layers, parameters and memory plan. Reads configurations and headers; of a device, only what it is. */
 import { methodsFor, targetFor } from "../../kernels/target.ts";
 import { splitParam } from "../../network/places.ts";
+import { tuningFolder } from "../../node/tuningFolder.ts";
 import type { Model } from "../../pipeline/model.ts";
+import { measuredMethods, tuningScope } from "../../pipeline/tuningTable.ts";
+import type { Device } from "../../runtime/device.ts";
 import { DeviceError } from "../../runtime/errors.ts";
 import type { ParamRef } from "../../runtime/graph.ts";
 import type { Target } from "../../runtime/kernel.ts";
 import { makeSchedule } from "../../sampler/schedule.ts";
 import { layouts } from "../../unet/layouts/detect.ts";
 import { elementCount } from "../../weights/checkpoint.ts";
-import type { CommonFlags } from "../flags.ts";
+import { type CommonFlags, cacheOf } from "../flags.ts";
 import type { Terminal } from "../io.ts";
 import { countVariants, lower, memoryPlan } from "../kernels.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
@@ -54,7 +57,7 @@ async function chooseTarget(
   try {
     const device = await terminal.io.openDevice({ adapter: flags.device });
     try {
-      return { adapter: device.name, target: targetFor(device, methodsFor(flags.precision)) };
+      return { adapter: device.name, target: await targetOf(device, terminal, flags) };
     } finally {
       device.dispose();
     }
@@ -62,6 +65,13 @@ async function chooseTarget(
     if (error instanceof DeviceError && error.reason === "unsupported") return { adapter: null, target: ANY_GPU };
     throw error;
   }
+}
+
+/** The kernels that a device would get, with what `ddim tune` remembers of it. */
+async function targetOf(device: Device, terminal: Terminal, flags: CommonFlags): Promise<Target> {
+  const folder = cacheOf(flags, terminal.io.env);
+  const tuning = folder === undefined ? undefined : await tuningFolder(folder).load(await tuningScope(device));
+  return targetFor(device, methodsFor(flags.precision, tuning && measuredMethods(tuning)));
 }
 
 function describe(model: Model, params: readonly ParamRef[]) {

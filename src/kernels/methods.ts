@@ -1,0 +1,100 @@
+/**
+ * Operations that a target can do in several ways, and what a choice among them is remembered by. Nothing here depends
+ * on the batch, so neither does a choice.
+ */
+import type { FusedConv, FusedOp } from "../runtime/fold.ts";
+import { type AttentionNode, Graph } from "../runtime/graph.ts";
+import type { AttentionMethod, ConvMethod, Target } from "../runtime/kernel.ts";
+import type { DType } from "../runtime/values.ts";
+import { attentionKey, attentionMethod, attentionMethods } from "./attention/products.ts";
+import { canWinograd, convKey, usesWinograd } from "./conv2d/winograd/choice.ts";
+import { type Lowered, lowerGraph } from "./lower.ts";
+
+/** Methods by the first word of a key. */
+export const METHODS = {
+  conv2d: ["gather", "winograd"],
+  attention: ["products", "broadcast", "direct"],
+} as const satisfies { conv2d: readonly ConvMethod[]; attention: readonly AttentionMethod[] };
+
+/** An operation with several possible methods. */
+export interface Choice {
+  /** The operation and the shape of one image, as in {@link Methods.measured}. */
+  readonly key: string;
+  readonly methods: readonly string[];
+  /** What sizes alone would choose. */
+  readonly usual: string;
+  /** The operation by itself, by one of the methods. */
+  lower(method: string): Lowered;
+}
+
+/** A convolution of the same shape by itself: plain input, nothing added. What it leaves out is the same for all methods. */
+function convAlone({ view, weights, kernel, pad, y }: FusedConv): Graph {
+  const graph = new Graph(y.dtype as Exclude<DType, "u32">, y.storage);
+  const segments = view.sources.flatMap((s) => [...s.segments]);
+  const inputs = segments.reduce((a, b) => a + b, 0);
+  const [h = 1, w = 1] = view.sources[0].shape;
+  const x = graph.value("x", [h, w, inputs], segments, view.sources[0].dtype);
+  const specs = weights.map(({ weight, segments: own }, i) => ({
+    weight: { name: `w${i}`, shape: [weight.shape[0] as number, inputs, ...kernel] },
+    segments: own,
+  }));
+  graph.output(graph.conv2d("conv", view.upsample ? graph.upsample("x2", x) : x, specs, { kernel, pad }));
+  return graph;
+}
+
+function attentionAlone({ q, kv, heads, headDim, kGroup, vGroup }: AttentionNode): Graph {
+  const graph = new Graph(q.dtype as Exclude<DType, "u32">, q.storage);
+  const copy = (name: string, { shape, segments }: AttentionNode["q"]) => graph.value(name, shape, segments);
+  const x = copy("q", q);
+  const both = kv === q ? x : copy("kv", kv);
+  graph.output(graph.attention("attention", { q: x, kv: both, heads, headDim, kGroup, vGroup }));
+  return graph;
+}
+
+function choiceOf(op: FusedOp, target: Target): Choice | undefined {
+  const { methods: forced } = target;
+  const plain = { ...target, methods: undefined };
+  if (op.op === "conv" && !forced?.conv2d && canWinograd(op))
+    return {
+      key: convKey(op),
+      methods: METHODS.conv2d,
+      usual: usesWinograd(op, plain) ? "winograd" : "gather",
+      lower: (method) => lowerGraph(convAlone(op), { ...plain, methods: { conv2d: method as ConvMethod } }),
+    };
+  if (op.op === "attention" && !forced?.attention)
+    return {
+      key: attentionKey(op),
+      methods: attentionMethods(op),
+      usual: attentionMethod(op, plain),
+      lower: (method) =>
+        lowerGraph(attentionAlone(op), { ...plain, methods: { attention: method as AttentionMethod } }),
+    };
+  return undefined;
+}
+
+/** What there is to choose among some operations, each shape once; on anything but software adapters nothing yet. */
+export function choicesOf(ops: readonly FusedOp[], target: Target): Choice[] {
+  if (!target.software || target.lanes === 0) return [];
+  const found = new Map<string, Choice>();
+  for (const op of ops) {
+    const choice = choiceOf(op, target);
+    if (choice && choice.methods.length > 1 && !found.has(choice.key)) found.set(choice.key, choice);
+  }
+  return [...found.values()];
+}
+
+/** Source texts of everything that choices are made between: measurements of other sources say nothing about these. */
+export function methodSources(target: Target): string[] {
+  const graph = new Graph("f32", target.storage);
+  const x = graph.value("x", [32, 32, 64]);
+  const w = { weight: { name: "w", shape: [64, 64, 3, 3] }, segments: [64] };
+  const y = graph.conv2d("conv", x, [w], { kernel: [3, 3], pad: [1, 1, 1, 1] });
+  graph.output(graph.attention("attention", { q: y, kv: y, heads: 1, headDim: 16, kGroup: 4, vGroup: 8 }));
+  const forced = [
+    ...METHODS.conv2d.map((conv2d) => ({ conv2d })),
+    ...METHODS.attention.map((attention) => ({ attention })),
+  ];
+  return [
+    ...new Set(forced.flatMap((methods) => lowerGraph(graph, { ...target, methods }).calls.map((c) => c.source))),
+  ];
+}

@@ -1,0 +1,194 @@
+/**
+ * Measures the methods of a choice against each other: the operation by itself on one image of noise, all methods
+ * compiled and in memory at once, turn by turn, so that whatever else the machine does meets all of them.
+ */
+import type { Device } from "../runtime/device.ts";
+import { DeviceError } from "../runtime/errors.ts";
+import type { Target } from "../runtime/kernel.ts";
+import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
+import { Pacer } from "../runtime/pacer.ts";
+import { Program } from "../runtime/program.ts";
+import { TEXTURE_WIDTH, unitBytes, unitCount, type Value } from "../runtime/values.ts";
+import { loadRecipes, type ParamPiece } from "./load.ts";
+import type { Lowered } from "./lower.ts";
+import type { Choice } from "./methods.ts";
+import type { Recipe } from "./recipes.ts";
+
+/** Milliseconds that a choice may take once everything is compiled. */
+const BUDGET_MS = 800;
+/** Milliseconds of one measurement: runs are repeated until then, so that waking up does not count. */
+const MEASURE_MS = 20;
+const LEAST_ROUNDS = 3;
+/** A method that is this much slower in the best of a few runs is out. */
+const HOPELESS = 4;
+const FIRST_RUNS = 3;
+/** How much quicker than usual another method has to be: less is noise. */
+const MARGIN = 0.97;
+
+/** Numbers in ±1 from a multiplicative generator; the same every time. */
+function noise(count: number): Float32Array<ArrayBuffer> {
+  const data = new Float32Array(count);
+  for (let i = 0, state = 1; i < count; i++) {
+    state = Math.imul(state, 1664525) + 1013904223;
+    data[i] = state / 2 ** 31;
+  }
+  return data;
+}
+
+async function* weightsOf(recipes: readonly Recipe[]): AsyncGenerator<ParamPiece> {
+  for (const recipe of recipes)
+    if (recipe.kind === "conv")
+      for (const { param } of recipe.parts) {
+        const { buffer, byteLength } = noise(param.shape.reduce((a, b) => a * b, 1));
+        yield { name: param.name, dtype: "f32", offset: 0, total: byteLength, bytes: new Uint8Array(buffer) };
+      }
+}
+
+/** Values that are read but made by nobody: the input. */
+function inputsOf({ calls, recipes }: Lowered): Value[] {
+  const known = new Set(recipes.map(({ value }) => value));
+  const inputs: Value[] = [];
+  for (const { bound } of calls)
+    for (const { value, access } of bound) {
+      if (access === "in" && !known.has(value)) inputs.push(value);
+      known.add(value);
+    }
+  return inputs;
+}
+
+function fill(device: Device, value: Value, { object }: GpuArray): void {
+  const units = unitCount(value, 1);
+  const bytes = unitBytes(value.dtype);
+  const numbers = noise(units * 4);
+  // Halves from 0.5 to 1 of either sign, without a conversion.
+  const data =
+    bytes === 16 ? numbers : Uint16Array.from(numbers, (v) => (v < 0 ? 0xb800 : 0x3800) + Math.abs(v) * 1023);
+  if (value.storage === "buffer") {
+    device.gpu.queue.writeBuffer(object as GPUBuffer, 0, data);
+    return;
+  }
+  const bytesPerRow = TEXTURE_WIDTH * bytes;
+  const [rows, rest] = [Math.floor(units / TEXTURE_WIDTH), units % TEXTURE_WIDTH];
+  const write = (row: number, size: readonly [number, number]) => {
+    const destination = { texture: object as GPUTexture, origin: [0, row] };
+    device.gpu.queue.writeTexture(destination, data, { offset: row * bytesPerRow, bytesPerRow }, size);
+  };
+  if (rows > 0) write(0, [TEXTURE_WIDTH, rows]);
+  if (rest > 0) write(rows, [rest, 1]);
+}
+
+/** One method ready to run. */
+class Candidate {
+  /** Of its own, because it learns how long this method takes. */
+  readonly #pacer: Pacer;
+
+  private constructor(
+    private readonly device: Device,
+    readonly method: string,
+    private readonly program: Program,
+    private readonly owned: readonly GpuArray[],
+  ) {
+    this.#pacer = new Pacer(device);
+  }
+
+  static async create(device: Device, target: Target, choice: Choice, method: string): Promise<Candidate> {
+    const lowered = choice.lower(method);
+    const { calls, recipes } = lowered;
+    const decode = ({ bytes }: ParamPiece) => new Float32Array(bytes.buffer);
+    const external = await loadRecipes(device, target, recipes, weightsOf(recipes), decode);
+    const owned = [...external.values()];
+    try {
+      const frame = await device.allocate(`${choice.key} by ${method}`, () => {
+        const keep = <T extends GpuArray>(array: T): T => {
+          owned.push(array);
+          return array;
+        };
+        for (const value of inputsOf(lowered)) {
+          external.set(value, keep(createValueArray(device, value)));
+          fill(device, value, external.get(value) as GpuArray);
+        }
+        return keep(arrayOf(uploadBuffer(device, "frame", Uint32Array.of(0, 0, 1, 0), GPUBufferUsage.UNIFORM)));
+      });
+      const init = { label: `tuning ${method}`, calls, batch: 1, external, frame: frame.object as GPUBuffer };
+      return new Candidate(device, method, await Program.create(device, init), owned);
+    } catch (error) {
+      for (const { object } of owned) device.release(object);
+      throw error;
+    }
+  }
+
+  /** Milliseconds per run, of so many in one submission. */
+  async time(repeats: number): Promise<number> {
+    const encoder = this.device.gpu.createCommandEncoder();
+    for (let i = 0; i < repeats; i++) this.program.encode(encoder);
+    const commands = encoder.finish();
+    const start = performance.now();
+    this.#pacer.submit(commands, repeats * this.program.cost.flops);
+    await this.#pacer.drain();
+    return (performance.now() - start) / repeats;
+  }
+
+  dispose(): void {
+    this.program.dispose();
+    for (const { object } of this.owned) this.device.release(object);
+  }
+}
+
+/** The candidates that fit in memory together. */
+async function candidatesOf(device: Device, target: Target, choice: Choice): Promise<Candidate[]> {
+  const made: Candidate[] = [];
+  try {
+    for (const method of choice.methods)
+      await Candidate.create(device, target, choice, method).then(
+        (candidate) => made.push(candidate),
+        (error) => {
+          if (!(error instanceof DeviceError && error.reason === "out-of-memory")) throw error;
+        },
+      );
+    return made;
+  } catch (error) {
+    for (const candidate of made) candidate.dispose();
+    throw error;
+  }
+}
+
+const median = (list: readonly number[]): number => [...list].sort((a, b) => a - b)[list.length >> 1] as number;
+
+/** The quickest method of a choice, and the median milliseconds of one image by each that was measured. */
+export interface Measured {
+  readonly method: string;
+  readonly ms: Readonly<Record<string, number>>;
+}
+
+/**
+ * Takes a second or so, beside compiling; nothing stays allocated.
+ * @param check throws when the work shall stop
+ * @throws DeviceError; whatever `check` throws
+ */
+export async function measure(device: Device, target: Target, choice: Choice, check: () => void): Promise<Measured> {
+  const candidates = await candidatesOf(device, target, choice);
+  try {
+    const first = new Map<Candidate, number>();
+    for (const candidate of candidates) {
+      check();
+      for (let i = 0; i < FIRST_RUNS; i++)
+        first.set(candidate, Math.min(first.get(candidate) ?? Number.POSITIVE_INFINITY, await candidate.time(1)));
+    }
+    const best = Math.min(...first.values());
+    const racing = candidates.filter((candidate) => (first.get(candidate) as number) <= HOPELESS * best);
+    const repeats = Math.max(1, Math.ceil(MEASURE_MS / best));
+    const times = new Map(racing.map((candidate) => [candidate, [] as number[]]));
+    const end = performance.now() + BUDGET_MS;
+    for (let round = 0; round < LEAST_ROUNDS || performance.now() < end; round++)
+      for (const [candidate, list] of times) {
+        check();
+        list.push(await candidate.time(repeats));
+      }
+    const ms = Object.fromEntries([...times].map(([{ method }, list]) => [method, median(list)]));
+    const usual = (ms[choice.usual] ?? Number.POSITIVE_INFINITY) * MARGIN;
+    const [quickest] = Object.entries(ms).reduce((a, b) => (b[1] < a[1] ? b : a), [choice.usual, usual] as const);
+    return { method: quickest, ms };
+  } finally {
+    for (const candidate of candidates) candidate.dispose();
+  }
+}

@@ -1,0 +1,89 @@
+/** Tables of measured methods: what they are valid for, and how they are kept. */
+import { METHODS, methodSources } from "../kernels/methods.ts";
+import { targetFor } from "../kernels/target.ts";
+import type { Measured } from "../kernels/tuner.ts";
+import type { Device } from "../runtime/device.ts";
+import { FileError } from "../runtime/errors.ts";
+
+/** What measurements are valid for. */
+export interface TuningScope {
+  /** Adapter and driver in words. */
+  readonly adapter: string;
+  /** Hash of the kernels' sources. */
+  readonly kernels: string;
+}
+
+/** The quickest method by operation and shape of one image, with the milliseconds of all. Plain data. */
+export interface TuningTable extends TuningScope {
+  readonly entries: Readonly<Record<string, Measured>>;
+}
+
+/** Where tables are kept between runs: a folder, a browser's storage, an object. */
+export interface TuningStore {
+  /** @returns undefined where there is none of this scope yet */
+  load(scope: TuningScope): Promise<TuningTable | undefined>;
+  /** Called after measuring, with everything that is known of the table's scope. */
+  save?(table: TuningTable): Promise<void>;
+}
+
+/** The first eight hex digits of SHA-256. */
+async function digest(text: string): Promise<string> {
+  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return Array.from(new Uint8Array(bytes).subarray(0, 4), (b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+/** Adapter and driver of a device, and the kernels it would get. */
+export async function tuningScope(device: Device): Promise<TuningScope> {
+  const { vendor, architecture, device: part, description } = device.gpu.adapterInfo;
+  const adapter = [vendor, architecture, part, description].filter(Boolean).join(", ");
+  return { adapter, kernels: await digest(methodSources(targetFor(device)).join("\n")) };
+}
+
+/** Eight hex digits of a table's choices, whatever the times were. */
+export function tuningHash({ entries }: TuningTable): Promise<string> {
+  const chosen = Object.entries(entries).map(([key, { method }]) => [key, method]);
+  return digest(JSON.stringify(chosen.sort(([a = ""], [b = ""]) => (a < b ? -1 : 1))));
+}
+
+/** A table as {@link Methods.measured} has it. */
+export const measuredMethods = ({ entries }: TuningTable): Record<string, string> =>
+  Object.fromEntries(Object.entries(entries).map(([key, { method }]) => [key, method]));
+
+const FORMAT = "ddim-webgpu methods 1";
+
+/** A table as the text of a file. */
+export const formatTuning = (table: TuningTable): string =>
+  `${JSON.stringify({ format: FORMAT, ...table }, null, 2)}\n`;
+
+const isRecord = (v: unknown): v is Record<string, unknown> => typeof v === "object" && v !== null && !Array.isArray(v);
+
+/** Whether an entry names a method of its operation, with times. */
+function isEntry(key: string, value: unknown): boolean {
+  const methods: readonly string[] = Object.entries(METHODS).find(([op]) => key.startsWith(`${op} `))?.[1] ?? [];
+  if (!isRecord(value) || typeof value.method !== "string" || !isRecord(value.ms)) return false;
+  return methods.includes(value.method) && Object.values(value.ms).every((ms) => typeof ms === "number" && ms > 0);
+}
+
+/**
+ * Reads what {@link formatTuning} wrote.
+ * @param file named in errors
+ * @param scope what the table has to be of
+ * @throws FileError when the text is no such table, or one of another adapter, driver or version
+ */
+export function parseTuning(text: string, file: string, scope: TuningScope): TuningTable {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new FileError(file, "is not a table of measured methods: it is not JSON", { cause });
+  }
+  if (!isRecord(json) || json.format !== FORMAT || !isRecord(json.entries))
+    throw new FileError(file, `is not a table of measured methods: there is no format "${FORMAT}"`);
+  if (json.adapter !== scope.adapter)
+    throw new FileError(file, `was measured on another adapter or driver: ${json.adapter}, here is ${scope.adapter}`);
+  if (json.kernels !== scope.kernels)
+    throw new FileError(file, "was measured with other kernels, those of another version; `ddim tune` measures anew");
+  for (const [key, entry] of Object.entries(json.entries))
+    if (!isEntry(key, entry)) throw new FileError(file, `has an entry that makes no sense: ${JSON.stringify(key)}`);
+  return { ...scope, entries: json.entries as TuningTable["entries"] };
+}
