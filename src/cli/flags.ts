@@ -111,7 +111,8 @@ export function addCommonFlags(command: Command, shown: readonly (keyof CommonFl
 }
 
 /** The folder of --cache, or the user's; undefined where there is none. */
-export const cacheOf = ({ cache }: Pick<CommonFlags, "cache">, env: Io["env"]): string | undefined => cache ?? cacheFolder(env);
+export const cacheOf = ({ cache }: Pick<CommonFlags, "cache">, env: Io["env"]): string | undefined =>
+  cache ?? cacheFolder(env);
 
 export function addTraceFlag(command: Command): Command {
   return command.option("--trace <file>", "write GPU times as a Chrome trace (chrome://tracing, Perfetto)");

@@ -10,7 +10,7 @@ import type { SampleFlags } from "./sampleFlags.ts";
 /** What flags and run do not say. */
 export type RunFacts = Pick<
   GenerationParameters,
-  "model" | "modelHash" | "dtype" | "precision" | "adapter" | "variants" | "tuning" | "tuning"
+  "model" | "modelHash" | "dtype" | "precision" | "adapter" | "variants" | "tuning"
 >;
 
 export function parametersOf(flags: SampleFlags, run: ResolvedRun, facts: RunFacts): GenerationParameters {

@@ -25,6 +25,8 @@ import type { Model } from "./model.ts";
 import { checkSize, type ResolvedRun, resolveRun } from "./run.ts";
 import { type Engine, type RunOptions, type RunResult, runImages } from "./runImages.ts";
 import { evaluateTapped, type TappedOutput } from "./tapped.ts";
+import { tuningFor } from "./tuning.ts";
+import { measuredMethods, type TuningTable } from "./tuningTable.ts";
 import { Turns } from "./turns.ts";
 import type {
   ForwardInputs,
@@ -36,8 +38,6 @@ import type {
   Step,
   Tensor,
 } from "./types.ts";
-import { measuredMethods, type TuningTable, tuningFor } from "./tuning.ts";
-import { measuredMethods, type TuningTable, tuningFor } from "./tuning.ts";
 import type { WorkOptions, Workshop } from "./workshop.ts";
 
 export class DiffusionPipeline {
@@ -52,8 +52,6 @@ export class DiffusionPipeline {
     readonly dtype: NetworkDType,
     /** What the kernels are made for. */
     readonly target: Target,
-    /** The measured methods in use; null: all by size. */
-    readonly tuning: TuningTable | null,
     /** The measured methods in use; null: all by size. */
     readonly tuning: TuningTable | null,
     private readonly weights: WeightStore,

@@ -7,15 +7,13 @@ import type { KernelTiming } from "../runtime/profiler.ts";
 import type { ScheduleOptions } from "../sampler/scheduleTypes.ts";
 import type { WeightSet } from "../unet/layouts/types.ts";
 import type { ParseYaml } from "../weights/config.ts";
-import type { TuningStore } from "./tuning.ts";
-import type { TuningStore } from "./tuning.ts";
+import type { TuningStore } from "./tuningTable.ts";
 
 /** Element type of weights and activations; the sampler's state, schedule and step are always f32/f64. */
 export type NetworkDType = "f32" | "f16";
 
 export type LoadEvent =
   | { type: "download"; file: string; loaded: number; total: number }
-  | { type: "tune"; done: number; of: number }
   | { type: "tune"; done: number; of: number }
   | { type: "compile"; done: number; of: number }
   | { type: "ready"; ms: number };
@@ -27,13 +25,6 @@ export interface LoadOptions {
   dtype?: "auto" | NetworkDType;
   /** "high": no method that rounds more than f32 has to, such as Winograd's; default "fast". */
   precision?: Precision;
-  /** Tables of measured methods from earlier runs; ddim-webgpu/node has one in a folder. Default: none. */
-  tuning?: TuningStore;
-  /**
-   * Measures first what `tuning` does not know of the network's methods on this adapter, a second or so for each shape.
-   * Another method rounds differently: images agree with those of other tables to a few digits only.
-   */
-  tune?: boolean;
   /** Tables of measured methods from earlier runs; ddim-webgpu/node has one in a folder. Default: none. */
   tuning?: TuningStore;
   /**

@@ -19,7 +19,16 @@ export function addEval(program: Command, io: Io): void {
     .option("--seed <n>", "of the forward process (default: 0)", seed)
     .option("--fit <how>", "crop, pad or stretch images of another size", "crop")
     .addHelpText("after", "\nExample:\n  $ ddim eval face.png -S 100");
-  addCommonFlags(addSamplerFlags(command), ["model", "dtype", "precision", "cache", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(addSamplerFlags(command), [
+    "model",
+    "dtype",
+    "precision",
+    "cache",
+    "device",
+    "quiet",
+    "verbose",
+    "json",
+  ]);
   command.action((paths: string[], flags: OperationFlags) => evaluate(paths, flags, io));
 }
 
