@@ -17,18 +17,11 @@ import { pairRatios } from "../stats.ts";
 import { type ColdRounds, measureCold } from "./cold.ts";
 import { type Engine, findEngines, OURS } from "./engines.ts";
 import { describeEnvironment } from "./environment.ts";
+import { kernelItems } from "./kernelWorkloads.ts";
 import { Materials } from "./materials.ts";
 import { type MeasureOptions, measureItem } from "./measure.ts";
 import { EngineProcess } from "./protocol.ts";
-import {
-  type Extent,
-  growthItems,
-  type Item,
-  isShipped,
-  kernelItems,
-  networkItems,
-  samplerItems,
-} from "./workloads.ts";
+import { type Extent, growthItems, type Item, isShipped, networkItems, samplerItems } from "./workloads.ts";
 
 export interface RunInit {
   readonly extent: Extent;

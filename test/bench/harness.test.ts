@@ -5,10 +5,11 @@ import process from "node:process";
 import { PassThrough } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { afterEach, expect, test } from "vitest";
+import { kernelItems } from "../../bench/harness/kernelWorkloads.ts";
 import { Materials } from "../../bench/harness/materials.ts";
 import { measureItem } from "../../bench/harness/measure.ts";
 import { EngineProcess, serve } from "../../bench/harness/protocol.ts";
-import { type Item, kernelItems } from "../../bench/harness/workloads.ts";
+import type { Item } from "../../bench/harness/workloads.ts";
 import type { EngineName } from "../../bench/results.ts";
 import { scratchFolder } from "../support/cli.ts";
 
