@@ -3,7 +3,7 @@ import { FileError } from "../runtime/errors.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
 import { isObject } from "../weights/json.ts";
-import { matchTensors } from "../weights/match.ts";
+import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
 import { joinPath, label } from "../weights/path.ts";
 import type { ModelSource } from "../weights/source.ts";
 import { parseAutoencoderConfig } from "./config.ts";
@@ -49,8 +49,8 @@ function describes(json: Json): boolean {
   return !(isObject(first) && IDENTITY.test(String(first.target ?? target)));
 }
 
-/** Parameters depend on the configuration alone; the smallest size shows them all. */
-function parametersOf(spec: AutoencoderSpec) {
+/** Names and shapes under diffusers' names. They depend on the configuration alone; the smallest size shows them all. */
+export function autoencoderTensors(spec: AutoencoderSpec): ExpectedTensor[] {
   const [dtype, storage, side] = ["f32", "buffer", latentScale(spec)] as const;
   const encoder = buildEncoder(spec, { height: side, width: side, dtype, storage });
   const quantize = spec.kind === "vq";
@@ -95,7 +95,7 @@ export async function findAutoencoder(
     const names = [...checkpoint.tensors.values()].map((tensor) => tensor.name);
     const layout = detectLayout(checkpoint.file, names, spec);
     const { naming, ignore, reason } = layout;
-    matchTensors(checkpoint, parametersOf(spec), { ignore, locate: naming.locate, layout: reason });
+    matchTensors(checkpoint, autoencoderTensors(spec), { ignore, locate: naming.locate, layout: reason });
     return { name: file, source, spec, checkpoint, layout, warnings };
   }
   return null;

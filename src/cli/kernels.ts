@@ -35,8 +35,12 @@ export function variantsHash({ calls }: LoweredNetwork): string {
 }
 
 /** GPU bytes of the weights, and of everything else that a batch needs. */
-export function memoryPlan(lowered: LoweredNetwork, batch: number): { weights: number; activations: number } {
+export function memoryPlan(
+  lowered: LoweredNetwork,
+  batch: number,
+): { weights: number; activations: number; lowerBound: number } {
   const values = new Map(lowered.recipes.map(({ value }) => [value.name, value]));
   const weights = [...values.values()].reduce((sum, value) => sum + byteSize(value, 1), 0);
-  return { weights, activations: plannedBytes(lowered, batch).bytes };
+  const { bytes, lowerBound } = plannedBytes(lowered, batch);
+  return { weights, activations: bytes, lowerBound };
 }

@@ -2,13 +2,15 @@
 import { loadRecipes, type ParamPiece, type RawDType } from "../kernels/load.ts";
 import { locateParams, type Recipe } from "../kernels/recipes.ts";
 import type { Device } from "../runtime/device.ts";
+import { DeviceError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
 import type { GpuArray } from "../runtime/memory.ts";
-import type { Value } from "../runtime/values.ts";
+import { byteSize, type Value } from "../runtime/values.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
 import { decodeFloats } from "../weights/convert.ts";
 import type { LocateTensor } from "../weights/match.ts";
 import type { LoadProgress } from "../weights/stream.ts";
+import { tooLarge } from "./limits.ts";
 
 export interface WeightOptions {
   readonly signal?: AbortSignal;
@@ -41,6 +43,21 @@ const FILE_DTYPE = { f32: "F32", f16: "F16", bf16: "BF16" } as const;
 
 function decode({ dtype, bytes }: ParamPiece): Float32Array {
   return decodeFloats(FILE_DTYPE[dtype], bytes, new Float32Array(bytes.byteLength / (dtype === "f32" ? 4 : 2)));
+}
+
+/** @throws DeviceError when a layer's weights are larger than what one binding holds: they are not split */
+function checkRoom(device: Device, recipes: readonly Recipe[]): void {
+  const values = tooLarge(
+    device,
+    recipes.map(({ value }) => value),
+  );
+  const [first] = values;
+  if (!first) return;
+  const others = values.length > 1 ? `, and ${values.length - 1} others` : "";
+  throw new DeviceError(
+    "out-of-memory",
+    `the weights ${first.name} take ${Math.ceil(byteSize(first, 1) / 2 ** 20)} MiB${others}: more than one binding of ${device.name} can hold`,
+  );
 }
 
 /**
@@ -78,6 +95,7 @@ export class WeightStore {
   async #add(recipes: readonly Recipe[], options: WeightOptions): Promise<void> {
     // A convolution that runs twice names its weights twice.
     const unique = [...new Map(recipes.map((recipe) => [recipe.value.name, recipe])).values()];
+    checkRoom(this.device, unique);
     const located = this.locate ? locateParams(unique, this.locate) : unique;
     const names = new Set<string>();
     for (const recipe of located) {

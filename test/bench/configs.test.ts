@@ -8,6 +8,7 @@ import { elementCount } from "../../src/weights/checkpoint.ts";
 const FOLDER = fileURLToPath(new URL("../../bench/configs", import.meta.url));
 
 const parameters: Readonly<Record<string, number>> = {
+  "adm-256": 552_814_086,
   "ddpm-cifar10-32": 35_746_307,
   "ddpm-celebahq-256": 113_673_219,
   "ldm-celebahq-256": 274_056_163,

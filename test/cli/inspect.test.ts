@@ -1,8 +1,12 @@
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { memoryLines, reportMemory } from "../../src/cli/inspect/memory.ts";
+import { lower } from "../../src/cli/kernels.ts";
 import { encodePng } from "../../src/image/png.ts";
 import { DeviceError } from "../../src/runtime/errors.ts";
+import type { Target } from "../../src/runtime/kernel.ts";
+import { parseUNet2DConfig } from "../../src/unet/config.ts";
 import { encodeSafetensors } from "../../src/weights/encode.ts";
 import type { World } from "../support/cli.ts";
 import { ddim, scratchFolder } from "../support/cli.ts";
@@ -62,6 +66,58 @@ test("f16 halves what the weights take", async () => {
   const { stdout } = await ddim(["inspect", "pixel-avatars-16", "--dtype", "f16", "--json"], noAdapter);
   const half = JSON.parse(stdout);
   expect(half.memory.weights / full.memory.weights).toBeLessThan(0.6);
+});
+
+test("plans in both types for a network of real size, and what no binding can hold", async () => {
+  const at = ["inspect", "bench/configs/cin256-v2", "--random-weights", "1"];
+  const { stdout } = await ddim([...at, "--json"], noAdapter);
+  const { parameters, memory, flops_per_image } = JSON.parse(stdout);
+  expect(parameters).toBe(400_920_579);
+  // At least that of the first level's ten convolutions, 2·9·192² per pixel each.
+  expect(flops_per_image).toBeGreaterThan(10 * 2 * 9 * 192 ** 2 * 64 ** 2);
+  const [f32, f16] = memory.plans;
+  expect([f32.dtype, f16.dtype, memory.dtype]).toEqual(["f32", "f16", "f32"]);
+  expect(f32.weights).toBeGreaterThanOrEqual(4 * 400_920_579);
+  expect(f16.weights).toBeGreaterThanOrEqual(2 * 400_920_579);
+  expect(f16.weights).toBeLessThan(0.6 * f32.weights);
+  for (const { activations } of memory.plans)
+    for (const { bytes, lower_bound } of activations) {
+      expect(lower_bound).toBeGreaterThan(0);
+      expect(bytes / lower_bound).toBeGreaterThanOrEqual(1);
+      expect(bytes / lower_bound).toBeLessThan(1.5);
+    }
+  const text = (await ddim(at, noAdapter)).stdout;
+  expect(text).toMatch(/f16: weights .* of the least possible/);
+  expect(text).toMatch(
+    /fits bindings: the largest weights are \S+ with [\d.]+ MiB, and a batch has at most \d+ images/,
+  );
+});
+
+test("a plan that does not fit says so", () => {
+  const spec = parseUNet2DConfig(JSON.parse(readFileSync("weights/pixel-avatars-16/unet/config.json", "utf8")), "x");
+  const target: Target = { shapes: "const", storage: "buffer", lanes: 0, software: false };
+  const lowered = lower(spec, target, { height: 16, width: 16 }, "f32");
+  const within = (bytes: number) => reportMemory(lowered, "f32", { maxUnits: (_, unit) => Math.floor(bytes / unit) });
+  const roomy = within(2 ** 27);
+  expect([roomy.fits, roomy.too_large]).toEqual([true, []]);
+  const tight = within(roomy.largest_weight.bytes - 1);
+  expect(tight.fits).toBe(false);
+  expect(tight.too_large).toContainEqual(roomy.largest_weight);
+  expect(memoryLines(tight)[1]).toContain(`does not fit: ${tight.too_large.length} weight tensor`);
+  expect(within(64)).toMatchObject({ fits: false, most_images: 0 });
+});
+
+test("a latent model tells its first stage", async () => {
+  const model = join(scratch, "latent");
+  cpSync("test/golden/models/sd1", model, { recursive: true });
+  cpSync("test/golden/autoencoders/kl", model, { recursive: true });
+  const report = await json(model, noAdapter);
+  expect(report.first_stage).toEqual({
+    ...{ kind: "AutoencoderKL", parameters: 62_463, latent_channels: 4, pixels_per_latent: 4, scaling_factor: 0.18215 },
+  });
+  expect((await json("pixel-avatars-16", noAdapter)).first_stage).toBeNull();
+  const { stdout } = await ddim(["inspect", model], noAdapter);
+  expect(stdout).toContain("latents: 4 channels, 16 x 16\nfirst stage: AutoencoderKL");
 });
 
 test("a network without a scheduler, and its warnings, are told", async () => {

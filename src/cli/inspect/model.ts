@@ -1,9 +1,13 @@
 /** A model's layers, parameters and memory plan. Reads configurations and headers; of a device, only what it is. */
+import { autoencoderTensors } from "../../autoencoder/open.ts";
+import { latentScale } from "../../autoencoder/spec.ts";
 import { methodsFor, targetFor } from "../../kernels/target.ts";
+import type { DeviceRoom } from "../../network/limits.ts";
 import { splitParam } from "../../network/places.ts";
 import { tuningFolder } from "../../node/tuningFolder.ts";
 import type { Model } from "../../pipeline/model.ts";
 import { measuredMethods, tuningScope } from "../../pipeline/tuningTable.ts";
+import type { NetworkDType } from "../../pipeline/types.ts";
 import type { Device } from "../../runtime/device.ts";
 import { DeviceError } from "../../runtime/errors.ts";
 import type { ParamRef } from "../../runtime/graph.ts";
@@ -13,12 +17,11 @@ import { layouts } from "../../unet/layouts/detect.ts";
 import { elementCount } from "../../weights/checkpoint.ts";
 import { type CommonFlags, cacheOf } from "../flags.ts";
 import type { Terminal } from "../io.ts";
-import { countVariants, lower, memoryPlan } from "../kernels.ts";
+import { countVariants, lower } from "../kernels.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
 import { bytes, plural, quantity, table } from "../table.ts";
+import { LEAST_ROOM, type MemoryReport, memoryLines, reportMemory } from "./memory.ts";
 
-/** Batches that the memory plan shows. */
-const BATCHES = [1, 4, 16];
 /** The kernels of a GPU that we know nothing about. */
 const ANY_GPU: Target = { shapes: "const", storage: "buffer", lanes: 0, software: false };
 /** For models that leave the size open. */
@@ -26,21 +29,20 @@ const SOME_SIZE = { height: 64, width: 64 };
 
 export async function inspectModel(terminal: Terminal, path: string | undefined, flags: CommonFlags): Promise<void> {
   const model = await openFlaggedModel({ ...flags, model: path }, terminal.io.signal);
-  const { adapter, target } = await chooseTarget(terminal, flags);
+  const { adapter, target, room } = await chooseTarget(terminal, flags);
   const dtype = flags.dtype === "f16" ? "f16" : "f32";
   const size = model.config.sample_size ?? SOME_SIZE;
-  const lowered = lower(model.config, target, size, dtype);
+  const lowerTo = (type: NetworkDType) => lower(model.config, target, size, type, model.classEmbedder ? 1 : undefined);
+  const lowered = lowerTo(dtype);
+  const plans = (["f32", "f16"] as const).map((type) =>
+    reportMemory(type === dtype ? lowered : lowerTo(type), type, room),
+  );
   const report = {
     kind: "model",
     name: model.name,
     ...describe(model, lowered.network.params),
-    memory: {
-      adapter,
-      dtype,
-      ...size,
-      weights: memoryPlan(lowered, 1).weights,
-      activations: BATCHES.map((batch) => ({ batch, bytes: memoryPlan(lowered, batch).activations })),
-    },
+    first_stage: describeFirstStage(model),
+    memory: { adapter, ...size, ...(plans.find((plan) => plan.dtype === dtype) as MemoryReport), plans },
     flops_per_image: lowered.main.calls.reduce((sum, call) => sum + call.cost(1).flops, 0),
     kernels: countVariants(lowered),
     warnings: [...model.warnings, ...(model.scheduler ? makeSchedule(model.scheduler).warnings : [])],
@@ -53,16 +55,17 @@ export async function inspectModel(terminal: Terminal, path: string | undefined,
 async function chooseTarget(
   terminal: Terminal,
   flags: CommonFlags,
-): Promise<{ adapter: string | null; target: Target }> {
+): Promise<{ adapter: string | null; target: Target; room: DeviceRoom }> {
   try {
     const device = await terminal.io.openDevice({ adapter: flags.device });
     try {
-      return { adapter: device.name, target: await targetOf(device, terminal, flags) };
+      return { adapter: device.name, target: await targetOf(device, terminal, flags), room: device };
     } finally {
       device.dispose();
     }
   } catch (error) {
-    if (error instanceof DeviceError && error.reason === "unsupported") return { adapter: null, target: ANY_GPU };
+    if (error instanceof DeviceError && error.reason === "unsupported")
+      return { adapter: null, target: ANY_GPU, room: LEAST_ROOM };
     throw error;
   }
 }
@@ -113,15 +116,27 @@ function describe(model: Model, params: readonly ParamRef[]) {
   };
 }
 
+/** Of the autoencoder whose latents the network works on. */
+function describeFirstStage({ firstStage }: Model) {
+  if (!firstStage) return null;
+  const { spec } = firstStage;
+  return {
+    kind: spec.kind === "vq" ? "VQModel" : "AutoencoderKL",
+    parameters: autoencoderTensors(spec).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),
+    latent_channels: spec.latent_channels,
+    pixels_per_latent: latentScale(spec),
+    scaling_factor: spec.scaling_factor,
+  };
+}
+
 type Report = ReturnType<typeof describe> & {
   name: string;
-  memory: {
+  first_stage: ReturnType<typeof describeFirstStage>;
+  memory: MemoryReport & {
     adapter: string | null;
-    dtype: string;
     height: number;
     width: number;
-    weights: number;
-    activations: { batch: number; bytes: number }[];
+    plans: readonly MemoryReport[];
   };
   flops_per_image: number;
   kernels: { kernel: string; variant: string; calls: number }[];
@@ -136,20 +151,26 @@ function networkName({ layout, weights, context_dim }: Report): string {
 }
 
 function print(terminal: Terminal, report: Report): void {
+  const first = report.first_stage;
   const { name, parameters, stored_as, classes, class_names, null_class, memory, kernels, layers } = report;
   const names = class_names ? `: ${class_names.map((label, id) => `${id} ${label}`).join(", ")}` : "";
   const planned = memory.adapter ? `on ${memory.adapter}` : "for a GPU; no adapter is here";
   const dispatches = kernels.reduce((sum, { calls }) => sum + calls, 0);
   const lines = [
     `${name}: ${networkName(report)}, ${quantity(parameters)} parameters, ${bytes(report.bytes)} as ${stored_as.join(", ")}`,
-    `images: ${report.in_channels} channels${report.sample_size ? `, ${report.sample_size.join(" x ")}` : ""}`,
+    `${first ? "latents" : "images"}: ${report.in_channels} channels${report.sample_size ? `, ${report.sample_size.join(" x ")}` : ""}`,
+    ...(first
+      ? [
+          `first stage: ${first.kind}, ${quantity(first.parameters)} parameters, a latent is ${first.pixels_per_latent} x ${first.pixels_per_latent} pixels, scaling factor ${first.scaling_factor}`,
+        ]
+      : []),
     `classes: ${classes === 0 ? "none" : `${classes}${names}`}${null_class === null ? "" : `; null class ${null_class}`}`,
     report.scheduler
       ? `scheduler: ${report.scheduler}, ${report.beta_schedule}, ${report.prediction_type}`
       : "scheduler: none, so the model can be evaluated but not sampled",
     `one evaluation: ${quantity(report.flops_per_image)}FLOP per image, ${plural(dispatches, "dispatch", "dispatches")}`,
-    `GPU memory in ${memory.dtype}, planned ${planned}: weights ${bytes(memory.weights)}, and at ${memory.height} x ${memory.width} ` +
-      memory.activations.map(({ batch, bytes: size }) => `${bytes(size)} for ${plural(batch, "image")}`).join(", "),
+    `GPU memory at ${memory.height} x ${memory.width}, planned ${planned}:`,
+    ...memory.plans.flatMap(memoryLines),
   ];
   terminal.data(lines.join("\n"));
   terminal.data(
