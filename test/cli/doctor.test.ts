@@ -13,7 +13,13 @@ test("doctor lists adapters, the chosen kernels and the checks, and all of them 
   expect(report.capabilities).toMatchObject({ software: expect.any(Boolean), subgroup_size: expect.any(Number) });
   expect(report.kernels.map((k: { kernel: string }) => k.kernel)).toContain("conv2d");
   expect(report.checks.length).toBeGreaterThan(5);
-  expect(report.checks.at(-1)).toMatchObject({ name: "pixel-avatars-16, seed to image", ok: true });
+  expect(report.checks.at(-2)).toMatchObject({ name: "pixel-avatars-16, seed to image", ok: true });
+  const drift = report.checks.at(-1);
+  expect(drift).toMatchObject({ name: "pixel-avatars-16, f16 against f32", ok: true });
+  const [, rms, most, psnr] = /by (\S+) rms .*, (\S+) at most, PSNR (\d+) dB/.exec(drift.detail)?.map(Number) ?? [];
+  expect(rms).toBeGreaterThan(0);
+  expect(most).toBeGreaterThan(rms as number);
+  expect(psnr).toBeCloseTo(20 * Math.log10(2 / (rms as number)), -1);
   expect(report.checks.every((check: { ok: boolean }) => check.ok)).toBe(true);
 });
 
@@ -28,6 +34,6 @@ test("a check that fails is told, and the exit code is 1", async () => {
   const { code, stdout, stderr } = await fresh.ddim(["doctor", "-q"]);
   expect(code).toBe(1);
   expect(stdout).toMatch(/^adapter 0: /m);
-  expect(stdout).toContain("FAILED conv2d: NMSE 1\n1 of 2 checks passed\n");
-  expect(stderr).toMatch(/^ddim: 1 of 2 checks failed on .*\n$/);
+  expect(stdout).toContain("FAILED conv2d: NMSE 1\n2 of 3 checks passed\n");
+  expect(stderr).toMatch(/^ddim: 1 of 3 checks failed on .*\n$/);
 });
