@@ -10,6 +10,7 @@ import { checkSize, pixelScale } from "../pipeline/run.ts";
 import type { Tensor } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { encodeSafetensors } from "../weights/encode.ts";
+import { byteCount } from "./autoencoder.ts";
 import { parseClasses } from "./classFlag.ts";
 import {
   addCommonFlags,
@@ -25,6 +26,7 @@ import { openFlaggedModel } from "./modelFlag.ts";
 import { checkFile, writeFile } from "./output.ts";
 import { typedCommand } from "./provenance.ts";
 import { sheet } from "./sheet.ts";
+import { readContexts } from "./tensorFiles.ts";
 
 export interface OperationFlags extends CommonFlags, SamplerFlags {
   class?: string;
@@ -34,6 +36,8 @@ export interface OperationFlags extends CommonFlags, SamplerFlags {
   overwrite?: true;
   scale?: number;
   batch?: number;
+  context?: string;
+  memory?: number;
 }
 
 /** @param output default of `-o` */
@@ -45,7 +49,9 @@ export function addOperationFlags(command: Command, output: string): Command {
     .option("--seed <n>", "0 to 2^64-1 (default: 0)", seed)
     .addOption(new Option("--fit <how>", "images of another size than the model's").choices(fits).default("crop"))
     .option("--scale <k>", "enlarge the picture; small images become about 128 wide by default", whole(1))
-    .option("-b, --batch <n>", "images at a time (default: what fits)", whole(1));
+    .option("-b, --batch <n>", "images at a time (default: what fits)", whole(1))
+    .option("--context <file>", "safetensors with encoder_hidden_states, 1 or N x L x D")
+    .option("--memory <size>", "most bytes beside the weights, such as 2G", byteCount);
   addSamplerFlags(command);
   return addCommonFlags(command, [
     "model",
@@ -63,15 +69,16 @@ export function addOperationFlags(command: Command, output: string): Command {
 export interface Prepared {
   readonly terminal: Terminal;
   readonly model: Model;
-  readonly options: ReturnType<typeof optionsOf>;
+  readonly options: Awaited<ReturnType<typeof optionsOf>>;
 }
 
-function optionsOf(flags: OperationFlags, model: Model, signal: AbortSignal) {
+async function optionsOf(flags: OperationFlags, model: Model, signal: AbortSignal) {
   return {
     ...samplerOptions(flags),
     classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
     seed: flags.seed ?? 0n,
     batch: flags.batch,
+    ...(flags.context === undefined ? {} : await readContexts(flags.context, false, signal)),
     signal,
   };
 }
@@ -82,7 +89,7 @@ export async function prepareOperation(flags: OperationFlags, io: Io): Promise<P
   if (!/\.(png|safetensors)$/i.test(flags.output))
     throw new UsageError("output", `-o ${flags.output}: the name must end in .png or .safetensors`);
   checkFile(flags.output, flags.overwrite === true);
-  return { terminal: new Terminal(io, flags), model, options: optionsOf(flags, model, io.signal) };
+  return { terminal: new Terminal(io, flags), model, options: await optionsOf(flags, model, io.signal) };
 }
 
 /** PNG and JPEG files at the model's size, in −1..1; says on stderr what was done to them. */
