@@ -39,6 +39,13 @@ function ldmNaming(spec: AutoencoderSpec, prefix: string): Naming {
 }
 
 /**
+ * The spelling of a checkpoint that belongs to a configuration.
+ * @param place of the autoencoder in its checkpoint: "diffusers", or in the layout of latent-diffusion, alone or within a whole model
+ */
+export const configuredNaming = (spec: AutoencoderSpec, place: "diffusers" | "alone" | "whole"): Naming =>
+  place === "diffusers" ? diffusersNaming : ldmNaming(spec, place === "whole" ? WHOLE : "");
+
+/**
  * The layout that a checkpoint's tensors are named in.
  * @param file named in errors
  * @throws FileError when there is no autoencoder

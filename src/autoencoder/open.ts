@@ -7,7 +7,7 @@ import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
 import { joinPath, label } from "../weights/path.ts";
 import type { ModelSource } from "../weights/source.ts";
 import { parseAutoencoderConfig } from "./config.ts";
-import { type AutoencoderLayout, detectLayout } from "./layouts.ts";
+import { type AutoencoderLayout, configuredNaming, detectLayout } from "./layouts.ts";
 import { parseLdmAutoencoder } from "./ldmConfig.ts";
 import { buildDecoder, buildEncoder } from "./network.ts";
 import { type AutoencoderSpec, latentScale } from "./spec.ts";
@@ -63,6 +63,50 @@ async function storedScale(checkpoint: Checkpoint, signal?: AbortSignal): Promis
   return checkpoint.tensors.has("scale_factor") ? (await checkpoint.read("scale_factor", signal))[0] : undefined;
 }
 
+interface Configured {
+  readonly folder: string;
+  /** For messages. */
+  readonly file: string;
+  readonly json: Json;
+  readonly spec: AutoencoderSpec;
+}
+
+/** The first configuration of an autoencoder. */
+async function findConfigured(source: ModelSource, options: OpenAutoencoderOptions): Promise<Configured | null> {
+  for (const folder of FOLDERS) {
+    const path = await findConfig(source, folder, options.signal);
+    if (path === undefined) continue;
+    const json = await readConfig(source, path, options);
+    if (folder === "" && !describes(json)) continue;
+    const file = label(source, path);
+    const spec = isObject(json.model) ? parseLdmAutoencoder(json, file) : parseAutoencoderConfig(json, file);
+    return { folder, file, json, spec };
+  }
+  return null;
+}
+
+/**
+ * Where a model's autoencoder would have its tensors, and which, by its configuration alone.
+ * @returns null when it has none
+ * @throws ConfigError, FileError
+ */
+export async function configuredAutoencoder(
+  source: ModelSource,
+  options: OpenAutoencoderOptions = {},
+): Promise<{ folder: string; tensors: readonly ExpectedTensor[] } | null> {
+  const found = await findConfigured(source, options);
+  if (!found) return null;
+  const { folder, json, spec } = found;
+  const part = isObject(json.model) && isObject(json.model.params) && "first_stage_config" in json.model.params;
+  const place = part ? "whole" : isObject(json.model) ? "alone" : "diffusers";
+  const { locate } = configuredNaming(spec, place);
+  const tensors = autoencoderTensors(spec).map((param) => {
+    const { name, shape } = locate(param);
+    return { name, shape };
+  });
+  return { folder, tensors };
+}
+
 /**
  * Finds the autoencoder of a diffusers pipeline (`vae/` or `vqvae/`), of a whole latent-diffusion model, or in a folder of
  * its own, and checks that the checkpoint fits the configuration. Reads configurations and headers only.
@@ -74,31 +118,25 @@ export async function findAutoencoder(
   options: OpenAutoencoderOptions = {},
 ): Promise<AutoencoderModel | null> {
   const { signal, variant } = options;
-  for (const folder of FOLDERS) {
-    const path = await findConfig(source, folder, signal);
-    if (path === undefined) continue;
-    const json = await readConfig(source, path, options);
-    if (folder === "" && !describes(json)) continue;
-    const file = label(source, path);
-    const whole = isObject(json.model);
-    let spec = whole ? parseLdmAutoencoder(json, file) : parseAutoencoderConfig(json, file);
-    const warnings: string[] = [];
-    const checkpoint = await openCheckpoint(source, folder, { variant, signal });
-    const stored = await storedScale(checkpoint, signal);
-    if (stored !== undefined) spec = { ...spec, scaling_factor: stored };
-    if (spec.kind === "vq" && !whole && json.scaling_factor === undefined) {
-      spec = { ...spec, scaling_factor: 1 };
-      warnings.push(
-        `${file}: scaling_factor is missing: taken as 1, as such models are trained (diffusers takes 0.18215)`,
-      );
-    }
-    const names = [...checkpoint.tensors.values()].map((tensor) => tensor.name);
-    const layout = detectLayout(checkpoint.file, names, spec);
-    const { naming, ignore, reason } = layout;
-    matchTensors(checkpoint, autoencoderTensors(spec), { ignore, locate: naming.locate, layout: reason });
-    return { name: file, source, spec, checkpoint, layout, warnings };
+  const found = await findConfigured(source, options);
+  if (!found) return null;
+  const { folder, file, json } = found;
+  let { spec } = found;
+  const warnings: string[] = [];
+  const checkpoint = await openCheckpoint(source, folder, { variant, signal });
+  const stored = await storedScale(checkpoint, signal);
+  if (stored !== undefined) spec = { ...spec, scaling_factor: stored };
+  if (spec.kind === "vq" && !isObject(json.model) && json.scaling_factor === undefined) {
+    spec = { ...spec, scaling_factor: 1 };
+    warnings.push(
+      `${file}: scaling_factor is missing: taken as 1, as such models are trained (diffusers takes 0.18215)`,
+    );
   }
-  return null;
+  const names = [...checkpoint.tensors.values()].map((tensor) => tensor.name);
+  const layout = detectLayout(checkpoint.file, names, spec);
+  const { naming, ignore, reason } = layout;
+  matchTensors(checkpoint, autoencoderTensors(spec), { ignore, locate: naming.locate, layout: reason });
+  return { name: file, source, spec, checkpoint, layout, warnings };
 }
 
 /** {@link findAutoencoder} where there has to be one. @throws FileError when there is none */

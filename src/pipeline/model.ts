@@ -1,5 +1,5 @@
 /** A model before any GPU is involved: configurations and tensor tables, read and checked. */
-import { type AutoencoderModel, findAutoencoder } from "../autoencoder/open.ts";
+import { type AutoencoderModel, configuredAutoencoder, findAutoencoder } from "../autoencoder/open.ts";
 import type { Naming } from "../network/naming.ts";
 import { ConfigError, UsageError } from "../runtime/errors.ts";
 import { parseSchedulerConfig, type SchedulerConfig, unreadKeys } from "../sampler/schedulerConfig.ts";
@@ -9,7 +9,7 @@ import { classEmbeddings, type UNetSpec } from "../unet/spec.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { findComponent, readModelIndex, readSchedulerConfig } from "../weights/components.ts";
 import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
-import { matchTensors } from "../weights/match.ts";
+import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
 import { label } from "../weights/path.ts";
 import { withRandomWeights } from "../weights/random.ts";
 import type { ModelSource } from "../weights/source.ts";
@@ -98,6 +98,20 @@ async function withoutConfig(source: ModelSource, error: unknown, options: OpenO
   throw error;
 }
 
+/** A model with weights from a seed, for its network and for the autoencoder that it is configured with. */
+async function madeUp(
+  given: ModelSource,
+  network: { folder: string; tensors: readonly ExpectedTensor[] },
+  seed: bigint,
+  { firstStage, parseYaml, signal }: OpenOptions,
+): Promise<ModelSource> {
+  const stage = firstStage === false ? null : await configuredAutoencoder(given, { parseYaml, signal });
+  const together = stage?.folder === network.folder;
+  const tensors = together ? [...network.tensors, ...stage.tensors] : network.tensors;
+  const source = withRandomWeights(given, network.folder, tensors, seed);
+  return stage && !together ? withRandomWeights(source, stage.folder, stage.tensors, seed) : source;
+}
+
 /**
  * Opens a diffusers folder (`unet/`, `scheduler/`), a flat folder, the folder of one UNet, or one of the originals'
  * layouts (`config.json` or `config.yaml` beside `model.safetensors`). Reads configurations and headers only, and checks
@@ -110,7 +124,8 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   const configPath = (await findConfig(given, folder, signal)) as string;
   const file = label(given, configPath);
   const json = await readConfig(given, configPath, { parseYaml, signal });
-  const source = seed === undefined ? given : withRandomWeights(given, folder, configuredTensors(json, file), seed);
+  const source =
+    seed === undefined ? given : await madeUp(given, { folder, tensors: configuredTensors(json, file) }, seed, options);
   const checkpoint = await openCheckpoint(source, folder, { variant, signal });
   const detected = detectLayout(checkpoint.file, checkpoint.tensors.keys());
   const { layout } = detected;
@@ -127,8 +142,8 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   const nullClass = table.nullClass ?? classEmbedder?.nullClass ?? null;
   const both = weights === "plain" ? [naming] : [naming, layout.parse(json, file, "plain").naming];
   matchTensors(checkpoint, expectedTensors(parsed, both), { ignore: layout.besides, layout: detected.reason });
-  const findsStage = options.firstStage !== false && seed === undefined;
-  const firstStage = findsStage ? await findAutoencoder(source, { variant, parseYaml, signal }) : null;
+  const firstStage =
+    options.firstStage === false ? null : await findAutoencoder(source, { variant, parseYaml, signal });
   const bounded = firstStage && (scheduler?.clip_sample || scheduler?.thresholding);
   const named = table.labels?.length ?? embeddings - (nullClass === null ? 0 : 1);
   return {

@@ -35,7 +35,8 @@ export function withRandomWeights(
 ): ModelSource {
   const path = joinPath(folder, WEIGHTS);
   const { header, made, size } = layOut(tensors, seed);
-  const isHidden = (name: string) => OTHER_WEIGHTS.test(name);
+  const isHidden = (path: string) =>
+    path.slice(0, Math.max(0, path.lastIndexOf("/"))) === folder && OTHER_WEIGHTS.test(path);
   const readInto = async (start: number, target: Uint8Array, signal?: AbortSignal) => {
     signal?.throwIfAborted();
     const end = start + target.byteLength;
@@ -65,7 +66,7 @@ export function withRandomWeights(
       source.list &&
       (async (place, signal) => {
         const names = (await source.list?.(place, signal)) ?? [];
-        return place === folder ? [...names.filter((name) => !isHidden(name)), WEIGHTS] : names;
+        return place === folder ? [...names.filter((name) => !isHidden(joinPath(place, name))), WEIGHTS] : names;
       }),
   };
 }

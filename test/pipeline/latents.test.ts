@@ -1,10 +1,10 @@
-/** Latent models from noise to pictures: against latent-diffusion's and diffusers' pipelines, and against themselves. */
+/** Latent models from noise to pictures, against latent-diffusion's and diffusers' pipelines. */
 import { describe, expect, test } from "vitest";
 import { fromSampler } from "../../src/autoencoder/scaling.ts";
 import { toRgbaImages } from "../../src/image/samples.ts";
 import { parseYaml } from "../../src/node/model.ts";
 import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
-import type { GenerateOptions, SavedRun, Tensor } from "../../src/pipeline/types.ts";
+import type { GenerateOptions, Tensor } from "../../src/pipeline/types.ts";
 import { sample } from "../../src/sampler/sample.ts";
 import { makeSchedule } from "../../src/sampler/schedule.ts";
 import { nmse } from "../reference/tensor.ts";
@@ -140,108 +140,5 @@ describe("diffusers' pipelines", () => {
     const { samples, warnings } = await other.generate({ steps: 5, noise: golden.x_T });
     expect(warnings.join()).toContain("scaling_factor is missing: taken as 1");
     expect(nmse(samples.data, golden.images!.data)).toBeGreaterThan(1e-3);
-  });
-});
-
-describe("a run of a latent model", () => {
-  const open = () => load(latentModel("ddpm", "vq"));
-  const options = { steps: 3, seed: 9, count: 3, size: { height: 64, width: 64 } } as const;
-
-  test("is the same at any batch, in parts, in a caller's buffer; and leaves nothing behind", async () => {
-    using pipe = await open();
-    const whole = await pipe.generate(options);
-    const live = pipe.device.counters.liveBytes;
-    const single = await pipe.generate({ ...options, batch: 1 });
-    expect(single.samples.data).toEqual(whole.samples.data);
-    expect(single.images).toEqual(whole.images);
-    const pixels = pipe.device.gpu.createBuffer({
-      size: 3 * 64 * 64 * 4,
-      usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
-    });
-    const empty = await pipe.generate({ ...options, batch: 2, pixels });
-    expect([empty.images, empty.samples.data.length]).toEqual([[], 0]);
-    const bytes = new Uint8ClampedArray(await pipe.device.read(pixels, pixels.size));
-    pixels.destroy();
-    expect(bytes).toEqual(Uint8ClampedArray.from(whole.images.flatMap(({ data }) => [...data])));
-    let saved: SavedRun | undefined;
-    for await (const step of pipe.steps({ ...options, batch: 1 })) {
-      if (step.image !== 1 || step.index !== 1) continue;
-      saved = await step.save();
-      break;
-    }
-    const resumed = await pipe.generate({ ...options, resume: saved });
-    expect(resumed.samples.data).toEqual(whole.samples.data);
-    expect(resumed.images).toEqual(whole.images);
-    expect(pipe.device.counters.liveBytes).toBe(live);
-    await expect(
-      pipe.generate({ ...options, pixels: pipe.device.gpu.createBuffer({ size: 64, usage: 8 }) }),
-    ).rejects.toThrow("pixels holds 64 bytes, the pictures need 49152");
-  });
-
-  test("a small memory limit decodes in tiles, and changes no latent", async () => {
-    using pipe = await open();
-    const whole = await pipe.generate({ ...options, count: 1, size: { height: 128, width: 64 } });
-    using small = await load(latentModel("ddpm", "vq"), { memory: 2 ** 19 });
-    const tiled = await small.generate({ ...options, count: 1, size: { height: 128, width: 64 } });
-    expect(tiled.latents!.shape).toEqual([1, 3, 32, 16]);
-    expect(tiled.latents!.data).toEqual(whole.latents!.data);
-    expect(tiled.samples.shape).toEqual([1, 3, 128, 64]);
-    const error = nmse(tiled.samples.data, whole.samples.data);
-    expect(error).toBeGreaterThan(0);
-    expect(error).toBeLessThan(1);
-  });
-
-  test("shows previews as large as the latents", async () => {
-    using pipe = await open();
-    const seen: number[] = [];
-    for await (const step of pipe.steps({ ...options, count: 2 })) {
-      const previews = await step.preview();
-      expect(previews.map(({ width, height }) => [width, height])).toEqual([
-        [16, 16],
-        [16, 16],
-      ]);
-      seen.push(new Set(previews[0]!.data).size);
-    }
-    expect(seen).toHaveLength(3);
-    expect(Math.min(...seen)).toBeGreaterThan(10);
-  });
-
-  test("an abort while it is decoded ends it", async () => {
-    using pipe = await open();
-    await pipe.generate({ ...options, count: 1 });
-    const live = pipe.device.counters.liveBytes;
-    const abort = new AbortController();
-    const onStep = ({ index }: { index: number }) => index === 2 && abort.abort(new Error("enough"));
-    await expect(pipe.generate({ ...options, signal: abort.signal, onStep })).rejects.toThrow("enough");
-    expect(pipe.device.counters.liveBytes).toBe(live);
-  });
-});
-
-describe("bounds of x0", () => {
-  const scheduler = (changes: object) => ({
-    "scheduler/scheduler_config.json": JSON.stringify({ _class_name: "DDIMScheduler", ...changes }),
-  });
-  const open = (changes: object) => load(latentModel("ddpm", "vq", scheduler(changes)));
-  const options = { steps: 3, seed: 1, size: { height: 64, width: 64 } } as const;
-
-  test("that a configuration asks for do not hold for latents, and this is said", async () => {
-    using plain = await open({ clip_sample: false });
-    const { latents, warnings } = await plain.generate(options);
-    expect(warnings.join()).not.toContain("latents");
-    for (const bounds of [{ clip_sample: true }, { clip_sample: false, thresholding: true }]) {
-      using bounded = await open(bounds);
-      const made = await bounded.generate(options);
-      expect(made.latents!.data).toEqual(latents!.data);
-      expect(made.warnings.join()).toMatch(/scheduler_config\.json: bounds x0 .* latents have no bounds/);
-    }
-  });
-
-  test("hold where they are asked for, or where another system would keep to them", async () => {
-    using pipe = await open({ clip_sample: true });
-    const free = await pipe.generate(options);
-    const clipped = await pipe.generate({ ...options, clip: true });
-    expect(nmse(clipped.latents!.data, free.latents!.data)).toBeGreaterThan(1e-3);
-    const theirs = await pipe.generate({ ...options, compat: "diffusers", rederive: true });
-    expect(nmse(theirs.latents!.data, clipped.latents!.data)).toBeLessThan(1e-8);
   });
 });
