@@ -13,15 +13,19 @@ import {
   type View,
 } from "../runtime/fold.ts";
 import { type Activation, type AttentionNode, type Graph, isParam } from "../runtime/graph.ts";
-import type { KernelCall, Target } from "../runtime/kernel.ts";
+import type { Kernel, KernelCall, Target } from "../runtime/kernel.ts";
 import { ceilDiv, channelGroups, type DType, makeValue, type Value } from "../runtime/values.ts";
 import { add } from "./add.ts";
 import { apply } from "./apply.ts";
 import { attentionMethod, attentionScores, attentionSoftmax, attentionValues, pixels } from "./attention/products.ts";
 import { attention } from "./attention/streaming.ts";
 import { codebookLookup } from "./codebook.ts";
-import { convFused } from "./conv2d/fused.ts";
+import { gpuConv } from "./conv2d/choice.ts";
+import { convFused, convPartial } from "./conv2d/fused.ts";
 import { convGather } from "./conv2d/gather.ts";
+import type { GemmFlags } from "./conv2d/implicitGemm.ts";
+import { convMatrix, convMatrixPartial, type MatrixFlags } from "./conv2d/matrix.ts";
+import { convSum } from "./conv2d/sum.ts";
 import { tilesOf, usesWinograd } from "./conv2d/winograd/choice.ts";
 import { winogradInput } from "./conv2d/winograd/input.ts";
 import { winogradOutput } from "./conv2d/winograd/output.ts";
@@ -194,12 +198,30 @@ class Lowering {
     const { label, view, weights, kernel, pad, emb, residual, y } = op;
     const sections = [{ weights, kernel, segments: viewSegments(view) }];
     const w = this.recipes.conv(label, sections, channelGroups(y.segments));
-    const bias = this.recipes.bias(label, weights);
     const [a, b] = view.sources;
-    const tensors = { a, b, affine: view.affine, w, bias, emb: emb?.table ?? bias, residual: residual ?? a, y };
-    const flags = { act: view.act, upsample: view.upsample };
+    const bias = this.recipes.bias(label, weights);
+    const inputs = { a, b, affine: view.affine, w };
+    const finishing = { bias, emb: emb?.table ?? bias, residual: residual ?? a, y };
     const scalars = { ...this.#convScalars(op), PT: pad[0], PL: pad[1] };
-    this.calls.push(convFused.lower(this.target, label, tensors, flags, scalars));
+    const { rows, splits } = gpuConv(op, this.target, this.dtype);
+    const flags = { act: view.act, upsample: view.upsample, split: splits > 1 };
+    const product = (
+      tensors: Record<string, Value | undefined>,
+      whole: Kernel<GemmFlags>,
+      units: Kernel<MatrixFlags>,
+    ) =>
+      rows
+        ? units.lower(this.target, label, tensors, { ...flags, rows }, scalars)
+        : whole.lower(this.target, label, tensors, flags, scalars);
+    if (splits === 1) {
+      this.calls.push(product({ ...inputs, ...finishing }, convFused, convMatrix));
+      return;
+    }
+    const partial = this.#intermediate(`${label}.partial`, [splits, ...y.shape], y.segments, "f32");
+    this.calls.push(
+      product({ ...inputs, y: partial }, convPartial, convMatrixPartial),
+      convSum.lower(this.target, label, { partial, ...finishing }, {}, scalars),
+    );
   }
 
   /** Statistics of a value; a skip connection is measured once for both norms that read it. */
@@ -240,7 +262,7 @@ class Lowering {
     const { label, q, kv, y, heads, headDim, kGroup, vGroup } = op;
     const scalars = { QO: 0, KO: kGroup, VO: vGroup, HEADS: heads, SCALE: 1 / Math.sqrt(headDim) };
     const d4 = ceilDiv(headDim, 4);
-    const method = this.target.software && this.target.lanes > 0 ? attentionMethod(op, this.target) : "direct";
+    const method = this.target.software && this.target.lanes > 0 ? attentionMethod(op, this.target) : undefined;
     if (method !== "products") {
       this.calls.push(attention.lower(this.target, label, { q, kv, y }, { d4 }, scalars, method));
       return;

@@ -6,14 +6,14 @@ import type { Methods, Target } from "../runtime/kernel.ts";
 /**
  * Software adapters with a fixed subgroup size: textures as linear memory (a fetch costs half of a storage buffer's
  * load), shapes in uniforms (a pipeline costs up to seconds to compile), barrier-free subgroup kernels. Everything else:
- * buffers and shapes in the source.
+ * buffers, shapes in the source, matrix units where the device has them.
  */
 export function targetFor(device: Device, methods?: Methods): Target {
-  const { software, subgroupSize } = device.capabilities;
+  const { software, subgroupSize, matrix } = device.capabilities;
   const lanes = software && [4, 8, 16].includes(subgroupSize) ? subgroupSize : 0;
   return lanes
     ? { shapes: "uniform", storage: "texture", lanes, software, methods }
-    : { shapes: "const", storage: "buffer", lanes: 0, software };
+    : { shapes: "const", storage: "buffer", lanes: 0, software, matrix };
 }
 
 /** "high" takes no method that rounds more than f32 has to; "fast" takes whatever is quickest. */

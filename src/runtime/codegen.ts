@@ -69,6 +69,11 @@ export function makeCodegen<F extends Flags>(
     if (!found) throw new TypeError(`internal: kernel ${def.name} has no tensor ${tensor}`);
     return found;
   };
+  const load = (tensor: string, index: string): string => {
+    const { storage, dtype } = value(tensor);
+    if (storage === "texture") return `textureLoad(${tensor}, texel(${index}), 0)`;
+    return dtype === "f16" ? `unpack_half(${tensor}[${index}])` : `${tensor}[${index}]`;
+  };
   return {
     flags,
     target,
@@ -76,10 +81,11 @@ export function makeCodegen<F extends Flags>(
     header: header.join("\n"),
     prelude: ["N", ...uniform].map((name) => `let ${name} = params.${name};`).join(" "),
     has: (tensor) => by.has(tensor),
-    load(tensor, index) {
+    load,
+    half(tensor, index) {
       const { storage, dtype } = value(tensor);
-      if (storage === "texture") return `textureLoad(${tensor}, texel(${index}), 0)`;
-      return dtype === "f16" ? `unpack_half(${tensor}[${index}])` : `${tensor}[${index}]`;
+      const packed = storage === "buffer" && dtype === "f16";
+      return packed ? `bitcast<vec4<f16>>(${tensor}[${index}])` : `vec4<f16>(${load(tensor, index)})`;
     },
     store(tensor, index, v) {
       const { storage, dtype } = value(tensor);

@@ -2,6 +2,14 @@
 import type { BindingKind } from "./pipelines.ts";
 import type { Storage, Value } from "./values.ts";
 
+/** A product that subgroups do in hardware: [m, k]·[k, n] with f16 operands and f32 sums, by `lanes` threads together. */
+export interface MatrixTile {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly lanes: number;
+}
+
 /** What kernels are generated for; derived from the device's capabilities, overridable in tests. */
 export interface Target {
   /** Dimensions in the source, or in a uniform. */
@@ -12,6 +20,8 @@ export interface Target {
   readonly lanes: number;
   /** A processor plays the GPU: no barriers, few threads. */
   readonly software: boolean;
+  /** What its matrix units multiply, if it has any that kernels may use. */
+  readonly matrix?: MatrixTile;
   /** Absent: by size. Only software adapters have a choice. */
   readonly methods?: Methods;
 }
@@ -53,6 +63,8 @@ export interface Codegen<F extends Flags = Flags> {
   has(tensor: string): boolean;
   /** Expression: the vec4f (or u32) at a linear index. */
   load(tensor: string, index: string): string;
+  /** Expression: the vec4<f16> at a linear index, in kernels that enable f16. */
+  half(tensor: string, index: string): string;
   /** Statement: writes a vec4f (or u32) at a linear index. */
   store(tensor: string, index: string, value: string): string;
 }

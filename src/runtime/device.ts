@@ -3,6 +3,7 @@
  * them) and its cache of pipelines. The engine creates every GPU object through this class; a caller's own GPUDevice can
  * be wrapped and is never destroyed.
  */
+import type { MatrixTile } from "./contract.ts";
 import { DeviceError } from "./errors.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { type Storage, TEXTURE_WIDTH } from "./values.ts";
@@ -13,6 +14,8 @@ export interface Capabilities {
   /** Lanes of a subgroup when the adapter fixes them (min = max) and has the feature, otherwise 0. */
   subgroupSize: number;
   timestamps: boolean;
+  /** What subgroups multiply in hardware; absent without the (experimental) feature or a fixed subgroup size. */
+  matrix?: MatrixTile;
 }
 
 export interface DeviceCounters {
@@ -38,7 +41,27 @@ const isSoftware = (info: GPUAdapterInfo): boolean =>
   info.architecture === "software" ||
   /llvmpipe|swiftshader|basic render/i.test(`${info.architecture} ${info.device} ${info.description}`);
 
-const WANTED: readonly GPUFeatureName[] = ["subgroups", "timestamp-query", "shader-f16"];
+/** Not in the specification yet, so without a type. */
+const MATRICES = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
+
+interface SubgroupMatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+/** The largest product of f16 with f32 sums whose sides divide the kernels' steps of 16. */
+export function matrixTile(configs: Iterable<SubgroupMatrixConfig>, lanes: number): MatrixTile | undefined {
+  const [largest] = [...configs]
+    .filter(({ componentType, resultComponentType }) => componentType === "f16" && resultComponentType === "f32")
+    .filter(({ M, N, K }) => [M, N, K].every((side) => side >= 4 && 16 % side === 0))
+    .sort((a, b) => b.M * b.N * b.K - a.M * a.N * a.K);
+  return largest && lanes > 0 ? { m: largest.M, n: largest.N, k: largest.K, lanes } : undefined;
+}
+
+const WANTED: readonly GPUFeatureName[] = ["subgroups", "timestamp-query", "shader-f16", MATRICES];
 
 /** Limits that are raised to what the adapter has; everything else keeps the specification's defaults. */
 const RAISED = [
@@ -75,10 +98,14 @@ export class Device {
   ) {
     const fixed = gpu.features.has("subgroups") && info.subgroupMinSize === info.subgroupMaxSize;
     this.name = adapterName(info);
+    const subgroupSize = fixed ? (info.subgroupMinSize ?? 0) : 0;
+    const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig> };
+    const usable = gpu.features.has(MATRICES) && gpu.features.has("shader-f16");
     this.capabilities = {
       software: isSoftware(info),
-      subgroupSize: fixed ? (info.subgroupMinSize ?? 0) : 0,
+      subgroupSize,
       timestamps: gpu.features.has("timestamp-query"),
+      matrix: usable ? matrixTile(subgroupMatrixConfigs, subgroupSize) : undefined,
     };
     this.pipelines = new PipelineCache(gpu);
     const failed = this.#failed;

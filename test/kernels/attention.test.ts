@@ -15,6 +15,10 @@ async function error(it: AttentionCase, target: Target, dtype: StoredDType, give
   return nmse((await runProblem(problem, target, dtype)).data, problem.expected().data);
 }
 
+/** Whether a case is worth its seconds: software adapters compile each head size of `tiled` for several. */
+const affordable = (target: string, dtype: string, { l, d, lk }: AttentionCase) =>
+  target !== "gpu" || (l < 64 && d < 128) || (dtype === "f16" ? d === 40 : d !== 40 && (l < 100 || d === 8 || lk));
+
 const found = await targets();
 const own = (found[0] as (typeof found)[number]).target;
 const forced = (["broadcast", "products"] as const).map((attention) => ({
@@ -24,12 +28,12 @@ const forced = (["broadcast", "products"] as const).map((attention) => ({
 
 for (const { name, target } of [...(own.lanes > 0 ? forced : []), ...found.slice(own.lanes > 0 ? 1 : 0)])
   describe(`attention (${name})`, () => {
-    for (const shape of attentionCases)
+    for (const shape of attentionCases.filter((it) => affordable(name, "f32", it)))
       it(`${caseName("attention", shape)} f32`, async () => {
         expect(await error(shape, target, "f32")).toBeLessThanOrEqual(TOLERANCE.f32);
       });
 
-    for (const shape of attentionCases.filter((it) => it.d <= 8 || it.lk))
+    for (const shape of attentionCases.filter((it) => (it.d <= 8 || it.lk) && affordable(name, "f16", it)))
       it(`${caseName("attention", shape)} f16`, async () => {
         expect(await error(shape, target, "f16")).toBeLessThanOrEqual(TOLERANCE.f16);
       });
@@ -47,7 +51,7 @@ for (const { name, target } of [...(own.lanes > 0 ? forced : []), ...found.slice
   });
 
 describe("attention (shapes in the source)", () => {
-  for (const shape of attentionCases.filter((it) => it.d <= 8 || it.lk))
+  for (const shape of attentionCases.filter((it) => it.d <= 8))
     it(caseName("attention", shape), async () => {
       expect(await error(shape, constTarget, "f32")).toBeLessThanOrEqual(TOLERANCE.f32);
     });

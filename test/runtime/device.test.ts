@@ -247,6 +247,31 @@ describe("capabilities", () => {
     expect(capabilities({}, ["timestamp-query"]).timestamps).toBe(true);
   });
 
+  it("takes the largest tile of its matrix units that kernels can use", () => {
+    const config = (M: number, N: number, K: number, result = "f32", component = "f16") => ({
+      ...{ M, N, K, componentType: component, resultComponentType: result },
+    });
+    const subgroupMatrixConfigs = [
+      ...[config(8, 8, 8), config(16, 8, 16), config(16, 16, 16), config(16, 16, 32)],
+      ...[config(16, 16, 16, "f16"), config(16, 16, 16, "f32", "f32")],
+    ];
+    const adapter = { subgroupMinSize: 32, subgroupMaxSize: 32, subgroupMatrixConfigs } as Partial<GPUAdapterInfo>;
+    const features = ["subgroups", "shader-f16", "chromium-experimental-subgroup-matrix"];
+    expect(capabilities(adapter, features).matrix).toEqual({ m: 16, n: 16, k: 16, lanes: 32 });
+    const only = (...configs: object[]) =>
+      capabilities({ ...adapter, subgroupMatrixConfigs: configs } as Partial<GPUAdapterInfo>, features).matrix;
+    expect(only(config(16, 8, 16), config(8, 8, 8))).toEqual({ m: 16, n: 8, k: 16, lanes: 32 });
+    expect(only(config(16, 16, 16, "f16"), config(16, 16, 32))).toBeUndefined();
+    for (const missing of features)
+      expect(
+        capabilities(
+          adapter,
+          features.filter((f) => f !== missing),
+        ).matrix,
+      ).toBeUndefined();
+    expect(capabilities({ ...adapter, subgroupMinSize: 16 }, features).matrix).toBeUndefined();
+  });
+
   it("names an adapter by the best that it says of itself", () => {
     const name = (over: Partial<GPUAdapterInfo>) => new Device(fakeGpu().gpu, info(over), false).name;
     expect(name({ description: "Radeon 780M", device: "0x15bf" })).toBe("Radeon 780M");

@@ -3,7 +3,7 @@
  * denominator and output stay in registers; the output is divided once at the end (Dao et al., FlashAttention, 2022;
  * Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018).
  *
- * `direct`: one thread per query. `broadcast` (one subgroup per workgroup, no barriers): lanes are keys while scores are
+ * `direct`: one thread per query. `tiled…`: see tiled.ts. `broadcast` (one subgroup per workgroup, no barriers): lanes are keys while scores are
  * made and channels while values are summed, queries are broadcast; a block of queries shares every fetch.
  *
  * Heads are channel groups of D4 vec4s each (head sizes are padded to a multiple of four by the packed weights, padding
@@ -12,6 +12,7 @@
 import { type Codegen, defineKernel, type Flags } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
+import { tiledVariants } from "./tiled.ts";
 
 export interface AttentionFlags extends Flags {
   /** vec4s per head: loops over a head are unrolled where that pays. */
@@ -136,6 +137,7 @@ export const attention = defineKernel<AttentionFlags>({
       ],
       wgsl: broadcast,
     },
+    ...tiledVariants,
     {
       name: "direct",
       workgroup: () => 32,

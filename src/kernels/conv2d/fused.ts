@@ -5,13 +5,18 @@
  * channels of one tap, each thread fetches four pixels' vec4 through the load map and stores them transposed, so that
  * the inner loop reads two vec4 of pixels and two of weights per channel for 64 multiply-adds.
  */
-import { type Codegen, defineKernel } from "../../runtime/kernel.ts";
+import { type Codegen, defineKernel, type Variant } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
-import { LOAD_TENSORS, type LoadFlags, loadHelpers, loadScalars, readInput } from "../parts/loadMap.ts";
+import { LOAD_TENSORS, loadHelpers, loadScalars, readInput } from "../parts/loadMap.ts";
 import { CONV_FLOATS, convCost, epilogue, OUTPUT_TENSORS } from "./contract.ts";
+import { beginTile, finishFunction, type GemmFlags, gemmGrid, PARTIAL_TENSORS, rowCorner } from "./implicitGemm.ts";
 
-function direct(k: Codegen<LoadFlags>): string {
+/** Pixels per workgroup of `tiled`, and channels per step. */
+const ROWS = 64;
+const DEPTH = 16;
+
+function direct(k: Codegen<GemmFlags>): string {
   return wgsl`
 ${k.header}
 ${loadHelpers(k)}
@@ -39,7 +44,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 }`;
 }
 
-function tiled(k: Codegen<LoadFlags>): string {
+function tiled(k: Codegen<GemmFlags>): string {
   const pixels = range(4);
   const accumulators = range(8).flatMap((i) => [`c${i}0`, `c${i}1`]);
   const multiply = range(8).flatMap((i) => {
@@ -49,83 +54,73 @@ function tiled(k: Codegen<LoadFlags>): string {
   return wgsl`
 ${k.header}
 ${loadHelpers(k)}
+${finishFunction(k)}
 var<workgroup> pixels: array<vec4f, 256>;
 var<workgroup> weights: array<vec4f, 256>;
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
-  let n = wg.z;
-  let p0 = wg.y * 64u;
-  let o0 = wg.x * 16u;
+  ${beginTile(k, ROWS, DEPTH)}
   let quad = lane / 4u;
   let slot = lane % 4u;
-  ${pixels
-    .map(
-      (i) => `let q${i} = min(p0 + quad * 4u + ${i}u, HO * WO - 1u);
-  let y${i} = i32((q${i} / WO) * STRIDE) - i32(PT);
-  let x${i} = i32((q${i} % WO) * STRIDE) - i32(PL);`,
-    )
-    .join("\n  ")}
+  ${pixels.map((i) => rowCorner(i, `m0 + quad * 4u + ${i}u`)).join("")}
   let tx = lane % 8u;
   let ty = lane / 8u;
   ${accumulators.map((c) => `var ${c} = vec4f();`).join(" ")}
-  for (var tap = 0u; tap < KH * KW; tap++) {
+  for (var step = first; step < last; step++) {
+    let tap = step / chunks;
+    let c = step % chunks * 4u;
     let ky = i32(tap / KW);
     let kx = i32(tap % KW);
-    for (var c = 0u; c < C4; c += 4u) {
-      let c4 = c + slot;
-      ${pixels.map((i) => `${readInput(k, `v${i}`, "n", `(y${i} + ky)`, `(x${i} + kx)`, "c4")}`).join("\n")}
-      workgroupBarrier();
-      ${range(4)
-        .map((j) => {
-          const s = "xyzw"[j];
-          return `pixels[(slot * 4u + ${j}u) * 16u + quad] = vec4f(v0.${s}, v1.${s}, v2.${s}, v3.${s});`;
-        })
-        .join("\n      ")}
-      for (var j = 0u; j < 4u; j++) {
-        let i = lane + 64u * j;
-        let position = c * 4u + i / 16u;
-        let o4 = o0 + i % 16u;
-        var value = vec4f();
-        if (position < C4 * 4u && o4 < O4) { value = ${k.load("w", "(tap * C4 * 4u + position) * O4 + o4")}; }
-        weights[i] = value;
-      }
-      workgroupBarrier();
-      for (var kk = 0u; kk < 16u; kk++) {
-        let a0 = pixels[kk * 16u + ty * 2u];
-        let a1 = pixels[kk * 16u + ty * 2u + 1u];
-        let b0 = weights[kk * 16u + tx];
-        let b1 = weights[kk * 16u + tx + 8u];
-        ${multiply.join("\n        ")}
-      }
+    let c4 = c + slot;
+    ${pixels.map((i) => readInput(k, `v${i}`, `n${i}`, `(y${i} + ky)`, `(x${i} + kx)`, "c4")).join("\n")}
+    workgroupBarrier();
+    ${range(4)
+      .map((j) => {
+        const s = "xyzw"[j];
+        return `pixels[(slot * 4u + ${j}u) * 16u + quad] = vec4f(v0.${s}, v1.${s}, v2.${s}, v3.${s});`;
+      })
+      .join("\n    ")}
+    for (var j = 0u; j < 4u; j++) {
+      let i = lane + 64u * j;
+      let position = c * 4u + i / 16u;
+      let o4 = o0 + i % 16u;
+      var value = vec4f();
+      if (position < C4 * 4u && o4 < O4) { value = ${k.load("w", "(tap * C4 * 4u + position) * O4 + o4")}; }
+      weights[i] = value;
+    }
+    workgroupBarrier();
+    for (var kk = 0u; kk < 16u; kk++) {
+      let a0 = pixels[kk * 16u + ty * 2u];
+      let a1 = pixels[kk * 16u + ty * 2u + 1u];
+      let b0 = weights[kk * 16u + tx];
+      let b1 = weights[kk * 16u + tx + 8u];
+      ${multiply.join("\n      ")}
     }
   }
   ${range(8)
-    .flatMap((i) =>
-      [0, 1].map(
-        (j) =>
-          `if (p0 + ty * 8u + ${i}u < HO * WO && o0 + tx + ${8 * j}u < O4) ${epilogue(k, `c${i}${j}`, "n", `(n * HO * WO + p0 + ty * 8u + ${i}u)`, `(o0 + tx + ${8 * j}u)`)}`,
-      ),
-    )
+    .flatMap((i) => [0, 1].map((j) => `finish(c${i}${j}, m0 + ty * 8u + ${i}u, o0 + tx + ${8 * j}u, split);`))
     .join("\n  ")}
 }`;
 }
 
+const tiles: Variant<GemmFlags> = {
+  name: "tiled",
+  when: (target) => !target.software,
+  workgroup: () => 64,
+  grid: (d, batch) => gemmGrid(d, batch, ROWS),
+  wgsl: tiled,
+};
+
 /** Convolution of a mapped input; padding at the bottom and right follows from the output's size. */
-export const convFused = defineKernel<LoadFlags>({
+export const convFused = defineKernel<GemmFlags>({
   name: "conv2d",
   tensors: { ...LOAD_TENSORS, ...OUTPUT_TENSORS },
   floats: CONV_FLOATS,
   frame: true,
   scalars: loadScalars,
   variants: [
-    {
-      name: "tiled",
-      when: (target) => !target.software,
-      workgroup: () => 64,
-      grid: (d, batch) => [ceilDiv(d.O4 as number, 16), ceilDiv((d.HO as number) * (d.WO as number), 64), batch],
-      wgsl: tiled,
-    },
+    tiles,
     {
       name: "direct",
       workgroup: () => 64,
@@ -133,5 +128,15 @@ export const convFused = defineKernel<LoadFlags>({
       wgsl: direct,
     },
   ],
+  cost: convCost,
+});
+
+/** {@link convFused} over some of the steps, for `convSum`. */
+export const convPartial = defineKernel<GemmFlags>({
+  name: "conv2dPartial",
+  tensors: { ...LOAD_TENSORS, ...PARTIAL_TENSORS },
+  floats: CONV_FLOATS,
+  scalars: loadScalars,
+  variants: [tiles],
   cost: convCost,
 });

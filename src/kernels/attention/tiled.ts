@@ -1,0 +1,144 @@
+/**
+ * Streaming attention for GPUs: a workgroup does 32 queries of one head and walks over the keys, 32 at a time. Queries and
+ * keys meet in workgroup memory in slices of 32 channels, each thread making a small block of scores; a softmax that
+ * rescales (see streaming.ts) turns them into weights there; then values pass through the same memory and each thread
+ * sums them for up to 8 queries × 2 vec4s. Everything is f32 whatever is stored.
+ *
+ * More threads for larger heads keep those sums in registers; columns of threads are as many as a head fills. Workgroup
+ * memory is 13.4 KiB for any head, below the 16 KiB that every device has.
+ */
+import type { Codegen, Variant } from "../../runtime/kernel.ts";
+import { ceilDiv } from "../../runtime/values.ts";
+import { range, wgsl } from "../../runtime/wgsl.ts";
+import type { AttentionFlags } from "./streaming.ts";
+
+/** Queries of a workgroup, and keys of a step. */
+const BLOCK = 32;
+/** vec4s of a slice of channels; rows lie one further apart, so that they begin in different banks. */
+const SLICE = 8;
+/** vec4s of the memory that first holds slices of queries and keys, then values. */
+const MEMORY = 2 * BLOCK * (SLICE + 1);
+
+/** Lengths below which most of a block would be empty. */
+const LEAST_LENGTH = 64;
+/** vec4s per head above which a thread per query has no registers for it. */
+const MOST_REGISTERS = 32;
+
+const powerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(n));
+
+function tiled(k: Codegen<AttentionFlags>): string {
+  const { d4 } = k.flags;
+  const threads = k.workgroup;
+  // The block of scores: four keys per thread, and so many queries.
+  const queries = range((BLOCK * BLOCK) / 4 / threads);
+  const keys = range(4);
+  const columns = Math.min(threads / 4, Math.max(threads / BLOCK, powerOfTwo(d4)));
+  const rows = range((BLOCK * columns) / threads);
+  const parts = range(ceilDiv(d4, columns));
+  const ragged = d4 % columns !== 0;
+  const column = (p: number) => (ragged ? `min(column + ${p * columns}u, ${d4 - 1}u)` : `column + ${p * columns}u`);
+  const pass = Math.min(BLOCK, powerOfTwo(Math.floor(MEMORY / d4) + 1) / 2);
+  const blocks = queries.flatMap((i) => keys.map((j) => ({ i, j, s: `s${i}_${j}` })));
+  const sums = rows.flatMap((r) => parts.map((p) => ({ r, p, o: `o${r}_${p}` })));
+  const score = ({ i, j }: { i: number; j: number }) => `scores[(query + ${i}u) * ${BLOCK + 1}u + key + ${j * SLICE}u]`;
+  return wgsl`
+${k.header}
+var<workgroup> memory: array<vec4f, ${MEMORY}>;
+var<workgroup> scores: array<f32, ${BLOCK * (BLOCK + 1)}>;
+var<workgroup> largest: array<f32, ${BLOCK}>;
+var<workgroup> rescale: array<f32, ${BLOCK}>;
+@compute @workgroup_size(${threads})
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+  ${k.prelude}
+  let LQ = HQ * WQ;
+  let LK = HK * WK;
+  let head = wg.y * ${d4}u;
+  let q0 = wg.x * ${BLOCK}u;
+  let key = lane % ${SLICE}u;
+  let query = lane / ${SLICE}u * ${queries.length}u;
+  let column = lane % ${columns}u;
+  let row = lane / ${columns}u * ${rows.length}u;
+  var top = -3.0e38;
+  var denominator = 0.0;
+  ${sums.map(({ o }) => `var ${o} = vec4f();`).join(" ")}
+  for (var key0 = 0u; key0 < LK; key0 += ${BLOCK}u) {
+    let count = min(${BLOCK}u, LK - key0);
+    ${blocks.map(({ s }) => `var ${s} = 0.0;`).join(" ")}
+    for (var d0 = 0u; d0 < ${d4}u; d0 += ${SLICE}u) {
+      workgroupBarrier();
+      for (var i = lane; i < ${2 * BLOCK * SLICE}u; i += ${threads}u) {
+        let r = i / ${SLICE}u;
+        let d = d0 + i % ${SLICE}u;
+        var value = vec4f();
+        if (d < ${d4}u && r < ${BLOCK}u) {
+          value = ${k.load("q", "(wg.z * LQ + min(q0 + r, LQ - 1u)) * CQ4 + QO + head + d")};
+        } else if (d < ${d4}u) {
+          value = ${k.load("kv", `(wg.z * LK + min(key0 + r - ${BLOCK}u, LK - 1u)) * CK4 + KO + head + d`)};
+        }
+        memory[r * ${SLICE + 1}u + i % ${SLICE}u] = value;
+      }
+      workgroupBarrier();
+      for (var d = 0u; d < min(${SLICE}u, ${d4}u - d0); d++) {
+        ${queries.map((i) => `let a${i} = memory[(query + ${i}u) * ${SLICE + 1}u + d];`).join(" ")}
+        ${keys.map((j) => `let b${j} = memory[(${BLOCK + j * SLICE}u + key) * ${SLICE + 1}u + d];`).join(" ")}
+        ${blocks.map(({ i, j, s }) => `${s} += dot(a${i}, b${j});`).join(" ")}
+      }
+    }
+    ${blocks.map((block) => `${block.s} *= SCALE; ${score(block)} = ${block.s};`).join("\n    ")}
+    workgroupBarrier();
+    if (lane < ${BLOCK}u) {
+      var next = top;
+      for (var j = 0u; j < count; j++) { next = max(next, scores[lane * ${BLOCK + 1}u + j]); }
+      let keep = exp(top - next);
+      top = next;
+      denominator *= keep;
+      largest[lane] = next;
+      rescale[lane] = keep;
+    }
+    workgroupBarrier();
+    ${blocks.map((block) => `${score(block)} = exp(${block.s} - largest[query + ${block.i}u]);`).join("\n    ")}
+    ${rows.map((r) => `let keep${r} = rescale[row + ${r}u]; ${parts.map((p) => `o${r}_${p} *= keep${r};`).join(" ")}`).join("\n    ")}
+    for (var first = 0u; first < ${BLOCK}u; first += ${pass}u) {
+      workgroupBarrier();
+      for (var i = lane; i < ${pass * d4}u; i += ${threads}u) {
+        let v = min(key0 + first + i / ${d4}u, LK - 1u);
+        memory[i] = ${k.load("kv", `(wg.z * LK + v) * CK4 + VO + head + i % ${d4}u`)};
+      }
+      workgroupBarrier();
+      for (var j = 0u; j < min(${pass}u, count - min(first, count)); j++) {
+        ${parts.map((p) => `let v${p} = memory[j * ${d4}u + ${column(p)}];`).join(" ")}
+        ${rows
+          .map(
+            (r) => `let p${r} = scores[(row + ${r}u) * ${BLOCK + 1}u + first + j];
+        ${parts.map((p) => `o${r}_${p} += p${r} * v${p};`).join(" ")}`,
+          )
+          .join("\n        ")}
+      }
+    }
+    if (lane < ${BLOCK}u) {
+      for (var j = 0u; j < count; j++) { denominator += scores[lane * ${BLOCK + 1}u + j]; }
+      largest[lane] = denominator;
+    }
+  }
+  workgroupBarrier();
+  ${sums
+    .map(
+      ({ r, p, o }) =>
+        `if (q0 + row + ${r}u < LQ${ragged ? ` && column + ${p * columns}u < ${d4}u` : ""}) { ${k.store("y", `(wg.z * LQ + q0 + row + ${r}u) * CY4 + head + column + ${p * columns}u`, `${o} / largest[row + ${r}u]`)} }`,
+    )
+    .join("\n  ")}
+}`;
+}
+
+/** One variant per number of threads: for heads of up to 64, 256 and 512 channels. */
+export const tiledVariants: readonly Variant<AttentionFlags>[] = [64, 128, 256].map((threads, i) => ({
+  name: `tiled${threads}`,
+  when(target, d, { d4 }) {
+    const lengths = [(d.HQ as number) * (d.WQ as number), (d.HK as number) * (d.WK as number)];
+    const worthwhile = lengths.every((l) => l >= LEAST_LENGTH) || d4 > MOST_REGISTERS;
+    return !target.software && worthwhile && d4 <= ([16, 64, 128][i] as number);
+  },
+  workgroup: () => threads,
+  grid: (d, batch) => [ceilDiv((d.HQ as number) * (d.WQ as number), BLOCK), d.HEADS as number, batch],
+  wgsl: tiled,
+}));
