@@ -43,6 +43,21 @@ describe("a run of a latent model", () => {
     ).rejects.toThrow("pixels holds 64 bytes, the pictures need 49152");
   });
 
+  test("a memory limit decodes some pictures at a time, which changes none", async () => {
+    using pipe = await open();
+    const whole = await pipe.generate(options);
+    const { firstStage } = pipe;
+    const shape = { height: 16, width: 16 };
+    const decoder = await firstStage!.decoder(shape, { images: 2 });
+    const memory = decoder.bytes + 4096;
+    decoder.dispose();
+    using small = await load(latentModel("ddpm", "vq"), { memory });
+    expect(small.firstStage!.decoderImages(shape, 3)).toBe(2);
+    const made = await small.generate({ ...options, batch: 3 });
+    expect(made.samples.data).toEqual(whole.samples.data);
+    expect(made.images).toEqual(whole.images);
+  });
+
   test("a small memory limit decodes in tiles, and changes no latent", async () => {
     using pipe = await open();
     const whole = await pipe.generate({ ...options, count: 1, size: { height: 128, width: 64 } });
@@ -54,6 +69,20 @@ describe("a run of a latent model", () => {
     const error = nmse(tiled.samples.data, whole.samples.data);
     expect(error).toBeGreaterThan(0);
     expect(error).toBeLessThan(1);
+  });
+
+  test("a mean and a deviation per channel are put back before decoding", async () => {
+    const plain = JSON.parse(new TextDecoder().decode(await latentModel("sd1", "kl").read("vae/config.json")));
+    const config = { ...plain, latents_mean: [1, -1, 0.5, 0], latents_std: [2, 1, 0.5, 3] };
+    using pipe = await load(latentModel("sd1", "kl", { "vae/config.json": JSON.stringify(config) }));
+    const context = { shape: [1, 1, 32], data: new Float32Array(32).fill(0.5) };
+    const { samples, latents } = await pipe.generate({ ...options, context, batch: 2 });
+    const unscaled = latents!.data.map((v, i) => {
+      const channel = Math.floor(i / 256) % 4;
+      return (v * config.latents_std[channel]!) / plain.scaling_factor + config.latents_mean[channel]!;
+    });
+    const { image } = await pipe.firstStage!.decode({ shape: latents!.shape, data: unscaled });
+    expect(nmse(samples.data, image.data)).toBeLessThan(1e-10);
   });
 
   test("shows previews as large as the latents", async () => {
