@@ -33,7 +33,7 @@ export async function withAutoencoder<T>(
 ): Promise<T> {
   const progress = await openProgress(terminal);
   terminal.io.signal.throwIfAborted();
-  const device = await terminal.io.openDevice({ adapter: flags.device });
+  const device = await terminal.io.openDevice({ adapter: flags.device, matrices: flags.dtype === "f16" });
   try {
     terminal.detail(`adapter: ${device.name}`);
     const autoencoder = new Autoencoder(model, device, {

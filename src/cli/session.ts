@@ -29,7 +29,7 @@ export async function withPipeline<T>(
   const folder = cacheOf(flags, terminal.io.env);
   const start = performance.now();
   signal.throwIfAborted();
-  const device = await terminal.io.openDevice({ adapter: flags.device });
+  const device = await terminal.io.openDevice({ adapter: flags.device, matrices: flags.dtype === "f16" });
   try {
     terminal.detail(`adapter: ${device.name}`);
     const show = showLoading(progress);

@@ -16,14 +16,26 @@ export interface NodeDeviceOptions {
    * mistakes such as aliased bindings, so tests and `doctor` run without them. Default true.
    */
   fast?: boolean;
+  /**
+   * Asks Dawn for its experimental features, which subgroup matrices are: convolutions of networks in f16 use them where
+   * the adapter has them. Default: `loadPipeline` asks when the network is to be f16, `openNodeDevice` does not.
+   */
+  matrices?: boolean;
 }
 
 /** What onnxruntime's native WebGPU provider sets as well. */
-const FAST = [
-  "enable-dawn-features=skip_validation,disable_robustness",
-  "disable-dawn-features=timestamp_quantization,lazy_clear_resource_on_first_use",
-];
-const VALIDATED = ["disable-dawn-features=timestamp_quantization"];
+const FAST = ["skip_validation", "disable_robustness"];
+const FAST_OFF = ["timestamp_quantization", "lazy_clear_resource_on_first_use"];
+const VALIDATED_OFF = ["timestamp_quantization"];
+/** Experimental features, subgroup matrices among them. */
+const EXPERIMENTAL = ["allow_unsafe_apis"];
+
+function toggles(on: readonly string[], off: readonly string[]): string[] {
+  const enabled = on.length > 0 ? [`enable-dawn-features=${on.join()}`] : [];
+  return [...enabled, `disable-dawn-features=${off.join()}`];
+}
+
+const VALIDATED = toggles([], VALIDATED_OFF);
 
 const instances = new Map<string, GPU>();
 
@@ -106,6 +118,8 @@ async function chooseAdapter(flags: readonly string[], wanted: string | undefine
  * Opens a GPU device in Node. The caller disposes it.
  * @throws DeviceError "unsupported" without an adapter; UsageError when `adapter` matches none
  */
-export async function openNodeDevice({ adapter, fast = true }: NodeDeviceOptions = {}): Promise<Device> {
-  return openAdapter(await chooseAdapter(fast ? FAST : VALIDATED, adapter));
+export async function openNodeDevice(options: NodeDeviceOptions = {}): Promise<Device> {
+  const { adapter, fast = true, matrices = false } = options;
+  const on = [...(fast ? FAST : []), ...(matrices ? EXPERIMENTAL : [])];
+  return openAdapter(await chooseAdapter(toggles(on, fast ? FAST_OFF : VALIDATED_OFF), adapter));
 }

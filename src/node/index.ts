@@ -38,10 +38,10 @@ export async function loadPipeline(
   source: Parameters<typeof toNodeSource>[0],
   options: LoadOptions & NodeDeviceOptions & CacheOptions = {},
 ): Promise<DiffusionPipeline> {
-  const { variant, weights, signal, adapter, fast } = options;
+  const { variant, weights, signal, adapter, fast, matrices = options.dtype === "f16" } = options;
   const model = await openModel(toNodeSource(source), { variant, weights, signal });
   const tuning = tuningStore(options);
-  return createPipeline(model, { ...options, tuning }, () => openNodeDevice({ adapter, fast }));
+  return createPipeline(model, { ...options, tuning }, () => openNodeDevice({ adapter, fast, matrices }));
 }
 
 /** {@link sampleOn} with Dawn as the default device, opened and freed here. */
