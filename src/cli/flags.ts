@@ -100,7 +100,7 @@ export function addCommonFlags(command: Command, shown: readonly (keyof CommonFl
         .choices(["high", "fast"])
         .default("fast"),
     ],
-    ["cache", new Option("--cache <dir>", "where `ddim tune` remembers (default: the user's cache folder)")],
+    ["cache", new Option("--cache <dir>", "keep packed weights and what `ddim tune` measures in this folder; see the README")],
     ["device", new Option("--device <name|index>", "which adapter, see `ddim doctor`")],
     ["quiet", new Option("-q, --quiet", "no progress, notes or warnings")],
     ["verbose", new Option("-v, --verbose", "more to read: kernel timings, stack traces")],

@@ -1,5 +1,6 @@
 /** A pipeline for the length of one command: whatever happens, everything on the GPU is freed again. */
 
+import { packedFolder } from "../node/packedFolder.ts";
 import { tuningFolder } from "../node/tuningFolder.ts";
 import { createPipeline } from "../pipeline/load.ts";
 import type { Model } from "../pipeline/model.ts";
@@ -26,6 +27,7 @@ export async function withPipeline<T>(
 ): Promise<T> {
   const { signal } = terminal.io;
   const progress = await openProgress(terminal);
+  const { cache } = flags;
   const folder = cacheOf(flags, terminal.io.env);
   const start = performance.now();
   signal.throwIfAborted();
@@ -44,6 +46,7 @@ export async function withPipeline<T>(
       dtype: flags.dtype,
       precision: flags.precision,
       tuning: folder === undefined ? undefined : tuningFolder(folder),
+      packed: cache === undefined ? undefined : packedFolder(cache, (text) => terminal.warn([text])),
       memory: flags.memory,
       signal,
       onProgress,

@@ -11,12 +11,15 @@ import { decodeFloats } from "../weights/convert.ts";
 import type { LocateTensor } from "../weights/match.ts";
 import type { LoadProgress } from "../weights/stream.ts";
 import { tooLarge } from "./limits.ts";
+import { loadPacked, type PackedWeights, savePacked } from "./packed.ts";
 
 export interface WeightOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: LoadProgress) => void;
   /** Where the parameters are in the checkpoint; default: in tensors of their names. */
   readonly locate?: LocateTensor;
+  /** Packed weights of earlier loads. */
+  readonly packed?: PackedWeights;
 }
 
 const RAW: Readonly<Record<string, RawDType>> = { F32: "f32", F16: "f16", BF16: "bf16" };
@@ -43,6 +46,17 @@ const FILE_DTYPE = { f32: "F32", f16: "F16", bf16: "BF16" } as const;
 
 function decode({ dtype, bytes }: ParamPiece): Float32Array {
   return decodeFloats(FILE_DTYPE[dtype], bytes, new Float32Array(bytes.byteLength / (dtype === "f32" ? 4 : 2)));
+}
+
+/** The parameters of some recipes, each once. */
+function parameterNames(recipes: readonly Recipe[]): string[] {
+  const names = new Set<string>();
+  for (const recipe of recipes) {
+    if (recipe.kind === "table") names.add(recipe.param.name);
+    if (recipe.kind === "conv") for (const { param } of recipe.parts) names.add(param.name);
+    if (recipe.kind === "vector") for (const { params } of recipe.parts) for (const { name } of params) names.add(name);
+  }
+  return [...names];
 }
 
 /** @throws DeviceError when a layer's weights are larger than what one binding holds: they are not split */
@@ -88,8 +102,13 @@ export class WeightStore {
     options: WeightOptions,
   ): Promise<WeightStore> {
     const store = new WeightStore(device, target, checkpoint, options.locate);
-    await store.#add(recipes, options);
-    return store;
+    try {
+      await store.#add(recipes, options);
+      return store;
+    } catch (error) {
+      store.dispose();
+      throw error;
+    }
   }
 
   async #add(recipes: readonly Recipe[], options: WeightOptions): Promise<void> {
@@ -97,20 +116,24 @@ export class WeightStore {
     const unique = [...new Map(recipes.map((recipe) => [recipe.value.name, recipe])).values()];
     checkRoom(this.device, unique);
     const located = this.locate ? locateParams(unique, this.locate) : unique;
-    const names = new Set<string>();
-    for (const recipe of located) {
-      if (recipe.kind === "table") names.add(recipe.param.name);
-      if (recipe.kind === "conv") for (const { param } of recipe.parts) names.add(param.name);
-      if (recipe.kind === "vector")
-        for (const { params } of recipe.parts) for (const { name } of params) names.add(name);
-    }
-    const streamed = pieces(this.checkpoint, [...names], options);
-    const arrays = await loadRecipes(this.device, this.target, located, streamed, decode);
+    const convs = located.filter((recipe) => recipe.kind === "conv");
+    const { packed, signal } = options;
+    const kept = packed && (await loadPacked(this.device, this.target, convs, packed, signal));
+    const rest = kept ? located.filter(({ kind }) => kind !== "conv") : located;
+    const streamed = pieces(this.checkpoint, parameterNames(rest), options);
+    const made = await loadRecipes(this.device, this.target, rest, streamed, decode).catch((error) => {
+      for (const { object } of kept?.values() ?? []) this.device.release(object);
+      throw error;
+    });
+    const arrays = new Map([...made, ...(kept ?? [])]);
     for (const [value, array] of arrays) {
       // Somebody else may have loaded it meanwhile, or freed everything.
       if (this.#disposed || this.#arrays.has(value.name)) this.device.release(array.object);
       else this.#arrays.set(value.name, array);
     }
+    if (!packed || kept || this.#disposed) return;
+    const own = convs.map((recipe) => [recipe, arrays.get(recipe.value) as GpuArray] as const);
+    await savePacked(this.device, this.target, new Map(own), packed);
   }
 
   /** The arrays for a lowering's own values. */

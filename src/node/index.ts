@@ -8,6 +8,7 @@ import { UsageError } from "../runtime/errors.ts";
 import { type NodeDeviceOptions, openNodeDevice } from "./device.ts";
 import { toNodeSource } from "./folder.ts";
 import { openModel } from "./model.ts";
+import { packedFolder } from "./packedFolder.ts";
 import { cacheFolder, tuningFolder } from "./tuningFolder.ts";
 
 export * from "../index.ts";
@@ -15,11 +16,15 @@ export { listAdapters, type NodeDeviceOptions, openNodeDevice } from "./device.t
 export { folderSource, openSafetensorsFile } from "./folder.ts";
 export { readImage } from "./image.ts";
 export { openAutoencoder, openModel } from "./model.ts";
+export { packedFolder } from "./packedFolder.ts";
 export { readPng } from "./png.ts";
 export { tuningFolder } from "./tuningFolder.ts";
 
 export interface CacheOptions {
-  /** Folder of the tables of measured methods. Default: with `tune` the user's cache folder, else none is looked for. */
+  /**
+   * Folder of packed weights, which make later loads quicker, and of the tables of measured methods. Default: with `tune`
+   * the user's cache folder for the tables, else none.
+   */
   cache?: string;
 }
 
@@ -40,8 +45,12 @@ export async function loadPipeline(
 ): Promise<DiffusionPipeline> {
   const { variant, weights, signal, adapter, fast, matrices = options.dtype === "f16" } = options;
   const model = await openModel(toNodeSource(source), { variant, weights, signal });
-  const tuning = tuningStore(options);
-  return createPipeline(model, { ...options, tuning }, () => openNodeDevice({ adapter, fast, matrices }));
+  const { cache } = options;
+  const packed =
+    options.packed ?? (cache === undefined ? undefined : packedFolder(cache, (text) => process.emitWarning(text)));
+  return createPipeline(model, { ...options, tuning: tuningStore(options), packed }, () =>
+    openNodeDevice({ adapter, fast, matrices }),
+  );
 }
 
 /** {@link sampleOn} with Dawn as the default device, opened and freed here. */

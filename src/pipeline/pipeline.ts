@@ -21,7 +21,7 @@ import { checkSample, contextLength, withClassContext } from "./forwardInputs.ts
 import { type FuseOptions, fuse, type InterpolateOptions, interpolate } from "./interpolate.ts";
 import { type Inversion, type InvertOptions, invert, type Reconstruction, reconstruct } from "./invert.ts";
 import { LatentPreview } from "./latentPreview.ts";
-import type { Model } from "./model.ts";
+import { type Model, modelHash } from "./model.ts";
 import { checkSize, type ResolvedRun, resolveRun } from "./run.ts";
 import { type Engine, type RunOptions, type RunResult, runImages } from "./runImages.ts";
 import { evaluateTapped, type TappedOutput } from "./tapped.ts";
@@ -91,9 +91,11 @@ export class DiffusionPipeline {
     const calls = model.config.sample_size ? lowered.calls : [];
     const compiling = compileCalls(device, calls, (done, of) => onProgress?.({ type: "compile", done, of }));
     compiling.catch(() => {});
+    const { packed: store } = options;
     const weights = await WeightStore.load(device, target, lowered.recipes, model.checkpoint, {
       signal,
       locate: model.naming.locate,
+      packed: store && { store, model: await modelHash(model, signal) },
       onProgress: (p) => onProgress?.({ type: "download", ...p }),
     });
     try {

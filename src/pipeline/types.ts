@@ -1,6 +1,7 @@
 /** The public shapes of the pipeline API. Images are NCHW f32 in −1..1 where they are tensors, RGBA bytes where they are images. */
 import type { RgbaImage } from "../image/rgba.ts";
 import type { Precision } from "../kernels/target.ts";
+import type { PackedStore } from "../network/packed.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Tensor } from "../runtime/layout.ts";
 import type { KernelTiming } from "../runtime/profiler.ts";
@@ -32,6 +33,11 @@ export interface LoadOptions {
    * Another method rounds differently: images agree with those of other tables to a few digits only.
    */
   tune?: boolean;
+  /**
+   * Packed weights of earlier loads, about twice as large as a checkpoint in f32; ddim-webgpu/node has a folder of them.
+   * Default: none.
+   */
+  packed?: PackedStore;
   /** Which set of weights, for example "fp16" for `*.fp16.safetensors`. */
   variant?: string;
   /** "ema": the moving average of the weights, where a checkpoint has one beside the plain ones (latent-diffusion's). */
@@ -46,6 +52,7 @@ export interface LoadOptions {
   onProgress?: (event: LoadEvent) => void;
 }
 
+export type { PackedReader, PackedStore } from "../network/packed.ts";
 export type { Tensor } from "../runtime/layout.ts";
 
 export interface GenerateOptions

@@ -1,0 +1,147 @@
+/**
+ * Packed convolution weights kept between loads, so that the next load of the same network on the same kind of adapter
+ * reads them as they lie in memory. Everything else of a network is small and always read from the checkpoint.
+ */
+import { packWinograd } from "../kernels/conv2d/winograd/pack.ts";
+import { packWeights } from "../kernels/pack.ts";
+import type { ConvRecipe } from "../kernels/recipes.ts";
+import type { Device } from "../runtime/device.ts";
+import type { Target } from "../runtime/kernel.ts";
+import { createValueArray, type GpuArray, textureToBuffer } from "../runtime/memory.ts";
+import { byteSize, makeValue, TEXTURE_WIDTH, unitBytes, type Value } from "../runtime/values.ts";
+
+/** Reads the parts of one entry. */
+export interface PackedReader {
+  /** The next part, which is as large as the target. @returns false when it is damaged; then nothing of the entry counts */
+  read(target: Uint8Array): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+/** Where packed weights are kept: a folder. */
+export interface PackedStore {
+  /** @returns undefined where there is no entry of this key with parts of these sizes */
+  open(key: string, sizes: readonly number[]): Promise<PackedReader | undefined>;
+  /** Keeps parts of these sizes, or does not: weights load all the same. */
+  save(key: string, sizes: readonly number[], parts: AsyncIterable<Uint8Array>): Promise<void>;
+}
+
+/** A store, and what identifies the weights of a model in it. */
+export interface PackedWeights {
+  readonly store: PackedStore;
+  readonly model: string;
+}
+
+/** Bytes that are uploaded before the queue is waited for. */
+const STAGING_BYTES = 64 * 2 ** 20;
+
+const sizesOf = (recipes: readonly ConvRecipe[]): number[] => recipes.map(({ value }) => byteSize(value, 1));
+
+/** Sources of the kernels that pack: others would pack otherwise. */
+function packSources(target: Target, { value }: ConvRecipe): string[] {
+  const raw = makeValue({ name: "raw", shape: [4], batched: false, dtype: "u32", storage: "buffer" });
+  const scalars = { TAPS: 1, CI: 1, CP: 1, L: 1, OC: 1, O0: 0, SPAN: 1, AT: 0 };
+  const tensors = { raw, inputs: raw, outputs: raw, w: value };
+  return [packWeights, packWinograd].map(
+    (kernel) =>
+      kernel.lower({ ...target, shapes: "uniform" }, "key", tensors, { source: "f32" as const }, scalars).source,
+  );
+}
+
+/** Hex digits of everything that decides the bytes: the model, what becomes of each of its tensors, the kernels. */
+async function keyOf(model: string, target: Target, recipes: readonly ConvRecipe[]): Promise<string> {
+  const layout = recipes.map(({ value, winograd, lanes, span, parts }) => [
+    ...[value.name, value.dtype, value.storage, value.shape, winograd, lanes, span],
+    parts.map(({ param, group, taps, at, outputs, inputs }) => [
+      ...[param.name, param.shape, group, taps, at],
+      ...[outputs.join(), inputs.join()],
+    ]),
+  ]);
+  const [first] = recipes;
+  const text = JSON.stringify([model, layout, first ? packSources(target, first) : []]);
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return Array.from(new Uint8Array(digest).subarray(0, 12), (b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+function upload(device: Device, { value }: ConvRecipe, { object }: GpuArray, data: Uint8Array<ArrayBuffer>): void {
+  if (value.storage === "buffer") {
+    device.gpu.queue.writeBuffer(object as GPUBuffer, 0, data);
+    return;
+  }
+  const bytesPerRow = TEXTURE_WIDTH * unitBytes(value.dtype);
+  const size = [TEXTURE_WIDTH, data.byteLength / bytesPerRow];
+  device.gpu.queue.writeTexture({ texture: object as GPUTexture }, data, { bytesPerRow }, size);
+}
+
+async function read(
+  device: Device,
+  reader: PackedReader,
+  recipes: readonly ConvRecipe[],
+  arrays: readonly GpuArray[],
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const sizes = sizesOf(recipes);
+  const space = new Uint8Array(sizes.reduce((a, b) => Math.max(a, b), 0));
+  let staged = 0;
+  for (const [i, recipe] of recipes.entries()) {
+    signal?.throwIfAborted();
+    const data = space.subarray(0, sizes[i]);
+    if (!(await reader.read(data))) return false;
+    upload(device, recipe, arrays[i] as GpuArray, data);
+    staged += data.byteLength;
+    if (staged < STAGING_BYTES) continue;
+    device.submit([]);
+    await device.gpu.queue.onSubmittedWorkDone();
+    staged = 0;
+  }
+  return true;
+}
+
+/**
+ * The arrays of convolution weights from the store.
+ * @returns undefined where the store has nothing whole of them; then nothing stays allocated
+ * @throws DeviceError "out-of-memory"; the signal's reason when aborted
+ */
+export async function loadPacked(
+  device: Device,
+  target: Target,
+  recipes: readonly ConvRecipe[],
+  { store, model }: PackedWeights,
+  signal?: AbortSignal,
+): Promise<Map<Value, GpuArray> | undefined> {
+  const reader = await store.open(await keyOf(model, target, recipes), sizesOf(recipes));
+  if (!reader) return undefined;
+  const arrays: GpuArray[] = [];
+  let whole = false;
+  try {
+    await device.allocate("the network's weights", () => {
+      for (const { value } of recipes) arrays.push(createValueArray(device, value));
+    });
+    whole = await read(device, reader, recipes, arrays, signal);
+  } finally {
+    if (!whole) for (const { object } of arrays) device.release(object);
+    await reader.close();
+  }
+  return whole ? new Map(recipes.map(({ value }, i) => [value, arrays[i] as GpuArray])) : undefined;
+}
+
+/** Puts arrays of convolution weights into the store, one after the other. */
+export async function savePacked(
+  device: Device,
+  target: Target,
+  arrays: ReadonlyMap<ConvRecipe, GpuArray>,
+  { store, model }: PackedWeights,
+): Promise<void> {
+  const recipes = [...arrays.keys()];
+  async function* parts(): AsyncGenerator<Uint8Array> {
+    for (const [{ value }, array] of arrays) {
+      const texture = value.storage === "texture";
+      const buffer = texture ? textureToBuffer(device, array, value.dtype) : (array.object as GPUBuffer);
+      try {
+        yield new Uint8Array(await device.read(buffer, byteSize(value, 1)));
+      } finally {
+        if (texture) device.release(buffer);
+      }
+    }
+  }
+  await store.save(await keyOf(model, target, recipes), sizesOf(recipes), parts());
+}
