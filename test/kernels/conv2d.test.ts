@@ -1,5 +1,6 @@
 /** conv2d with every fused part, in every variant that the adapter allows, against f64. */
 import { describe, expect, it } from "vitest";
+import { lowerOps } from "../../src/kernels/lower.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { type Conv2dCase, caseName, conv2dCases } from "../cases.ts";
 import { nmse } from "../reference/tensor.ts";
@@ -33,6 +34,15 @@ for (const { name, target } of [...found, ...forced])
           expect(await run(shape, target, dtype)).toBeLessThanOrEqual(TOLERANCE[dtype]);
         });
   });
+
+describe("conv2d (tiles of 128 pixels)", () => {
+  const shape: Conv2dCase = { n: 1, h: 46, w: 45, c: 22, o: 254, k: 1, pad: [0, 0, 0, 0], noBias: true };
+  it(caseName("conv2d", shape), async () => {
+    const [call] = lowerOps(convProblem(shape, constTarget, "f32").ops, constTarget, "f32").calls;
+    expect(call?.variant).toBe("tiled128");
+    expect(await run(shape, constTarget, "f32")).toBeLessThanOrEqual(TOLERANCE.f32);
+  });
+});
 
 describe("conv2d (shapes in the source)", () => {
   for (const shape of conv2dCases.filter((_, i) => i % 8 === 5))

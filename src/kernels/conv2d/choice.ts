@@ -1,13 +1,11 @@
 /** Which form of convolution a GPU gets. Blind choices: docs/decisions/0007. Never depends on the batch. */
 import type { FusedConv } from "../../runtime/fold.ts";
 import type { Target } from "../../runtime/kernel.ts";
-import { ceilDiv, channelGroups, type DType } from "../../runtime/values.ts";
-import { splitsOf, TILE_GROUPS } from "./implicitGemm.ts";
+import { channelGroups, type DType } from "../../runtime/values.ts";
+import { manyTiles, splitsOf } from "./implicitGemm.ts";
 
 /** Channels that the matrix units' tiles divide. */
 const MULTIPLE = 16;
-/** Workgroups per image above which their tiles may be larger. */
-const MANY_TILES = 64;
 
 export interface GpuConv {
   /** Pixels per workgroup of the matrix units' kernel; absent: without them. */
@@ -23,6 +21,5 @@ export function gpuConv({ view, kernel, y }: FusedConv, { software, matrix }: Ta
   const splits = splitsOf(pixels, O4, kernel[0] * kernel[1] * channelGroups(inputs) * 4);
   const whole = [...inputs, ...outputs].every((channels) => channels % MULTIPLE === 0);
   if (!matrix || dtype !== "f16" || !whole) return { splits };
-  const many = ceilDiv(pixels, 128) * ceilDiv(O4, TILE_GROUPS) >= MANY_TILES;
-  return { rows: many ? 128 : 64, splits };
+  return { rows: manyTiles(pixels, O4) ? 128 : 64, splits };
 }

@@ -1,19 +1,26 @@
 /**
  * Convolutions that read through a load map: `tiled` for GPUs and `direct`, the plain loop that is always right.
  *
- * `tiled` is an implicit GEMM: 64 threads own a tile of 64 pixels × 64 output channels, 8×8 outputs each. Per 16 input
- * channels of one tap, each thread fetches four pixels' vec4 through the load map and stores them transposed, so that
- * the inner loop reads two vec4 of pixels and two of weights per channel for 64 multiply-adds.
+ * `tiled` is an implicit GEMM: 64 or 128 threads own a tile of as many pixels × 64 output channels, 8×8 outputs each. Per
+ * 16 input channels of one tap, each thread fetches four pixels' vec4 through the load map and stores them transposed,
+ * so that the inner loop reads two vec4 of pixels and two of weights per channel for 64 multiply-adds.
  */
 import { type Codegen, defineKernel, type Variant } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
 import { LOAD_TENSORS, loadHelpers, loadScalars, readInput } from "../parts/loadMap.ts";
 import { CONV_FLOATS, convCost, epilogue, OUTPUT_TENSORS } from "./contract.ts";
-import { beginTile, finishFunction, type GemmFlags, gemmGrid, PARTIAL_TENSORS, rowCorner } from "./implicitGemm.ts";
+import {
+  beginTile,
+  finishFunction,
+  type GemmFlags,
+  gemmGrid,
+  manyTiles,
+  PARTIAL_TENSORS,
+  rowCorner,
+} from "./implicitGemm.ts";
 
-/** Pixels per workgroup of `tiled`, and channels per step. */
-const ROWS = 64;
+/** Channels per step of `tiled`. */
 const DEPTH = 16;
 
 function direct(k: Codegen<GemmFlags>): string {
@@ -45,6 +52,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 }
 
 function tiled(k: Codegen<GemmFlags>): string {
+  const rows = k.workgroup;
   const pixels = range(4);
   const accumulators = range(8).flatMap((i) => [`c${i}0`, `c${i}1`]);
   const multiply = range(8).flatMap((i) => {
@@ -55,12 +63,12 @@ function tiled(k: Codegen<GemmFlags>): string {
 ${k.header}
 ${loadHelpers(k)}
 ${finishFunction(k)}
-var<workgroup> pixels: array<vec4f, 256>;
+var<workgroup> pixels: array<vec4f, ${rows * 4}>;
 var<workgroup> weights: array<vec4f, 256>;
-@compute @workgroup_size(64)
+@compute @workgroup_size(${rows})
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
-  ${beginTile(k, ROWS, DEPTH)}
+  ${beginTile(k, rows, DEPTH)}
   let quad = lane / 4u;
   let slot = lane % 4u;
   ${pixels.map((i) => rowCorner(i, `m0 + quad * 4u + ${i}u`)).join("")}
@@ -78,11 +86,10 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
     ${range(4)
       .map((j) => {
         const s = "xyzw"[j];
-        return `pixels[(slot * 4u + ${j}u) * 16u + quad] = vec4f(v0.${s}, v1.${s}, v2.${s}, v3.${s});`;
+        return `pixels[(slot * 4u + ${j}u) * ${rows / 4}u + quad] = vec4f(v0.${s}, v1.${s}, v2.${s}, v3.${s});`;
       })
       .join("\n    ")}
-    for (var j = 0u; j < 4u; j++) {
-      let i = lane + 64u * j;
+    for (var i = lane; i < 256u; i += ${rows}u) {
       let position = c * 4u + i / 16u;
       let o4 = o0 + i % 16u;
       var value = vec4f();
@@ -91,8 +98,8 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
     }
     workgroupBarrier();
     for (var kk = 0u; kk < 16u; kk++) {
-      let a0 = pixels[kk * 16u + ty * 2u];
-      let a1 = pixels[kk * 16u + ty * 2u + 1u];
+      let a0 = pixels[kk * ${rows / 4}u + ty * 2u];
+      let a1 = pixels[kk * ${rows / 4}u + ty * 2u + 1u];
       let b0 = weights[kk * 16u + tx];
       let b1 = weights[kk * 16u + tx + 8u];
       ${multiply.join("\n      ")}
@@ -104,13 +111,15 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
 }`;
 }
 
-const tiles: Variant<GemmFlags> = {
-  name: "tiled",
-  when: (target) => !target.software,
-  workgroup: () => 64,
-  grid: (d, batch) => gemmGrid(d, batch, ROWS),
+/** Each thread makes 8×8 outputs of 64 channels' width, so a tile has as many rows as a workgroup has threads. */
+const tiles = (rows: 64 | 128): Variant<GemmFlags> => ({
+  name: rows === 64 ? "tiled" : "tiled128",
+  when: (target, d) =>
+    !target.software && (rows === 64 || manyTiles((d.HO as number) * (d.WO as number), d.O4 as number)),
+  workgroup: () => rows,
+  grid: (d, batch) => gemmGrid(d, batch, rows),
   wgsl: tiled,
-};
+});
 
 /** Convolution of a mapped input; padding at the bottom and right follows from the output's size. */
 export const convFused = defineKernel<GemmFlags>({
@@ -120,7 +129,8 @@ export const convFused = defineKernel<GemmFlags>({
   frame: true,
   scalars: loadScalars,
   variants: [
-    tiles,
+    tiles(128),
+    tiles(64),
     {
       name: "direct",
       workgroup: () => 64,
@@ -137,6 +147,6 @@ export const convPartial = defineKernel<GemmFlags>({
   tensors: { ...LOAD_TENSORS, ...PARTIAL_TENSORS },
   floats: CONV_FLOATS,
   scalars: loadScalars,
-  variants: [tiles],
+  variants: [tiles(64)],
   cost: convCost,
 });

@@ -37,6 +37,11 @@ export function splitsOf(pixels: number, O4: number, length: number): number {
   return Math.max(1, Math.min(MOST_SPLITS, Math.floor(WANTED_WORKGROUPS / tiles), Math.floor(length / LEAST_CHANNELS)));
 }
 
+/** Workgroups per image that fill a GPU even with tiles of 128 pixels, which fetch fewer weights per product. */
+const MANY_TILES = 64;
+export const manyTiles = (pixels: number, O4: number): boolean =>
+  ceilDiv(pixels, 128) * ceilDiv(O4, TILE_GROUPS) >= MANY_TILES;
+
 export function gemmGrid(d: Dims, batch: number, rows: number): Grid {
   const tiles = ceilDiv(batch * (d.HO as number) * (d.WO as number), rows);
   // One axis ends at 65,535 workgroups.
