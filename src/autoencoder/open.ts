@@ -1,6 +1,7 @@
 /** An autoencoder before any GPU is involved: its configuration and table of tensors, read and checked. */
 import { FileError } from "../runtime/errors.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
+import { readModelIndex } from "../weights/components.ts";
 import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
 import { isObject } from "../weights/json.ts";
 import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
@@ -73,7 +74,9 @@ interface Configured {
 
 /** The first configuration of an autoencoder. */
 async function findConfigured(source: ModelSource, options: OpenAutoencoderOptions): Promise<Configured | null> {
-  for (const folder of FOLDERS) {
+  // A pipeline lists its parts, which spares asking a server for files that are not there.
+  const index = await readModelIndex(source, options.signal);
+  for (const folder of index ? FOLDERS.filter((name) => name in index) : FOLDERS) {
     const path = await findConfig(source, folder, options.signal);
     if (path === undefined) continue;
     const json = await readConfig(source, path, options);
