@@ -12,6 +12,7 @@ import type { Io } from "./io.ts";
 export interface CommonFlags {
   model?: string;
   weights?: WeightSet;
+  variant?: string;
   randomWeights?: bigint;
   dtype: "auto" | "f32" | "f16";
   precision: Precision;
@@ -86,6 +87,7 @@ export function addCommonFlags(command: Command, shown: readonly (keyof CommonFl
         "ema",
       ]),
     ],
+    ["variant", new Option("--variant <name>", "which files of weights, such as fp16 for *.fp16.safetensors")],
     [
       "randomWeights",
       new Option("--random-weights <seed>", "make the weights up, for any model's config.json").argParser(seed),
@@ -100,13 +102,19 @@ export function addCommonFlags(command: Command, shown: readonly (keyof CommonFl
         .choices(["high", "fast"])
         .default("fast"),
     ],
-    ["cache", new Option("--cache <dir>", "keep packed weights and what `ddim tune` measures in this folder; see the README")],
+    [
+      "cache",
+      new Option("--cache <dir>", "keep packed weights and what `ddim tune` measures in this folder; see the README"),
+    ],
     ["device", new Option("--device <name|index>", "which adapter, see `ddim doctor`")],
     ["quiet", new Option("-q, --quiet", "no progress, notes or warnings")],
     ["verbose", new Option("-v, --verbose", "more to read: kernel timings, stack traces")],
     ["json", new Option("--json", "one machine-readable object on stdout")],
   ];
-  for (const [name, option] of options) command.addOption(option.hideHelp(!shown.includes(name)));
+  // A command's own flag of the same name, as the laboratory's --variant, goes before.
+  for (const [name, option] of options)
+    if (!command.options.some(({ long }) => long === option.long))
+      command.addOption(option.hideHelp(!shown.includes(name)));
   return command;
 }
 

@@ -41,10 +41,10 @@ export function modelSource(given: string | undefined): ModelSource {
 
 /** The model of `-m`, with the weights that `--weights` chooses or, by `--random-weights`, with made-up ones. */
 export function openFlaggedModel(
-  flags: Pick<CommonFlags, "model" | "weights" | "randomWeights">,
+  flags: Pick<CommonFlags, "model" | "weights" | "variant" | "randomWeights">,
   signal: AbortSignal,
   { firstStage }: Pick<OpenOptions, "firstStage"> = {},
 ): Promise<Model> {
-  const { weights, randomWeights } = flags;
-  return openModel(modelSource(flags.model), { signal, weights, randomWeights, firstStage });
+  const { weights, variant, randomWeights } = flags;
+  return openModel(modelSource(flags.model), { signal, weights, variant, randomWeights, firstStage });
 }

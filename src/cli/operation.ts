@@ -56,6 +56,7 @@ export function addOperationFlags(command: Command, output: string): Command {
   return addCommonFlags(command, [
     "model",
     "weights",
+    "variant",
     "dtype",
     "precision",
     "cache",

@@ -59,6 +59,7 @@ export function commandLine(
     if (value !== undefined) words.push(flag, value);
   };
   add("--weights", flags.weights);
+  add("--variant", flags.variant);
   add("--random-weights", flags.randomWeights);
   if (flags.sweep) words.push("--sweep");
   else if (flags.noise === undefined) add("-n", run.count);

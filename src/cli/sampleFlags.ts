@@ -80,6 +80,7 @@ export function addSampleFlags(command: Command): Command {
   return addCommonFlags(command, [
     "model",
     "weights",
+    "variant",
     "randomWeights",
     "dtype",
     "precision",

@@ -43,6 +43,7 @@ export function addBench(program: Command, io: Io): void {
   addCommonFlags(forward, [
     "model",
     "weights",
+    "variant",
     "randomWeights",
     "dtype",
     "precision",
@@ -78,7 +79,13 @@ function addBenchRun(bench: Command, io: Io): void {
     .option("--html <file>", "also write a page with charts")
     .addHelpText("after", "\nExample:\n  $ ddim bench --quick --html report.html");
   addCommonFlags(run, ["device", "quiet", "verbose", "json"]);
-  run.action(async (flags: RunFlags) => (await loadBenchParts()).benchAll(new Terminal(io, flags), flags));
+  // As the default command it is handed every word that is no command.
+  run.allowExcessArguments();
+  run.action(async (flags: RunFlags) => {
+    if (run.args.length > 0)
+      throw new UsageError("bench", `bench has no command '${run.args[0]}'; see \`ddim bench --help\``);
+    return (await loadBenchParts()).benchAll(new Terminal(io, flags), flags);
+  });
 }
 
 function addBenchKernels(bench: Command, io: Io): void {

@@ -37,6 +37,7 @@ export function addForward(program: Command, io: Io): void {
   addCommonFlags(command, [
     "model",
     "weights",
+    "variant",
     "randomWeights",
     "dtype",
     "precision",

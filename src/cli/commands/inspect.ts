@@ -25,6 +25,7 @@ export function addInspect(program: Command, io: Io): void {
   addCommonFlags(command, [
     "model",
     "weights",
+    "variant",
     "randomWeights",
     "dtype",
     "precision",
