@@ -4,7 +4,8 @@ import { gzipSync } from "node:zlib";
 import { build, type Rolldown } from "vite";
 import { expect, test } from "vitest";
 
-const LIMIT = 80 * 1024;
+/** With autoencoders, the layouts of four systems and the kernels of both kinds of adapters it takes about 100 KiB. */
+const LIMIT = 112 * 1024;
 
 test("the core is small and needs nothing of Node", async ({ annotate }) => {
   const built = await build({

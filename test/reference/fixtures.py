@@ -148,7 +148,7 @@ def ddim_step(prediction, abar, abar_prev, eta=0.0, clip=None, rederive=False, g
     m = args["model"]
     if guidance is not None:
         args["guidance"] = guidance
-        uncond, cond = m.chunk(2)
+        cond, uncond = m.chunk(2)
         m = uncond + guidance * (cond - uncond)
     x, a, b = args["x"], math.sqrt(abar), math.sqrt(1 - abar)
     sigma = eta * math.sqrt((1 - abar_prev) / (1 - abar) * (1 - abar / abar_prev))

@@ -60,6 +60,7 @@ describe("options", () => {
       betaSchedule: "linear",
       spacing: "leading",
       sampler: "ddim",
+      solverType: "midpoint",
       prediction: "epsilon",
       clip: 1,
       threshold: null,

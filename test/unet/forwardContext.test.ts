@@ -73,8 +73,8 @@ describe("a context", () => {
     expect(await pipe.forward({ ...inputs, context: a })).toEqual(first);
   });
 
-  test("is not taken by sampling yet", async () => {
-    await expect(pipe.generate({ steps: 2 })).rejects.toThrow(/sd1 attends to a context/);
+  test("is missed by sampling too", async () => {
+    await expect(pipe.generate({ steps: 2 })).rejects.toThrow(/sd1 needs a context of shape \[N, L, 32\]/);
   });
 
   test("of another form is refused before anything is allocated", async () => {
