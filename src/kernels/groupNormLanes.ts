@@ -87,17 +87,20 @@ const affineMap = (k: Codegen<Flags>): string => wgsl`
     shift = shift * factor + ${k.has("emb") ? k.load("emb", "e + CX4") : ""};
     #endif`;
 
+/** The mean over the channels of a group in a vec4 of `split` groups, for each component. */
+export const SHARED_MEAN = `
+fn shared_mean(v: vec4f, split: u32) -> vec4f {
+  let pairs = vec4f(v.xx + v.yy, v.zz + v.ww) * 0.5;
+  return select(select(vec4f(pairs.x + pairs.z) * 0.5, pairs, split == 2u), v, split == 4u);
+}`;
+
 /** A kernel that measures its group, then does the rest. */
 const source = (k: Codegen<Flags>, helpers: string, rest: string): string => `
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
 ${k.header}
 ${helpers}
-// The mean over the channels of a group, for each component.
-fn shared_mean(v: vec4f, split: u32) -> vec4f {
-  let pairs = vec4f(v.xx + v.yy, v.zz + v.ww) * 0.5;
-  return select(select(vec4f(pairs.x + pairs.z) * 0.5, pairs, split == 2u), v, split == 4u);
-}
+${SHARED_MEAN}
 @compute @workgroup_size(${k.workgroup})
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}

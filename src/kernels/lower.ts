@@ -23,6 +23,7 @@ import { codebookLookup } from "./codebook.ts";
 import { gpuConv } from "./conv2d/choice.ts";
 import { convFused, convPartial } from "./conv2d/fused.ts";
 import { convGather } from "./conv2d/gather.ts";
+import { convImage, IMAGE_PIXELS, IMAGE_VECTORS } from "./conv2d/image.ts";
 import type { GemmFlags } from "./conv2d/implicitGemm.ts";
 import { convMatrix, convMatrixPartial, type MatrixFlags } from "./conv2d/matrix.ts";
 import { convSum } from "./conv2d/sum.ts";
@@ -171,6 +172,40 @@ class Lowering {
     this.calls.push(winogradOutput.lower(this.target, label, tensors, {}, { ...this.#convScalars(op), ...tiles }));
   }
 
+  /** A small image's norm that a convolution reads, where one kernel can do both. */
+  #imageNorm({ view, kernel, stride, pad, shortcut, y }: FusedConv): FusedNorm | undefined {
+    const norm = view.affine && this.#pending.get(view.affine);
+    const [h, w] = view.sources[0].shape as [number, number];
+    const vectors = channelGroups([
+      ...viewSegments(view),
+      ...(shortcut?.sources.flatMap((s) => [...s.segments]) ?? []),
+    ]);
+    const same = y.shape[0] === h && y.shape[1] === w && stride === 1 && !view.upsample;
+    const small = h * w <= IMAGE_PIXELS && h * w * vectors <= IMAGE_VECTORS && kernel[0] * kernel[1] > 1;
+    const stored = view.sources.every((s) => s.storage === this.target.storage);
+    return norm && !norm.emb && view.act !== "none" && same && small && stored && pad[0] < h ? norm : undefined;
+  }
+
+  #imageConv(op: FusedConv, norm: FusedNorm): void {
+    const { label, view, weights, kernel, pad, emb, residual, shortcut, y } = op;
+    const [a, b] = view.sources;
+    const [s, t] = shortcut?.sources ?? [];
+    const sections: ConvSection[] = [{ weights, kernel, segments: viewSegments(view) }];
+    const added = shortcut?.sources.flatMap((v) => [...v.segments]) ?? [];
+    if (shortcut) sections.push({ weights: shortcut.weights, kernel: [1, 1], segments: added });
+    const w = this.recipes.conv(label, sections, this.target.lanes);
+    const bias = this.recipes.bias(label, weights, shortcut?.weights);
+    const { gamma, beta } = this.#normTensors(norm);
+    const sources = { a, b: b ?? a, s: s ?? a, t: t ?? a };
+    const tensors = { ...sources, gamma, beta, w, bias, emb: emb?.table ?? a, residual: residual ?? a, y };
+    const width = (v?: Value) => channelGroups(v?.segments ?? []);
+    const [H, W] = a.shape as [number, number];
+    const [PT, PL, PB, PR] = pad;
+    const sizes = { H, W, PT, PL, PB, PR, CA4: width(a), CB4: width(b), S4: width(s), T4: width(t) };
+    const scalars = { ...this.#convScalars(op), ...sizes, GROUPS: norm.groups, EPS: norm.eps };
+    this.calls.push(convImage.lower(this.target, label, tensors, { act: view.act }, scalars));
+  }
+
   #gatherConv(op: FusedConv): void {
     const { label, view, kernel, weights, y } = op;
     const [a, b] = view.sources;
@@ -179,6 +214,8 @@ class Lowering {
       const whole = isPlain({ ...view, upsample: false }) ? a : this.#materialise(label, { ...view, upsample: false });
       return this.#winograd(op, whole, up);
     }
+    const norm = this.#imageNorm(op);
+    if (norm) return this.#imageConv(op, norm);
     if (op.shortcut) return this.#gather(op, this.#shortcutInput(op), 0);
     // A source in another storage than the rest would be a pipeline of its own.
     const reads = !view.affine && view.act === "none" && a.storage === this.target.storage;
