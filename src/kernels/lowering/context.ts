@@ -1,0 +1,44 @@
+/** What all parts of the lowering share: the calls so far, the weights they want, and where values lie. */
+import type { FusedConv, View } from "../../runtime/fold.ts";
+import type { KernelCall, Target } from "../../runtime/kernel.ts";
+import { channelGroups, type DType, makeValue, type Value } from "../../runtime/values.ts";
+import { Recipes } from "../recipes.ts";
+
+export class Context {
+  readonly calls: KernelCall[] = [];
+  readonly recipes: Recipes;
+
+  constructor(
+    readonly target: Target,
+    /** Element type of intermediate values and packed weights. */
+    readonly dtype: Exclude<DType, "u32">,
+  ) {
+    this.recipes = new Recipes(target, dtype);
+  }
+
+  /** Whether kernels of one subgroup, free of barriers, do the work. */
+  get byLanes(): boolean {
+    return usesLanes(this.target);
+  }
+
+  intermediate(name: string, shape: readonly number[], segments: readonly number[], dtype: DType): Value {
+    return makeValue({ name, shape, batched: true, dtype, storage: this.target.storage, segments });
+  }
+}
+
+export const usesLanes = ({ software, lanes }: Target): boolean => software && lanes > 0;
+
+export const viewSegments = (view: View): number[] => view.sources.flatMap((s) => [...s.segments]);
+
+export function convScalars({ kernel, stride, emb, residual, scale }: FusedConv) {
+  return {
+    KH: kernel[0],
+    KW: kernel[1],
+    STRIDE: stride,
+    E4: emb ? channelGroups(emb.table.segments) : 0,
+    EO: emb?.group ?? 0,
+    USE_EMB: emb ? 1 : 0,
+    USE_RESIDUAL: residual ? 1 : 0,
+    SCALE: scale,
+  };
+}

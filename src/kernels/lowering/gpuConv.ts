@@ -1,0 +1,36 @@
+/** Convolutions for GPUs: read through the load map, in tiles or by subgroup matrices, in parts where tiles are few. */
+import type { FusedConv } from "../../runtime/fold.ts";
+import type { Kernel } from "../../runtime/kernel.ts";
+import { channelGroups, type Value } from "../../runtime/values.ts";
+import { gpuConv } from "../conv2d/choice.ts";
+import { convFused, convPartial } from "../conv2d/fused.ts";
+import type { GemmFlags } from "../conv2d/implicitGemm.ts";
+import { convMatrix, convMatrixPartial, type MatrixFlags } from "../conv2d/matrix.ts";
+import { convSum } from "../conv2d/sum.ts";
+import { type Context, convScalars, viewSegments } from "./context.ts";
+
+export function lowerGpuConv(ctx: Context, op: FusedConv): void {
+  const { label, view, weights, kernel, pad, emb, residual, y } = op;
+  const sections = [{ weights, kernel, segments: viewSegments(view) }];
+  const w = ctx.recipes.conv(label, sections, channelGroups(y.segments));
+  const [a, b] = view.sources;
+  const bias = ctx.recipes.bias(label, weights);
+  const inputs = { a, b, affine: view.affine, w };
+  const finishing = { bias, emb: emb?.table ?? bias, residual: residual ?? a, y };
+  const scalars = { ...convScalars(op), PT: pad[0], PL: pad[1] };
+  const { rows, splits } = gpuConv(op, ctx.target, ctx.dtype);
+  const flags = { act: view.act, upsample: view.upsample, split: splits > 1 };
+  const product = (tensors: Record<string, Value | undefined>, whole: Kernel<GemmFlags>, units: Kernel<MatrixFlags>) =>
+    rows
+      ? units.lower(ctx.target, label, tensors, { ...flags, rows }, scalars)
+      : whole.lower(ctx.target, label, tensors, flags, scalars);
+  if (splits === 1) {
+    ctx.calls.push(product({ ...inputs, ...finishing }, convFused, convMatrix));
+    return;
+  }
+  const partial = ctx.intermediate(`${label}.partial`, [splits, ...y.shape], y.segments, "f32");
+  ctx.calls.push(
+    product({ ...inputs, y: partial }, convPartial, convMatrixPartial),
+    convSum.lower(ctx.target, label, { partial, ...finishing }, {}, scalars),
+  );
+}

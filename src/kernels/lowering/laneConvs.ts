@@ -1,0 +1,122 @@
+/** Convolutions for software adapters: the choice between the gather kernel, Winograd's method and whole small images. */
+import { type FusedConv, type FusedNorm, isPlain } from "../../runtime/fold.ts";
+import { ceilDiv, channelGroups, type Value } from "../../runtime/values.ts";
+import { convGather } from "../conv2d/gather.ts";
+import { convImage, IMAGE_PIXELS, IMAGE_VECTORS } from "../conv2d/image.ts";
+import { tilesOf, usesWinograd } from "../conv2d/winograd/choice.ts";
+import { winogradInput } from "../conv2d/winograd/input.ts";
+import { winogradOutput } from "../conv2d/winograd/output.ts";
+import { winogradProduct } from "../conv2d/winograd/product.ts";
+import { PRODUCTS } from "../conv2d/winograd/transforms.ts";
+import type { ConvSection } from "../recipes.ts";
+import { type Context, convScalars, viewSegments } from "./context.ts";
+import type { Norms } from "./norms.ts";
+
+export class LaneConvs {
+  constructor(
+    private readonly ctx: Context,
+    private readonly norms: Norms,
+  ) {}
+
+  /** One product: `x` holds channels of the weights from `first` on, then maybe the sources of a shortcut. */
+  #gather(op: FusedConv, x: Value, first: number, up = 0): void {
+    const { label, weights, kernel, pad, emb, residual, shortcut, y } = op;
+    const added = shortcut?.sources.flatMap((s) => [...s.segments]) ?? [];
+    const own = x.segments.slice(0, x.segments.length - added.length);
+    const sections: ConvSection[] = [{ weights, kernel, segments: own, first }];
+    if (shortcut) sections.push({ weights: shortcut.weights, kernel: [1, 1], segments: added });
+    const w = this.ctx.recipes.conv(label, sections, this.ctx.target.lanes);
+    const bias = this.ctx.recipes.bias(label, weights, shortcut?.weights);
+    const [H, W] = x.shape as [number, number];
+    const [PT, PL, PB, PR] = pad;
+    const sizes = { H, W, C4: channelGroups(own), S4: channelGroups(added), PT, PL, PB, PR, UP: up };
+    const tensors = { x, w, bias, emb: emb?.table ?? x, residual: residual ?? x, y };
+    this.ctx.calls.push(convGather.lower(this.ctx.target, label, tensors, {}, { ...convScalars(op), ...sizes }));
+  }
+
+  /** Winograd's three kernels; `x` is the whole plain input. */
+  #winograd(op: FusedConv, x: Value, up: number): void {
+    const { label, weights, kernel, pad, emb, residual, y } = op;
+    const [H, W] = x.shape as [number, number];
+    const { lanes } = this.ctx.target;
+    const [TY, TX] = tilesOf(op);
+    const tiles = { TY, TX, TP: ceilDiv(TY * TX, lanes) * lanes, C4: channelGroups(x.segments) };
+    const stored = (name: string, segments: readonly number[]) =>
+      this.ctx.intermediate(
+        `${label}.${name}`,
+        [PRODUCTS, tiles.TP, segments.reduce((s, c) => s + c, 0)],
+        segments,
+        "f32",
+      );
+    const [v, m] = [stored("patches", x.segments), stored("products", y.segments)];
+    const input = { ...tiles, H, W, PT: pad[0], PL: pad[1], UP: up };
+    this.ctx.calls.push(winogradInput.lower(this.ctx.target, label, { x, v }, {}, input));
+    const w = this.ctx.recipes.conv(label, [{ weights, kernel, segments: x.segments }], lanes, true);
+    const rows = tiles.TP <= 16 ? 16 : 32;
+    const product = { ...tiles, O4: channelGroups(y.segments) };
+    this.ctx.calls.push(winogradProduct.lower(this.ctx.target, label, { v, w, m }, { rows }, product));
+    const bias = this.ctx.recipes.bias(label, weights);
+    const tensors = { m, bias, emb: emb?.table ?? m, residual: residual ?? m, y };
+    this.ctx.calls.push(winogradOutput.lower(this.ctx.target, label, tensors, {}, { ...convScalars(op), ...tiles }));
+  }
+
+  /** A small image's norm that a convolution reads, where one kernel can do both. */
+  #imageNorm({ view, kernel, stride, pad, shortcut, y }: FusedConv): FusedNorm | undefined {
+    const norm = this.norms.waiting(view);
+    const [h, w] = view.sources[0].shape as [number, number];
+    const vectors = channelGroups([
+      ...viewSegments(view),
+      ...(shortcut?.sources.flatMap((s) => [...s.segments]) ?? []),
+    ]);
+    const same = y.shape[0] === h && y.shape[1] === w && stride === 1 && !view.upsample;
+    const small = h * w <= IMAGE_PIXELS && h * w * vectors <= IMAGE_VECTORS && kernel[0] * kernel[1] > 1;
+    const stored = view.sources.every((s) => s.storage === this.ctx.target.storage);
+    return norm && !norm.emb && view.act !== "none" && same && small && stored && pad[0] < h ? norm : undefined;
+  }
+
+  #imageConv(op: FusedConv, norm: FusedNorm): void {
+    const { label, view, weights, kernel, pad, emb, residual, shortcut, y } = op;
+    const [a, b] = view.sources;
+    const [s, t] = shortcut?.sources ?? [];
+    const sections: ConvSection[] = [{ weights, kernel, segments: viewSegments(view) }];
+    const added = shortcut?.sources.flatMap((v) => [...v.segments]) ?? [];
+    if (shortcut) sections.push({ weights: shortcut.weights, kernel: [1, 1], segments: added });
+    const w = this.ctx.recipes.conv(label, sections, this.ctx.target.lanes);
+    const bias = this.ctx.recipes.bias(label, weights, shortcut?.weights);
+    const { gamma, beta } = this.norms.normTensors(norm);
+    const sources = { a, b: b ?? a, s: s ?? a, t: t ?? a };
+    const tensors = { ...sources, gamma, beta, w, bias, emb: emb?.table ?? a, residual: residual ?? a, y };
+    const width = (v?: Value) => channelGroups(v?.segments ?? []);
+    const [H, W] = a.shape as [number, number];
+    const [PT, PL, PB, PR] = pad;
+    const sizes = { H, W, PT, PL, PB, PR, CA4: width(a), CB4: width(b), S4: width(s), T4: width(t) };
+    const scalars = { ...convScalars(op), ...sizes, GROUPS: norm.groups, EPS: norm.eps };
+    this.ctx.calls.push(convImage.lower(this.ctx.target, label, tensors, { act: view.act }, scalars));
+  }
+
+  lower(op: FusedConv): void {
+    const { label, view, kernel, weights, y } = op;
+    const [a, b] = view.sources;
+    const up = view.upsample ? 1 : 0;
+    if (usesWinograd(op, this.ctx.target)) {
+      const whole = isPlain({ ...view, upsample: false })
+        ? a
+        : this.norms.materialise(label, { ...view, upsample: false });
+      return this.#winograd(op, whole, up);
+    }
+    const norm = this.#imageNorm(op);
+    if (norm) return this.#imageConv(op, norm);
+    if (op.shortcut) return this.#gather(op, this.norms.shortcutInput(op), 0);
+    // A source in another storage than the rest would be a pipeline of its own.
+    const reads = !view.affine && view.act === "none" && a.storage === this.ctx.target.storage;
+    if (b && reads && !view.upsample && kernel[0] * kernel[1] === 1) {
+      // A product over two sources is the sum of two products: cheaper than writing the concatenation out first.
+      const partial = this.ctx.intermediate(`${label}.partial`, y.shape, y.segments, "f32");
+      this.#gather({ ...op, label: `${label}.partial`, emb: undefined, scale: 1, y: partial }, a, 0);
+      const unbiased = weights.map(({ weight, segments }) => ({ weight, segments }));
+      this.#gather({ ...op, weights: unbiased, residual: partial }, b, a.shape.at(-1) as number);
+      return;
+    }
+    this.#gather(op, reads && !b ? a : this.norms.materialise(label, { ...view, upsample: false }), 0, up);
+  }
+}

@@ -1,0 +1,109 @@
+/** Norms and views: applied where they are measured, written out for a consumer, or left to a consumer's load map. */
+import type { FusedConv, FusedNorm, View } from "../../runtime/fold.ts";
+import type { Activation } from "../../runtime/graph.ts";
+import { channelGroups, type Value } from "../../runtime/values.ts";
+import { apply } from "../apply.ts";
+import { chunkCount, groupNormAffine, groupNormStats } from "../groupNorm.ts";
+import { fillsVectors, groupNormLanes, normalise } from "../groupNormLanes.ts";
+import { type Context, viewSegments } from "./context.ts";
+
+const viewKey = (view: View): string =>
+  `${view.sources.map((s) => s.id)} ${view.affine?.id} ${view.act} ${view.upsample}`;
+
+export class Norms {
+  readonly #materialised = new Map<string, Value>();
+  readonly #stats = new Map<Value, Value>();
+  /** Norms that wait for their consumer: most can be applied where they are measured. */
+  readonly #pending = new Map<Value, FusedNorm>();
+
+  constructor(private readonly ctx: Context) {}
+
+  /** The norm behind a view, while it waits for its consumer. */
+  waiting({ affine }: View): FusedNorm | undefined {
+    return affine && this.#pending.get(affine);
+  }
+
+  normTensors({ sources: [a, b], gamma, beta, emb }: FusedNorm) {
+    return { a, b, gamma: this.ctx.recipes.vector(gamma), beta: this.ctx.recipes.vector(beta), emb: emb?.table };
+  }
+
+  #normScalars({ sources, groups, eps, emb }: FusedNorm) {
+    const [h, w] = sources[0].shape as [number, number];
+    const row = { E4: emb ? channelGroups(emb.table.segments) : 0, EO: emb?.group ?? 0 };
+    return { GROUPS: groups, EPS: eps, PIXELS: h * w, ...row };
+  }
+
+  /** A norm's view written out, and behind it the sources of a shortcut. */
+  #normalise(label: string, norm: FusedNorm, act: Activation, y: Value, [s, t]: readonly Value[] = []): void {
+    const { a } = this.normTensors(norm);
+    const tensors = { ...this.normTensors(norm), s: s ?? a, t: t ?? a, y };
+    const copied = { S4: channelGroups(s?.segments ?? []), T4: channelGroups(t?.segments ?? []) };
+    this.ctx.calls.push(
+      normalise.lower(this.ctx.target, label, tensors, { act }, { ...this.#normScalars(norm), ...copied }),
+    );
+  }
+
+  apply(label: string, view: View, y: Value, pool: boolean): void {
+    const [a, b] = view.sources;
+    const norm = view.affine && this.#pending.get(view.affine);
+    if (norm && !view.upsample && !pool) return this.#normalise(label, norm, view.act, y);
+    if (norm) {
+      this.#pending.delete(norm.affine);
+      const tensors = { ...this.normTensors(norm), affine: norm.affine };
+      this.ctx.calls.push(groupNormLanes.lower(this.ctx.target, norm.label, tensors, {}, this.#normScalars(norm)));
+    }
+    const flags = { act: view.act, upsample: view.upsample, pool };
+    this.ctx.calls.push(apply.lower(this.ctx.target, label, { a, b, affine: view.affine, y }, flags));
+  }
+
+  /** The view written out; convolutions that read alike share it. */
+  materialise(label: string, view: View): Value {
+    const key = viewKey(view);
+    const found = this.#materialised.get(key);
+    if (found) return found;
+    const scale = view.upsample ? 2 : 1;
+    const [h, w] = view.sources[0].shape as [number, number];
+    const segments = viewSegments(view);
+    const shape = [h * scale, w * scale, segments.reduce((s, c) => s + c, 0)];
+    const y = this.ctx.intermediate(`${label}.input`, shape, segments, this.ctx.dtype);
+    this.apply(label, view, y, false);
+    this.#materialised.set(key, y);
+    return y;
+  }
+
+  /** The norm that a convolution reads, when it is to be written out for it alone together with a shortcut. */
+  shortcutInput({ label, view, shortcut }: FusedConv): Value {
+    const norm = this.#pending.get(view.affine as Value) as FusedNorm;
+    const segments = viewSegments(view);
+    const sources = (shortcut as NonNullable<FusedConv["shortcut"]>).sources;
+    const all = [...segments, ...sources.flatMap((s) => [...s.segments])];
+    const [h, w] = view.sources[0].shape as [number, number];
+    const y = this.ctx.intermediate(`${label}.input`, [h, w, all.reduce((s, c) => s + c, 0)], all, this.ctx.dtype);
+    this.#normalise(label, norm, view.act, y, sources);
+    return y;
+  }
+
+  /** Statistics of a value; a skip connection is measured once for both norms that read it. */
+  #measure(label: string, x: Value): Value {
+    const found = this.#stats.get(x);
+    if (found) return found;
+    const [h, w, c] = x.shape as [number, number, number];
+    const stats = this.ctx.intermediate(`${x.name}.stats`, [chunkCount(h * w), 2, c], x.segments, "f32");
+    this.ctx.calls.push(groupNormStats.lower(this.ctx.target, label, { x, stats }, {}));
+    this.#stats.set(x, stats);
+    return stats;
+  }
+
+  norm(norm: FusedNorm): void {
+    const { label, sources, groups, affine } = norm;
+    const segments = sources.flatMap((s) => [...s.segments]);
+    if (this.ctx.byLanes && fillsVectors(segments, groups)) {
+      this.#pending.set(affine, norm);
+      return;
+    }
+    const { gamma, beta, emb } = this.normTensors(norm);
+    const [sa, sb] = sources.map((s) => this.#measure(label, s));
+    const tensors = { sa, sb, gamma, beta, emb, positions: this.ctx.recipes.positions(segments), affine };
+    this.ctx.calls.push(groupNormAffine.lower(this.ctx.target, label, tensors, {}, this.#normScalars(norm)));
+  }
+}
