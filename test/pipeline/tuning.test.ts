@@ -89,8 +89,9 @@ describe("tuning", () => {
     expect(first.measured).toBe(2 * choices.length);
     expect(store.saves).toBe(1);
     expect(Object.keys(first.tuning?.entries ?? {})).toEqual(choices.map(({ key }) => key));
+    const { entries } = first.tuning as TuningTable;
     for (const { key, usual } of choices) {
-      const { method, ms } = first.tuning?.entries[key] as TuningTable["entries"][string];
+      const { method, ms } = entries[key] as TuningTable["entries"][string];
       const least = Math.min(...Object.values(ms));
       expect(method === usual || ms[method] === least).toBe(true);
     }
