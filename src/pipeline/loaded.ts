@@ -1,0 +1,182 @@
+/** A model on a device: its weights, its network lowered for the sizes asked for, and the rows of its inputs. */
+import { Autoencoder } from "../autoencoder/autoencoder.ts";
+import { methodsFor, targetFor } from "../kernels/target.ts";
+import { WeightStore } from "../network/weights.ts";
+import type { Device } from "../runtime/device.ts";
+import { UsageError } from "../runtime/errors.ts";
+import type { Target } from "../runtime/kernel.ts";
+import { compileCalls } from "../runtime/program.ts";
+import type { Value } from "../runtime/values.ts";
+import { timestepSinusoid } from "../sampler/embedding.ts";
+import type { Network } from "../unet/build.ts";
+import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
+import type { Prepared } from "./forward.ts";
+import { checkSample, contextLength, withClassContext } from "./forwardInputs.ts";
+import { LatentPreview } from "./latentPreview.ts";
+import { type Model, modelHash } from "./model.ts";
+import { checkSize } from "./run.ts";
+import type { Engine } from "./runImages.ts";
+import { tuningFor } from "./tuning.ts";
+import { measuredMethods, type TuningTable } from "./tuningTable.ts";
+import type { ForwardInputs, LoadOptions, NetworkDType } from "./types.ts";
+
+export class LoadedModel {
+  readonly #lowered = new Map<string, LoweredNetwork>();
+  readonly #preview: LatentPreview | null;
+
+  private constructor(
+    readonly model: Model,
+    readonly device: Device,
+    readonly dtype: NetworkDType,
+    /** What the kernels are made for. */
+    readonly target: Target,
+    /** The measured methods in use; null: all by size. */
+    readonly tuning: TuningTable | null,
+    private readonly weights: WeightStore,
+    /** Learned rows of timesteps, where the model has them. */
+    private readonly timeRows: Float32Array | null,
+    /** The context of every class, where classes have one. */
+    private readonly classRows: Float32Array | null,
+    /** Its weights are loaded when they are first needed. Always f32: the largest of the published ones leave f16's range. */
+    readonly firstStage: Autoencoder | null,
+    /** Most bytes of activations. */
+    private readonly memoryLimit: number | undefined,
+  ) {
+    this.#preview = firstStage && new LatentPreview(firstStage);
+  }
+
+  /** @throws WeightError, FileError, DeviceError; the signal's reason; nothing stays allocated */
+  static async create(model: Model, device: Device, options: LoadOptions): Promise<LoadedModel> {
+    const began = performance.now();
+    const { signal, onProgress } = options;
+    const dtype = options.dtype === "f16" ? "f16" : "f32";
+    const tuning = await tuningFor(model, device, dtype, options);
+    const target = targetFor(device, methodsFor(options.precision, tuning ? measuredMethods(tuning) : undefined));
+    const size = model.config.sample_size ?? { height: 64, width: 64 };
+    const contextLength = model.classEmbedder ? 1 : undefined;
+    const lowered = lowerNetwork(model.config, target, { size, dtype, timesteps: "step", contextLength });
+    const learned = model.config.time.type === "learned";
+    const timeRows = learned ? await model.checkpoint.read("time_proj.weight", signal) : null;
+    const { classEmbedder } = model;
+    const classRows = classEmbedder ? await model.checkpoint.read(classEmbedder.tensor, signal) : null;
+    // A model without a size of its own is compiled when one is chosen.
+    const calls = model.config.sample_size ? lowered.calls : [];
+    const compiling = compileCalls(device, calls, (done, of) => onProgress?.({ type: "compile", done, of }));
+    compiling.catch(() => {});
+    const { packed: store } = options;
+    const weights = await WeightStore.load(device, target, lowered.recipes, model.checkpoint, {
+      signal,
+      locate: model.naming.locate,
+      packed: store && { store, model: await modelHash(model, signal) },
+      onProgress: (p) => onProgress?.({ type: "download", ...p }),
+    });
+    try {
+      await compiling;
+      signal?.throwIfAborted();
+    } catch (error) {
+      weights.dispose();
+      throw error;
+    }
+    onProgress?.({ type: "ready", ms: performance.now() - began });
+    const { memory, precision } = options;
+    const progress = (p: { file: string; loaded: number; total: number }) => onProgress?.({ type: "download", ...p });
+    const stage = { memory, precision, onProgress: progress };
+    const firstStage = model.firstStage && new Autoencoder(model.firstStage, device, stage);
+    return new LoadedModel(model, device, dtype, target, tuning, weights, timeRows, classRows, firstStage, memory);
+  }
+
+  lower(
+    height: number,
+    width: number,
+    timesteps: "step" | "image",
+    contextLength?: number,
+    pin?: (network: Network) => readonly Value[],
+  ): LoweredNetwork {
+    const key = `${height}×${width} ${timesteps} ${contextLength}`;
+    const init = { size: { height, width }, dtype: this.dtype, timesteps, contextLength };
+    if (pin) return lowerNetwork(this.model.config, this.target, init, pin);
+    let lowered = this.#lowered.get(key);
+    if (!lowered) {
+      lowered = lowerNetwork(this.model.config, this.target, init);
+      this.#lowered.set(key, lowered);
+    }
+    return lowered;
+  }
+
+  /** Rows of the network's timestep input: host-made sinusoids, or learned ones. */
+  #timestepRows(name: string, timesteps: readonly number[]): Float32Array {
+    const { time } = this.model.config;
+    const width = time.inputs;
+    const rows = new Float32Array(timesteps.length * width);
+    timesteps.forEach((t, i) => {
+      if (!Number.isFinite(t)) throw new UsageError(name, `${name} must be a number, got ${t}`);
+      if (this.timeRows && !(Number.isInteger(t) && t >= 0 && t < time.num_train_timesteps))
+        throw new UsageError(
+          name,
+          `${name} ${t} is out of range: the learned embedding has rows 0..${time.num_train_timesteps - 1}`,
+        );
+      rows.set(
+        this.timeRows ? this.timeRows.subarray(t * width, (t + 1) * width) : timestepSinusoid(t, width, time),
+        i * width,
+      );
+    });
+    return rows;
+  }
+
+  /** What runs of the sampler use. */
+  get engine(): Engine {
+    const { device, target, model, weights, classRows, firstStage, memoryLimit: memory } = this;
+    const lower = (height: number, width: number, length: number | undefined) =>
+      this.lower(height, width, "step", length);
+    const timestepRows = (t: readonly number[]) => this.#timestepRows("timestep", t);
+    const preview = this.#preview;
+    return { device, target, model, weights, classRows, firstStage, memory, lower, timestepRows, preview };
+  }
+
+  /**
+   * Inputs checked, and the network for their size.
+   * @param pin of a network that is lowered for this evaluation alone: values to keep
+   * @throws ShapeError, UsageError naming the input
+   */
+  prepare(given: ForwardInputs, check: () => void, pin?: (network: Network) => readonly Value[]): Prepared {
+    check();
+    const { device, model, weights } = this;
+    const inputs = withClassContext(model, this.classRows, given);
+    checkSample(inputs.sample, model.config.in_channels);
+    const [, , height, width] = inputs.sample.shape as [number, number, number, number];
+    checkSize(model, { height, width });
+    const lowered = this.lower(height, width, "image", contextLength(model, inputs), pin);
+    return {
+      device,
+      model,
+      lowered,
+      weights,
+      inputs,
+      maxRows: maxRows(device, lowered),
+      check,
+      timestepRows: (name: string, t: readonly number[]) => this.#timestepRows(name, t),
+    };
+  }
+
+  /** Weights of another lowering, which the caller frees. */
+  loadWeights({ recipes }: LoweredNetwork, signal?: AbortSignal): Promise<WeightStore> {
+    const { checkpoint, naming } = this.model;
+    return WeightStore.load(this.device, this.target, recipes, checkpoint, { locate: naming.locate, signal });
+  }
+
+  /** Bytes of the weights on the GPU. */
+  get weightBytes(): number {
+    return this.weights.bytes + (this.firstStage?.bytes ?? 0);
+  }
+
+  /** Activation memory of a batch at the model's own size, and the least that any plan could do with. */
+  plan(batch: number): { bytes: number; lowerBound: number } {
+    const { height, width } = checkSize(this.model, this.model.config.sample_size ?? { height: 64, width: 64 });
+    return plannedBytes(this.lower(height, width, "step", this.model.classEmbedder ? 1 : undefined), batch);
+  }
+
+  dispose(): void {
+    this.weights.dispose();
+    this.firstStage?.dispose();
+  }
+}
