@@ -73,6 +73,21 @@ export function seed(text: string): bigint {
   return BigInt(text);
 }
 
+/** The common flags that mean something to whoever works with a whole model. */
+export const MODEL_FLAGS: readonly (keyof CommonFlags)[] = [
+  "model",
+  "weights",
+  "variant",
+  "randomWeights",
+  "dtype",
+  "precision",
+  "cache",
+  "device",
+  "quiet",
+  "verbose",
+  "json",
+];
+
 /** The flags of every command; those without effect there are accepted but not shown. */
 export function addCommonFlags(command: Command, shown: readonly (keyof CommonFlags)[]): Command {
   const options: [keyof CommonFlags, Option][] = [

@@ -16,6 +16,7 @@ import {
   addCommonFlags,
   addSamplerFlags,
   type CommonFlags,
+  MODEL_FLAGS,
   type SamplerFlags,
   samplerOptions,
   seed,
@@ -53,18 +54,7 @@ export function addOperationFlags(command: Command, output: string): Command {
     .option("--context <file>", "safetensors with encoder_hidden_states, 1 or N x L x D")
     .option("--memory <size>", "most bytes beside the weights, such as 2G", byteCount);
   addSamplerFlags(command);
-  return addCommonFlags(command, [
-    "model",
-    "weights",
-    "variant",
-    "dtype",
-    "precision",
-    "cache",
-    "device",
-    "quiet",
-    "verbose",
-    "json",
-  ]);
+  return addCommonFlags(command, MODEL_FLAGS);
 }
 
 export interface Prepared {

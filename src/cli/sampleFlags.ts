@@ -6,6 +6,7 @@ import {
   addSamplerFlags,
   addTraceFlag,
   type CommonFlags,
+  MODEL_FLAGS,
   number,
   numberOrList,
   numbers,
@@ -77,17 +78,5 @@ export function addSampleFlags(command: Command): Command {
     .option("--scale <k>", "enlarge PNGs; small images become about 128 wide by default", whole(1))
     .option("--save-steps <dir>", "write the estimate of x0 after every step into a folder");
   addTraceFlag(command);
-  return addCommonFlags(command, [
-    "model",
-    "weights",
-    "variant",
-    "randomWeights",
-    "dtype",
-    "precision",
-    "cache",
-    "device",
-    "quiet",
-    "verbose",
-    "json",
-  ]);
+  return addCommonFlags(command, MODEL_FLAGS);
 }

@@ -2,7 +2,15 @@
 import type { Command } from "commander";
 import { UsageError } from "../../runtime/errors.ts";
 import { type BenchParts, loadBenchParts } from "../benchParts.ts";
-import { addCommonFlags, addTraceFlag, type CommonFlags, number, type TraceFlag, whole } from "../flags.ts";
+import {
+  addCommonFlags,
+  addTraceFlag,
+  type CommonFlags,
+  MODEL_FLAGS,
+  number,
+  type TraceFlag,
+  whole,
+} from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
 import { checkFile } from "../output.ts";
@@ -40,19 +48,7 @@ export function addBench(program: Command, io: Io): void {
       "\nExample:\n  $ ddim bench forward -m crawl-tiles-32 --input in.safetensors --seconds 10 --json",
     );
   addTraceFlag(forward);
-  addCommonFlags(forward, [
-    "model",
-    "weights",
-    "variant",
-    "randomWeights",
-    "dtype",
-    "precision",
-    "cache",
-    "device",
-    "quiet",
-    "verbose",
-    "json",
-  ]);
+  addCommonFlags(forward, MODEL_FLAGS);
   forward.action((flags: BenchFlags) => benchForward(flags, io));
   addBenchKernels(bench, io);
   addBenchExport(bench, io);

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
-import { addCommonFlags, addTraceFlag, type CommonFlags, type TraceFlag } from "../flags.ts";
+import { addCommonFlags, addTraceFlag, type CommonFlags, MODEL_FLAGS, type TraceFlag } from "../flags.ts";
 import { firstStageComponents, forwardFirstStage, isFirstStage } from "../forwardFirstStage.ts";
 import { type Io, Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
@@ -34,19 +34,7 @@ export function addForward(program: Command, io: Io): void {
       "\nExample:\n  $ ddim forward -m ./model --input in.safetensors -o out.safetensors --dtype f16",
     );
   addTraceFlag(addTapsFlag(command));
-  addCommonFlags(command, [
-    "model",
-    "weights",
-    "variant",
-    "randomWeights",
-    "dtype",
-    "precision",
-    "cache",
-    "device",
-    "quiet",
-    "verbose",
-    "json",
-  ]);
+  addCommonFlags(command, MODEL_FLAGS);
   command.action((flags: ForwardFlags) => forward(flags, io));
 }
 

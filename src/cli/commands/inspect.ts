@@ -2,7 +2,7 @@
 import { open } from "node:fs/promises";
 import type { Command } from "commander";
 import { FileError } from "../../runtime/errors.ts";
-import { addCommonFlags, type CommonFlags } from "../flags.ts";
+import { addCommonFlags, type CommonFlags, MODEL_FLAGS } from "../flags.ts";
 import { inspectModel } from "../inspect/model.ts";
 import { inspectPng } from "../inspect/png.ts";
 import { inspectSafetensors } from "../inspect/safetensors.ts";
@@ -22,19 +22,7 @@ export function addInspect(program: Command, io: Io): void {
         "PNG: the parameters it was made with. Safetensors: table of tensors.",
     )
     .addHelpText("after", "\nExamples:\n  $ ddim inspect out.png\n  $ ddim inspect crawl-tiles-32 --json");
-  addCommonFlags(command, [
-    "model",
-    "weights",
-    "variant",
-    "randomWeights",
-    "dtype",
-    "precision",
-    "cache",
-    "device",
-    "quiet",
-    "verbose",
-    "json",
-  ]);
+  addCommonFlags(command, MODEL_FLAGS);
   command.action((path: string | undefined, flags: CommonFlags) => inspect(path, flags, io));
 }
 
