@@ -39,7 +39,7 @@ function tiled(k: Codegen<AttentionFlags>): string {
   const column = (p: number) => (ragged ? `min(column + ${p * columns}u, ${d4 - 1}u)` : `column + ${p * columns}u`);
   const pass = Math.min(BLOCK, powerOfTwo(Math.floor(MEMORY / d4) + 1) / 2);
   const blocks = queries.flatMap((i) => keys.map((j) => ({ i, j, s: `s${i}_${j}` })));
-  const sums = rows.flatMap((r) => parts.map((p) => ({ r, p, o: `o${r}_${p}` })));
+  const sums = rows.flatMap((r) => parts.map((p) => `o${r}_${p}`));
   const score = ({ i, j }: { i: number; j: number }) => `scores[(query + ${i}u) * ${BLOCK + 1}u + key + ${j * SLICE}u]`;
   return wgsl`
 ${k.header}
@@ -60,7 +60,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   let row = lane / ${columns}u * ${rows.length}u;
   var top = -3.0e38;
   var denominator = 0.0;
-  ${sums.map(({ o }) => `var ${o} = vec4f();`).join(" ")}
+  ${sums.map((o) => `var ${o} = vec4f();`).join(" ")}
   for (var key0 = 0u; key0 < LK; key0 += ${BLOCK}u) {
     let count = min(${BLOCK}u, LK - key0);
     ${blocks.map(({ s }) => `var ${s} = 0.0;`).join(" ")}
@@ -121,12 +121,13 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
     }
   }
   workgroupBarrier();
-  ${sums
-    .map(
-      ({ r, p, o }) =>
-        `if (q0 + row + ${r}u < LQ${ragged ? ` && column + ${p * columns}u < ${d4}u` : ""}) { ${k.store("y", `(wg.z * LQ + q0 + row + ${r}u) * CY4 + head + column + ${p * columns}u`, `${o} / largest[row + ${r}u]`)} }`,
-    )
-    .join("\n  ")}
+  var sums = array<vec4f, ${sums.length}>(${sums.join(", ")});
+  let valid = min(${rows.length}u, max(LQ, q0 + row) - q0 - row);
+  for (var i = 0u; i < valid * ${parts.length}u; i++) {
+    let r = row + i / ${parts.length}u;
+    let d = column + i % ${parts.length}u * ${columns}u;
+    if (d < ${d4}u) { ${k.store("y", "(wg.z * LQ + q0 + r) * CY4 + head + d", "sums[i] / largest[r]")} }
+  }
 }`;
 }
 

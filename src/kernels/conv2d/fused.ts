@@ -105,9 +105,10 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
       ${multiply.join("\n      ")}
     }
   }
-  ${range(8)
-    .flatMap((i) => [0, 1].map((j) => `finish(c${i}${j}, m0 + ty * 8u + ${i}u, o0 + tx + ${8 * j}u, split);`))
-    .join("\n  ")}
+var sums = array<vec4f, 16>(${accumulators.join(", ")});
+  let row = m0 + ty * 8u;
+  let count = min(8u, max(N * HO * WO, row) - row);
+  for (var i = 0u; i < count * 2u; i++) { finish(sums[i], row + i / 2u, o0 + tx + i % 2u * 8u, split); }
 }`;
 }
 
