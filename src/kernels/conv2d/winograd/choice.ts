@@ -1,4 +1,4 @@
-/** Where Winograd's method pays, by measurement on llvmpipe (docs/decisions/0006). Never depends on the batch. */
+/** Where Winograd's method pays, by measurement on llvmpipe (docs/decisions/0008). Never depends on the batch. */
 import type { FusedConv } from "../../../runtime/fold.ts";
 import type { Target } from "../../../runtime/kernel.ts";
 import { ceilDiv, channelGroups, type Value } from "../../../runtime/values.ts";
