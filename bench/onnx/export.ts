@@ -25,13 +25,13 @@ const INLINE_BYTES = 2 ** 30;
  * @throws UsageError when the size is missing or does not fit; ConfigError for layers that cannot be exported
  */
 export function exportGraph(model: Model, options: ExportOptions = {}): OnnxGraph {
-  const { batch = 1, style = "expanded", dtype = "f32" } = options;
+  const { batch = 1, style = "expanded", dtype = "f32", timeIds = 6 } = options;
   // A class is one token.
   const contextLength = options.contextLength ?? (model.classEmbedder ? 1 : undefined);
   const size = options.size ?? model.config.sample_size;
   if (!size) throw new UsageError("size", `${model.name} has no image size of its own: --size is needed`);
   const init = { size: checkSize(model, size), dtype, storage: "buffer", timesteps: "image", contextLength } as const;
-  return describeNetwork(buildUNet(model.config, init), model.config, { batch, style, dtype });
+  return describeNetwork(buildUNet(model.config, init), model.config, { batch, style, dtype, timeIds });
 }
 
 /** Reads parameters wherever the checkpoint's layout has them. */

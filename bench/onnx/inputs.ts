@@ -18,12 +18,17 @@ export interface Port {
 
 export const FLOAT = BigInt(elementTypes.f32);
 
-/** SDXL's original size, crop and target size. Its refiner has five; the configuration does not tell them apart. */
-const TIME_IDS = 6;
+export interface InputOptions {
+  /** Leave the length of the context open. */
+  readonly openContext: boolean;
+  /** Numbers in time_ids: the configuration tells their sum with the text embedding's width only. */
+  readonly timeIds: number;
+}
 
-/** Binds every input of the network. @param openContext leave the length of the context open */
-export function writeInputs(w: Writing, network: Network, spec: UNetSpec, openContext: boolean): Port[] {
+/** Binds every input of the network. */
+export function writeInputs(w: Writing, network: Network, spec: UNetSpec, options: InputOptions): Port[] {
   const { builder, tensors } = w;
+  const { openContext, timeIds } = options;
   const [height, width, channels] = network.sample.shape as [number, number, number];
   const ports: Port[] = [
     { name: "sample", type: "f32", shape: [channels, height, width] },
@@ -33,7 +38,7 @@ export function writeInputs(w: Writing, network: Network, spec: UNetSpec, openCo
   tensors.set(network.sample, "image", toActivations(builder, "sample"));
   builder.scope = "time_proj";
   tensors.set(network.timesteps, "vector", timestepRows(builder, "timestep", spec));
-  ports.push(...classPorts(w, network, spec), ...addedPorts(w, network, spec));
+  ports.push(...classPorts(w, network, spec), ...addedPorts(w, network, spec, timeIds));
   if (network.context) {
     const { input } = network.context;
     const name = "encoder_hidden_states";
@@ -86,16 +91,16 @@ function classPorts({ builder, tensors }: Writing, { classes }: Network, spec: U
 }
 
 /** The pooled text embedding, then the sinusoids of every one of the numbers. */
-function addedPorts({ builder, tensors }: Writing, { added }: Network, spec: UNetSpec): Port[] {
+function addedPorts({ builder, tensors }: Writing, { added }: Network, spec: UNetSpec, timeIds: number): Port[] {
   if (!added || spec.added.kind === "none") return [];
   const { width, time_dim: each } = spec.added;
   const [texts, ids] = ["text_embeds", "time_ids"];
   builder.scope = "add_time_proj";
   const column = builder.op("Reshape", [ids, builder.ints(-1, 1)]);
-  const waves = builder.op("Reshape", [sinusoids(builder, column, each, spec.time), builder.ints(-1, TIME_IDS * each)]);
+  const waves = builder.op("Reshape", [sinusoids(builder, column, each, spec.time), builder.ints(-1, timeIds * each)]);
   tensors.set(added, "vector", toActivations(builder, builder.op("Concat", [texts, waves], { axis: 1n })));
   return [
-    { name: texts, type: "f32", shape: [width - TIME_IDS * each] },
-    { name: ids, type: "f32", shape: [TIME_IDS] },
+    { name: texts, type: "f32", shape: [width - timeIds * each] },
+    { name: ids, type: "f32", shape: [timeIds] },
   ];
 }

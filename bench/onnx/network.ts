@@ -17,6 +17,8 @@ export interface OnnxOptions {
   readonly style: NormStyle;
   /** Type of weights and activations. Inputs and outputs are f32 all the same. */
   readonly dtype: "f32" | "f16";
+  /** Numbers in time_ids, where the network takes them: 6 for SDXL's sizes and crop, 5 for its refiner. */
+  readonly timeIds: number;
 }
 
 export interface OnnxGraph {
@@ -28,11 +30,11 @@ export interface OnnxGraph {
 
 /** @throws ConfigError naming a kind of layer that has no form in ONNX here */
 export function describeNetwork(network: Network, spec: UNetSpec, options: OnnxOptions): OnnxGraph {
-  const { batch, style, dtype } = options;
+  const { batch, style, dtype, timeIds } = options;
   const builder = new OnnxBuilder(dtype);
   const tensors = new Tensors(builder);
   const writing = { builder, tensors, style };
-  const inputs = writeInputs(writing, network, spec, batch === null);
+  const inputs = writeInputs(writing, network, spec, { openContext: batch === null, timeIds });
   for (const node of network.embed.nodes) writeNode(writing, node);
   tensors.share(network.table, network.projections);
   for (const node of network.context?.graph.nodes ?? []) writeNode(writing, node);

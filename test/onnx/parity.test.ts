@@ -24,10 +24,9 @@ async function compare(folder: string, inputs: ForwardInputs): Promise<void> {
     ["expanded", n],
     ["native", null],
   ] as const) {
-    const theirs = await evaluateOnnx(
-      await toOnnx(model, { size: { height, width }, style, batch, contextLength: inputs.context?.shape[1] }),
-      inputs,
-    );
+    const [contextLength, timeIds] = [inputs.context?.shape[1], inputs.timeIds?.shape[1]];
+    const onnx = await toOnnx(model, { size: { height, width }, style, batch, contextLength, timeIds });
+    const theirs = await evaluateOnnx(onnx, inputs);
     expect(theirs.shape).toEqual(ours.shape);
     expect(nmse(ours.data, theirs.data), style).toBeLessThanOrEqual(LIMIT);
   }

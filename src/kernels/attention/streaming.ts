@@ -9,15 +9,11 @@
  * Heads are channel groups of D4 vec4s each (head sizes are padded to a multiple of four by the packed weights, padding
  * is zero). Extra scalars: QO, KO, VO = offsets of the first head in vec4s, HEADS, SCALE = 1/√d of the unpadded d.
  */
-import { type Codegen, defineKernel, type Flags } from "../../runtime/kernel.ts";
+import { type Codegen, defineKernel } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
+import type { AttentionFlags } from "./contract.ts";
 import { tiledVariants } from "./tiled.ts";
-
-export interface AttentionFlags extends Flags {
-  /** vec4s per head: loops over a head are unrolled where that pays. */
-  d4: number;
-}
 
 const DIMS = `let LQ = HQ * WQ;
   let LK = HK * WK;`;
