@@ -8,6 +8,7 @@ import { ShapeError } from "../runtime/errors.ts";
 import { type Codegen, defineKernel } from "../runtime/kernel.ts";
 import { ceilDiv } from "../runtime/values.ts";
 import { wgsl } from "../runtime/wgsl.ts";
+import { usesLanes } from "./parts/lanes.ts";
 import { LOAD_TENSORS, type LoadFlags, loadHelpers, loadScalars, readInput } from "./parts/loadMap.ts";
 
 export interface ApplyFlags extends LoadFlags {
@@ -90,7 +91,7 @@ export const apply = defineKernel<ApplyFlags>({
   variants: [
     {
       name: "rows",
-      when: (target, _dims, flags) => target.software && target.lanes > 0 && !flags.pool,
+      when: (target, _dims, flags) => usesLanes(target) && !flags.pool,
       workgroup: (target) => target.lanes,
       grid: (d, batch, lanes) => [ceilDiv(d.C4 as number, lanes), d.HO as number, batch],
       wgsl: rows,

@@ -5,9 +5,11 @@
  * for consumers that resample. Both need groups of whole vec4s, or that divide one ({@link fillsVectors}): those share a
  * workgroup, and SPLIT tells how many there are in a vec4.
  */
+
 import { type Codegen, type Dims, defineKernel, type Flags } from "../runtime/kernel.ts";
 import { wgsl } from "../runtime/wgsl.ts";
 import { type Activation, activationFunction } from "./parts/activations.ts";
+import { SUBGROUPS } from "./parts/lanes.ts";
 
 const SOURCES = {
   a: "in N HA WA CA",
@@ -96,8 +98,7 @@ fn shared_mean(v: vec4f, split: u32) -> vec4f {
 
 /** A kernel that measures its group, then does the rest. */
 const source = (k: Codegen<Flags>, helpers: string, rest: string): string => `
-enable subgroups;
-diagnostic(off, subgroup_uniformity);
+${SUBGROUPS}
 ${k.header}
 ${helpers}
 ${SHARED_MEAN}

@@ -12,13 +12,12 @@ import { codebookLookup } from "./codebook.ts";
 import { usesWinograd } from "./conv2d/winograd/choice.ts";
 import { fillAffine } from "./fill.ts";
 import { geglu } from "./geglu.ts";
-import { fillsVectors } from "./groupNormLanes.ts";
 import { layerNorm } from "./layerNorm.ts";
 import { lowerAttention } from "./lowering/attention.ts";
 import { Context } from "./lowering/context.ts";
 import { lowerGpuConv } from "./lowering/gpuConv.ts";
 import { LaneConvs } from "./lowering/laneConvs.ts";
-import { Norms } from "./lowering/norms.ts";
+import { appliesWhole, Norms } from "./lowering/norms.ts";
 import type { Recipe } from "./recipes.ts";
 import { gatherRows } from "./rows.ts";
 import { mergeShortcuts } from "./shortcuts.ts";
@@ -83,15 +82,6 @@ class Lowering {
   }
 }
 
-/** Norms that are applied where they are measured, for one consumer after the other. */
-function* wholeNorms(ops: readonly FusedOp[]): Generator<Value> {
-  for (const op of ops)
-    if (op.op === "norm") {
-      const segments = op.sources.flatMap((s) => [...s.segments]);
-      if (fillsVectors(segments, op.groups)) yield op.affine;
-    }
-}
-
 /**
  * Lowers fused operations in order.
  * @param dtype of intermediate values and packed weights
@@ -107,7 +97,7 @@ export function lowerOps(
   const lowering = new Lowering(ctx);
   let list = ops;
   if (ctx.byLanes) {
-    const norms = new Set(wholeNorms(ops));
+    const norms = new Set(ops.flatMap((op) => (op.op === "norm" && appliesWhole(op) ? [op.affine] : [])));
     const host = ({ view, stride }: FusedConv) =>
       view.affine !== undefined && norms.has(view.affine) && !view.upsample && stride === 1;
     list = mergeShortcuts(ops, outputs, (op) => host(op) && !usesWinograd(op, target));

@@ -8,9 +8,19 @@
  * SCALE = 1/√d of the unpadded d.
  */
 import type { AttentionNode } from "../../runtime/graph.ts";
-import { type AttentionMethod, defineKernel, type Flags, type Target } from "../../runtime/kernel.ts";
+import {
+  type AttentionMethod,
+  type Codegen,
+  type Cost,
+  type Dims,
+  defineKernel,
+  type Flags,
+  type Grid,
+  type Target,
+} from "../../runtime/kernel.ts";
 import { ceilDiv, padded4, type Value } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
+import { SUBGROUPS } from "../parts/lanes.ts";
 import { accumulators, outerProduct, resultsOf } from "../parts/outerProduct.ts";
 
 /** Queries per workgroup of the products. */
@@ -47,8 +57,32 @@ export function attentionMethod(node: AttentionNode, { methods }: Target): Atten
   return fits(node) ? "products" : "broadcast";
 }
 
-const SUBGROUPS = `enable subgroups;
-diagnostic(off, subgroup_uniformity);`;
+/** Workgroups of a product with so many vec4 columns per head. */
+const productGrid = (d: Dims, batch: number, lanes: number, columns: number): Grid => [
+  ceilDiv((d.HQ as number) * (d.WQ as number), ROWS),
+  ceilDiv(columns, lanes) * (d.HEADS as number),
+  batch,
+];
+
+/** The beginning of a product's kernel: its head, first query q0, and this lane's column of COLUMNS per head. */
+const productHead = (k: Codegen<Flags>, columns: string): string => `
+${SUBGROUPS}
+${k.header}
+@compute @workgroup_size(${k.workgroup})
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+  ${k.prelude}
+  let LQ = HQ * WQ;
+  let LK = HK * WK;
+  let blocks = (${columns} + ${k.workgroup - 1}u) / ${k.workgroup}u;
+  let head = wg.y / blocks;
+  let column = (wg.y % blocks) * ${k.workgroup}u + lane;
+  let q0 = wg.x * ${ROWS}u;`;
+
+function productCost(d: Dims, batch: number): Cost {
+  const { HQ = 0, WQ = 0, LK4 = 0, HEADS = 0, D4 = 0 } = d;
+  const scores = batch * HEADS * HQ * WQ * LK4 * 4;
+  return { flops: 8 * scores * D4, bytes: 4 * (scores + batch * HEADS * D4 * 4 * (HQ * WQ + LK4 * 4)) };
+}
 
 /** s[n, head, q, k] = SCALE · q·k */
 export const attentionScores = defineKernel<Flags>({
@@ -59,28 +93,14 @@ export const attentionScores = defineKernel<Flags>({
     {
       name: "lanes",
       workgroup: (target) => target.lanes,
-      grid: (d, batch, lanes) => [
-        ceilDiv((d.HQ as number) * (d.WQ as number), ROWS),
-        ceilDiv(d.LK4 as number, lanes) * (d.HEADS as number),
-        batch,
-      ],
+      grid: (d, batch, lanes) => productGrid(d, batch, lanes, d.LK4 as number),
       wgsl: (k) => wgsl`
-${SUBGROUPS}
-${k.header}
-@compute @workgroup_size(${k.workgroup})
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
-  ${k.prelude}
-  let LQ = HQ * WQ;
-  let LK = HK * WK;
-  let blocks = (LK4 + ${k.workgroup - 1}u) / ${k.workgroup}u;
-  let head = wg.y / blocks;
-  let k4 = (wg.y % blocks) * ${k.workgroup}u + lane;
-  let q0 = wg.x * ${ROWS}u;
+${productHead(k, "LK4")}
   ${range(ROWS / k.workgroup)
     .map((i) => `let row${i} = (wg.z * LQ + min(q0 + ${i * k.workgroup}u + lane, LQ - 1u)) * CQ4 + QO + head * D4;`)
     .join("\n  ")}
   ${range(4)
-    .map((j) => `let key${j} = (wg.z * LK + min(k4 * 4u + ${j}u, LK - 1u)) * CK4 + KO + head * D4;`)
+    .map((j) => `let key${j} = (wg.z * LK + min(column * 4u + ${j}u, LK - 1u)) * CK4 + KO + head * D4;`)
     .join("\n  ")}
   ${accumulators(ROWS)}
   for (var d = 0u; d < D4; d++) {
@@ -95,20 +115,16 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
       column: (j) => `vec4f(${range(4).map((key) => `k${key}.${"xyzw"[j]}`)})`,
     })}
   }
-  if (k4 >= LK4) { return; }
+  if (column >= LK4) { return; }
   let out = (wg.z * HEADS + head) * LQ + q0;
   ${resultsOf(ROWS)}
   for (var r = 0u; r < min(${ROWS}u, LQ - q0); r++) {
-    ${k.store("s", "(out + r) * LK4 + k4", "results[r] * SCALE")}
+    ${k.store("s", "(out + r) * LK4 + column", "results[r] * SCALE")}
   }
 }`,
     },
   ],
-  cost(d, batch) {
-    const { HQ = 0, WQ = 0, LK4 = 0, HEADS = 0, D4 = 0 } = d;
-    const scores = batch * HEADS * HQ * WQ * LK4 * 4;
-    return { flops: 8 * scores * D4, bytes: 4 * (scores + batch * HEADS * D4 * 4 * (HQ * WQ + LK4 * 4)) };
-  },
+  cost: productCost,
 });
 
 /** p = exp(s − max s), and the inverse of its sum over the row: one subgroup per row, lanes are keys. */
@@ -160,24 +176,10 @@ export const attentionValues = defineKernel<Flags>({
     {
       name: "lanes",
       workgroup: (target) => target.lanes,
-      grid: (d, batch, lanes) => [
-        ceilDiv((d.HQ as number) * (d.WQ as number), ROWS),
-        ceilDiv(d.D4 as number, lanes) * (d.HEADS as number),
-        batch,
-      ],
+      grid: (d, batch, lanes) => productGrid(d, batch, lanes, d.D4 as number),
       wgsl: (k) => wgsl`
-${SUBGROUPS}
-${k.header}
-@compute @workgroup_size(${k.workgroup})
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
-  ${k.prelude}
-  let LQ = HQ * WQ;
-  let LK = HK * WK;
-  let blocks = (D4 + ${k.workgroup - 1}u) / ${k.workgroup}u;
-  let head = wg.y / blocks;
-  let d = (wg.y % blocks) * ${k.workgroup}u + lane;
-  let q0 = wg.x * ${ROWS}u;
-  let column = VO + head * D4 + min(d, D4 - 1u);
+${productHead(k, "D4")}
+  let value = VO + head * D4 + min(column, D4 - 1u);
   ${range(ROWS / k.workgroup)
     .map((i) => `let row${i} = (wg.z * HEADS + head) * LQ + min(q0 + ${i * k.workgroup}u + lane, LQ - 1u);`)
     .join("\n  ")}
@@ -187,21 +189,17 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
       rows: ROWS,
       lanes: k.workgroup,
       row: (i) => k.load("p", `row${i} * LK4 + k4`),
-      column: (j) => k.load("kv", `(wg.z * LK + min(k4 * 4u + ${j}u, LK - 1u)) * CK4 + column`),
+      column: (j) => k.load("kv", `(wg.z * LK + min(k4 * 4u + ${j}u, LK - 1u)) * CK4 + value`),
     })}
   }
-  if (d >= D4) { return; }
+  if (column >= D4) { return; }
   ${resultsOf(ROWS)}
   for (var r = 0u; r < min(${ROWS}u, LQ - q0); r++) {
     let scale = ${k.load("inverse", "(wg.z * HEADS + head) * LQ + q0 + r")}.x;
-    ${k.store("y", "(wg.z * LQ + q0 + r) * CY4 + head * D4 + d", "results[r] * scale")}
+    ${k.store("y", "(wg.z * LQ + q0 + r) * CY4 + head * D4 + column", "results[r] * scale")}
   }
 }`,
     },
   ],
-  cost(d, batch) {
-    const { HQ = 0, WQ = 0, LK4 = 0, HEADS = 0, D4 = 0 } = d;
-    const scores = batch * HEADS * HQ * WQ * LK4 * 4;
-    return { flops: 8 * scores * D4, bytes: 4 * (scores + batch * HEADS * D4 * 4 * (HQ * WQ + LK4 * 4)) };
-  },
+  cost: productCost,
 });

@@ -9,9 +9,11 @@
  * Heads are channel groups of D4 vec4s each (head sizes are padded to a multiple of four by the packed weights, padding
  * is zero). Extra scalars: QO, KO, VO = offsets of the first head in vec4s, HEADS, SCALE = 1/√d of the unpadded d.
  */
+
 import { type Codegen, defineKernel } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
+import { SUBGROUPS, usesLanes } from "../parts/lanes.ts";
 import type { AttentionFlags } from "./contract.ts";
 import { tiledVariants } from "./tiled.ts";
 
@@ -62,8 +64,7 @@ function broadcast(k: Codegen<AttentionFlags>): string {
   const ragged = d4 % lanes !== 0;
   const column = (part: number) => (ragged ? `min(lane + ${part * lanes}u, ${d4 - 1}u)` : `lane + ${part * lanes}u`);
   return wgsl`
-enable subgroups;
-diagnostic(off, subgroup_uniformity);
+${SUBGROUPS}
 ${k.header}
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -124,7 +125,7 @@ export const attention = defineKernel<AttentionFlags>({
   variants: [
     {
       name: "broadcast",
-      when: (target) => target.software && target.lanes > 0,
+      when: usesLanes,
       workgroup: (target) => target.lanes,
       grid: (d, batch, lanes, { d4 }) => [
         ceilDiv((d.HQ as number) * (d.WQ as number), queriesPerBlock(d4, lanes)),

@@ -12,9 +12,11 @@
  * image in the same texture, where `normalise` has put them. A dispatch costs about 40 µs here, two kernels' worth of
  * statements twice the compile time.
  */
+
 import { type Codegen, defineKernel, type Flags } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
+import { SUBGROUPS } from "../parts/lanes.ts";
 import { accumulators, outerProduct, resultsOf } from "../parts/outerProduct.ts";
 import { CONV_FLOATS, checkOutput, convCost, epilogue, OUTPUT_TENSORS } from "./contract.ts";
 
@@ -25,8 +27,7 @@ function body(k: Codegen<Flags>): string {
   const lanes = k.workgroup;
   const loads = range(ROWS / lanes);
   return wgsl`
-enable subgroups;
-diagnostic(off, subgroup_uniformity);
+${SUBGROUPS}
 ${k.header}
 // Integer division by a variable is done lane by lane on processors; a float quotient and its correction are not.
 fn quotient(a: u32, d: u32) -> u32 {

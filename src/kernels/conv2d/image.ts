@@ -4,11 +4,13 @@
  * its output channels. It normalises the image into workgroup memory, a lane per group, as often as there are blocks of
  * output channels; then it multiplies as conv2d/gather.ts does. A shortcut's sources (s, t) are brought there too.
  */
+
 import { type Codegen, type Dims, defineKernel } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
 import { type NormaliseFlags, SHARED_MEAN } from "../groupNormLanes.ts";
 import { activationFunction } from "../parts/activations.ts";
+import { SUBGROUPS } from "../parts/lanes.ts";
 import { accumulators, outerProduct, resultsOf } from "../parts/outerProduct.ts";
 import { CONV_FLOATS, checkOutput, convCost, epilogue, OUTPUT_TENSORS } from "./contract.ts";
 
@@ -36,8 +38,7 @@ function body(k: Codegen<NormaliseFlags>): string {
   const lanes = k.workgroup;
   const loads = range(IMAGE_PIXELS / lanes);
   return wgsl`
-enable subgroups;
-diagnostic(off, subgroup_uniformity);
+${SUBGROUPS}
 ${k.header}
 ${activationFunction(k.flags.act)}
 ${SHARED_MEAN}

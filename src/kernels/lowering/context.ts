@@ -1,7 +1,8 @@
 /** What all parts of the lowering share: the calls so far, the weights they want, and where values lie. */
-import type { FusedConv, View } from "../../runtime/fold.ts";
+import type { FusedConv } from "../../runtime/fold.ts";
 import type { KernelCall, Target } from "../../runtime/kernel.ts";
 import { channelGroups, type DType, makeValue, type Value } from "../../runtime/values.ts";
+import { usesLanes } from "../parts/lanes.ts";
 import { Recipes } from "../recipes.ts";
 
 export class Context {
@@ -26,9 +27,8 @@ export class Context {
   }
 }
 
-export const usesLanes = ({ software, lanes }: Target): boolean => software && lanes > 0;
-
-export const viewSegments = (view: View): number[] => view.sources.flatMap((s) => [...s.segments]);
+/** Segments of several values side by side. */
+export const segmentsOf = (values: readonly Value[] = []): number[] => values.flatMap((v) => [...v.segments]);
 
 export function convScalars({ kernel, stride, emb, residual, scale }: FusedConv) {
   return {

@@ -7,11 +7,11 @@ import { convFused, convPartial } from "../conv2d/fused.ts";
 import type { GemmFlags } from "../conv2d/implicitGemm.ts";
 import { convMatrix, convMatrixPartial, type MatrixFlags } from "../conv2d/matrix.ts";
 import { convSum } from "../conv2d/sum.ts";
-import { type Context, convScalars, viewSegments } from "./context.ts";
+import { type Context, convScalars, segmentsOf } from "./context.ts";
 
 export function lowerGpuConv(ctx: Context, op: FusedConv): void {
   const { label, view, weights, kernel, pad, emb, residual, y } = op;
-  const sections = [{ weights, kernel, segments: viewSegments(view) }];
+  const sections = [{ weights, kernel, segments: segmentsOf(view.sources) }];
   const w = ctx.recipes.conv(label, sections, channelGroups(y.segments));
   const [a, b] = view.sources;
   const bias = ctx.recipes.bias(label, weights);

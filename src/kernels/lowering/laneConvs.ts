@@ -9,7 +9,7 @@ import { winogradOutput } from "../conv2d/winograd/output.ts";
 import { winogradProduct } from "../conv2d/winograd/product.ts";
 import { PRODUCTS } from "../conv2d/winograd/transforms.ts";
 import type { ConvSection } from "../recipes.ts";
-import { type Context, convScalars, viewSegments } from "./context.ts";
+import { type Context, convScalars, segmentsOf } from "./context.ts";
 import type { Norms } from "./norms.ts";
 
 export class LaneConvs {
@@ -18,19 +18,26 @@ export class LaneConvs {
     private readonly norms: Norms,
   ) {}
 
+  /** Weights and bias of a convolution over channels `first` and on of its tensors, then of its shortcut. */
+  #weights({ label, weights, kernel, shortcut }: FusedConv, segments: readonly number[], first = 0) {
+    const { recipes, target } = this.ctx;
+    const sections: ConvSection[] = [{ weights, kernel, segments, first }];
+    if (shortcut) sections.push({ weights: shortcut.weights, kernel: [1, 1], segments: segmentsOf(shortcut.sources) });
+    return {
+      w: recipes.conv(label, sections, target.lanes),
+      bias: recipes.bias(label, weights, shortcut?.weights),
+    };
+  }
+
   /** One product: `x` holds channels of the weights from `first` on, then maybe the sources of a shortcut. */
   #gather(op: FusedConv, x: Value, first: number, up = 0): void {
-    const { label, weights, kernel, pad, emb, residual, shortcut, y } = op;
-    const added = shortcut?.sources.flatMap((s) => [...s.segments]) ?? [];
+    const { label, pad, emb, residual, shortcut, y } = op;
+    const added = segmentsOf(shortcut?.sources);
     const own = x.segments.slice(0, x.segments.length - added.length);
-    const sections: ConvSection[] = [{ weights, kernel, segments: own, first }];
-    if (shortcut) sections.push({ weights: shortcut.weights, kernel: [1, 1], segments: added });
-    const w = this.ctx.recipes.conv(label, sections, this.ctx.target.lanes);
-    const bias = this.ctx.recipes.bias(label, weights, shortcut?.weights);
     const [H, W] = x.shape as [number, number];
     const [PT, PL, PB, PR] = pad;
     const sizes = { H, W, C4: channelGroups(own), S4: channelGroups(added), PT, PL, PB, PR, UP: up };
-    const tensors = { x, w, bias, emb: emb?.table ?? x, residual: residual ?? x, y };
+    const tensors = { x, ...this.#weights(op, own, first), emb: emb?.table ?? x, residual: residual ?? x, y };
     this.ctx.calls.push(convGather.lower(this.ctx.target, label, tensors, {}, { ...convScalars(op), ...sizes }));
   }
 
@@ -64,10 +71,7 @@ export class LaneConvs {
   #imageNorm({ view, kernel, stride, pad, shortcut, y }: FusedConv): FusedNorm | undefined {
     const norm = this.norms.waiting(view);
     const [h, w] = view.sources[0].shape as [number, number];
-    const vectors = channelGroups([
-      ...viewSegments(view),
-      ...(shortcut?.sources.flatMap((s) => [...s.segments]) ?? []),
-    ]);
+    const vectors = channelGroups(segmentsOf([...view.sources, ...(shortcut?.sources ?? [])]));
     const same = y.shape[0] === h && y.shape[1] === w && stride === 1 && !view.upsample;
     const small = h * w <= IMAGE_PIXELS && h * w * vectors <= IMAGE_VECTORS && kernel[0] * kernel[1] > 1;
     const stored = view.sources.every((s) => s.storage === this.ctx.target.storage);
@@ -75,17 +79,13 @@ export class LaneConvs {
   }
 
   #imageConv(op: FusedConv, norm: FusedNorm): void {
-    const { label, view, weights, kernel, pad, emb, residual, shortcut, y } = op;
+    const { label, view, pad, emb, residual, shortcut, y } = op;
     const [a, b] = view.sources;
     const [s, t] = shortcut?.sources ?? [];
-    const sections: ConvSection[] = [{ weights, kernel, segments: viewSegments(view) }];
-    const added = shortcut?.sources.flatMap((v) => [...v.segments]) ?? [];
-    if (shortcut) sections.push({ weights: shortcut.weights, kernel: [1, 1], segments: added });
-    const w = this.ctx.recipes.conv(label, sections, this.ctx.target.lanes);
-    const bias = this.ctx.recipes.bias(label, weights, shortcut?.weights);
     const { gamma, beta } = this.norms.normTensors(norm);
+    const weights = this.#weights(op, segmentsOf(view.sources));
     const sources = { a, b: b ?? a, s: s ?? a, t: t ?? a };
-    const tensors = { ...sources, gamma, beta, w, bias, emb: emb?.table ?? a, residual: residual ?? a, y };
+    const tensors = { ...sources, gamma, beta, ...weights, emb: emb?.table ?? a, residual: residual ?? a, y };
     const width = (v?: Value) => channelGroups(v?.segments ?? []);
     const [H, W] = a.shape as [number, number];
     const [PT, PL, PB, PR] = pad;

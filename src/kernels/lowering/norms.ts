@@ -5,10 +5,13 @@ import { channelGroups, type Value } from "../../runtime/values.ts";
 import { apply } from "../apply.ts";
 import { chunkCount, groupNormAffine, groupNormStats } from "../groupNorm.ts";
 import { fillsVectors, groupNormLanes, normalise } from "../groupNormLanes.ts";
-import { type Context, viewSegments } from "./context.ts";
+import { type Context, segmentsOf } from "./context.ts";
 
 const viewKey = (view: View): string =>
   `${view.sources.map((s) => s.id)} ${view.affine?.id} ${view.act} ${view.upsample}`;
+
+/** Whether one kernel for software adapters can measure and apply a norm. */
+export const appliesWhole = ({ sources, groups }: FusedNorm): boolean => fillsVectors(segmentsOf(sources), groups);
 
 export class Norms {
   readonly #materialised = new Map<string, Value>();
@@ -35,8 +38,8 @@ export class Norms {
 
   /** A norm's view written out, and behind it the sources of a shortcut. */
   #normalise(label: string, norm: FusedNorm, act: Activation, y: Value, [s, t]: readonly Value[] = []): void {
-    const { a } = this.normTensors(norm);
-    const tensors = { ...this.normTensors(norm), s: s ?? a, t: t ?? a, y };
+    const own = this.normTensors(norm);
+    const tensors = { ...own, s: s ?? own.a, t: t ?? own.a, y };
     const copied = { S4: channelGroups(s?.segments ?? []), T4: channelGroups(t?.segments ?? []) };
     this.ctx.calls.push(
       normalise.lower(this.ctx.target, label, tensors, { act }, { ...this.#normScalars(norm), ...copied }),
@@ -45,7 +48,7 @@ export class Norms {
 
   apply(label: string, view: View, y: Value, pool: boolean): void {
     const [a, b] = view.sources;
-    const norm = view.affine && this.#pending.get(view.affine);
+    const norm = this.waiting(view);
     if (norm && !view.upsample && !pool) return this.#normalise(label, norm, view.act, y);
     if (norm) {
       this.#pending.delete(norm.affine);
@@ -63,7 +66,7 @@ export class Norms {
     if (found) return found;
     const scale = view.upsample ? 2 : 1;
     const [h, w] = view.sources[0].shape as [number, number];
-    const segments = viewSegments(view);
+    const segments = segmentsOf(view.sources);
     const shape = [h * scale, w * scale, segments.reduce((s, c) => s + c, 0)];
     const y = this.ctx.intermediate(`${label}.input`, shape, segments, this.ctx.dtype);
     this.apply(label, view, y, false);
@@ -74,9 +77,9 @@ export class Norms {
   /** The norm that a convolution reads, when it is to be written out for it alone together with a shortcut. */
   shortcutInput({ label, view, shortcut }: FusedConv): Value {
     const norm = this.#pending.get(view.affine as Value) as FusedNorm;
-    const segments = viewSegments(view);
+    const segments = segmentsOf(view.sources);
     const sources = (shortcut as NonNullable<FusedConv["shortcut"]>).sources;
-    const all = [...segments, ...sources.flatMap((s) => [...s.segments])];
+    const all = [...segments, ...segmentsOf(sources)];
     const [h, w] = view.sources[0].shape as [number, number];
     const y = this.ctx.intermediate(`${label}.input`, [h, w, all.reduce((s, c) => s + c, 0)], all, this.ctx.dtype);
     this.#normalise(label, norm, view.act, y, sources);
@@ -95,9 +98,9 @@ export class Norms {
   }
 
   norm(norm: FusedNorm): void {
-    const { label, sources, groups, affine } = norm;
-    const segments = sources.flatMap((s) => [...s.segments]);
-    if (this.ctx.byLanes && fillsVectors(segments, groups)) {
+    const { label, sources, affine } = norm;
+    const segments = segmentsOf(sources);
+    if (this.ctx.byLanes && appliesWhole(norm)) {
       this.#pending.set(affine, norm);
       return;
     }

@@ -3,9 +3,11 @@
  * product as conv2d/gather.ts, on inputs that lie in the order of the lanes; two channel groups per iteration, because a
  * loop's accumulators are blended with the execution mask each time round.
  */
+
 import { type Codegen, defineKernel, type Flags } from "../../../runtime/kernel.ts";
 import { ceilDiv } from "../../../runtime/values.ts";
 import { range, wgsl } from "../../../runtime/wgsl.ts";
+import { SUBGROUPS } from "../../parts/lanes.ts";
 import { accumulators, outerProduct, resultsOf } from "../../parts/outerProduct.ts";
 import { PRODUCTS } from "./transforms.ts";
 
@@ -30,8 +32,7 @@ function body(k: Codegen<ProductFlags>): string {
       column: (j) => k.load("w", `weight + (c + ${u}u) * ${4 * lanes}u + ${j * lanes}u`),
     });
   return wgsl`
-enable subgroups;
-diagnostic(off, subgroup_uniformity);
+${SUBGROUPS}
 ${k.header}
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
