@@ -1,10 +1,10 @@
 /**
- * Keeps the GPU fed and never far ahead: submits aim at {@link TARGET_MS} of work, at most two are in flight. On a real
- * GPU the oldest submission's promise opens the door. On a software adapter the GPU's threads need the processor that
- * Dawn's event loop would burn while a promise is pending in Node, so there two submissions run as a pair and the host
- * sleeps through most of their expected time before it asks.
+ * Keeps the GPU fed and never far ahead: submits aim at {@link TARGET_MS} of work, at most two are in flight, and the
+ * oldest one's end opens the door for the next. On a software adapter the GPU's threads need the processor that Dawn's
+ * event loop would burn meanwhile in Node, so there the host waits patiently.
  */
 import type { Device } from "./device.ts";
+import { patiently } from "./patience.ts";
 import type { Replay } from "./program.ts";
 
 /** GPU time that one submit aims at: below watchdogs, short enough for a responsive page. */
@@ -15,13 +15,9 @@ export const IN_FLIGHT = 2;
 /** Operations per millisecond assumed before anything was measured. */
 const FIRST_RATE = { software: 6e7, gpu: 1e9 };
 
-const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-
 export class Pacer {
   readonly #pending: Promise<void>[] = [];
-  #unconfirmed = 0;
-  #work = 0;
-  /** When the unconfirmed work was submitted; on a GPU, when the last submission was done. */
+  /** When the last submission was done. */
   #since = 0;
   /** Floating point operations per millisecond, learned from completed work. */
   #rate: number;
@@ -48,8 +44,7 @@ export class Pacer {
 
   /** Waits until one more submission is allowed. */
   async room(): Promise<void> {
-    if (this.#pending.length >= IN_FLIGHT) await this.#pending.shift();
-    if (this.#unconfirmed >= IN_FLIGHT) await this.#confirm();
+    if (this.#pending.length >= IN_FLIGHT) await this.#settled(this.#pending.shift() as Promise<void>);
   }
 
   /**
@@ -58,15 +53,11 @@ export class Pacer {
    */
   submit(commands: GPUCommandBuffer, flops: number): void {
     this.device.submit([commands]);
-    if (!this.device.capabilities.software) {
-      this.#pending.push(this.#measured(flops));
-      return;
-    }
-    if (this.#unconfirmed++ === 0) {
-      this.#since = performance.now();
-      this.#work = 0;
-    }
-    this.#work += flops;
+    this.#pending.push(this.#measured(flops));
+  }
+
+  #settled(done: Promise<unknown>): Promise<unknown> {
+    return this.device.capabilities.software ? patiently(done) : done;
   }
 
   /** Resolves when what was just submitted is done, and learns from its time. */
@@ -81,21 +72,7 @@ export class Pacer {
 
   /** Waits for everything that was submitted. @throws DeviceError when the device failed meanwhile. */
   async drain(): Promise<void> {
-    await Promise.all(this.#pending.splice(0));
-    if (this.#unconfirmed > 0) await this.#confirm();
+    await this.#settled(Promise.all(this.#pending.splice(0)));
     this.device.check();
-  }
-
-  async #confirm(): Promise<void> {
-    const expected = this.#work / this.#rate - (performance.now() - this.#since);
-    if (expected > 2) await sleep(expected * 0.9 - 1);
-    const asked = performance.now();
-    await this.device.gpu.queue.onSubmittedWorkDone();
-    const now = performance.now();
-    const ms = now - this.#since;
-    // An answer at once means that the sleep was too long, and its length is no measurement: guess less the next time.
-    const overslept = expected > 2 && now - asked < 0.5;
-    if (ms > 0 && this.#work > 0) this.#rate = (this.#work / ms) * (overslept ? 1.5 : 1);
-    this.#unconfirmed = 0;
   }
 }

@@ -63,9 +63,9 @@ afterEach(() => {
 });
 
 describe("in flight", () => {
-  it("a GPU's third submission waits for the first", async () => {
+  it.each([true, false])("a third submission waits for the first (software: %s)", async (software) => {
     const queue = new Queue();
-    const pacer = new Pacer(queue.device(false));
+    const pacer = new Pacer(queue.device(software));
     for (let i = 0; i < 2; i++) {
       expect(await settled(pacer.room())).toBe(true);
       pacer.submit(commands, 1e9);
@@ -73,51 +73,13 @@ describe("in flight", () => {
     const room = pacer.room();
     expect(await settled(room)).toBe(false);
     queue.finish();
-    expect(await settled(room)).toBe(true);
+    await room;
     pacer.submit(commands, 1e9);
     expect(queue.submitted).toBe(3);
     expect(await settled(pacer.room())).toBe(false);
   });
 
-  it("a software adapter's third submission waits for both, and does not ask before most of their time is over", async () => {
-    const queue = new Queue();
-    const pacer = new Pacer(queue.device(true));
-    for (let i = 0; i < 2; i++) {
-      expect(await settled(pacer.room())).toBe(true);
-      // 6e9 operations are 100 ms at the rate that is assumed first.
-      pacer.submit(commands, 6e9);
-    }
-    const room = pacer.room();
-    await vi.advanceTimersByTimeAsync(170);
-    expect(queue.asked).toBe(0);
-    await vi.advanceTimersByTimeAsync(20);
-    expect(queue.asked).toBe(1);
-    expect(await settled(room)).toBe(false);
-    queue.finish();
-    expect(await settled(room)).toBe(true);
-    expect(queue.submitted).toBe(2);
-  });
-
-  it("a sleep that outlasted the work is no measurement of it: the next one is shorter", async () => {
-    const queue = new Queue();
-    const pacer = new Pacer(queue.device(true));
-    const sleepOf = async () => {
-      pacer.submit(commands, 6e9);
-      const drained = pacer.drain();
-      let ms = 0;
-      while (queue.asked === 0) {
-        await vi.advanceTimersByTimeAsync(1);
-        ms++;
-      }
-      queue.finish();
-      await drained;
-      return ms;
-    };
-    const first = await sleepOf();
-    expect(await sleepOf()).toBeLessThan(first * 0.75);
-  });
-
-  it("a GPU's pace is learned from when submissions are done", async () => {
+  it("the pace is learned from when submissions are done", async () => {
     const queue = new Queue();
     const pacer = new Pacer(queue.device(false));
     const work = Array.from({ length: 10 }, () => 1e10);
