@@ -4,15 +4,15 @@ import { UsageError } from "../runtime/errors.ts";
 import type { Methods, Target } from "../runtime/kernel.ts";
 
 /**
- * Software adapters with a fixed subgroup size: textures as linear memory (a fetch costs half of a storage buffer's
- * load), shapes in uniforms (a pipeline costs up to seconds to compile), barrier-free subgroup kernels. Everything else:
+ * Software adapters with a fixed subgroup size: textures as linear memory (reading a storage
+ * texture is the cheapest fetch there is), shapes in uniforms (a pipeline costs up to seconds to compile), barrier-free subgroup kernels. Everything else:
  * buffers, shapes in the source, matrix units where the device has them.
  */
 export function targetFor(device: Device, methods?: Methods): Target {
-  const { software, subgroupSize, matrix } = device.capabilities;
+  const { software, subgroupSize, storageTextures, matrix } = device.capabilities;
   const lanes = software && [4, 8, 16].includes(subgroupSize) ? subgroupSize : 0;
   return lanes
-    ? { shapes: "uniform", storage: "texture", lanes, software, methods }
+    ? { shapes: "uniform", storage: "texture", lanes, software, storageTextures, methods }
     : { shapes: "const", storage: "buffer", lanes: 0, software, matrix };
 }
 

@@ -22,6 +22,8 @@ export interface Target {
   readonly software: boolean;
   /** What its matrix units multiply, if it has any that kernels may use. */
   readonly matrix?: MatrixTile;
+  /** Most storage textures that a kernel may bind, for reading too; absent: textures are sampled. */
+  readonly storageTextures?: number;
   /** Absent: by size. Only software adapters have a choice. */
   readonly methods?: Methods;
 }

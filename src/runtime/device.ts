@@ -14,6 +14,8 @@ export interface Capabilities {
   /** Lanes of a subgroup when the adapter fixes them (min = max) and has the feature, otherwise 0. */
   subgroupSize: number;
   timestamps: boolean;
+  /** Most storage textures of a kernel, 0 where shaders cannot read them. */
+  storageTextures: number;
   /** What subgroups multiply in hardware; absent without the (experimental) feature or a fixed subgroup size. */
   matrix?: MatrixTile;
 }
@@ -69,10 +71,17 @@ const RAISED = [
   "maxStorageBufferBindingSize",
   "maxStorageBuffersPerShaderStage",
   "maxTextureDimension2D",
+  "maxStorageTexturesPerShaderStage",
   "maxComputeWorkgroupStorageSize",
   "maxComputeInvocationsPerWorkgroup",
   "maxComputeWorkgroupSizeX",
 ] as const;
+
+/** A page can ask what its WGSL offers; Dawn in Node reads storage textures. */
+function readsStorageTextures(): boolean {
+  const offered = typeof navigator === "undefined" ? undefined : navigator.gpu?.wgslLanguageFeatures;
+  return offered?.has("readonly_and_readwrite_storage_textures") ?? true;
+}
 
 export class Device {
   readonly name: string;
@@ -105,6 +114,7 @@ export class Device {
       software: isSoftware(info),
       subgroupSize,
       timestamps: gpu.features.has("timestamp-query"),
+      storageTextures: readsStorageTextures() ? gpu.limits.maxStorageTexturesPerShaderStage : 0,
       matrix: usable ? matrixTile(subgroupMatrixConfigs, subgroupSize) : undefined,
     };
     this.pipelines = new PipelineCache(gpu);

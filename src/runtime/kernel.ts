@@ -7,7 +7,7 @@
  * costs seconds to compile and a few must serve every layer (`target.shapes`). Kernel bodies cannot tell: after
  * `${k.prelude}` the names are in scope. The batch N is never source.
  */
-import { bindingKind, makeCodegen } from "./codegen.ts";
+import { bindingKinds, makeCodegen } from "./codegen.ts";
 import type { BoundValue, Dims, Flags, Grid, Kernel, KernelDef } from "./contract.ts";
 import { ShapeError } from "./errors.ts";
 import { channelGroups, type Value } from "./values.ts";
@@ -80,7 +80,8 @@ export function defineKernel<F extends Flags = Flags>(def: KernelDef<F>): Kernel
         : def.variants.find((v) => v.when?.(target, names, flags) ?? true);
       if (!variant) throw new TypeError(`internal: ${where}: no variant ${forced ?? "fits"}`);
       const workgroup = variant.workgroup(target);
-      const codegen = makeCodegen(def, target, flags, workgroup, bound, names);
+      const kinds = bindingKinds(bound, target);
+      const codegen = makeCodegen(def, target, flags, workgroup, bound, kinds, names);
       const frame = def.frame ?? false;
       const fields = target.shapes === "uniform" ? Object.entries(names) : [];
       return {
@@ -88,7 +89,7 @@ export function defineKernel<F extends Flags = Flags>(def: KernelDef<F>): Kernel
         variant: variant.name,
         label,
         source: variant.wgsl(codegen),
-        kinds: [...bound.map(bindingKind), "uniform", ...(frame ? (["uniform"] as const) : [])],
+        kinds: [...kinds, "uniform", ...(frame ? (["uniform"] as const) : [])],
         bound,
         frame,
         params(batch) {

@@ -11,18 +11,26 @@ export type BindingKind =
   | "storage"
   | "uniform"
   | "texture"
+  | "load-rgba32float"
+  | "load-rgba16float"
   | "store-rgba32float"
   | "store-rgba16float";
+
+/** The layout of a storage texture; undefined for all other kinds. */
+export function storageTexture(
+  kind: BindingKind,
+): Required<Pick<GPUStorageTextureBindingLayout, "access" | "format">> | undefined {
+  const [verb, format] = kind.split("-") as [string, GPUTextureFormat];
+  if (verb !== "load" && verb !== "store") return undefined;
+  return { access: verb === "load" ? "read-only" : "write-only", format };
+}
 
 function layoutEntry(kind: BindingKind, binding: number): GPUBindGroupLayoutEntry {
   const entry = { binding, visibility: GPUShaderStage.COMPUTE };
   if (kind === "texture") return { ...entry, texture: { sampleType: "unfilterable-float" } };
-  if (kind === "store-rgba32float" || kind === "store-rgba16float")
-    return {
-      ...entry,
-      storageTexture: { access: "write-only", format: kind === "store-rgba32float" ? "rgba32float" : "rgba16float" },
-    };
-  return { ...entry, buffer: { type: kind } };
+  const texture = storageTexture(kind);
+  if (texture) return { ...entry, storageTexture: texture };
+  return { ...entry, buffer: { type: kind as GPUBufferBindingType } };
 }
 
 export class PipelineCache {

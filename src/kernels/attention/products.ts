@@ -57,15 +57,25 @@ export function attentionMethod(node: AttentionNode, { methods }: Target): Atten
   return fits(node) ? "products" : "broadcast";
 }
 
-/** Workgroups of a product with so many vec4 columns per head. */
-const productGrid = (d: Dims, batch: number, lanes: number, columns: number): Grid => [
+export interface ProductFlags extends Flags {
+  /** Blocks of 4·lanes columns per workgroup. */
+  blocks: number;
+}
+
+/** Two blocks of columns where they fill up. */
+export const columnBlocks = (columns: number, lanes: number): ProductFlags => ({
+  blocks: columns % (2 * lanes) ? 1 : 2,
+});
+
+/** Workgroups of a product whose heads have so many times `width` vec4 columns. */
+const productGrid = (d: Dims, batch: number, width: number, columns: number): Grid => [
   ceilDiv((d.HQ as number) * (d.WQ as number), ROWS),
-  ceilDiv(columns, lanes) * (d.HEADS as number),
+  ceilDiv(columns, width) * (d.HEADS as number),
   batch,
 ];
 
 /** The beginning of a product's kernel: its head, first query q0, and this lane's column of COLUMNS per head. */
-const productHead = (k: Codegen<Flags>, columns: string): string => `
+const productHead = (k: Codegen<ProductFlags>, columns: string): string => `
 ${SUBGROUPS}
 ${k.header}
 @compute @workgroup_size(${k.workgroup})
@@ -73,10 +83,26 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   ${k.prelude}
   let LQ = HQ * WQ;
   let LK = HK * WK;
-  let blocks = (${columns} + ${k.workgroup - 1}u) / ${k.workgroup}u;
+  let blocks = (${columns} + ${k.flags.blocks * k.workgroup - 1}u) / ${k.flags.blocks * k.workgroup}u;
   let head = wg.y / blocks;
-  let column = (wg.y % blocks) * ${k.workgroup}u + lane;
+  let column = (wg.y % blocks) * ${k.flags.blocks * k.workgroup}u + lane;
   let q0 = wg.x * ${ROWS}u;`;
+
+/** Statements for every `result` of this lane: of query q0 + r, in column `at` of a head's. */
+const eachResult = (k: Codegen<ProductFlags>, columns: string, statements: string): string => `
+  ${resultsOf(ROWS, k.flags.blocks)}
+  for (var block = 0u; block < ${k.flags.blocks}u; block++) {
+    let at = column + block * ${k.workgroup}u;
+    if (at >= ${columns}) { return; }
+    for (var r = 0u; r < min(${ROWS}u, LQ - q0); r++) {
+      let result = results[block * ${ROWS}u + r];
+      ${statements}
+    }
+  }`;
+
+/** Names of this lane's keys, four for each block of columns, with the block and the place therein. */
+const keys = (k: Codegen<ProductFlags>): (readonly [string, number, number])[] =>
+  range(k.flags.blocks).flatMap((block) => range(4).map((j) => [`key${block}${j}`, block, j] as const));
 
 function productCost(d: Dims, batch: number): Cost {
   const { HQ = 0, WQ = 0, LK4 = 0, HEADS = 0, D4 = 0 } = d;
@@ -85,7 +111,7 @@ function productCost(d: Dims, batch: number): Cost {
 }
 
 /** s[n, head, q, k] = SCALE · q·k */
-export const attentionScores = defineKernel<Flags>({
+export const attentionScores = defineKernel<ProductFlags>({
   name: "attentionScores",
   tensors: { q: "in N HQ WQ CQ", kv: "in N HK WK CK", s: "out *" },
   floats: ["SCALE"],
@@ -93,34 +119,34 @@ export const attentionScores = defineKernel<Flags>({
     {
       name: "lanes",
       workgroup: (target) => target.lanes,
-      grid: (d, batch, lanes) => productGrid(d, batch, lanes, d.LK4 as number),
+      grid: (d, batch, lanes, { blocks }) => productGrid(d, batch, blocks * lanes, d.LK4 as number),
       wgsl: (k) => wgsl`
 ${productHead(k, "LK4")}
   ${range(ROWS / k.workgroup)
     .map((i) => `let row${i} = (wg.z * LQ + min(q0 + ${i * k.workgroup}u + lane, LQ - 1u)) * CQ4 + QO + head * D4;`)
     .join("\n  ")}
-  ${range(4)
-    .map((j) => `let key${j} = (wg.z * LK + min(column * 4u + ${j}u, LK - 1u)) * CK4 + KO + head * D4;`)
+  ${keys(k)
+    .map(
+      ([name, block, j]) =>
+        `let ${name} = (wg.z * LK + min((column + ${block * k.workgroup}u) * 4u + ${j}u, LK - 1u)) * CK4 + KO + head * D4;`,
+    )
     .join("\n  ")}
-  ${accumulators(ROWS)}
+  ${accumulators(ROWS, k.flags.blocks)}
   for (var d = 0u; d < D4; d++) {
-    ${range(4)
-      .map((j) => `let k${j} = ${k.load("kv", `key${j} + d`)};`)
+    ${keys(k)
+      .map(([name]) => `let at_${name} = ${k.load("kv", `${name} + d`)};`)
       .join("\n    ")}
     ${outerProduct({
       rows: ROWS,
       lanes: k.workgroup,
+      blocks: k.flags.blocks,
       row: (i) => k.load("q", `row${i} + d`),
       // Four keys' vec4s transposed: components are registers of their own, so this costs nothing.
-      column: (j) => `vec4f(${range(4).map((key) => `k${key}.${"xyzw"[j]}`)})`,
+      column: (j, block) => `vec4f(${range(4).map((key) => `at_key${block}${key}.${"xyzw"[j]}`)})`,
     })}
   }
-  if (column >= LK4) { return; }
   let out = (wg.z * HEADS + head) * LQ + q0;
-  ${resultsOf(ROWS)}
-  for (var r = 0u; r < min(${ROWS}u, LQ - q0); r++) {
-    ${k.store("s", "(out + r) * LK4 + column", "results[r] * SCALE")}
-  }
+  ${eachResult(k, "LK4", k.store("s", "(out + r) * LK4 + at", "result * SCALE"))}
 }`,
     },
   ],
@@ -169,35 +195,38 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
 });
 
 /** y[n, q, head] = inverse[q] · Σ_k p[q, k]·v[k] */
-export const attentionValues = defineKernel<Flags>({
+export const attentionValues = defineKernel<ProductFlags>({
   name: "attentionValues",
   tensors: { p: "in *", inverse: "in *", kv: "in N HK WK CK", y: "out N HQ WQ CY" },
   variants: [
     {
       name: "lanes",
       workgroup: (target) => target.lanes,
-      grid: (d, batch, lanes) => productGrid(d, batch, lanes, d.D4 as number),
+      grid: (d, batch, lanes, { blocks }) => productGrid(d, batch, blocks * lanes, d.D4 as number),
       wgsl: (k) => wgsl`
 ${productHead(k, "D4")}
-  let value = VO + head * D4 + min(column, D4 - 1u);
+  ${range(k.flags.blocks)
+    .map((block) => `let value${block} = VO + head * D4 + min(column + ${block * k.workgroup}u, D4 - 1u);`)
+    .join("\n  ")}
   ${range(ROWS / k.workgroup)
     .map((i) => `let row${i} = (wg.z * HEADS + head) * LQ + min(q0 + ${i * k.workgroup}u + lane, LQ - 1u);`)
     .join("\n  ")}
-  ${accumulators(ROWS)}
+  ${accumulators(ROWS, k.flags.blocks)}
   for (var k4 = 0u; k4 < LK4; k4++) {
     ${outerProduct({
       rows: ROWS,
       lanes: k.workgroup,
+      blocks: k.flags.blocks,
       row: (i) => k.load("p", `row${i} * LK4 + k4`),
-      column: (j) => k.load("kv", `(wg.z * LK + min(k4 * 4u + ${j}u, LK - 1u)) * CK4 + value`),
+      column: (j, block) => k.load("kv", `(wg.z * LK + min(k4 * 4u + ${j}u, LK - 1u)) * CK4 + value${block}`),
     })}
   }
-  if (column >= D4) { return; }
-  ${resultsOf(ROWS)}
-  for (var r = 0u; r < min(${ROWS}u, LQ - q0); r++) {
-    let scale = ${k.load("inverse", "(wg.z * HEADS + head) * LQ + q0 + r")}.x;
-    ${k.store("y", "(wg.z * LQ + q0 + r) * CY4 + head * D4 + column", "results[r] * scale")}
-  }
+  ${eachResult(
+    k,
+    "D4",
+    `let scale = ${k.load("inverse", "(wg.z * HEADS + head) * LQ + q0 + r")}.x;
+    ${k.store("y", "(wg.z * LQ + q0 + r) * CY4 + head * D4 + at", "result * scale")}`,
+  )}
 }`,
     },
   ],

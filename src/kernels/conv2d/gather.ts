@@ -20,12 +20,17 @@ import { SUBGROUPS } from "../parts/lanes.ts";
 import { accumulators, outerProduct, resultsOf } from "../parts/outerProduct.ts";
 import { CONV_FLOATS, checkOutput, convCost, epilogue, OUTPUT_TENSORS } from "./contract.ts";
 
-/** Output pixels per workgroup; 32 accumulators of vec4 fit what compilers keep in cache-hot stack slots. */
-const ROWS = 32;
+export interface GatherFlags extends Flags {
+  /** Output pixels per workgroup, a multiple of the lanes. */
+  rows: number;
+  /** Blocks of 4·lanes output channels per workgroup. */
+  blocks: number;
+}
 
-function body(k: Codegen<Flags>): string {
+function body(k: Codegen<GatherFlags>): string {
   const lanes = k.workgroup;
-  const loads = range(ROWS / lanes);
+  const { rows, blocks } = k.flags;
+  const loads = range(rows / lanes);
   return wgsl`
 ${SUBGROUPS}
 ${k.header}
@@ -39,8 +44,7 @@ fn quotient(a: u32, d: u32) -> u32 {
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
   let M = N * HO * WO;
-  let o4 = wg.x * ${lanes}u + lane;
-  let r0 = (wg.z * 32768u + wg.y) * ${ROWS}u;
+  let r0 = (wg.z * 32768u + wg.y) * ${rows}u;
   if (r0 >= M) { return; }
   ${loads
     .map(
@@ -51,7 +55,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   let left${i} = i32((m${i} - line${i} * WO) * STRIDE) - i32(PL);`,
     )
     .join("\n  ")}
-  ${accumulators(ROWS)}
+  ${accumulators(rows, blocks)}
   let taps = KH * KW;
   let span = taps * C4 + S4;
   for (var tap = 0u; tap < taps + min(S4, 1u); tap++) {
@@ -59,7 +63,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
     let dy = i32(tap / KW);
     let dx = i32(tap % KW);
     let groups = select(C4, S4, shortcut);
-    let wtap = (wg.x * span + tap * C4) * ${4 * lanes}u + lane;
+    let wtap = (wg.x * ${blocks}u * span + tap * C4) * ${4 * lanes}u + lane;
     ${loads
       .map(
         (i) => `let y${i} = top${i} + dy;
@@ -71,19 +75,23 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
       .join("\n    ")}
     for (var c = 0u; c < groups; c++) {
       ${outerProduct({
-        rows: ROWS,
+        rows,
         lanes,
+        blocks,
         row: (i) => `select(vec4f(), ${k.load("x", `base${i} + c`)}, inside${i})`,
-        column: (j) => k.load("w", `wtap + c * ${4 * lanes}u + ${j * lanes}u`),
+        column: (j, block) => k.load("w", `wtap + (${block}u * span + c) * ${4 * lanes}u + ${j * lanes}u`),
       })}
     }
   }
-  if (o4 >= O4) { return; }
-  ${resultsOf(ROWS)}
-  for (var r = 0u; r < min(${ROWS}u, M - r0); r++) {
-    let m = r0 + r;
-    let n = quotient(quotient(m, WO), HO);
-    ${epilogue(k, "results[r]", "n", "m", "o4")}
+  ${resultsOf(rows, blocks)}
+  for (var block = 0u; block < ${blocks}u; block++) {
+    let o4 = (wg.x * ${blocks}u + block) * ${lanes}u + lane;
+    if (o4 >= O4) { return; }
+    for (var r = 0u; r < min(${rows}u, M - r0); r++) {
+      let m = r0 + r;
+      let n = quotient(quotient(m, WO), HO);
+      ${epilogue(k, `results[block * ${rows}u + r]`, "n", "m", "o4")}
+    }
   }
 }`;
 }
@@ -92,7 +100,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
  * Convolution of a plain input [N, H, W, C], behind which the S4 channel groups of a shortcut may lie, [N, HO, WO, S].
  * Extra scalars: H, W, C4, S4; PT, PL = zero rows above and columns left; PB, PR below and right; UP = 1 for nearest ×2.
  */
-export const convGather = defineKernel<Flags>({
+export const convGather = defineKernel<GatherFlags>({
   name: "conv2d",
   tensors: { x: "in *", ...OUTPUT_TENSORS },
   floats: CONV_FLOATS,
@@ -106,11 +114,11 @@ export const convGather = defineKernel<Flags>({
   variants: [
     {
       name: "gather",
-      when: (target) => target.lanes > 0 && ROWS % target.lanes === 0,
+      when: (target, _, { rows }) => target.lanes > 0 && rows % target.lanes === 0,
       workgroup: (target) => target.lanes,
-      grid(d, batch, lanes) {
-        const rows = ceilDiv(batch * (d.HO as number) * (d.WO as number), ROWS);
-        return [ceilDiv(d.O4 as number, lanes), Math.min(rows, 32768), ceilDiv(rows, 32768)];
+      grid(d, batch, lanes, { rows: size, blocks }) {
+        const rows = ceilDiv(batch * (d.HO as number) * (d.WO as number), size);
+        return [ceilDiv(d.O4 as number, blocks * lanes), Math.min(rows, 32768), ceilDiv(rows, 32768)];
       },
       wgsl: body,
     },

@@ -34,8 +34,14 @@ const copy = (k: Codegen<NormaliseFlags>, tensor: string, width: string, offset:
     image[PIXELS * C4 + j / ${width} * (S4 + T4) + ${offset} + j % ${width}] = ${k.load(tensor, `n * PIXELS * ${width} + j`)};
   }`;
 
-function body(k: Codegen<NormaliseFlags>): string {
+export interface ImageFlags extends NormaliseFlags {
+  /** Blocks of 4·lanes output channels per workgroup. */
+  blocks: number;
+}
+
+function body(k: Codegen<ImageFlags>): string {
   const lanes = k.workgroup;
+  const { blocks } = k.flags;
   const loads = range(IMAGE_PIXELS / lanes);
   return wgsl`
 ${SUBGROUPS}
@@ -66,7 +72,6 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   ${copy(k, "s", "S4", "0u")}
   ${copy(k, "t", "T4", "S4")}
   workgroupBarrier();
-  let o4 = wg.x * ${lanes}u + lane;
   ${loads
     .map(
       (i) => `let m${i} = min(${i * lanes}u + lane, PIXELS - 1u);
@@ -74,14 +79,14 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   let left${i} = i32(m${i} % W) - i32(PL);`,
     )
     .join("\n  ")}
-  ${accumulators(IMAGE_PIXELS)}
+  ${accumulators(IMAGE_PIXELS, blocks)}
   let taps = KH * KW;
   let added = S4 + T4;
   let span = taps * C4 + added;
   for (var tap = 0u; tap < taps + min(added, 1u); tap++) {
     let shortcut = tap == taps;
     let groups = select(C4, added, shortcut);
-    let wtap = (wg.x * span + tap * C4) * ${4 * lanes}u + lane;
+    let wtap = (wg.x * ${blocks}u * span + tap * C4) * ${4 * lanes}u + lane;
     ${loads
       .map(
         (i) => `let y${i} = top${i} + i32(tap / KW);
@@ -94,15 +99,19 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
       ${outerProduct({
         rows: IMAGE_PIXELS,
         lanes,
+        blocks,
         row: (i) => `select(vec4f(), image[base${i} + c], inside${i})`,
-        column: (j) => k.load("w", `wtap + c * ${4 * lanes}u + ${j * lanes}u`),
+        column: (j, block) => k.load("w", `wtap + (${block}u * span + c) * ${4 * lanes}u + ${j * lanes}u`),
       })}
     }
   }
-  if (o4 >= O4) { return; }
-  ${resultsOf(IMAGE_PIXELS)}
-  for (var row = 0u; row < PIXELS; row++) {
-    ${epilogue(k, "results[row]", "n", "(n * PIXELS + row)", "o4")}
+  ${resultsOf(IMAGE_PIXELS, blocks)}
+  for (var block = 0u; block < ${blocks}u; block++) {
+    let o4 = (wg.x * ${blocks}u + block) * ${lanes}u + lane;
+    if (o4 >= O4) { return; }
+    for (var row = 0u; row < PIXELS; row++) {
+      ${epilogue(k, `results[block * ${IMAGE_PIXELS}u + row]`, "n", "(n * PIXELS + row)", "o4")}
+    }
   }
 }`;
 }
@@ -111,7 +120,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
  * Extra scalars: those of `normalise` (GROUPS, EPS) and of the gather kernel without STRIDE and UP, CA4, CB4, S4, T4 =
  * vec4s of a pixel of each source, 0 for those that are bound to anything. The output has the size of the input.
  */
-export const convImage = defineKernel<NormaliseFlags>({
+export const convImage = defineKernel<ImageFlags>({
   name: "conv2d",
   tensors: {
     a: "in *",
@@ -134,7 +143,7 @@ export const convImage = defineKernel<NormaliseFlags>({
       name: "image",
       when: (target) => target.lanes > 0 && IMAGE_PIXELS % target.lanes === 0,
       workgroup: (target) => target.lanes,
-      grid: (d, batch, lanes) => [ceilDiv(d.O4 as number, lanes), batch, 1],
+      grid: (d, batch, lanes, { blocks }) => [ceilDiv(d.O4 as number, blocks * lanes), batch, 1],
       wgsl: body,
     },
   ],

@@ -1,7 +1,14 @@
 /** Attention: one streaming kernel, or two products with the softmax between them. */
 import type { AttentionNode } from "../../runtime/graph.ts";
 import { ceilDiv } from "../../runtime/values.ts";
-import { attentionMethod, attentionScores, attentionSoftmax, attentionValues, pixels } from "../attention/products.ts";
+import {
+  attentionMethod,
+  attentionScores,
+  attentionSoftmax,
+  attentionValues,
+  columnBlocks,
+  pixels,
+} from "../attention/products.ts";
 import { attention } from "../attention/streaming.ts";
 import type { Context } from "./context.ts";
 
@@ -20,8 +27,8 @@ export function lowerAttention(ctx: Context, op: AttentionNode): void {
   const [s, p] = [matrix("scores"), matrix("probabilities")];
   const inverse = ctx.intermediate(`${label}.inverse`, [heads, LQ, 1], [1], "f32");
   ctx.calls.push(
-    attentionScores.lower(ctx.target, label, { q, kv, s }, {}, sizes),
+    attentionScores.lower(ctx.target, label, { q, kv, s }, columnBlocks(sizes.LK4, ctx.target.lanes), sizes),
     attentionSoftmax.lower(ctx.target, label, { s, p, inverse }, {}, { ...sizes, LQ, LK }),
-    attentionValues.lower(ctx.target, label, { p, inverse, kv, y }, {}, sizes),
+    attentionValues.lower(ctx.target, label, { p, inverse, kv, y }, columnBlocks(d4, ctx.target.lanes), sizes),
   );
 }

@@ -1,7 +1,7 @@
 /** Convolutions for software adapters: the choice between the gather kernel, Winograd's method and whole small images. */
 import { type FusedConv, type FusedNorm, isPlain } from "../../runtime/fold.ts";
 import { ceilDiv, channelGroups, type Value } from "../../runtime/values.ts";
-import { convGather } from "../conv2d/gather.ts";
+import { convGather, type GatherFlags } from "../conv2d/gather.ts";
 import { convImage, IMAGE_PIXELS, IMAGE_VECTORS } from "../conv2d/image.ts";
 import { tilesOf, usesWinograd } from "../conv2d/winograd/choice.ts";
 import { winogradInput } from "../conv2d/winograd/input.ts";
@@ -11,6 +11,18 @@ import { PRODUCTS } from "../conv2d/winograd/transforms.ts";
 import type { ConvSection } from "../recipes.ts";
 import { type Context, convScalars, segmentsOf } from "./context.ts";
 import type { Norms } from "./norms.ts";
+
+/** Channels of a small image from which on half-empty blocks of rows cost more than one more pipeline. */
+const MANY_GROUPS = 64;
+
+/** Pixels, and blocks of channels by which they are multiplied, of a workgroup: most that leave work for two threads. */
+function gatherTile(x: Value, y: Value, lanes: number): GatherFlags {
+  const pixels = (y.shape[0] as number) * (y.shape[1] as number);
+  const rows = pixels <= 16 && channelGroups(x.segments) >= MANY_GROUPS ? 16 : 32;
+  const groups = channelGroups(y.segments);
+  const pairs = groups / (2 * lanes);
+  return { rows, blocks: Number.isInteger(pairs) && ceilDiv(pixels, rows) * pairs >= 2 ? 2 : 1 };
+}
 
 export class LaneConvs {
   constructor(
@@ -38,7 +50,10 @@ export class LaneConvs {
     const [PT, PL, PB, PR] = pad;
     const sizes = { H, W, C4: channelGroups(own), S4: channelGroups(added), PT, PL, PB, PR, UP: up };
     const tensors = { x, ...this.#weights(op, own, first), emb: emb?.table ?? x, residual: residual ?? x, y };
-    this.ctx.calls.push(convGather.lower(this.ctx.target, label, tensors, {}, { ...convScalars(op), ...sizes }));
+    const { lanes } = this.ctx.target;
+    this.ctx.calls.push(
+      convGather.lower(this.ctx.target, label, tensors, gatherTile(x, y, lanes), { ...convScalars(op), ...sizes }),
+    );
   }
 
   /** Winograd's three kernels; `x` is the whole plain input. */
@@ -60,8 +75,10 @@ export class LaneConvs {
     this.ctx.calls.push(winogradInput.lower(this.ctx.target, label, { x, v }, {}, input));
     const w = this.ctx.recipes.conv(label, [{ weights, kernel, segments: x.segments }], lanes, true);
     const rows = tiles.TP <= 16 ? 16 : 32;
+    // With 36 products there are always enough workgroups.
+    const blocks = channelGroups(y.segments) % (2 * lanes) === 0 ? 2 : 1;
     const product = { ...tiles, O4: channelGroups(y.segments) };
-    this.ctx.calls.push(winogradProduct.lower(this.ctx.target, label, { v, w, m }, { rows }, product));
+    this.ctx.calls.push(winogradProduct.lower(this.ctx.target, label, { v, w, m }, { rows, blocks }, product));
     const bias = this.ctx.recipes.bias(label, weights);
     const tensors = { m, bias, emb: emb?.table ?? m, residual: residual ?? m, y };
     this.ctx.calls.push(winogradOutput.lower(this.ctx.target, label, tensors, {}, { ...convScalars(op), ...tiles }));
@@ -91,7 +108,9 @@ export class LaneConvs {
     const [PT, PL, PB, PR] = pad;
     const sizes = { H, W, PT, PL, PB, PR, CA4: width(a), CB4: width(b), S4: width(s), T4: width(t) };
     const scalars = { ...convScalars(op), ...sizes, GROUPS: norm.groups, EPS: norm.eps };
-    this.ctx.calls.push(convImage.lower(this.ctx.target, label, tensors, { act: view.act }, scalars));
+    const pairs = channelGroups(y.segments) / (2 * this.ctx.target.lanes);
+    const blocks = Number.isInteger(pairs) && pairs >= 2 ? 2 : 1;
+    this.ctx.calls.push(convImage.lower(this.ctx.target, label, tensors, { act: view.act, blocks }, scalars));
   }
 
   lower(op: FusedConv): void {

@@ -17,19 +17,25 @@ export const UNROLL = 2;
 export interface ProductFlags extends Flags {
   /** Tiles per workgroup. */
   rows: number;
+  /** Blocks of 4·lanes output channels per workgroup. */
+  blocks: number;
 }
 
 function body(k: Codegen<ProductFlags>): string {
   const lanes = k.workgroup;
-  const { rows } = k.flags;
+  const { rows, blocks } = k.flags;
+  // A longer loop body would not fit the processor's instruction cache.
+  const unroll = blocks > 1 ? 1 : UNROLL;
   const loads = range(rows / lanes);
   const step = (u: number) =>
     outerProduct({
       rows,
       lanes,
+      blocks,
       tag: `${u}_`,
       row: (i) => k.load("v", `row${i} + (c + ${u}u) * ${lanes}u`),
-      column: (j) => k.load("w", `weight + (c + ${u}u) * ${4 * lanes}u + ${j * lanes}u`),
+      column: (j, block) =>
+        k.load("w", `weight + (${block * PRODUCTS}u * C4 + c + ${u}u) * ${4 * lanes}u + ${j * lanes}u`),
     });
   return wgsl`
 ${SUBGROUPS}
@@ -42,16 +48,20 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   let blocks = total / ${lanes}u;
   let first = r0 / ${lanes}u;
   ${loads.map((i) => `let row${i} = (wg.z * blocks + min(first + ${i}u, blocks - 1u)) * C4 * ${lanes}u + lane;`).join("\n  ")}
-  let weight = (wg.x * ${PRODUCTS}u + wg.z) * C4 * ${4 * lanes}u + lane;
-  ${accumulators(rows)}
-  for (var c = 0u; c < C4; c += ${UNROLL}u) {
-    ${range(UNROLL).map(step).join("\n    ")}
+  let weight = (wg.x * ${blocks * PRODUCTS}u + wg.z) * C4 * ${4 * lanes}u + lane;
+  ${accumulators(rows, blocks)}
+  for (var c = 0u; c < C4; c += ${unroll}u) {
+    ${range(unroll).map(step).join("\n    ")}
   }
-  let o4 = wg.x * ${lanes}u + lane;
-  if (o4 >= O4) { return; }
-  let out = (wg.z * total + r0) * O4 + o4;
-  ${resultsOf(rows)}
-  for (var r = 0u; r < min(${rows}u, total - r0); r++) { ${k.store("m", "out + r * O4", "results[r]")} }
+  ${resultsOf(rows, blocks)}
+  for (var block = 0u; block < ${blocks}u; block++) {
+    let o4 = (wg.x * ${blocks}u + block) * ${lanes}u + lane;
+    if (o4 >= O4) { return; }
+    let out = (wg.z * total + r0) * O4 + o4;
+    for (var r = 0u; r < min(${rows}u, total - r0); r++) {
+      ${k.store("m", "out + r * O4", `results[block * ${rows}u + r]`)}
+    }
+  }
 }`;
 }
 
@@ -63,8 +73,8 @@ export const winogradProduct = defineKernel<ProductFlags>({
     {
       name: "lanes",
       workgroup: (target) => target.lanes,
-      grid: (d, batch, lanes, { rows }) => [
-        ceilDiv(d.O4 as number, lanes),
+      grid: (d, batch, lanes, { rows, blocks }) => [
+        ceilDiv(d.O4 as number, blocks * lanes),
         ceilDiv(batch * (d.TP as number), rows),
         PRODUCTS,
       ],
