@@ -3,6 +3,7 @@
  * slows the machine slows all of them. Ratios are taken turn by turn.
  */
 import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { roofline } from "../limits.ts";
 import type { EngineName, KernelShare, Limits, Row } from "../results.ts";
 import { nmse, pairRatios, spread } from "../stats.ts";
@@ -24,6 +25,11 @@ export interface MeasureOptions {
 /** Runs per measurement grow until one takes this long. */
 const MEASURE_MS = 60;
 const MIN_ROUNDS = 3;
+/**
+ * Between two turns. Threads of onnxruntime's CPU provider spin for some 40 ms after a run, on a processor that the next
+ * engine should have.
+ */
+const REST_MS = 60;
 /** Who is asked first what the right numbers are. */
 const REFERENCES: readonly EngineName[] = ["onnxruntime-cpu", "torch-eager", "onnxruntime-webgpu", OURS];
 
@@ -61,6 +67,7 @@ async function race(
     for (const { process, modes, times, repeats } of contestants)
       for (const mode of modes) {
         signal.throwIfAborted();
+        await sleep(REST_MS, undefined, { signal });
         times[mode].push((await process.call("run", { times: repeats, mode })).ms / chain);
       }
 }

@@ -95,7 +95,6 @@ export async function evaluate(prepared: Prepared): Promise<Tensor> {
     const pacer = new Pacer(device);
     try {
       await run(prepared, evaluator, pacer);
-      await pacer.drain();
       data.set(await readOutput(device, evaluator, output, to - from), from * c * h * w);
     } finally {
       await pacer.drain().catch(() => {});
@@ -158,10 +157,11 @@ export class HeldEvaluation {
     this.evaluator.forget();
     device.gpu.queue.writeBuffer(this.evaluator.state, 0, toRows(data, n, c, h * w));
     await run(this.prepared, this.evaluator, this.#pacer);
-    await this.#pacer.drain();
     const { output } = lowered.network;
     const [ho, wo, co] = output.shape as [number, number, number];
-    return { shape: [n, co, ho, wo], data: await readOutput(device, this.evaluator, output, n) };
+    const result = await readOutput(device, this.evaluator, output, n);
+    await this.#pacer.drain();
+    return { shape: [n, co, ho, wo], data: result };
   }
 
   /** GPU times of the kernels, without those of the time embeddings. */

@@ -5,6 +5,7 @@
  */
 import type { MatrixTile } from "./contract.ts";
 import { DeviceError } from "./errors.ts";
+import { patiently } from "./patience.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { type Storage, TEXTURE_WIDTH } from "./values.ts";
 
@@ -190,7 +191,8 @@ export class Device {
       encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
       this.submit([encoder.finish()]);
       this.counters.mapAsync++;
-      await staging.mapAsync(GPUMapMode.READ).catch(async (cause: unknown) => {
+      const mapped = staging.mapAsync(GPUMapMode.READ);
+      await (this.capabilities.software ? patiently(mapped) : mapped).catch(async (cause: unknown) => {
         // The reason of a lost device may come after the refusal that it causes.
         await Promise.race([this.gpu.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
         this.check();
