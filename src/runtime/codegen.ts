@@ -58,7 +58,9 @@ export function makeCodegen<F extends Flags>(
   const by = new Map(bound.map((b) => [b.tensor, b.value]));
   const isFloat = (name: string) => def.floats?.includes(name) ?? false;
   const uniform = target.shapes === "uniform" ? Object.keys(names) : [];
-  const fields = ["N", ...uniform].map((name) => `${name}: ${isFloat(name) ? "f32" : "u32"}`);
+  // Where a texture's part begins is known only when memory is planned for a batch.
+  const offsets = bound.filter((b) => b.value.storage === "texture").map((b) => `AT_${b.tensor}`);
+  const fields = ["N", ...uniform, ...offsets].map((name) => `${name}: ${isFloat(name) ? "f32" : "u32"}`);
   const constants =
     target.shapes === "const"
       ? Object.entries(names).map(([n, v]) => `const ${n} = ${isFloat(n) ? f32(v) : u32(v)};`)
@@ -69,6 +71,7 @@ export function makeCodegen<F extends Flags>(
     `@group(0) @binding(${bound.length}) var<uniform> params: Params;`,
     def.frame ? `@group(0) @binding(${bound.length + 1}) var<uniform> frame: vec4u;` : "",
     ...constants,
+    ...offsets.map((name) => `var<private> ${name}: u32;`),
     bound.some((b) => b.value.dtype === "f16" && b.value.storage === "buffer") ? HALF : "",
     bound.some((b) => b.value.storage === "texture") ? TEXEL : "",
     bound.some((b) => b.value.dtype === "f16" && b.value.storage === "texture" && b.access === "out") ? ROUND_HALF : "",
@@ -80,7 +83,8 @@ export function makeCodegen<F extends Flags>(
   };
   const load = (tensor: string, index: string): string => {
     const { storage, dtype } = value(tensor);
-    if (storage === "texture") return `textureLoad(${tensor}, texel(${index})${sampled.has(tensor) ? ", 0" : ""})`;
+    if (storage === "texture")
+      return `textureLoad(${tensor}, texel(AT_${tensor} + ${index})${sampled.has(tensor) ? ", 0" : ""})`;
     return dtype === "f16" ? `unpack_half(${tensor}[${index}])` : `${tensor}[${index}]`;
   };
   return {
@@ -88,7 +92,10 @@ export function makeCodegen<F extends Flags>(
     target,
     workgroup,
     header: header.join("\n"),
-    prelude: ["N", ...uniform].map((name) => `let ${name} = params.${name};`).join(" "),
+    prelude: [
+      ...["N", ...uniform].map((name) => `let ${name} = params.${name};`),
+      ...offsets.map((name) => `${name} = params.${name};`),
+    ].join(" "),
     has: (tensor) => by.has(tensor),
     load,
     half(tensor, index) {
@@ -99,7 +106,7 @@ export function makeCodegen<F extends Flags>(
     store(tensor, index, v) {
       const { storage, dtype } = value(tensor);
       if (storage === "texture")
-        return `textureStore(${tensor}, texel(${index}), ${dtype === "f16" ? `round_half(${v})` : v});`;
+        return `textureStore(${tensor}, texel(AT_${tensor} + ${index}), ${dtype === "f16" ? `round_half(${v})` : v});`;
       return `${tensor}[${index}] = ${dtype === "f16" ? `pack_half(${v})` : v};`;
     },
   };

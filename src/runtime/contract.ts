@@ -115,8 +115,11 @@ export interface KernelCall {
   readonly kinds: readonly BindingKind[];
   readonly bound: readonly BoundValue[];
   readonly frame: boolean;
-  /** Contents of the params uniform. */
-  params(batch: number): Uint32Array<ArrayBuffer>;
+  /**
+   * Contents of the params uniform.
+   * @param offsetOf first texel of a value that lies in a texture; default: 0 for all
+   */
+  params(batch: number, offsetOf?: (value: Value) => number): Uint32Array<ArrayBuffer>;
   grid(batch: number): Grid;
   cost(batch: number): Cost;
 }

@@ -92,14 +92,19 @@ export function defineKernel<F extends Flags = Flags>(def: KernelDef<F>): Kernel
         kinds: [...kinds, "uniform", ...(frame ? (["uniform"] as const) : [])],
         bound,
         frame,
-        params(batch) {
-          const words = new Uint32Array(Math.ceil((1 + fields.length) / 4) * 4);
+        params(batch, offsetOf = () => 0) {
+          const textures = bound.filter(({ value }) => value.storage === "texture");
+          const words = new Uint32Array(Math.ceil((1 + fields.length + textures.length) / 4) * 4);
           const floats = new Float32Array(words.buffer);
           words[0] = batch;
           fields.forEach(([name, v], i) => {
             if (def.floats?.includes(name)) floats[i + 1] = v;
             else words[i + 1] = v;
           });
+          words.set(
+            textures.map(({ value }) => offsetOf(value)),
+            1 + fields.length,
+          );
           return words;
         },
         grid: (batch) => variant.grid(names, batch, workgroup, flags),

@@ -1,12 +1,14 @@
 /** Physical storage for values: creation, binding, upload of host data. Who creates an array releases it. */
 import type { Device } from "./device.ts";
-import { byteSize, ceilDiv, type DType, type Storage, TEXTURE_WIDTH, type Value } from "./values.ts";
+import { byteSize, ceilDiv, type DType, type Storage, TEXTURE_WIDTH, unitBytes, type Value } from "./values.ts";
 
-/** A buffer, or a texture with its cached view. */
+/** A buffer, or a texture with its cached view; or a part of either. */
 export interface GpuArray {
   readonly object: GPUBuffer | GPUTexture;
   readonly resource: GPUBindingResource;
   readonly bytes: number;
+  /** First texel, where that is not the first one of the texture: a binding cannot say so, kernels have to add it. */
+  readonly offset?: number;
 }
 
 const BUFFER_USAGE = () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
@@ -27,6 +29,13 @@ export function createArray(device: Device, label: string, storage: Storage, dty
   const format = dtype === "f16" ? "rgba16float" : "rgba32float";
   const object = device.createTexture({ label, size, format, usage: TEXTURE_USAGE() }, bytes);
   return { object, resource: object.createView(), bytes };
+}
+
+/** The part of an array that begins at a byte and holds a value. */
+export function partOf(array: GpuArray, value: Value, offset: number, batch: number): GpuArray {
+  const bytes = byteSize(value, batch);
+  if (value.storage === "texture") return { ...array, bytes, offset: offset / unitBytes(value.dtype) };
+  return { ...array, bytes, resource: { buffer: array.object as GPUBuffer, offset, size: bytes } };
 }
 
 export function createValueArray(device: Device, value: Value, batch = 1): GpuArray {

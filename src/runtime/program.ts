@@ -4,7 +4,7 @@
  */
 import type { Device } from "./device.ts";
 import type { Cost, Grid, KernelCall } from "./kernel.ts";
-import { createArray, type GpuArray, uploadBuffer } from "./memory.ts";
+import { createArray, type GpuArray, partOf, uploadBuffer } from "./memory.ts";
 import { type MemoryPlan, planMemory } from "./planner.ts";
 import type { Value } from "./values.ts";
 
@@ -95,7 +95,7 @@ export class Program implements Replay {
 
   /**
    * Plans memory, compiles and binds.
-   * @throws DeviceError "out-of-memory" when the slots do not fit; nothing stays allocated
+   * @throws DeviceError "out-of-memory" when the arenas do not fit; nothing stays allocated
    */
   static async create(device: Device, init: ProgramInit): Promise<Program> {
     const { calls, batch, external, label } = init;
@@ -103,12 +103,12 @@ export class Program implements Replay {
     const plan = planMemory(calls, new Set(external.keys()), batch);
     return device.allocate(`${label} at batch ${batch} (${Math.ceil(plan.bytes / 2 ** 20)} MiB)`, () => {
       const storage = new Map(external);
-      const owned = plan.slots.map((slot, i) => {
-        const array = createArray(device, `${label} slot ${i}`, slot.storage, slot.dtype, slot.bytes);
-        for (const value of slot.values) storage.set(value, array);
-        return array;
-      });
-      const params = uploadParams(device, label, calls, batch);
+      const owned = plan.arenas.map((arena, i) =>
+        createArray(device, `${label} arena ${i}`, arena.storage, arena.dtype, arena.bytes),
+      );
+      for (const [value, { arena, offset }] of plan.places)
+        storage.set(value, partOf(owned[arena] as GpuArray, value, offset, batch));
+      const params = uploadParams(device, label, calls, batch, storage);
       if (params) owned.push({ object: params.buffer, resource: { buffer: params.buffer }, bytes: params.buffer.size });
       const dispatches = calls.map((call, i): Dispatch => {
         const resources = call.bound.map((b) => storage.get(b.value)?.resource as GPUBindingResource);
@@ -142,7 +142,7 @@ export class Program implements Replay {
     );
   }
 
-  /** Releases slots and parameters; external storage stays the caller's. */
+  /** Releases arenas and parameters; external storage stays the caller's. */
   dispose(): void {
     for (const array of this.#owned.splice(0)) this.device.release(array.object);
   }
@@ -153,9 +153,15 @@ export class Program implements Replay {
 }
 
 /** All calls' uniforms in one buffer, each at an aligned offset. */
-function uploadParams(device: Device, label: string, calls: readonly KernelCall[], batch: number) {
+function uploadParams(
+  device: Device,
+  label: string,
+  calls: readonly KernelCall[],
+  batch: number,
+  storage: ReadonlyMap<Value, GpuArray>,
+) {
   if (calls.length === 0) return undefined;
-  const blocks = calls.map((call) => call.params(batch));
+  const blocks = calls.map((call) => call.params(batch, (value) => storage.get(value)?.offset ?? 0));
   const sizes = blocks.map((b) => b.byteLength);
   const align = device.gpu.limits.minUniformBufferOffsetAlignment;
   const stride = Math.ceil(Math.max(...sizes) / align) * align;

@@ -138,8 +138,36 @@ describe("uniforms and source", () => {
     expect(source({}, {})).toContain("false x[i] y[j] = v;");
     expect(source({ dtype: "f16" }, { dtype: "f16" })).toContain("unpack_half(x[i]) y[j] = pack_half(v);");
     const texture = { storage: "texture" } as const;
-    expect(source(texture, texture)).toContain("textureLoad(x, texel(i), 0) textureStore(y, texel(j), v);");
+    expect(source(texture, texture)).toContain(
+      "textureLoad(x, texel(AT_x + i), 0) textureStore(y, texel(AT_y + j), v);",
+    );
     expect(lower({ affine: value("a", [2, 6]) }).source).toContain("true x[i]");
+  });
+
+  it("tells kernels where their parts of textures begin", () => {
+    const [x, y] = [value("x", [2, 3, 6], { storage: "texture" }), value("y", [2, 3, 8], { storage: "texture" })];
+    const { source, params } = lower({ x, y }, constants);
+    expect(source).toContain("struct Params { N: u32, AT_x: u32, AT_y: u32 }");
+    expect([...params(5)]).toEqual([5, 0, 0, 0]);
+    expect([...params(5, (v) => (v === y ? 8192 : 0))]).toEqual([5, 0, 8192, 0]);
+  });
+
+  it("reads textures as storage textures as far as the device allows, after those that are written", () => {
+    const texture = { storage: "texture" } as const;
+    const tensors = {
+      x: value("x", [2, 3, 6], texture),
+      table: value("t", [9, 6], { ...texture, batched: false, dtype: "f16" }),
+      y: value("y", [2, 3, 8], texture),
+    };
+    const kinds = (storageTextures?: number) => lower(tensors, { ...uniform, storageTextures }).kinds.slice(0, 3);
+    expect(kinds()).toEqual(["texture", "texture", "store-rgba32float"]);
+    expect(kinds(1)).toEqual(["texture", "texture", "store-rgba32float"]);
+    expect(kinds(2)).toEqual(["load-rgba32float", "texture", "store-rgba32float"]);
+    expect(kinds(8)).toEqual(["load-rgba32float", "load-rgba16float", "store-rgba32float"]);
+    const { source } = lower(tensors, { ...uniform, storageTextures: 2 });
+    expect(source).toContain("var x: texture_storage_2d<rgba32float, read>;");
+    expect(source).toContain("textureLoad(x, texel(AT_x + i)) ");
+    expect(source).toContain("var table: texture_2d<f32>;");
   });
 
   it("refuses a texture that is read and written", () => {

@@ -52,26 +52,25 @@ const programs = fc
     return { input, calls, made: known.slice(1) };
   });
 
-/** Slot of every planned value; throws if a value is planned twice. */
-function slotsOf(plan: MemoryPlan): Map<Value, number> {
-  const found = new Map<Value, number>();
-  plan.slots.forEach(({ values }, slot) => {
-    for (const v of values) {
-      expect(found.has(v)).toBe(false);
-      found.set(v, slot);
-    }
-  });
-  return found;
+/** Where a value lies, and how far it reaches. */
+function spanOf(plan: MemoryPlan, v: Value, batch: number): { arena: number; from: number; to: number } {
+  const place = plan.places.get(v);
+  if (!place) throw new Error(`no place for ${v.name}`);
+  return { arena: place.arena, from: place.offset, to: place.offset + byteSize(v, batch) };
 }
 
-/** Bytes of the values that a call touches or that later calls still read, at the worst call. */
-function mostAlive(calls: readonly KernelCall[], input: Value, batch: number): number {
+const kindOf = (v: Value) => (v.storage === "buffer" ? "buffer" : v.dtype);
+
+/** Bytes of one kind's values that a call touches or that later calls still read, at the worst call. */
+function mostAlive(calls: readonly KernelCall[], input: Value, batch: number, kind: string): number {
   const touched = calls.map((c) => new Set(c.bound.map((b) => b.value)));
   const later = (v: Value, at: number) => touched.some((t, i) => i >= at && t.has(v));
   const before = (v: Value, at: number) => touched.some((t, i) => i <= at && t.has(v));
-  const all = [...new Set(touched.flatMap((t) => [...t]))].filter((v) => v !== input);
+  const all = [...new Set(touched.flatMap((t) => [...t]))].filter((v) => v !== input && kindOf(v) === kind);
   const alive = calls.map((_, at) => all.filter((v) => before(v, at) && later(v, at)));
-  return Math.max(...alive.map((values) => values.reduce((sum, v) => sum + byteSize(v, batch), 0)));
+  return Math.max(
+    ...alive.map((values) => values.reduce((sum, v) => sum + Math.ceil(byteSize(v, batch) / 256) * 256, 0)),
+  );
 }
 
 describe("planMemory", () => {
@@ -79,46 +78,101 @@ describe("planMemory", () => {
     fc.assert(
       fc.property(programs, fc.integer({ min: 1, max: 5 }), ({ input, calls, made }, batch) => {
         const plan = planMemory(calls, new Set([input]), batch);
-        const slot = slotsOf(plan);
-        expect(new Set(slot.keys())).toEqual(new Set(made));
-        const holds = new Map<number, Value>();
+        expect(new Set(plan.places.keys())).toEqual(new Set(made));
+        // What every arena holds: values whose bytes nobody has written over since.
+        const holds = plan.arenas.map(() => new Set<Value>());
+        const span = (v: Value) => spanOf(plan, v, batch);
         for (const { bound } of calls) {
           for (const { value: v, access } of bound)
-            if (access === "in" && v !== input) expect(holds.get(slot.get(v)!)).toBe(v);
-          const places = bound.filter((b) => b.value !== input).map((b) => slot.get(b.value));
+            if (access === "in" && v !== input) expect(holds[span(v).arena]?.has(v)).toBe(true);
+          const own = bound.filter((b) => b.value !== input);
           // WebGPU forbids one object as input and output of a dispatch, and two outputs must not share either.
-          expect(new Set(places).size).toBe(places.length);
-          for (const { value: v, access } of bound) if (access === "out") holds.set(slot.get(v)!, v);
+          for (const { value: v } of own.filter((b) => b.access === "out"))
+            for (const { value: other } of own) if (other !== v) expect(span(other).arena).not.toBe(span(v).arena);
+          for (const { value: v } of own.filter((b) => b.access === "out")) {
+            const { arena, from, to } = span(v);
+            const held = holds[arena] as Set<Value>;
+            for (const other of held) if (span(other).from < to && from < span(other).to) held.delete(other);
+            held.add(v);
+          }
         }
       }),
       { numRuns: 300 },
     );
   });
 
-  it("gives values slots of their own kind and large enough, and counts them", () => {
+  it("gives values arenas of their own kind that reach far enough, and counts them", () => {
     fc.assert(
       fc.property(programs, fc.integer({ min: 1, max: 5 }), ({ input, calls }, batch) => {
         const plan = planMemory(calls, new Set([input]), batch);
-        for (const { storage, dtype, bytes, values } of plan.slots)
-          for (const v of values) {
-            expect(v.storage).toBe(storage);
-            if (storage === "texture") expect(v.dtype).toBe(dtype);
-            expect(byteSize(v, batch)).toBeLessThanOrEqual(bytes);
-          }
-        expect(plan.bytes).toBe(plan.slots.reduce((sum, s) => sum + s.bytes, 0));
-        expect(plan.lowerBound).toBe(mostAlive(calls, input, batch));
+        for (const v of plan.places.keys()) {
+          const { arena, from, to } = spanOf(plan, v, batch);
+          const { storage, dtype, bytes } = plan.arenas[arena] as MemoryPlan["arenas"][number];
+          expect(v.storage).toBe(storage);
+          if (storage === "texture") expect(v.dtype).toBe(dtype);
+          expect(to).toBeLessThanOrEqual(bytes);
+          // Bindings of buffers begin at multiples of 256.
+          expect(from % 256).toBe(0);
+        }
+        expect(plan.bytes).toBe(plan.arenas.reduce((sum, arena) => sum + arena.bytes, 0));
+        const kinds = ["buffer", "f32", "f16"].map((kind) => mostAlive(calls, input, batch, kind));
+        expect(plan.lowerBound).toBe(kinds.reduce((a, b) => a + b));
         expect(plan.bytes).toBeGreaterThanOrEqual(plan.lowerBound);
       }),
       { numRuns: 300 },
     );
   });
 
-  it("needs two slots for a chain, whatever its length", () => {
+  it("needs two arenas for a chain, whatever its length", () => {
     const chain = Array.from({ length: 10 }, () => value([8, 8, 4]));
     const calls = chain.slice(1).map((v, i) => call([chain[i] as Value, "in"], [v, "out"]));
     const plan = planMemory(calls, new Set([chain[0] as Value]), 1);
-    expect(plan.slots).toHaveLength(2);
+    expect(plan.arenas).toHaveLength(2);
     expect(plan.bytes).toBe(plan.lowerBound);
+  });
+
+  it("lays values that are alive together side by side", () => {
+    const [x, a, b, y] = Array.from({ length: 4 }, () => value([8, 8, 4])) as [Value, Value, Value, Value];
+    const calls = [call([x, "in"], [a, "out"]), call([x, "in"], [b, "out"]), call([a, "in"], [b, "in"], [y, "out"])];
+    const plan = planMemory(calls, new Set([x, y]), 1);
+    expect(plan.bytes).toBe(2 * 1024);
+    expect(spanOf(plan, a, 1)).not.toEqual(spanOf(plan, b, 1));
+  });
+
+  it("splits one large value between two small ones", () => {
+    const [x, large, small, other, y] = [value([1, 4]), value([64, 8]), value([64, 4]), value([64, 4]), value([64, 4])];
+    const calls = [
+      call([x, "in"], [large, "out"]),
+      call([large, "in"], [y, "out"]),
+      call([x, "in"], [small, "out"]),
+      call([x, "in"], [other, "out"]),
+      call([small, "in"], [other, "in"], [y, "inout"]),
+    ];
+    const plan = planMemory(calls, new Set([x, y]), 1);
+    expect(plan.bytes).toBe(2048);
+    expect(plan.lowerBound).toBe(2048);
+  });
+
+  it("makes no arena larger than every adapter allows", () => {
+    const values = Array.from({ length: 4 }, () => value([2 ** 20, 36]));
+    const last = value([1, 4]);
+    const calls = [
+      ...values.map((v) => call([v, "out"])),
+      call(...values.map((v) => [v, "in"] as const), [last, "out"]),
+    ];
+    const plan = planMemory(calls, new Set([last]), 1);
+    for (const { bytes } of plan.arenas) expect(bytes).toBeLessThanOrEqual(2 ** 28);
+    expect(plan.bytes).toBe(4 * 2 ** 20 * 36 * 4);
+  });
+
+  it("plans alike every time", () => {
+    fc.assert(
+      fc.property(programs, ({ input, calls }) => {
+        const [one, two] = [1, 2].map(() => planMemory(calls, new Set([input]), 2)) as [MemoryPlan, MemoryPlan];
+        expect([...one.places]).toEqual([...two.places]);
+      }),
+      { numRuns: 50 },
+    );
   });
 
   it("keeps a skip connection for its reader", () => {
@@ -129,22 +183,22 @@ describe("planMemory", () => {
       call([a, "in"], [b, "out"]),
       call([b, "in"], [skip, "in"], [y, "out"]),
     ];
-    const slot = slotsOf(planMemory(calls, new Set([x, y]), 1));
-    expect(slot.get(skip)).not.toBe(slot.get(b));
-    expect(slot.size).toBe(3);
+    const plan = planMemory(calls, new Set([x, y]), 1);
+    expect(plan.places.get(skip)).not.toEqual(plan.places.get(b));
+    expect(plan.places.size).toBe(3);
   });
 
   it("never shares one object between textures and buffers, or textures of two formats", () => {
     const kinds = [{}, { storage: "texture" }, { storage: "texture", dtype: "f16" }] as const;
     const calls = kinds.map((kind) => call([value([64, 64, 4], kind), "out"]));
-    expect(planMemory(calls, new Set(), 1).slots).toHaveLength(3);
+    expect(planMemory(calls, new Set(), 1).arenas).toHaveLength(3);
     const buffers = [{}, { dtype: "f16" }] as const;
     expect(
       planMemory(
         buffers.map((kind) => call([value([64, 64, 4], kind), "out"])),
         new Set(),
         1,
-      ).slots,
+      ).arenas,
     ).toHaveLength(1);
   });
 
@@ -152,7 +206,7 @@ describe("planMemory", () => {
     const [x, y] = [makeValue({ ...value([2, 2, 4]), name: "skip" }), value([2, 2, 4])];
     const calls = [call([x, access], [y, "out"])];
     expect(() => planMemory(calls, new Set([y]), 1)).toThrow('internal: k(layer) reads t0 "skip" before it is written');
-    expect(planMemory(calls, new Set([x, y]), 1).slots).toEqual([]);
+    expect(planMemory(calls, new Set([x, y]), 1).arenas).toEqual([]);
     // Written by a later call only is not written either.
     expect(() => planMemory([...calls, call([x, "out"])], new Set([y]), 1)).toThrow("before it is written");
     expect(() => planMemory([call([x, "out"]), ...calls], new Set([y]), 1)).not.toThrow();
