@@ -1,12 +1,11 @@
 /**
  * Convolution for software adapters: a barrier-free GEMM of `subgroupBroadcast` outer products. One workgroup is one
- * subgroup; it owns ROWS output pixels (counted through all images, so small levels waste nothing) and 4·lanes output
- * channels. Each lane fetches the input vec4 of its pixels and four weight vec4s per channel group, then every pixel's
- * four channels are broadcast: 512 multiply-adds of vec4 width per 8 fetches at 8 lanes. A tap's address, its padding and
- * nearest ×2 are found once per tap, outside the loop over channels, so one pipeline serves every kernel size, stride
- * and layer, 1×1 and linear included. With textures as linear memory this reaches 75–85 GFLOP/s on two cores where
- * storage buffers reach 40; a variant with a spatial 4×8 block and shared taps measured the same with twice the compile
- * time.
+ * subgroup; it owns `rows` output pixels (counted through all images, so small levels waste nothing) and `blocks` times
+ * 4·lanes output channels. Each lane fetches the input vec4 of its pixels once for all blocks and four weight vec4s per
+ * block, then every pixel's four channels are broadcast: 1024 multiply-adds of vec4 width per 12 fetches at 8 lanes, 32
+ * rows and two blocks. A tap's address, its padding and nearest ×2 are found once per tap, outside the loop over channels,
+ * so one pipeline serves every kernel size, stride and layer, 1×1 and linear included. A longer body does not pay: two
+ * blocks fill the processor's instruction cache (docs/decisions/0010).
  *
  * A resnet's 1×1 shortcut can join in: as one more tap, with weights of its own, that reads S4 channel groups behind the
  * image in the same texture, where `normalise` has put them. A dispatch costs about 40 µs here, two kernels' worth of
