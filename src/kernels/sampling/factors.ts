@@ -2,15 +2,9 @@
 import { defineKernel } from "../../runtime/kernel.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import { maskChannels } from "../parts/normal.ts";
-import { cleanFunction, imageGrid, imageThread, imageWorkgroup, reduce } from "./perImage.ts";
-import {
-  guidanceFunctions,
-  headFunction,
-  type PredictionFlags,
-  predictedFunction,
-  type StateFlags,
-  stateVectors,
-} from "./state.ts";
+import { cleanFunctions, imageThread, perImage, reduce } from "./perImage.ts";
+import { guidanceFunctions, headFunction, PREDICTION_TENSORS, type PredictionFlags } from "./prediction.ts";
+import { type StateFlags, stateVectors } from "./state.ts";
 
 /**
  * factors[n].x = φ std(m_c)/std(m) + 1 - φ with the unbiased standard deviations over C, H, W of the conditional and the
@@ -18,15 +12,10 @@ import {
  */
 export const guidanceRescale = defineKernel<StateFlags>({
   name: "guidanceRescale",
-  tensors: { x: "in N H W C", m: "in N H W O", coefficients: "in *", run: "in *", factors: "inout *" },
+  tensors: { x: "in N H W C", ...PREDICTION_TENSORS, factors: "inout *" },
   frame: true,
-  variants: [
-    {
-      name: "image",
-      workgroup: imageWorkgroup,
-      grid: imageGrid,
-      wgsl: (k) => {
-        const read = wgsl`
+  variants: perImage((k) => {
+    const read = wgsl`
     let at = (n * H * W + e / C4) * O4 + e % C4;
     let conditional = ${k.load("m", "at")};
     let free = ${k.load("m", "at + N * H * W * O4")};
@@ -34,7 +23,7 @@ export const guidanceRescale = defineKernel<StateFlags>({
     var b = free + w * (conditional - free) - mean.y;
     ${maskChannels("a", "e % C4")}
     ${maskChannels("b", "e % C4")}`;
-        return wgsl`
+    return wgsl`
 ${k.header}
 ${headFunction(k)}
 ${guidanceFunctions}
@@ -66,9 +55,7 @@ ${imageThread(k)}
   let ratio = select(1.0, sqrt(squares.x / squares.y), squares.y > 0.0);
   if (lane == 0u) { factors[n].x = phi * ratio + 1.0 - phi; }
 }`;
-      },
-    },
-  ],
+  }),
   cost: (d, batch) => ({ flops: 64 * stateVectors(d, batch), bytes: 64 * stateVectors(d, batch) }),
 });
 
@@ -84,23 +71,17 @@ export interface ThresholdFlags extends PredictionFlags {
  */
 export const thresholdQuantile = defineKernel<ThresholdFlags>({
   name: "thresholdQuantile",
-  tensors: { x: "in N H W C", m: "in N H W O", coefficients: "in *", run: "in *", factors: "inout *" },
+  tensors: { x: "in N H W C", ...PREDICTION_TENSORS, factors: "inout *" },
   floats: ["FRACTION", "MOST"],
   frame: true,
   scalars(d, { ratio, max }) {
     const position = ratio * ((d.C as number) * (d.H as number) * (d.W as number) - 1);
     return { RANK: Math.floor(position), FRACTION: position - Math.floor(position), MOST: max };
   },
-  variants: [
-    {
-      name: "image",
-      workgroup: imageWorkgroup,
-      grid: imageGrid,
-      wgsl: (k) => wgsl`
+  variants: perImage(
+    (k) => wgsl`
 ${k.header}
-${headFunction(k)}
-${predictedFunction(k)}
-${cleanFunction(k)}
+${cleanFunctions(k)}
 var<workgroup> bins: array<atomic<u32>, 256>;
 var<workgroup> found: vec3u;
 var<workgroup> successor: atomic<u32>;
@@ -152,7 +133,6 @@ ${imageThread(k)}
     factors[n].y = min(max(value + FRACTION * (above - value), 1.0), MOST);
   }
 }`,
-    },
-  ],
+  ),
   cost: (d, batch) => ({ flops: 200 * stateVectors(d, batch), bytes: 32 * stateVectors(d, batch) }),
 });

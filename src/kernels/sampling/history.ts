@@ -9,22 +9,10 @@
  */
 import { defineKernel } from "../../runtime/kernel.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
-import {
-  boundClean,
-  headFunction,
-  markNonFinite,
-  type PredictionFlags,
-  predictedFunction,
-  ROW_VECTORS,
-  stateGrid,
-  stateVectors,
-  stateWorkgroup,
-  storeState,
-  thread,
-} from "./state.ts";
+import { type BoundFlags, cleanStatements, PREDICTION_TENSORS, predictionFunctions, rowVector } from "./prediction.ts";
+import { perVector, stateVectors, storeState, thread } from "./state.ts";
 
-export interface HistoryFlags extends PredictionFlags {
-  threshold: boolean;
+export interface HistoryFlags extends BoundFlags {
   /** Past values that are kept, 0 to 3. */
   ring: number;
   /** A state is kept to start from again. */
@@ -38,43 +26,31 @@ export const historyStep = defineKernel<HistoryFlags>({
   name: "historyStep",
   tensors: {
     x: "inout N H W C",
-    m: "in N H W O",
-    coefficients: "in *",
-    run: "in *",
+    ...PREDICTION_TENSORS,
     status: "atomic *",
     x0: "out N H W C",
     history: "inout *",
     factors: "in? *",
   },
   frame: true,
-  variants: [
-    {
-      name: "direct",
-      workgroup: stateWorkgroup,
-      grid: stateGrid,
-      wgsl: (k) => {
-        const { ring, base, threshold } = k.flags;
-        const slot = (s: string) => `(${s}) * N * H * W * C4 + i`;
-        // v_k lies k - 1 slots before the cursor, around the ring.
-        const past = range(ring).map(
-          (j) => `if (w[${j + 1}] != 0.0) {
+  variants: perVector((k) => {
+    const { ring, base } = k.flags;
+    const slot = (s: string) => `(${s}) * N * H * W * C4 + i`;
+    // v_k lies k - 1 slots before the cursor, around the ring.
+    const past = range(ring).map(
+      (j) => `if (w[${j + 1}] != 0.0) {
     next += w[${j + 1}] * ${k.load("history", slot(`(cursor + ${ring - j}u) % ${ring}u`))};
   }`,
-        );
-        return wgsl`
+    );
+    return wgsl`
 ${k.header}
-${headFunction(k)}
-${predictedFunction(k)}
+${predictionFunctions(k)}
 ${thread(k)}
   let first = head();
-  let q = ${k.load("coefficients", `frame.w * ${ROW_VECTORS}u + 1u`)};
-  let memory = ${k.load("coefficients", `frame.w * ${ROW_VECTORS}u + 2u`)};
-  let w = ${k.load("coefficients", `frame.w * ${ROW_VECTORS}u + 3u`)};
-  let state = ${k.load("x", "i")};
-  let m = predicted(n, e);
-  var clean = first.x * state + first.y * m;
-  ${markNonFinite("clean")}
-  ${boundClean(threshold)}
+  let q = ${rowVector(k, 1)};
+  let memory = ${rowVector(k, 2)};
+  let w = ${rowVector(k, 3)};
+  ${cleanStatements(k)}
   let value = q.x * state + q.y * m + q.z * clean;
   var next = q.w * state + w.x * value;
   let cursor = u32(memory.y);
@@ -89,9 +65,7 @@ ${thread(k)}
   ${storeState(k, "next")}
   ${k.store("x0", "i", "clean")}
 }`;
-      },
-    },
-  ],
+  }),
   cost(d, batch, flags) {
     const vectors = stateVectors(d, batch);
     return { flops: 48 * vectors, bytes: 16 * vectors * (flags.guided ? 8 : 6) };

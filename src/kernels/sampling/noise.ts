@@ -1,17 +1,16 @@
 /** Noise that is not a step's own: the start, the forward process of in-painting's known pixels, and jumps back up. */
 import { defineKernel } from "../../runtime/kernel.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
-import { maskChannels, NORMAL_FUNCTIONS } from "../parts/normal.ts";
+import { maskChannels } from "../parts/normal.ts";
 import {
-  FLIP_FUNCTION,
   KNOWN_WORD,
+  NOISE_FUNCTIONS,
   type NoiseSource,
   normal,
+  perVector,
   RENOISE_WORD,
   type StateFlags,
-  stateGrid,
   stateVectors,
-  stateWorkgroup,
   storeState,
   thread,
 } from "./state.ts";
@@ -20,22 +19,16 @@ import {
 export const initialNoise = defineKernel<StateFlags>({
   name: "initialNoise",
   tensors: { run: "in *", x: "out N H W C" },
-  variants: [
-    {
-      name: "direct",
-      workgroup: stateWorkgroup,
-      grid: stateGrid,
-      wgsl: (k) => wgsl`
+  variants: perVector(
+    (k) => wgsl`
 ${k.header}
-${NORMAL_FUNCTIONS}
-${FLIP_FUNCTION}
+${NOISE_FUNCTIONS}
 ${thread(k)}
   var z = ${normal("0xffffffffu")};
   ${maskChannels("z", "c4")}
   ${storeState(k, "z")}
 }`,
-    },
-  ],
+  ),
   cost: (d, batch) => ({ flops: 0, bytes: 16 * stateVectors(d, batch) }),
 });
 
@@ -59,14 +52,10 @@ export const prepareState = defineKernel<PrepareFlags>({
     z: "in? N H W C",
   },
   frame: true,
-  variants: [
-    {
-      name: "direct",
-      workgroup: stateWorkgroup,
-      grid: stateGrid,
-      wgsl: (k) => wgsl`
+  variants: perVector(
+    (k) => wgsl`
 ${k.header}
-${k.flags.noise === "philox" ? NORMAL_FUNCTIONS + FLIP_FUNCTION : ""}
+${k.flags.noise === "philox" ? NOISE_FUNCTIONS : ""}
 ${thread(k)}
   let level = ${k.load("levels", "frame.w")};
   var next = ${k.load("x", "i")};
@@ -85,8 +74,7 @@ ${thread(k)}
   #endif
   ${storeState(k, "next")}
 }`,
-    },
-  ],
+  ),
   cost: (d, batch) => ({ flops: 32 * stateVectors(d, batch), bytes: 64 * stateVectors(d, batch) }),
 });
 
@@ -94,19 +82,14 @@ ${thread(k)}
 export const pasteKnown = defineKernel<StateFlags>({
   name: "pasteKnown",
   tensors: { x: "inout N H W C", known: "in N H W C", mask: "in N H W C" },
-  variants: [
-    {
-      name: "direct",
-      workgroup: stateWorkgroup,
-      grid: stateGrid,
-      wgsl: (k) => wgsl`
+  variants: perVector(
+    (k) => wgsl`
 ${k.header}
 ${thread(k)}
   let keep = ${k.load("mask", "i")};
   let next = keep * ${k.load("known", "i")} + (1.0 - keep) * ${k.load("x", "i")};
   ${storeState(k, "next")}
 }`,
-    },
-  ],
+  ),
   cost: (d, batch) => ({ flops: 12 * stateVectors(d, batch), bytes: 64 * stateVectors(d, batch) }),
 });

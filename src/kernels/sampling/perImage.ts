@@ -2,12 +2,18 @@
  * One workgroup reads one image, in an order that depends on nothing else, so what it finds is the same in every batch.
  * Kernels of this kind run between the network and the step and read the same x and m.
  */
-import type { Codegen, Flags } from "../../runtime/kernel.ts";
-import type { PredictionFlags } from "./state.ts";
+import type { Codegen, Flags, Variant } from "../../runtime/kernel.ts";
+import { type PredictionFlags, predictionFunctions } from "./prediction.ts";
 
-/** Threads of the workgroup that reads an image. */
-export const imageWorkgroup = (target: { software: boolean }) => (target.software ? 32 : 256);
-export const imageGrid = (_d: Readonly<Record<string, number>>, batch: number) => [1, 1, batch] as const;
+/** The one variant of such a kernel; its `main` begins with {@link imageThread}. */
+export const perImage = <F extends Flags>(wgsl: Variant<F>["wgsl"]): [Variant<F>] => [
+  {
+    name: "image",
+    workgroup: (target) => (target.software ? 32 : 256),
+    grid: (_dims, batch) => [1, 1, batch],
+    wgsl,
+  },
+];
 
 /** Scope of a thread: image n and its lane of WG. */
 export const imageThread = (k: Codegen<Flags>): string => `const WG = ${k.workgroup}u;
@@ -29,8 +35,9 @@ export const reduce = (k: Codegen<Flags>, combine: (a: string, b: string) => str
     workgroupBarrier();
   }`;
 
-/** `clean_at(n, e)`: vector e of image n of x0 before it is bounded; needs `head()` and `predicted()`. */
-export const cleanFunction = (k: Codegen<PredictionFlags>) => `
+/** `clean_at(n, e)`: vector e of image n of x0 before it is bounded; brings `head()` and `predicted()`. */
+export const cleanFunctions = (k: Codegen<PredictionFlags>): string => `${predictionFunctions(k)}
+
 fn clean_at(n: u32, e: u32) -> vec4f {
   ${k.prelude}
   let first = head();

@@ -11,13 +11,12 @@
  *
  * `factors`, one vector per image: (guidance rescale factor, threshold s), made by the kernels of factors.ts, one workgroup per image.
  */
-import type { Codegen, Flags } from "../../runtime/kernel.ts";
+import type { Codegen, Flags, Variant } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
-import { maskChannels } from "../parts/normal.ts";
+import { NORMAL_FUNCTIONS } from "../parts/normal.ts";
 
 export const RUN_HEADER = 4;
 export const RUN_STRIDE = 4;
-export const ROW_VECTORS = 4;
 
 /** Bits of the step word under which noise other than a step's own is drawn (docs/rng.md). */
 export const RENOISE_WORD = 0x40000000;
@@ -28,18 +27,19 @@ export interface StateFlags extends Flags {
   guided: boolean;
 }
 
-export interface PredictionFlags extends StateFlags {
-  /** The guided output is rescaled by `factors`. */
-  rescale: boolean;
-  /** The network's output has more channels than the state; the first ones count. */
-  wider: boolean;
-}
-
 export type NoiseSource = "none" | "philox" | "given";
 
-export const stateGrid = (d: Readonly<Record<string, number>>, batch: number, wg: number) =>
-  [ceilDiv((d.W as number) * (d.C4 as number), wg), d.H as number, batch] as const;
 export const stateWorkgroup = (target: { software: boolean }) => (target.software ? 32 : 64);
+
+/** The one variant of a kernel in which every thread has one vec4 of the state; its `main` begins with {@link thread}. */
+export const perVector = <F extends Flags>(wgsl: Variant<F>["wgsl"]): [Variant<F>] => [
+  {
+    name: "direct",
+    workgroup: stateWorkgroup,
+    grid: (d, batch, wg) => [ceilDiv((d.W as number) * (d.C4 as number), wg), d.H as number, batch],
+    wgsl,
+  },
+];
 
 /** Vectors of a state at batch N. */
 export const stateVectors = (d: Readonly<Record<string, number>>, batch: number): number =>
@@ -63,55 +63,11 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 export const normal = (word: string): string =>
   `flipped(normal4(vec4u(pixel, c4, ${word}, run[${RUN_HEADER}u + n * ${RUN_STRIDE}u]), vec2u(run[0], run[1])), n)`;
 
-export const FLIP_FUNCTION = `
+/** The functions that {@link normal} calls. */
+export const NOISE_FUNCTIONS = `${NORMAL_FUNCTIONS}
 fn flipped(z: vec4f, n: u32) -> vec4f {
   return bitcast<vec4f>(bitcast<vec4u>(z) ^ vec4u(run[${RUN_HEADER}u + n * ${RUN_STRIDE}u + 1u]));
 }`;
-
-/** `head()`: the row's first vector. */
-export const headFunction = (k: Codegen<Flags>): string => `
-fn head() -> vec4f { return ${k.load("coefficients", `frame.w * ${ROW_VECTORS}u`)}; }`;
-
-/**
- * `predicted(n, e)`: the network's output for vector e of image n after guidance, m_u + w (m_c - m_u). Where w is 1, or guidance is off in
- * this step, it is m_c itself: then an image has the bits that it has in a run without guidance.
- */
-export function predictedFunction(k: Codegen<PredictionFlags>): string {
-  const { guided, rescale, wider } = k.flags;
-  // Without further channels the padding is the network's own, which is zero.
-  const output = wider ? "(n * H * W + e / C4) * O4 + c4" : "n * H * W * C4 + e";
-  const lines = guided
-    ? `let conditional = ${k.load("m", output)};
-  let free = ${k.load("m", `${output} + N * H * W * O4`)};
-  let on = guides(n);
-  var m = select(conditional, free + weight(n) * (conditional - free), vec4<bool>(on));
-  ${rescale ? "if (on) { m *= factors[n].x; }" : ""}`
-    : `var m = ${k.load("m", output)};`;
-  return `${guided ? guidanceFunctions : ""}
-fn predicted(n: u32, e: u32) -> vec4f {
-  ${k.prelude}
-  ${wider ? "let c4 = e % C4;" : ""}
-  ${lines}
-  ${wider ? maskChannels("m", "c4") : ""}
-  return m;
-}`;
-}
-
-/** `weight(n)` and `guides(n)`; needs `head()`. */
-export const guidanceFunctions = `
-fn weight(n: u32) -> f32 { return bitcast<f32>(run[${RUN_HEADER}u + n * ${RUN_STRIDE}u + 2u]); }
-fn guides(n: u32) -> bool { return head().w > 0.0 && weight(n) != 1.0; }`;
-
-/** Marks the image whose x0 is not finite: by its exponent bits, since clamp(NaN) is a number and `v != v` folds away. */
-export const markNonFinite = (v: string): string => `
-  let exponent = bitcast<vec4u>(${v}) & vec4u(0x7f800000u);
-  if (any(exponent == vec4u(0x7f800000u))) { atomicMin(&status[n], frame.w); }`;
-
-/** Bounds the variable `clean` by the row (whose head is `first`)'s clip, or by the image's threshold. */
-export const boundClean = (threshold: boolean): string =>
-  threshold
-    ? "let s = factors[n].y; clean = clamp(clean, vec4f(-s), vec4f(s)) / s;"
-    : "if (first.z > 0.0) { clean = clamp(clean, vec4f(-first.z), vec4f(first.z)); }";
 
 /** Writes `next` to every copy of the state. */
 export const storeState = (k: Codegen<StateFlags>, next: string): string => `${k.store("x", "i", next)}

@@ -1,38 +1,27 @@
 /** What a run records about an image in every step, without waiting for it. */
 import { defineKernel, type Flags } from "../../runtime/kernel.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
-import { cleanFunction, imageGrid, imageThread, imageWorkgroup, reduce } from "./perImage.ts";
-import { headFunction, type PredictionFlags, predictedFunction, stateVectors } from "./state.ts";
-
-export interface StatisticsFlags extends PredictionFlags {
-  threshold: boolean;
-}
+import { cleanFunctions, imageThread, perImage, reduce } from "./perImage.ts";
+import { type BoundFlags, PREDICTION_TENSORS } from "./prediction.ts";
+import { stateVectors } from "./state.ts";
 
 /**
  * statistics[frame.w · N + n] = smallest and largest finite x0 before it is bounded, the fraction beyond its bound (beyond
  * ±1 without one), and how many values are not finite.
  */
-export const x0Statistics = defineKernel<StatisticsFlags>({
+export const x0Statistics = defineKernel<BoundFlags>({
   name: "x0Statistics",
   tensors: {
     x: "in N H W C",
-    m: "in N H W O",
-    coefficients: "in *",
-    run: "in *",
+    ...PREDICTION_TENSORS,
     statistics: "inout *",
     factors: "in? *",
   },
   frame: true,
-  variants: [
-    {
-      name: "image",
-      workgroup: imageWorkgroup,
-      grid: imageGrid,
-      wgsl: (k) => wgsl`
+  variants: perImage(
+    (k) => wgsl`
 ${k.header}
-${headFunction(k)}
-${predictedFunction(k)}
-${cleanFunction(k)}
+${cleanFunctions(k)}
 var<workgroup> shared_values: array<vec4f, ${k.workgroup}>;
 ${imageThread(k)}
   let clip = head().z;
@@ -54,8 +43,7 @@ ${imageThread(k)}
     statistics[frame.w * N + n] = vec4f(all.xy, all.z / f32(H * W * C), all.w);
   }
 }`,
-    },
-  ],
+  ),
   cost: (d, batch) => ({ flops: 40 * stateVectors(d, batch), bytes: 32 * stateVectors(d, batch) }),
 });
 
@@ -64,12 +52,8 @@ export const stateResidual = defineKernel<Flags>({
   name: "stateResidual",
   tensors: { x: "in N H W C", history: "in *", statistics: "inout *" },
   frame: true,
-  variants: [
-    {
-      name: "image",
-      workgroup: imageWorkgroup,
-      grid: imageGrid,
-      wgsl: (k) => wgsl`
+  variants: perImage(
+    (k) => wgsl`
 ${k.header}
 var<workgroup> shared_values: array<f32, ${k.workgroup}>;
 ${imageThread(k)}
@@ -82,7 +66,6 @@ ${imageThread(k)}
   ${reduce(k, (a, b) => `${a} + ${b}`)}
   if (lane == 0u) { statistics[frame.w * N + n] = vec4f(sqrt(shared_values[0] / f32(H * W * C)), vec3f()); }
 }`,
-    },
-  ],
+  ),
   cost: (d, batch) => ({ flops: 12 * stateVectors(d, batch), bytes: 32 * stateVectors(d, batch) }),
 });

@@ -2,27 +2,11 @@
 import { type Codegen, defineKernel } from "../../runtime/kernel.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import { EXP_FUNCTION } from "../parts/exp.ts";
-import { maskChannels, NORMAL_FUNCTIONS } from "../parts/normal.ts";
-import {
-  boundClean,
-  FLIP_FUNCTION,
-  headFunction,
-  markNonFinite,
-  type NoiseSource,
-  normal,
-  type PredictionFlags,
-  predictedFunction,
-  ROW_VECTORS,
-  stateGrid,
-  stateVectors,
-  stateWorkgroup,
-  storeState,
-  thread,
-} from "./state.ts";
+import { maskChannels } from "../parts/normal.ts";
+import { type BoundFlags, cleanStatements, PREDICTION_TENSORS, predictionFunctions, rowVector } from "./prediction.ts";
+import { NOISE_FUNCTIONS, type NoiseSource, normal, perVector, stateVectors, storeState, thread } from "./state.ts";
 
-export interface StepFlags extends PredictionFlags {
-  /** x0 is bounded by the image's threshold in `factors`, not by the row's clip. */
-  threshold: boolean;
+export interface StepFlags extends BoundFlags {
   /** Whether some step adds noise, and whose; `given` is the tensor z. */
   noise: NoiseSource;
   /** Some step's variance is the network's to say, in its second half of channels. */
@@ -63,41 +47,30 @@ export const ddimStep = defineKernel<StepFlags>({
   name: "ddimStep",
   tensors: {
     x: "inout N H W C",
-    m: "in N H W O",
-    coefficients: "in *",
-    run: "in *",
+    ...PREDICTION_TENSORS,
     status: "atomic *",
     x0: "out N H W C",
     z: "in? N H W C",
     factors: "in? *",
   },
   frame: true,
-  variants: [
-    {
-      name: "direct",
-      workgroup: stateWorkgroup,
-      grid: stateGrid,
-      wgsl: (k) => wgsl`
+  variants: perVector(
+    (k) => wgsl`
 ${k.header}
-${k.flags.noise === "philox" ? NORMAL_FUNCTIONS + FLIP_FUNCTION : ""}
-${headFunction(k)}
-${predictedFunction(k)}
+${k.flags.noise === "philox" ? NOISE_FUNCTIONS : ""}
+${predictionFunctions(k)}
 ${k.flags.learned ? deviationFunction(k) : ""}
 ${thread(k)}
   let first = head();
-  let k4 = ${k.load("coefficients", `frame.w * ${ROW_VECTORS}u + 1u`)};
-  let state = ${k.load("x", "i")};
-  let m = predicted(n, e);
-  var clean = first.x * state + first.y * m;
-  ${markNonFinite("clean")}
-  ${boundClean(k.flags.threshold)}
+  let k4 = ${rowVector(k, 1)};
+  ${cleanStatements(k)}
   var next = k4.x * clean + k4.y * state + k4.z * m;
   #if ${k.flags.noise !== "none"}
   if (k4.w > 0.0) {
     var z = ${k.flags.noise === "given" ? k.load("z", "i") : normal("frame.w")};
     ${maskChannels("z", "c4")}
     #if ${k.flags.learned}
-    let range = ${k.load("coefficients", `frame.w * ${ROW_VECTORS}u + 2u`)};
+    let range = ${rowVector(k, 2)};
     if (range.z > 0.0) { next += standard_deviation(n, pixel, c4, range) * z; } else { next += k4.w * z; }
     #else
     next += k4.w * z;
@@ -107,8 +80,7 @@ ${thread(k)}
   ${storeState(k, "next")}
   ${k.store("x0", "i", "clean")}
 }`,
-    },
-  ],
+  ),
   cost(d, batch, flags) {
     const vectors = stateVectors(d, batch);
     return { flops: 40 * vectors, bytes: 16 * vectors * (flags.guided ? 6 : 4) };
