@@ -1,11 +1,11 @@
 /** config.json of a UNet2DConditionModel: every key of diffusers' class, its default, published networks, what is refused. */
 import { describe, expect, test } from "vitest";
-import { ConfigError } from "../../src/runtime/errors.ts";
 import { buildUNet } from "../../src/unet/build.ts";
 import { isConditional, parseConditionalConfig } from "../../src/unet/conditionalConfig.ts";
 import type { Level, Mid, SelfAttention, Transformer, UNetSpec } from "../../src/unet/spec.ts";
+import { COMMON, FILE, testDefaults, testRefusals, timeOf } from "./configTests.ts";
 
-const parse = (json: Record<string, unknown>): UNetSpec => parseConditionalConfig(json, "unet/config.json");
+const parse = (json: Record<string, unknown>): UNetSpec => parseConditionalConfig(json, FILE);
 
 /** Every argument of diffusers' UNet2DConditionModel with its default (models/unets/unet_2d_condition.py, 0.42.1). */
 const DEFAULTS = {
@@ -74,17 +74,7 @@ const level = (channels: number, resnets: number, attention: Level["attention"],
   resample: last ? "none" : "conv",
 });
 
-const TIME: UNetSpec["time"] = {
-  type: "positional",
-  inputs: 320,
-  dim: 1280,
-  freq_shift: 0,
-  flip_sin_to_cos: true,
-  num_train_timesteps: 0,
-  act: "silu",
-  post_act: "none",
-  sum_act: "none",
-};
+const TIME = timeOf(320);
 const DOWN = [
   level(320, 2, transformer(8, 40, 1, 1)),
   level(640, 2, transformer(8, 80, 1, 1)),
@@ -113,36 +103,17 @@ function levels(change: (t: Transformer, entry: number, down: boolean) => Partia
   };
 }
 
-test("an empty configuration is diffusers' default", () => {
-  expect(parse({})).toEqual({
-    sample_size: null,
-    in_channels: 4,
-    out_channels: 4,
-    center_input_sample: false,
-    conv_in_kernel: 3,
-    conv_out_kernel: 3,
-    norm_num_groups: 32,
-    norm_eps: 1e-5,
-    act_fn: "silu",
-    out_act: "silu",
-    scale_shift: false,
-    time: TIME,
-    classes: { kind: "none" },
-    added: { kind: "none" },
-    channels: 320,
-    down: DOWN,
-    mid: MID,
-    up: UP,
-    downsample_padding: 1,
-    odd_sizes: true,
-    context_dim: 1280,
-  });
-});
-
-test("every key spelled out at its default means the same as none", () => {
-  expect(parse(DEFAULTS)).toEqual(parse({}));
-  for (const key of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[])
-    expect(parse({ [key]: DEFAULTS[key] }), key).toEqual(parse({}));
+testDefaults(parse, DEFAULTS, {
+  ...COMMON,
+  in_channels: 4,
+  out_channels: 4,
+  time: TIME,
+  channels: 320,
+  down: DOWN,
+  mid: MID,
+  up: UP,
+  odd_sizes: true,
+  context_dim: 1280,
 });
 
 const self = (head_dim: number): SelfAttention => ({ kind: "self", head_dim, norm_groups: 32 });
@@ -368,62 +339,45 @@ describe("parameters of published networks", () => {
   });
 });
 
-describe("refused, naming file, key and value:", () => {
-  const blocks = (name: string) => ["DownBlock2D", name, "DownBlock2D", "DownBlock2D"];
-  const cases: [key: string, config: Record<string, unknown>, says: RegExp][] = [
-    ["num_attention_heads", { num_attention_heads: 8 }, /8 is not supported/],
-    ["dual_cross_attention", { dual_cross_attention: true }, /true is not supported/],
-    ["attention_type", { attention_type: "gated" }, /"gated"/],
-    ["encoder_hid_dim", { encoder_hid_dim: 4096 }, /4096/],
-    ["encoder_hid_dim_type", { encoder_hid_dim_type: "text_proj" }, /"text_proj"/],
-    ["time_cond_proj_dim", { time_cond_proj_dim: 256 }, /256/],
-    ["time_embedding_type", { time_embedding_type: "fourier" }, /"fourier"/],
-    ["time_embedding_act_fn", { time_embedding_act_fn: "tanh" }, /"tanh"/],
-    ["addition_embed_type", { addition_embed_type: "image_hint" }, /"image_hint"/],
-    ["addition_time_embed_dim", { addition_embed_type: "text_time", ...projected }, /is required/],
-    ["projection_class_embeddings_input_dim", { class_embed_type: "projection" }, /is required/],
-    ["class_embed_type", { class_embed_type: "other" }, /"other"/],
-    ["mid_block_type", { mid_block_type: "UNetMidBlock2DSimpleCrossAttn" }, /SimpleCrossAttn/],
-    ["norm_num_groups", { norm_num_groups: null }, /got null/],
-    ["norm_num_groups", { norm_num_groups: 33 }, /33 groups do not divide 320/],
-    ["conv_in_kernel", { conv_in_kernel: 4 }, /4 is not supported/],
-    ["attention_head_dim", { attention_head_dim: [8, 8] }, /has 2 entries, block_out_channels 4/],
-    ["attention_head_dim", { attention_head_dim: null }, /null is not supported/],
-    ["attention_head_dim", { attention_head_dim: 321 }, /321 heads do not fit a block of 320/],
-    ["cross_attention_dim", { cross_attention_dim: [768, 1024, 768, 768] }, /768 and 1024/],
-    ["cross_attention_dim", { cross_attention_dim: 0 }, /0 is not supported/],
-    ["only_cross_attention", { only_cross_attention: "yes" }, /"yes"/],
-    ["transformer_layers_per_block", { transformer_layers_per_block: [1, 2] }, /has 2 entries/],
-    [
-      "transformer_layers_per_block",
-      { transformer_layers_per_block: [[1], 1, 1, 1], reverse_transformer_layers_per_block: [1, 1, 1, 1] },
-      /has 1 entries for a level of 2 resnets/,
-    ],
-    [
-      "reverse_transformer_layers_per_block",
-      { transformer_layers_per_block: [[1, 2], 1, 1, 1] },
-      /is required where transformer_layers_per_block holds lists/,
-    ],
-    [
-      "resnet_skip_time_act",
-      { resnet_skip_time_act: true, down_block_types: blocks("ResnetDownsampleBlock2D") },
-      /true/,
-    ],
-    [
-      "resnet_out_scale_factor",
-      { resnet_out_scale_factor: 2, down_block_types: blocks("ResnetDownsampleBlock2D") },
-      /2/,
-    ],
-    ["down_block_types", { down_block_types: blocks("SimpleCrossAttnDownBlock2D") }, /SimpleCrossAttn/],
-    ["down_block_types", { down_block_types: blocks("KCrossAttnDownBlock2D") }, /KCrossAttn/],
-    ["up_block_types", { up_block_types: ["UpBlock2D"] }, /has 1 entries, block_out_channels 4/],
-    ["attn_norm_num_groups", { attn_norm_num_groups: 32 }, /unknown key, here 32/],
-  ];
-  for (const [key, config, says] of cases)
-    test(`${key} ${JSON.stringify(config)}`, () => {
-      const attempt = () => parse(config);
-      expect(attempt).toThrow(ConfigError);
-      expect(attempt).toThrow(says);
-      expect(attempt).toThrow(`unet/config.json: ${key}: `);
-    });
-});
+const blocks = (name: string) => ["DownBlock2D", name, "DownBlock2D", "DownBlock2D"];
+testRefusals(parse, [
+  ["num_attention_heads", { num_attention_heads: 8 }, /8 is not supported/],
+  ["dual_cross_attention", { dual_cross_attention: true }, /true is not supported/],
+  ["attention_type", { attention_type: "gated" }, /"gated"/],
+  ["encoder_hid_dim", { encoder_hid_dim: 4096 }, /4096/],
+  ["encoder_hid_dim_type", { encoder_hid_dim_type: "text_proj" }, /"text_proj"/],
+  ["time_cond_proj_dim", { time_cond_proj_dim: 256 }, /256/],
+  ["time_embedding_type", { time_embedding_type: "fourier" }, /"fourier"/],
+  ["time_embedding_act_fn", { time_embedding_act_fn: "tanh" }, /"tanh"/],
+  ["addition_embed_type", { addition_embed_type: "image_hint" }, /"image_hint"/],
+  ["addition_time_embed_dim", { addition_embed_type: "text_time", ...projected }, /is required/],
+  ["projection_class_embeddings_input_dim", { class_embed_type: "projection" }, /is required/],
+  ["class_embed_type", { class_embed_type: "other" }, /"other"/],
+  ["mid_block_type", { mid_block_type: "UNetMidBlock2DSimpleCrossAttn" }, /SimpleCrossAttn/],
+  ["norm_num_groups", { norm_num_groups: null }, /got null/],
+  ["norm_num_groups", { norm_num_groups: 33 }, /33 groups do not divide 320/],
+  ["conv_in_kernel", { conv_in_kernel: 4 }, /4 is not supported/],
+  ["attention_head_dim", { attention_head_dim: [8, 8] }, /has 2 entries, block_out_channels 4/],
+  ["attention_head_dim", { attention_head_dim: null }, /null is not supported/],
+  ["attention_head_dim", { attention_head_dim: 321 }, /321 heads do not fit a block of 320/],
+  ["cross_attention_dim", { cross_attention_dim: [768, 1024, 768, 768] }, /768 and 1024/],
+  ["cross_attention_dim", { cross_attention_dim: 0 }, /0 is not supported/],
+  ["only_cross_attention", { only_cross_attention: "yes" }, /"yes"/],
+  ["transformer_layers_per_block", { transformer_layers_per_block: [1, 2] }, /has 2 entries/],
+  [
+    "transformer_layers_per_block",
+    { transformer_layers_per_block: [[1], 1, 1, 1], reverse_transformer_layers_per_block: [1, 1, 1, 1] },
+    /has 1 entries for a level of 2 resnets/,
+  ],
+  [
+    "reverse_transformer_layers_per_block",
+    { transformer_layers_per_block: [[1, 2], 1, 1, 1] },
+    /is required where transformer_layers_per_block holds lists/,
+  ],
+  ["resnet_skip_time_act", { resnet_skip_time_act: true, down_block_types: blocks("ResnetDownsampleBlock2D") }, /true/],
+  ["resnet_out_scale_factor", { resnet_out_scale_factor: 2, down_block_types: blocks("ResnetDownsampleBlock2D") }, /2/],
+  ["down_block_types", { down_block_types: blocks("SimpleCrossAttnDownBlock2D") }, /SimpleCrossAttn/],
+  ["down_block_types", { down_block_types: blocks("KCrossAttnDownBlock2D") }, /KCrossAttn/],
+  ["up_block_types", { up_block_types: ["UpBlock2D"] }, /has 1 entries, block_out_channels 4/],
+  ["attn_norm_num_groups", { attn_norm_num_groups: 32 }, /unknown key, here 32/],
+]);

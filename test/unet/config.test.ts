@@ -1,20 +1,11 @@
 /** config.json of a UNet2DModel: every key of diffusers' class, its default, and what is refused. */
 import { describe, expect, test } from "vitest";
-import { ConfigError } from "../../src/runtime/errors.ts";
 import { parseUNet2DConfig } from "../../src/unet/config.ts";
 import type { Level, UNetSpec } from "../../src/unet/spec.ts";
+import { COMMON, FILE, type Refusal, refusalOf, testDefaults, testRefusals, timeOf } from "./configTests.ts";
 
-const parse = (json: Record<string, unknown>): UNetSpec => parseUNet2DConfig(json, "unet/config.json");
-
-function refusal(json: Record<string, unknown>): ConfigError {
-  try {
-    parse(json);
-  } catch (error) {
-    if (error instanceof ConfigError) return error;
-    throw error;
-  }
-  throw new Error(`${JSON.stringify(json)} was accepted`);
-}
+const parse = (json: Record<string, unknown>): UNetSpec => parseUNet2DConfig(json, FILE);
+const refusal = (json: Record<string, unknown>) => refusalOf(parse, json);
 
 /** Every argument of diffusers' UNet2DModel with its default (models/unets/unet_2d.py, 0.42.1). */
 const DEFAULTS = {
@@ -75,47 +66,18 @@ function levels({ widths = [224, 448, 672, 896], head_dim = 8, groups = 32, laye
   };
 }
 
-const TIME: UNetSpec["time"] = {
-  type: "positional",
-  inputs: 224,
-  dim: 896,
-  freq_shift: 0,
-  flip_sin_to_cos: true,
-  num_train_timesteps: 0,
-  act: "silu",
-  post_act: "none",
-  sum_act: "none",
-};
+const TIME = timeOf(224);
 const MID = { resnets: 2, attention: { kind: "self", head_dim: 8, norm_groups: 32 }, scale_factor: 1 } as const;
 
-test("an empty configuration is diffusers' default", () => {
-  expect(parse({})).toEqual({
-    sample_size: null,
-    in_channels: 3,
-    out_channels: 3,
-    center_input_sample: false,
-    conv_in_kernel: 3,
-    conv_out_kernel: 3,
-    norm_num_groups: 32,
-    norm_eps: 1e-5,
-    act_fn: "silu",
-    out_act: "silu",
-    scale_shift: false,
-    time: TIME,
-    classes: { kind: "none" },
-    added: { kind: "none" },
-    channels: 224,
-    ...levels({}),
-    downsample_padding: 1,
-    odd_sizes: false,
-    context_dim: null,
-  });
-});
-
-test("every key spelled out at its default means the same as none", () => {
-  expect(parse(DEFAULTS)).toEqual(parse({}));
-  for (const key of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[])
-    expect(parse({ [key]: DEFAULTS[key] }), key).toEqual(parse({}));
+testDefaults(parse, DEFAULTS, {
+  ...COMMON,
+  in_channels: 3,
+  out_channels: 3,
+  time: TIME,
+  channels: 224,
+  ...levels({}),
+  odd_sizes: false,
+  context_dim: null,
 });
 
 /** For each key another value, with what it needs beside it, and what changes then. */
@@ -195,68 +157,62 @@ describe("each key", () => {
   });
 });
 
-describe("refused, naming file, key and value:", () => {
-  const cases: [key: string, config: Record<string, unknown>, says: RegExp][] = [
-    ["_class_name", { _class_name: "UNet2DConditionModel" }, /"UNet2DConditionModel" is not supported/],
-    ["time_embedding_type", { time_embedding_type: "fourier" }, /"fourier"/],
-    ["resnet_time_scale_shift", { resnet_time_scale_shift: "spatial" }, /"spatial"/],
-    ["resnet_time_scale_shift", { resnet_time_scale_shift: "ada_group" }, /"ada_group"/],
-    ["class_embed_type", { class_embed_type: "projection" }, /"projection" is not supported/],
-    ["act_fn", { act_fn: "tanh" }, /"tanh"/],
-    ["downsample_type", { downsample_type: "fir" }, /"fir"/],
-    ["upsample_type", { upsample_type: 1 }, /got 1/],
-    ["sample_size", { sample_size: [8, 8, 8] }, /\[8,8,8\]/],
-    ["sample_size", { sample_size: 0 }, /got 0/],
-    ["in_channels", { in_channels: 0 }, /got 0/],
-    ["out_channels", { out_channels: 1.5 }, /got 1\.5/],
-    ["center_input_sample", { center_input_sample: 1 }, /true or false, got 1/],
-    ["flip_sin_to_cos", { flip_sin_to_cos: "no" }, /got "no"/],
-    ["add_attention", { add_attention: null }, /got null/],
-    ["freq_shift", { freq_shift: -1 }, /got -1/],
-    ["time_embedding_dim", { time_embedding_dim: 0 }, /got 0/],
-    ["layers_per_block", { layers_per_block: [2, 2, 2, 2] }, /got \[2,2,2,2\]/],
-    ["layers_per_block", { layers_per_block: 0 }, /got 0/],
-    ["block_out_channels", { block_out_channels: [] }, /got \[\]/],
-    ["block_out_channels", { block_out_channels: [32, "64"] }, /"64"/],
-    ["mid_block_type", { mid_block_type: 3 }, /got 3/],
-    ["mid_block_scale_factor", { mid_block_scale_factor: 0 }, /got 0/],
-    ["downsample_padding", { downsample_padding: -1 }, /got -1/],
-    ["attention_head_dim", { attention_head_dim: 0 }, /got 0/],
-    ["attention_head_dim", { attention_head_dim: [8, 8, 8, 8] }, /got \[8,8,8,8\]/],
-    ["norm_num_groups", { norm_num_groups: null }, /got null/],
-    ["norm_eps", { norm_eps: 0 }, /got 0/],
-    ["attn_norm_num_groups", { attn_norm_num_groups: 2.5 }, /got 2\.5/],
-    ["num_class_embeds", { num_class_embeds: 0 }, /got 0/],
-    ["num_train_timesteps", { num_train_timesteps: -1 }, /got -1/],
-    ["down_block_types", { down_block_types: "DownBlock2D" }, /"DownBlock2D"/],
-  ];
-  for (const name of [
-    "CrossAttnDownBlock2D",
-    "SimpleCrossAttnDownBlock2D",
-    "SkipDownBlock2D",
-    "AttnSkipDownBlock2D",
-    "KDownBlock2D",
-    "KCrossAttnDownBlock2D",
-    "DownEncoderBlock2D",
-    "AttnDownEncoderBlock2D",
-    "DownBlock3D",
-    "UpBlock2D",
-  ]) {
-    const blocks = (wrong: string) => ["DownBlock2D", wrong, "DownBlock2D", "DownBlock2D"];
-    cases.push(["down_block_types", { down_block_types: blocks(name) }, new RegExp(`${name} is not supported`)]);
-  }
-  for (const name of ["CrossAttnUpBlock2D", "SkipUpBlock2D", "KUpBlock2D", "UpDecoderBlock2D", "DownBlock2D"]) {
-    const blocks = ["UpBlock2D", "UpBlock2D", name, "UpBlock2D"];
-    cases.push(["up_block_types", { up_block_types: blocks }, new RegExp(`${name} is not supported`)]);
-  }
-  for (const [key, config, says] of cases)
-    test(`${key} ${JSON.stringify(config[key])}`, () => {
-      const error = refusal(config);
-      expect(error).toMatchObject({ file: "unet/config.json", key });
-      expect(error.message).toMatch(says);
-      expect(error.message).toContain(`unet/config.json: ${key}: `);
-    });
+const REFUSALS: Refusal[] = [
+  ["_class_name", { _class_name: "UNet2DConditionModel" }, /"UNet2DConditionModel" is not supported/],
+  ["time_embedding_type", { time_embedding_type: "fourier" }, /"fourier"/],
+  ["resnet_time_scale_shift", { resnet_time_scale_shift: "spatial" }, /"spatial"/],
+  ["resnet_time_scale_shift", { resnet_time_scale_shift: "ada_group" }, /"ada_group"/],
+  ["class_embed_type", { class_embed_type: "projection" }, /"projection" is not supported/],
+  ["act_fn", { act_fn: "tanh" }, /"tanh"/],
+  ["downsample_type", { downsample_type: "fir" }, /"fir"/],
+  ["upsample_type", { upsample_type: 1 }, /got 1/],
+  ["sample_size", { sample_size: [8, 8, 8] }, /\[8,8,8\]/],
+  ["sample_size", { sample_size: 0 }, /got 0/],
+  ["in_channels", { in_channels: 0 }, /got 0/],
+  ["out_channels", { out_channels: 1.5 }, /got 1\.5/],
+  ["center_input_sample", { center_input_sample: 1 }, /true or false, got 1/],
+  ["flip_sin_to_cos", { flip_sin_to_cos: "no" }, /got "no"/],
+  ["add_attention", { add_attention: null }, /got null/],
+  ["freq_shift", { freq_shift: -1 }, /got -1/],
+  ["time_embedding_dim", { time_embedding_dim: 0 }, /got 0/],
+  ["layers_per_block", { layers_per_block: [2, 2, 2, 2] }, /got \[2,2,2,2\]/],
+  ["layers_per_block", { layers_per_block: 0 }, /got 0/],
+  ["block_out_channels", { block_out_channels: [] }, /got \[\]/],
+  ["block_out_channels", { block_out_channels: [32, "64"] }, /"64"/],
+  ["mid_block_type", { mid_block_type: 3 }, /got 3/],
+  ["mid_block_scale_factor", { mid_block_scale_factor: 0 }, /got 0/],
+  ["downsample_padding", { downsample_padding: -1 }, /got -1/],
+  ["attention_head_dim", { attention_head_dim: 0 }, /got 0/],
+  ["attention_head_dim", { attention_head_dim: [8, 8, 8, 8] }, /got \[8,8,8,8\]/],
+  ["norm_num_groups", { norm_num_groups: null }, /got null/],
+  ["norm_eps", { norm_eps: 0 }, /got 0/],
+  ["attn_norm_num_groups", { attn_norm_num_groups: 2.5 }, /got 2\.5/],
+  ["num_class_embeds", { num_class_embeds: 0 }, /got 0/],
+  ["num_train_timesteps", { num_train_timesteps: -1 }, /got -1/],
+  ["down_block_types", { down_block_types: "DownBlock2D" }, /"DownBlock2D"/],
+];
+for (const name of [
+  "CrossAttnDownBlock2D",
+  "SimpleCrossAttnDownBlock2D",
+  "SkipDownBlock2D",
+  "AttnSkipDownBlock2D",
+  "KDownBlock2D",
+  "KCrossAttnDownBlock2D",
+  "DownEncoderBlock2D",
+  "AttnDownEncoderBlock2D",
+  "DownBlock3D",
+  "UpBlock2D",
+]) {
+  const blocks = (wrong: string) => ["DownBlock2D", wrong, "DownBlock2D", "DownBlock2D"];
+  REFUSALS.push(["down_block_types", { down_block_types: blocks(name) }, new RegExp(`${name} is not supported`)]);
+}
+for (const name of ["CrossAttnUpBlock2D", "SkipUpBlock2D", "KUpBlock2D", "UpDecoderBlock2D", "DownBlock2D"]) {
+  const blocks = ["UpBlock2D", "UpBlock2D", name, "UpBlock2D"];
+  REFUSALS.push(["up_block_types", { up_block_types: blocks }, new RegExp(`${name} is not supported`)]);
+}
+testRefusals(parse, REFUSALS);
 
+describe("refused, saying what disagrees:", () => {
   test("an unknown key, with its value", () => {
     const error = refusal({ cross_attention_dim: 768, dual_cross_attention: false });
     expect(error.message).toMatch(/^unet\/config\.json: cross_attention_dim, dual_cross_attention: unknown key/);
