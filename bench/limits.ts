@@ -55,7 +55,7 @@ async function least(device: Device, record: (encoder: GPUCommandEncoder) => voi
     const commands = encoder.finish();
     const start = performance.now();
     device.submit([commands]);
-    await device.gpu.queue.onSubmittedWorkDone();
+    await device.done();
     if (i > 0) best = Math.min(best, performance.now() - start);
   }
   return best;

@@ -70,6 +70,6 @@ describe(`${REPEATS} dispatches on ${SIDE} x ${SIDE} x 3 x ${BATCH}, ${device.na
       const encoder = device.gpu.createCommandEncoder();
       for (let i = 0; i < REPEATS; i++) program.encode(encoder);
       device.submit([encoder.finish()]);
-      await device.gpu.queue.onSubmittedWorkDone();
+      await device.done();
     });
 });

@@ -13,7 +13,7 @@ export async function replay(device: Device, program: Program, times: number): P
   const commands = encoder.finish();
   const start = performance.now();
   device.submit([commands]);
-  await device.gpu.queue.onSubmittedWorkDone();
+  await device.done();
   return (performance.now() - start) / times;
 }
 

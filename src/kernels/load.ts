@@ -139,7 +139,7 @@ class Loader {
         const encoder = this.device.gpu.createCommandEncoder();
         program.encode(encoder);
         this.device.submit([encoder.finish()]);
-        await this.device.gpu.queue.onSubmittedWorkDone();
+        await this.device.done();
       } finally {
         program.dispose();
       }

@@ -90,7 +90,7 @@ async function read(
     staged += data.byteLength;
     if (staged < STAGING_BYTES) continue;
     device.submit([]);
-    await device.gpu.queue.onSubmittedWorkDone();
+    await device.done();
     staged = 0;
   }
   return true;

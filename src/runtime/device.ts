@@ -179,6 +179,15 @@ export class Device {
     this.gpu.queue.submit(commands);
   }
 
+  /** Resolves when everything that was submitted is done. */
+  done(): Promise<void> {
+    return this.#settled(this.gpu.queue.onSubmittedWorkDone());
+  }
+
+  #settled<T>(promise: Promise<T>): Promise<T> {
+    return this.capabilities.software ? patiently(promise) : promise;
+  }
+
   /** Copies `size` bytes of a buffer to JavaScript. The only way the engine reads anything back. */
   async read(buffer: GPUBuffer, size: number, offset = 0): Promise<ArrayBuffer> {
     const staging = this.createBuffer({
@@ -191,8 +200,7 @@ export class Device {
       encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
       this.submit([encoder.finish()]);
       this.counters.mapAsync++;
-      const mapped = staging.mapAsync(GPUMapMode.READ);
-      await (this.capabilities.software ? patiently(mapped) : mapped).catch(async (cause: unknown) => {
+      await this.#settled(staging.mapAsync(GPUMapMode.READ)).catch(async (cause: unknown) => {
         // The reason of a lost device may come after the refusal that it causes.
         await Promise.race([this.gpu.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
         this.check();
