@@ -153,7 +153,7 @@ ${productHead(k, "LK4")}
   cost: productCost,
 });
 
-/** p = exp(s − max s), and the inverse of its sum over the row: one subgroup per row, lanes are keys. */
+/** p = exp(s − max s), and the inverse of its sum over the row. Lanes are rows, so that nothing is reduced across them. */
 export const attentionSoftmax = defineKernel<Flags>({
   name: "attentionSoftmax",
   tensors: { s: "in *", p: "out *", inverse: "out *" },
@@ -161,30 +161,30 @@ export const attentionSoftmax = defineKernel<Flags>({
     {
       name: "lanes",
       workgroup: (target) => target.lanes,
-      grid: (d, batch) => [d.LQ as number, d.HEADS as number, batch],
+      grid: (d, batch, lanes) => [ceilDiv(d.LQ as number, lanes), d.HEADS as number, batch],
       wgsl: (k) => wgsl`
-${SUBGROUPS}
 ${k.header}
+fn highest(v: vec4f) -> f32 { return max(max(v.x, v.y), max(v.z, v.w)); }
 @compute @workgroup_size(${k.workgroup})
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
-  let row = (wg.z * HEADS + wg.y) * LQ + wg.x;
+  let row = (wg.z * HEADS + wg.y) * LQ + min(wg.x * ${k.workgroup}u + lane, LQ - 1u);
   let base = row * LK4;
-  var largest = vec4f(-3.0e38);
-  for (var i = lane; i < LK4; i += ${k.workgroup}u) {
-    let valid = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(LK);
-    largest = max(largest, select(vec4f(-3.0e38), ${k.load("s", "base + i")}, valid));
-  }
-  let top = subgroupMax(max(max(largest.x, largest.y), max(largest.z, largest.w)));
-  var sum = vec4f();
-  for (var i = lane; i < LK4; i += ${k.workgroup}u) {
-    let valid = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(LK);
-    let e = select(vec4f(), exp(${k.load("s", "base + i")} - vec4f(top)), valid);
+  // The last vec4 may reach beyond the last key.
+  let last = LK4 - 1u;
+  let valid = vec4u(last * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(LK);
+  let tail = select(vec4f(-3.0e38), ${k.load("s", "base + last")}, valid);
+  var largest = tail;
+  for (var i = 0u; i < last; i++) { largest = max(largest, ${k.load("s", "base + i")}); }
+  let top = vec4f(highest(largest));
+  var sum = select(vec4f(), exp(tail - top), valid);
+  ${k.store("p", "base + last", "sum")}
+  for (var i = 0u; i < last; i++) {
+    let e = exp(${k.load("s", "base + i")} - top);
     sum += e;
     ${k.store("p", "base + i", "e")}
   }
-  let total = subgroupAdd(dot(sum, vec4f(1.0)));
-  if (lane == 0u) { ${k.store("inverse", "row", "vec4f(1.0 / total)")} }
+  ${k.store("inverse", "row", "vec4f(1.0 / dot(sum, vec4f(1.0)))")}
 }`,
     },
   ],
