@@ -3,7 +3,7 @@ import { loadRecipes } from "../../src/kernels/load.ts";
 import { lowerGraph } from "../../src/kernels/lower.ts";
 import { targetFor } from "../../src/kernels/target.ts";
 import type { Device } from "../../src/runtime/device.ts";
-import { createValueArray, type GpuArray, textureToBuffer, uploadBuffer } from "../../src/runtime/memory.ts";
+import { createValueArray, type GpuArray, uploadBuffer } from "../../src/runtime/memory.ts";
 import { type KernelTiming, profileProgram } from "../../src/runtime/profiler.ts";
 import { Program } from "../../src/runtime/program.ts";
 import { TEXTURE_WIDTH, unitBytes, unitCount, type Value } from "../../src/runtime/values.ts";
@@ -23,14 +23,8 @@ function upload(device: Device, value: Value, array: GpuArray, stored: Uint8Arra
 }
 
 /** Reads an array's units as they are stored. */
-async function download(device: Device, value: Value, array: GpuArray): Promise<ArrayBuffer> {
-  const bytes = unitCount(value, 1) * unitBytes(value.dtype);
-  if (value.storage === "buffer") return device.read(array.object as GPUBuffer, bytes);
-  const buffer = textureToBuffer(device, array, value.dtype);
-  const data = await device.read(buffer, bytes);
-  device.release(buffer);
-  return data;
-}
+const download = (device: Device, value: Value, { object }: GpuArray): Promise<ArrayBuffer> =>
+  device.read(object, unitCount(value, 1) * unitBytes(value.dtype));
 
 /** The units of a tensor, with the rest of the last row where they are a texture's. */
 function storedUnits(value: Value, data: ArrayLike<number>, array: GpuArray): Uint8Array<ArrayBuffer> {

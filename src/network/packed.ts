@@ -7,7 +7,7 @@ import { packWeights } from "../kernels/pack.ts";
 import type { ConvRecipe } from "../kernels/recipes.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
-import { createValueArray, type GpuArray, textureToBuffer } from "../runtime/memory.ts";
+import { createValueArray, type GpuArray } from "../runtime/memory.ts";
 import { byteSize, makeValue, TEXTURE_WIDTH, unitBytes, type Value } from "../runtime/values.ts";
 
 /** Reads the parts of one entry. */
@@ -133,15 +133,7 @@ export async function savePacked(
 ): Promise<void> {
   const recipes = [...arrays.keys()];
   async function* parts(): AsyncGenerator<Uint8Array> {
-    for (const [{ value }, array] of arrays) {
-      const texture = value.storage === "texture";
-      const buffer = texture ? textureToBuffer(device, array, value.dtype) : (array.object as GPUBuffer);
-      try {
-        yield new Uint8Array(await device.read(buffer, byteSize(value, 1)));
-      } finally {
-        if (texture) device.release(buffer);
-      }
-    }
+    for (const [{ value }, array] of arrays) yield new Uint8Array(await device.read(array.object, byteSize(value, 1)));
   }
   await store.save(await keyOf(model, target, recipes), sizesOf(recipes), parts());
 }

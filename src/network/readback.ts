@@ -1,7 +1,7 @@
 /** A network's values, read back in the form of the API. */
 import type { Device } from "../runtime/device.ts";
 import type { Tensor } from "../runtime/layout.ts";
-import { type GpuArray, textureToBuffer } from "../runtime/memory.ts";
+import type { GpuArray } from "../runtime/memory.ts";
 import { channelGroups, channelPositions, unitBytes, unitCount, type Value } from "../runtime/values.ts";
 import { f16ToF32 } from "../weights/convert.ts";
 
@@ -16,15 +16,9 @@ export async function readBack(
   n: number,
   form: TensorForm = "image",
 ): Promise<Tensor> {
-  const texture = value.storage === "texture";
-  const buffer = texture ? textureToBuffer(device, array, value.dtype) : (array.object as GPUBuffer);
-  try {
-    const raw = await device.read(buffer, unitCount(value, n) * unitBytes(value.dtype));
-    const stored = value.dtype === "f16" ? f16ToF32(new Uint16Array(raw)) : new Float32Array(raw);
-    return unstored(value, stored, n, form);
-  } finally {
-    if (texture) device.release(buffer);
-  }
+  const raw = await device.read(array.object, unitCount(value, n) * unitBytes(value.dtype));
+  const stored = value.dtype === "f16" ? f16ToF32(new Uint16Array(raw)) : new Float32Array(raw);
+  return unstored(value, stored, n, form);
 }
 
 function unstored(value: Value, stored: Float32Array, n: number, form: TensorForm): Tensor {

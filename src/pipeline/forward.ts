@@ -4,7 +4,6 @@ import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { ShapeError } from "../runtime/errors.ts";
 import { fromRows, toRows } from "../runtime/layout.ts";
-import { textureToBuffer } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
 import { padded4, type Value } from "../runtime/values.ts";
@@ -36,16 +35,8 @@ export interface ForwardTiming {
 
 async function readOutput(device: Device, evaluator: Evaluator, value: Value, n: number): Promise<Float32Array> {
   const [h, w, c] = value.shape as [number, number, number];
-  const texture = value.storage === "texture";
-  const buffer = texture
-    ? textureToBuffer(device, evaluator.output, value.dtype)
-    : (evaluator.output.object as GPUBuffer);
-  try {
-    const rows = new Float32Array(await device.read(buffer, n * h * w * padded4(c) * 4));
-    return fromRows(rows, n, c, h * w);
-  } finally {
-    if (texture) device.release(buffer);
-  }
+  const rows = new Float32Array(await device.read(evaluator.output.object, n * h * w * padded4(c) * 4));
+  return fromRows(rows, n, c, h * w);
 }
 
 /** A part of the inputs on the GPU, ready to be evaluated any number of times. */

@@ -188,16 +188,23 @@ export class Device {
     return this.capabilities.software ? patiently(promise) : promise;
   }
 
-  /** Copies `size` bytes of a buffer to JavaScript. The only way the engine reads anything back. */
-  async read(buffer: GPUBuffer, size: number, offset = 0): Promise<ArrayBuffer> {
+  /**
+   * Copies `size` bytes to JavaScript, of a texture from its first texel on. The only way the engine reads anything back.
+   * @param offset first byte, in buffers
+   */
+  async read(source: GPUBuffer | GPUTexture, size: number, offset = 0): Promise<ArrayBuffer> {
+    const texture = "format" in source ? source : undefined;
+    const bytesPerRow = TEXTURE_WIDTH * (texture?.format === "rgba16float" ? 8 : 16);
+    const rows = Math.ceil(size / bytesPerRow);
     const staging = this.createBuffer({
       label: "read-back",
-      size,
+      size: texture ? rows * bytesPerRow : size,
       usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
     });
     try {
       const encoder = this.gpu.createCommandEncoder();
-      encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
+      if (texture) encoder.copyTextureToBuffer({ texture }, { buffer: staging, bytesPerRow }, [TEXTURE_WIDTH, rows]);
+      else encoder.copyBufferToBuffer(source as GPUBuffer, offset, staging, 0, size);
       this.submit([encoder.finish()]);
       this.counters.mapAsync++;
       await this.#settled(staging.mapAsync(GPUMapMode.READ)).catch(async (cause: unknown) => {
@@ -207,7 +214,7 @@ export class Device {
         throw cause;
       });
       this.check();
-      return staging.getMappedRange().slice(0);
+      return staging.getMappedRange().slice(0, size);
     } finally {
       this.release(staging);
     }

@@ -54,21 +54,3 @@ export function uploadBuffer(device: Device, label: string, data: ArrayBufferVie
 export function arrayOf(buffer: GPUBuffer): GpuArray {
   return { object: buffer, resource: { buffer }, bytes: buffer.size };
 }
-
-/**
- * Copies the storage of a texture value into a fresh buffer, rows of {@link TEXTURE_WIDTH} texels, so that it can be
- * read back like any other. The caller releases the buffer.
- */
-export function textureToBuffer(device: Device, array: GpuArray, dtype: DType): GPUBuffer {
-  const texture = array.object as GPUTexture;
-  const bytesPerRow = TEXTURE_WIDTH * (dtype === "f16" ? 8 : 16);
-  const buffer = device.createBuffer({
-    label: "texture copy",
-    size: bytesPerRow * texture.height,
-    usage: BUFFER_USAGE(),
-  });
-  const encoder = device.gpu.createCommandEncoder();
-  encoder.copyTextureToBuffer({ texture }, { buffer, bytesPerRow }, [TEXTURE_WIDTH, texture.height]);
-  device.submit([encoder.finish()]);
-  return buffer;
-}

@@ -1,6 +1,6 @@
 /** Physical storage and its way back to JavaScript. */
 import { expect, it } from "vitest";
-import { createArray, createValueArray, textureToBuffer, uploadBuffer } from "../../src/runtime/memory.ts";
+import { createArray, createValueArray, uploadBuffer } from "../../src/runtime/memory.ts";
 import { makeValue, TEXTURE_WIDTH } from "../../src/runtime/values.ts";
 import { testDevice } from "../support/gpu.ts";
 
@@ -34,16 +34,15 @@ it("makes textures of whole rows and counts their bytes", async () => {
 it.each([
   ["f32", 16],
   ["f16", 8],
-] as const)("copies a texture of %s texels row by row", async (dtype, size) => {
+] as const)("reads a texture of %s texels row by row", async (dtype, size) => {
   const device = await testDevice();
   const { liveBytes } = device.counters;
   const array = createArray(device, "t", "texture", dtype, 2 * TEXTURE_WIDTH * size);
   const words = Uint32Array.from({ length: (2 * TEXTURE_WIDTH * size) / 4 }, (_, i) => 0x3c00_0000 + i);
   const texture = array.object as GPUTexture;
   device.gpu.queue.writeTexture({ texture }, words, { bytesPerRow: TEXTURE_WIDTH * size }, [TEXTURE_WIDTH, 2]);
-  const buffer = textureToBuffer(device, array, dtype);
-  expect(new Uint32Array(await device.read(buffer, words.byteLength))).toEqual(words);
-  device.release(buffer);
+  for (const length of [words.length, 4, TEXTURE_WIDTH + 4])
+    expect(new Uint32Array(await device.read(texture, 4 * length))).toEqual(words.subarray(0, length));
   device.release(texture);
   expect(device.counters.liveBytes).toBe(liveBytes);
 });

@@ -2,7 +2,7 @@
 import type { ParamPiece } from "../../src/kernels/load.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
-import { arrayOf, createValueArray, type GpuArray, textureToBuffer, uploadBuffer } from "../../src/runtime/memory.ts";
+import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../../src/runtime/memory.ts";
 import {
   channelGroups,
   channelPositions,
@@ -44,10 +44,7 @@ export function uploadValue(gpu: Device, value: Value, data: ArrayLike<number>, 
 
 export async function readValue(gpu: Device, value: Value, array: GpuArray, batch: number): Promise<RefTensor> {
   const bytes = unitCount(value, batch) * unitBytes(value.dtype);
-  const texture = value.storage === "texture";
-  const buffer = texture ? textureToBuffer(gpu, array, value.dtype) : (array.object as GPUBuffer);
-  const raw = await gpu.read(buffer, Math.ceil(bytes / 4) * 4);
-  if (texture) gpu.release(buffer);
+  const raw = await gpu.read(array.object, Math.ceil(bytes / 4) * 4);
   const shape = [...(value.batched ? [batch] : []), ...value.shape];
   if (value.dtype === "u32") return tensor(shape, new Uint32Array(raw));
   const stored = value.dtype === "f16" ? f16ToF32(new Uint16Array(raw)) : new Float32Array(raw);

@@ -3,7 +3,7 @@ import { loadRecipes, type ParamPiece } from "../../kernels/load.ts";
 import type { Lowered } from "../../kernels/lower.ts";
 import { targetFor } from "../../kernels/target.ts";
 import type { Device } from "../../runtime/device.ts";
-import { arrayOf, createValueArray, type GpuArray, textureToBuffer, uploadBuffer } from "../../runtime/memory.ts";
+import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../../runtime/memory.ts";
 import { Program } from "../../runtime/program.ts";
 import { byteSize, makeValue, type Value } from "../../runtime/values.ts";
 import { normal4 } from "../../sampler/philox.ts";
@@ -58,12 +58,7 @@ export async function run(
     const results: ArrayBuffer[] = [];
     for (const y of outputs) {
       const array = external.get(y) as GpuArray;
-      const buffer = y.storage === "texture" ? textureToBuffer(device, array, y.dtype) : (array.object as GPUBuffer);
-      try {
-        results.push(await device.read(buffer, byteSize({ ...y, storage: "buffer" }, batch)));
-      } finally {
-        if (y.storage === "texture") device.release(buffer);
-      }
+      results.push(await device.read(array.object, byteSize({ ...y, storage: "buffer" }, batch)));
     }
     return results;
   } finally {
