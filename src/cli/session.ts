@@ -9,6 +9,7 @@ import type { LoadEvent } from "../pipeline/types.ts";
 import { type CommonFlags, cacheOf } from "./flags.ts";
 import type { Terminal } from "./io.ts";
 import { openProgress, type Progress, showLoading } from "./progress.ts";
+import { type Load, threadsFor } from "./threads.ts";
 
 export interface Session {
   readonly pipeline: DiffusionPipeline;
@@ -19,9 +20,15 @@ export interface Session {
   readonly progress: Progress;
 }
 
+export interface PipelineFlags {
+  readonly memory?: number;
+  /** What will be evaluated at once, where that is known beforehand. */
+  readonly load?: Load;
+}
+
 export async function withPipeline<T>(
   terminal: Terminal,
-  flags: CommonFlags & { memory?: number },
+  flags: CommonFlags & PipelineFlags,
   model: Model,
   use: (session: Session) => Promise<T>,
 ): Promise<T> {
@@ -31,7 +38,11 @@ export async function withPipeline<T>(
   const folder = cacheOf(flags, terminal.io.env);
   const start = performance.now();
   signal.throwIfAborted();
-  const device = await terminal.io.openDevice({ adapter: flags.device, matrices: flags.dtype === "f16" });
+  const device = await terminal.io.openDevice({
+    adapter: flags.device,
+    matrices: flags.dtype === "f16",
+    threads: flags.load && threadsFor(model, flags.load),
+  });
   try {
     terminal.detail(`adapter: ${device.name}`);
     const show = showLoading(progress);

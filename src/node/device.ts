@@ -21,6 +21,12 @@ export interface NodeDeviceOptions {
    * the adapter has them. Default: `loadPipeline` asks when the network is to be f16, `openNodeDevice` does not.
    */
   matrices?: boolean;
+  /**
+   * Threads of Mesa's software adapter beside the one that takes its commands; with 0, small networks are quicker one
+   * image at a time. Only the first device of a process has a say, and `LP_NUM_THREADS` more than that. Default: one per
+   * core.
+   */
+  threads?: number;
 }
 
 /** What onnxruntime's native WebGPU provider sets as well. */
@@ -119,7 +125,8 @@ async function chooseAdapter(flags: readonly string[], wanted: string | undefine
  * @throws DeviceError "unsupported" without an adapter; UsageError when `adapter` matches none
  */
 export async function openNodeDevice(options: NodeDeviceOptions = {}): Promise<Device> {
-  const { adapter, fast = true, matrices = false } = options;
+  const { adapter, fast = true, matrices = false, threads } = options;
+  if (threads !== undefined) process.env.LP_NUM_THREADS ??= String(threads);
   const on = [...(fast ? FAST : []), ...(matrices ? EXPERIMENTAL : [])];
   return openAdapter(await chooseAdapter(toggles(on, fast ? FAST_OFF : VALIDATED_OFF), adapter));
 }

@@ -110,7 +110,8 @@ async function benchForward(flags: BenchFlags, io: Io): Promise<void> {
   const model = await openFlaggedModel(flags, io.signal, { firstStage: false });
   const inputs = await readForwardInputs(flags.input, model, io.signal);
   if (flags.trace !== undefined) checkFile(flags.trace, true);
-  await withPipeline(terminal, flags, model, async ({ pipeline }) => {
+  const [images, , height, width] = inputs.sample.shape as [number, number, number, number];
+  await withPipeline(terminal, { ...flags, load: { images, height, width } }, model, async ({ pipeline }) => {
     // Ends the measurement at its next submission.
     io.signal.addEventListener("abort", () => pipeline.dispose());
     const { ms, msMin, runs, peakBytes } = await pipeline.benchmark(inputs, flags.seconds);

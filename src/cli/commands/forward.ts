@@ -48,7 +48,8 @@ async function forward(flags: ForwardFlags, io: Io): Promise<void> {
   checkFile(flags.output, true);
   for (const path of [flags.trace, flags.taps]) if (path !== undefined) checkFile(path, true);
   terminal.warn(model.warnings);
-  await withPipeline(terminal, flags, model, async ({ pipeline }) => {
+  const [images, , height, width] = inputs.sample.shape as [number, number, number, number];
+  await withPipeline(terminal, { ...flags, load: { images, height, width } }, model, async ({ pipeline }) => {
     const { shape, data } = await pipeline.forward(inputs, { signal: io.signal });
     io.signal.throwIfAborted();
     writeFile(flags.output, encodeSafetensors({ output: { dtype: "F32", shape, data } }));

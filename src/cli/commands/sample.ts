@@ -50,7 +50,9 @@ async function sample(flags: SampleFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   const plan = await prepare(flags, io);
   terminal.warn(plan.run.warnings);
-  await withPipeline(terminal, flags, plan.model, async (session) => {
+  const images = Math.min(plan.run.count, flags.batch ?? plan.run.count);
+  const { width, height } = plan.run.picture;
+  await withPipeline(terminal, { ...flags, load: { images, height, width } }, plan.model, async (session) => {
     const { pipeline } = session;
     const timed = wantsTimings(flags, pipeline.device);
     const generation = await generate({ ...plan.options, profile: timed }, plan, flags, session);
