@@ -1,6 +1,8 @@
 /** A network, or a whole run of the sampler on it, as our engine holds it. */
 import { readForwardInputs } from "../../src/cli/tensorFiles.ts";
+import type { Load } from "../../src/cli/threads.ts";
 import { createPipeline } from "../../src/pipeline/load.ts";
+import type { Model } from "../../src/pipeline/model.ts";
 import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
 import type { ForwardInputs } from "../../src/pipeline/types.ts";
 import type { Device } from "../../src/runtime/device.ts";
@@ -8,10 +10,15 @@ import { openModelRef } from "./models.ts";
 import { EngineError, type Job, type RunMode } from "./protocol.ts";
 import type { OpenJob } from "./worker.ts";
 
-async function load(device: Device, job: Job): Promise<{ pipeline: DiffusionPipeline; inputs: ForwardInputs }> {
+/** Opens a device for what will be evaluated at once. */
+export type OpenFor = (model: Model, load: Load) => Promise<Device>;
+
+async function load(openFor: OpenFor, job: Job): Promise<{ pipeline: DiffusionPipeline; inputs: ForwardInputs }> {
   if (!job.model) throw new EngineError("the job names no model");
   const model = await openModelRef(job.model);
   const inputs = await readForwardInputs(job.inputs, model, new AbortController().signal);
+  const [images, , height, width] = inputs.sample.shape as [number, number, number, number];
+  const device = await openFor(model, { images, height, width });
   return { pipeline: await createPipeline(model, { device, dtype: job.dtype }), inputs };
 }
 
@@ -21,8 +28,8 @@ async function repeat(times: number, work: () => Promise<unknown>): Promise<numb
   return (performance.now() - start) / times;
 }
 
-export async function openNetwork(device: Device, job: Job): Promise<OpenJob> {
-  const { pipeline, inputs } = await load(device, job);
+export async function openNetwork(openFor: OpenFor, job: Job): Promise<OpenJob> {
+  const { pipeline, inputs } = await load(openFor, job);
   const held = await pipeline.hold(inputs);
   return {
     modes: ["host", "device"],
@@ -38,8 +45,8 @@ export async function openNetwork(device: Device, job: Job): Promise<OpenJob> {
   };
 }
 
-export async function openSampler(device: Device, job: Job): Promise<OpenJob> {
-  const { pipeline, inputs } = await load(device, job);
+export async function openSampler(openFor: OpenFor, job: Job): Promise<OpenJob> {
+  const { pipeline, inputs } = await load(openFor, job);
   const steps = job.loop?.steps.length;
   const generate = () =>
     pipeline.generate({

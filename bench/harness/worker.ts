@@ -2,13 +2,14 @@
 import { writeFileSync } from "node:fs";
 import process from "node:process";
 import { packageVersion } from "../../src/cli/package.ts";
+import { threadsFor } from "../../src/cli/threads.ts";
 import { openNodeDevice } from "../../src/node/device.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import type { KernelTiming } from "../../src/runtime/profiler.ts";
 import { measureLimits } from "../limits.ts";
 import type { KernelShare } from "../results.ts";
 import { openKernel } from "./kernelJob.ts";
-import { openNetwork, openSampler } from "./networkJob.ts";
+import { type OpenFor, openNetwork, openSampler } from "./networkJob.ts";
 import { EngineError, type Job, type RunMode, serve } from "./protocol.ts";
 
 /** A job that is ready to run. */
@@ -22,10 +23,20 @@ export interface OpenJob {
   dispose(): Promise<void>;
 }
 
-function openJob(device: Device, job: Job): Promise<OpenJob> {
-  if (job.kind === "kernel" && job.kernel) return openKernel(device, job.kernel);
-  if (job.kind === "network") return openNetwork(device, job);
-  if (job.kind === "sampler") return openSampler(device, job);
+let opened: Promise<Device> | undefined;
+
+/** The process's device. A network's comes with the threads that the command line would give it. */
+function openDevice(threads?: number): Promise<Device> {
+  opened ??= openNodeDevice({ adapter: process.env.DDIM_BENCH_ADAPTER, threads });
+  return opened;
+}
+
+const openFor: OpenFor = (model, load) => openDevice(threadsFor(model, load));
+
+async function openJob(job: Job): Promise<OpenJob> {
+  if (job.kind === "kernel" && job.kernel) return openKernel(await openDevice(), job.kernel);
+  if (job.kind === "network") return openNetwork(openFor, job);
+  if (job.kind === "sampler") return openSampler(openFor, job);
   throw new EngineError(`cannot open a job of kind ${job.kind}`);
 }
 
@@ -45,8 +56,6 @@ function shares(timings: readonly KernelTiming[]): Omit<KernelShare, "roofline">
   return [...found].map(([kernel, sums]) => ({ kernel, ...sums })).sort((a, b) => b.ms - a.ms);
 }
 
-const device = await openNodeDevice({ adapter: process.env.DDIM_BENCH_ADAPTER });
-const { vendor, description } = device.gpu.adapterInfo;
 let open: OpenJob | undefined;
 
 function current(): OpenJob {
@@ -61,21 +70,28 @@ async function close(): Promise<void> {
 
 await serve(
   {
-    hello: async () => ({
-      version: packageVersion(),
-      settings: { "Dawn toggles": "release: no validation, no robustness checks" },
-      env: Object.fromEntries(
-        ["VK_ICD_FILENAMES", "XDG_RUNTIME_DIR"].flatMap((key) => {
-          const value = process.env[key];
-          return value === undefined ? [] : [[key, value]];
-        }),
-      ),
-      adapter: { name: device.name, vendor, driver: description, software: device.capabilities.software },
-    }),
+    async hello() {
+      const device = await openDevice();
+      const { vendor, description } = device.gpu.adapterInfo;
+      return {
+        version: packageVersion(),
+        settings: {
+          "Dawn toggles": "release: no validation, no robustness checks",
+          threads: "one for the smallest networks on llvmpipe, else the driver's",
+        },
+        env: Object.fromEntries(
+          ["VK_ICD_FILENAMES", "XDG_RUNTIME_DIR"].flatMap((key) => {
+            const value = process.env[key];
+            return value === undefined ? [] : [[key, value]];
+          }),
+        ),
+        adapter: { name: device.name, vendor, driver: description, software: device.capabilities.software },
+      };
+    },
     async open({ job }) {
       await close();
       const start = performance.now();
-      open = await openJob(device, job);
+      open = await openJob(job);
       return { modes: open.modes, ms: performance.now() - start };
     },
     run: async ({ times, mode }) => ({ ms: await current().run(times, mode) }),
@@ -86,17 +102,17 @@ await serve(
     },
     async profile() {
       const job = current();
-      const possible = job.profile && device.capabilities.timestamps;
+      const possible = job.profile && (await openDevice()).capabilities.timestamps;
       return { kernels: possible ? shares((await job.profile?.()) ?? []) : null };
     },
-    limits: () => measureLimits(device),
+    limits: async () => measureLimits(await openDevice()),
     async close() {
       await close();
       return {};
     },
     stats: async () => ({
       peakHostBytes: process.resourceUsage().maxRSS * 1024,
-      peakGpuBytes: device.counters.peakBytes,
+      peakGpuBytes: (await openDevice()).counters.peakBytes,
     }),
   },
   process.stdin,
