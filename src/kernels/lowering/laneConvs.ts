@@ -18,6 +18,8 @@ const MANY_GROUPS = 64;
 /** Pixels, and blocks of channels by which they are multiplied, of a workgroup: most that leave work for two threads. */
 function gatherTile(x: Value, y: Value, lanes: number): GatherFlags {
   const pixels = (y.shape[0] as number) * (y.shape[1] as number);
+  // Vectors, such as embeddings: few rows even of large batches.
+  if (pixels === 1) return { rows: Math.max(8, lanes), blocks: 1 };
   const rows = pixels <= 16 && channelGroups(x.segments) >= MANY_GROUPS ? 16 : 32;
   const groups = channelGroups(y.segments);
   const pairs = groups / (2 * lanes);
