@@ -21,7 +21,7 @@ import {
 import { ceilDiv, padded4, type Value } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
 import { SUBGROUPS } from "../parts/lanes.ts";
-import { accumulators, outerProduct, resultsOf } from "../parts/outerProduct.ts";
+import { accumulators, eachResult, outerProduct } from "../parts/outerProduct.ts";
 
 /** Queries per workgroup of the products. */
 const ROWS = 32;
@@ -62,11 +62,6 @@ export interface ProductFlags extends Flags {
   blocks: number;
 }
 
-/** Two blocks of columns where they fill up. */
-export const columnBlocks = (columns: number, lanes: number): ProductFlags => ({
-  blocks: columns % (2 * lanes) ? 1 : 2,
-});
-
 /** Workgroups of a product whose heads have so many times `width` vec4 columns. */
 const productGrid = (d: Dims, batch: number, width: number, columns: number): Grid => [
   ceilDiv((d.HQ as number) * (d.WQ as number), ROWS),
@@ -89,16 +84,16 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   let q0 = wg.x * ${ROWS}u;`;
 
 /** Statements for every `result` of this lane: of query q0 + r, in column `at` of a head's. */
-const eachResult = (k: Codegen<ProductFlags>, columns: string, statements: string): string => `
-  ${resultsOf(ROWS, k.flags.blocks)}
-  for (var block = 0u; block < ${k.flags.blocks}u; block++) {
-    let at = column + block * ${k.workgroup}u;
-    if (at >= ${columns}) { return; }
-    for (var r = 0u; r < min(${ROWS}u, LQ - q0); r++) {
-      let result = results[block * ${ROWS}u + r];
-      ${statements}
-    }
-  }`;
+const eachQuery = (k: Codegen<ProductFlags>, columns: string, statements: string): string =>
+  eachResult({
+    rows: ROWS,
+    lanes: k.workgroup,
+    blocks: k.flags.blocks,
+    column: "column",
+    columns,
+    count: `min(${ROWS}u, LQ - q0)`,
+    statements,
+  });
 
 /** Names of this lane's keys, four for each block of columns, with the block and the place therein. */
 const keys = (k: Codegen<ProductFlags>): (readonly [string, number, number])[] =>
@@ -146,7 +141,7 @@ ${productHead(k, "LK4")}
     })}
   }
   let out = (wg.z * HEADS + head) * LQ + q0;
-  ${eachResult(k, "LK4", k.store("s", "(out + r) * LK4 + at", "result * SCALE"))}
+  ${eachQuery(k, "LK4", k.store("s", "(out + r) * LK4 + at", "result * SCALE"))}
 }`,
     },
   ],
@@ -221,7 +216,7 @@ ${productHead(k, "D4")}
       column: (j, block) => k.load("kv", `(wg.z * LK + min(k4 * 4u + ${j}u, LK - 1u)) * CK4 + value${block}`),
     })}
   }
-  ${eachResult(
+  ${eachQuery(
     k,
     "D4",
     `let scale = ${k.load("inverse", "(wg.z * HEADS + head) * LQ + q0 + r")}.x;

@@ -16,7 +16,7 @@ import { type Codegen, defineKernel, type Flags } from "../../runtime/kernel.ts"
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
 import { SUBGROUPS } from "../parts/lanes.ts";
-import { accumulators, outerProduct, resultsOf } from "../parts/outerProduct.ts";
+import { accumulators, eachResult, outerProduct } from "../parts/outerProduct.ts";
 import { CONV_FLOATS, checkOutput, convCost, epilogue, OUTPUT_TENSORS } from "./contract.ts";
 
 export interface GatherFlags extends Flags {
@@ -82,16 +82,17 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
       })}
     }
   }
-  ${resultsOf(rows, blocks)}
-  for (var block = 0u; block < ${blocks}u; block++) {
-    let o4 = (wg.x * ${blocks}u + block) * ${lanes}u + lane;
-    if (o4 >= O4) { return; }
-    for (var r = 0u; r < min(${rows}u, M - r0); r++) {
-      let m = r0 + r;
+  ${eachResult({
+    rows,
+    lanes,
+    blocks,
+    column: `wg.x * ${blocks * lanes}u + lane`,
+    columns: "O4",
+    count: `min(${rows}u, M - r0)`,
+    statements: `let m = r0 + r;
       let n = quotient(quotient(m, WO), HO);
-      ${epilogue(k, `results[block * ${rows}u + r]`, "n", "m", "o4")}
-    }
-  }
+      ${epilogue(k, "result", "n", "m", "at")}`,
+  })}
 }`;
 }
 

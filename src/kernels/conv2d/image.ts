@@ -11,7 +11,7 @@ import { range, wgsl } from "../../runtime/wgsl.ts";
 import { type NormaliseFlags, SHARED_MEAN } from "../groupNormLanes.ts";
 import { activationFunction } from "../parts/activations.ts";
 import { SUBGROUPS } from "../parts/lanes.ts";
-import { accumulators, outerProduct, resultsOf } from "../parts/outerProduct.ts";
+import { accumulators, eachResult, outerProduct } from "../parts/outerProduct.ts";
 import { CONV_FLOATS, checkOutput, convCost, epilogue, OUTPUT_TENSORS } from "./contract.ts";
 
 /** Most pixels of an image: rows of the product. */
@@ -105,14 +105,16 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
       })}
     }
   }
-  ${resultsOf(IMAGE_PIXELS, blocks)}
-  for (var block = 0u; block < ${blocks}u; block++) {
-    let o4 = (wg.x * ${blocks}u + block) * ${lanes}u + lane;
-    if (o4 >= O4) { return; }
-    for (var row = 0u; row < PIXELS; row++) {
-      ${epilogue(k, `results[block * ${IMAGE_PIXELS}u + row]`, "n", "(n * PIXELS + row)", "o4")}
-    }
-  }
+  ${eachResult({
+    rows: IMAGE_PIXELS,
+    lanes,
+    blocks,
+    column: `wg.x * ${blocks * lanes}u + lane`,
+    columns: "O4",
+    count: "PIXELS",
+    statements: `let m = n * PIXELS + r;
+      ${epilogue(k, "result", "n", "m", "at")}`,
+  })}
 }`;
 }
 

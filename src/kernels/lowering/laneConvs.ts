@@ -8,6 +8,7 @@ import { winogradInput } from "../conv2d/winograd/input.ts";
 import { winogradOutput } from "../conv2d/winograd/output.ts";
 import { winogradProduct } from "../conv2d/winograd/product.ts";
 import { PRODUCTS } from "../conv2d/winograd/transforms.ts";
+import { columnBlocks } from "../parts/outerProduct.ts";
 import type { ConvSection } from "../recipes.ts";
 import { type Context, convScalars, segmentsOf } from "./context.ts";
 import type { Norms } from "./norms.ts";
@@ -21,9 +22,7 @@ function gatherTile(x: Value, y: Value, lanes: number): GatherFlags {
   // Vectors, such as embeddings: few rows even of large batches.
   if (pixels === 1) return { rows: Math.max(8, lanes), blocks: 1 };
   const rows = pixels <= 16 && channelGroups(x.segments) >= MANY_GROUPS ? 16 : 32;
-  const groups = channelGroups(y.segments);
-  const pairs = groups / (2 * lanes);
-  return { rows, blocks: Number.isInteger(pairs) && ceilDiv(pixels, rows) * pairs >= 2 ? 2 : 1 };
+  return { rows, blocks: columnBlocks(channelGroups(y.segments), lanes, ceilDiv(pixels, rows)) };
 }
 
 export class LaneConvs {
@@ -77,8 +76,7 @@ export class LaneConvs {
     this.ctx.calls.push(winogradInput.lower(this.ctx.target, label, { x, v }, {}, input));
     const w = this.ctx.recipes.conv(label, [{ weights, kernel, segments: x.segments }], lanes, true);
     const rows = tiles.TP <= 16 ? 16 : 32;
-    // With 36 products there are always enough workgroups.
-    const blocks = channelGroups(y.segments) % (2 * lanes) === 0 ? 2 : 1;
+    const blocks = columnBlocks(channelGroups(y.segments), lanes, PRODUCTS);
     const product = { ...tiles, O4: channelGroups(y.segments) };
     this.ctx.calls.push(winogradProduct.lower(this.ctx.target, label, { v, w, m }, { rows, blocks }, product));
     const bias = this.ctx.recipes.bias(label, weights);
@@ -110,8 +108,7 @@ export class LaneConvs {
     const [PT, PL, PB, PR] = pad;
     const sizes = { H, W, PT, PL, PB, PR, CA4: width(a), CB4: width(b), S4: width(s), T4: width(t) };
     const scalars = { ...convScalars(op), ...sizes, GROUPS: norm.groups, EPS: norm.eps };
-    const pairs = channelGroups(y.segments) / (2 * this.ctx.target.lanes);
-    const blocks = Number.isInteger(pairs) && pairs >= 2 ? 2 : 1;
+    const blocks = columnBlocks(channelGroups(y.segments), this.ctx.target.lanes, 1);
     this.ctx.calls.push(convImage.lower(this.ctx.target, label, tensors, { act: view.act, blocks }, scalars));
   }
 

@@ -8,7 +8,7 @@ import { type Codegen, defineKernel, type Flags } from "../../../runtime/kernel.
 import { ceilDiv } from "../../../runtime/values.ts";
 import { range, wgsl } from "../../../runtime/wgsl.ts";
 import { SUBGROUPS } from "../../parts/lanes.ts";
-import { accumulators, outerProduct, resultsOf } from "../../parts/outerProduct.ts";
+import { accumulators, eachResult, outerProduct } from "../../parts/outerProduct.ts";
 import { PRODUCTS } from "./transforms.ts";
 
 /** Channel groups per iteration. */
@@ -53,15 +53,15 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   for (var c = 0u; c < C4; c += ${unroll}u) {
     ${range(unroll).map(step).join("\n    ")}
   }
-  ${resultsOf(rows, blocks)}
-  for (var block = 0u; block < ${blocks}u; block++) {
-    let o4 = (wg.x * ${blocks}u + block) * ${lanes}u + lane;
-    if (o4 >= O4) { return; }
-    let out = (wg.z * total + r0) * O4 + o4;
-    for (var r = 0u; r < min(${rows}u, total - r0); r++) {
-      ${k.store("m", "out + r * O4", `results[block * ${rows}u + r]`)}
-    }
-  }
+  ${eachResult({
+    rows,
+    lanes,
+    blocks,
+    column: `wg.x * ${blocks * lanes}u + lane`,
+    columns: "O4",
+    count: `min(${rows}u, total - r0)`,
+    statements: k.store("m", "(wg.z * total + r0 + r) * O4 + at", "result"),
+  })}
 }`;
 }
 
