@@ -3,23 +3,11 @@
  * them) and its cache of pipelines. The engine creates every GPU object through this class; a caller's own GPUDevice can
  * be wrapped and is never destroyed.
  */
-import type { MatrixTile } from "./contract.ts";
+import { type Capabilities, capabilitiesOf, MATRICES } from "./capabilities.ts";
 import { DeviceError } from "./errors.ts";
-import { patiently } from "./patience.ts";
+import { settled } from "./patience.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { type Storage, TEXTURE_WIDTH } from "./values.ts";
-
-export interface Capabilities {
-  /** A processor plays the GPU (llvmpipe, SwiftShader, WARP): other kernels win there. */
-  software: boolean;
-  /** Lanes of a subgroup when the adapter fixes them (min = max) and has the feature, otherwise 0. */
-  subgroupSize: number;
-  timestamps: boolean;
-  /** Most storage textures of a kernel, 0 where shaders cannot read them. */
-  storageTextures: number;
-  /** What subgroups multiply in hardware; absent without the (experimental) feature or a fixed subgroup size. */
-  matrix?: MatrixTile;
-}
 
 export interface DeviceCounters {
   liveBytes: number;
@@ -39,31 +27,6 @@ export interface DeviceOptions {
 export const adapterName = (info: GPUAdapterInfo): string =>
   info.description || info.device || [info.vendor, info.architecture].filter(Boolean).join(" ") || "unknown adapter";
 
-const isSoftware = (info: GPUAdapterInfo): boolean =>
-  info.isFallbackAdapter === true ||
-  info.architecture === "software" ||
-  /llvmpipe|swiftshader|basic render/i.test(`${info.architecture} ${info.device} ${info.description}`);
-
-/** Not in the specification yet, so without a type. */
-const MATRICES = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
-
-interface SubgroupMatrixConfig {
-  readonly componentType: string;
-  readonly resultComponentType: string;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-}
-
-/** The largest product of f16 with f32 sums whose sides divide the kernels' steps of 16. */
-export function matrixTile(configs: Iterable<SubgroupMatrixConfig>, lanes: number): MatrixTile | undefined {
-  const [largest] = [...configs]
-    .filter(({ componentType, resultComponentType }) => componentType === "f16" && resultComponentType === "f32")
-    .filter(({ M, N, K }) => [M, N, K].every((side) => side >= 4 && 16 % side === 0))
-    .sort((a, b) => b.M * b.N * b.K - a.M * a.N * a.K);
-  return largest && lanes > 0 ? { m: largest.M, n: largest.N, k: largest.K, lanes } : undefined;
-}
-
 const WANTED: readonly GPUFeatureName[] = ["subgroups", "timestamp-query", "shader-f16", MATRICES];
 
 /** Limits that are raised to what the adapter has; everything else keeps the specification's defaults. */
@@ -77,12 +40,6 @@ const RAISED = [
   "maxComputeInvocationsPerWorkgroup",
   "maxComputeWorkgroupSizeX",
 ] as const;
-
-/** A page can ask what its WGSL offers; Dawn in Node reads storage textures. */
-function readsStorageTextures(): boolean {
-  const offered = typeof navigator === "undefined" ? undefined : navigator.gpu?.wgslLanguageFeatures;
-  return offered?.has("readonly_and_readwrite_storage_textures") ?? true;
-}
 
 export class Device {
   readonly name: string;
@@ -106,18 +63,8 @@ export class Device {
     info: GPUAdapterInfo,
     readonly owned: boolean,
   ) {
-    const fixed = gpu.features.has("subgroups") && info.subgroupMinSize === info.subgroupMaxSize;
     this.name = adapterName(info);
-    const subgroupSize = fixed ? (info.subgroupMinSize ?? 0) : 0;
-    const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig> };
-    const usable = gpu.features.has(MATRICES) && gpu.features.has("shader-f16");
-    this.capabilities = {
-      software: isSoftware(info),
-      subgroupSize,
-      timestamps: gpu.features.has("timestamp-query"),
-      storageTextures: readsStorageTextures() ? gpu.limits.maxStorageTexturesPerShaderStage : 0,
-      matrix: usable ? matrixTile(subgroupMatrixConfigs, subgroupSize) : undefined,
-    };
+    this.capabilities = capabilitiesOf(gpu, info);
     this.pipelines = new PipelineCache(gpu);
     const failed = this.#failed;
     gpu.lost.then((lost) => {
@@ -181,11 +128,7 @@ export class Device {
 
   /** Resolves when everything that was submitted is done. */
   done(): Promise<void> {
-    return this.#settled(this.gpu.queue.onSubmittedWorkDone());
-  }
-
-  #settled<T>(promise: Promise<T>): Promise<T> {
-    return this.capabilities.software ? patiently(promise) : promise;
+    return settled(this.capabilities, this.gpu.queue.onSubmittedWorkDone());
   }
 
   /**
@@ -207,7 +150,7 @@ export class Device {
       else encoder.copyBufferToBuffer(source as GPUBuffer, offset, staging, 0, size);
       this.submit([encoder.finish()]);
       this.counters.mapAsync++;
-      await this.#settled(staging.mapAsync(GPUMapMode.READ)).catch(async (cause: unknown) => {
+      await settled(this.capabilities, staging.mapAsync(GPUMapMode.READ)).catch(async (cause: unknown) => {
         // The reason of a lost device may come after the refusal that it causes.
         await Promise.race([this.gpu.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
         this.check();

@@ -4,7 +4,7 @@
  * event loop would burn meanwhile in Node, so there the host waits patiently.
  */
 import type { Device } from "./device.ts";
-import { patiently } from "./patience.ts";
+import { settled } from "./patience.ts";
 import type { Replay } from "./program.ts";
 
 /** GPU time that one submit aims at: below watchdogs, short enough for a responsive page. */
@@ -44,7 +44,8 @@ export class Pacer {
 
   /** Waits until one more submission is allowed. */
   async room(): Promise<void> {
-    if (this.#pending.length >= IN_FLIGHT) await this.#settled(this.#pending.shift() as Promise<void>);
+    if (this.#pending.length < IN_FLIGHT) return;
+    await settled(this.device.capabilities, this.#pending.shift() as Promise<void>);
   }
 
   /**
@@ -54,10 +55,6 @@ export class Pacer {
   submit(commands: GPUCommandBuffer, flops: number): void {
     this.device.submit([commands]);
     this.#pending.push(this.#measured(flops));
-  }
-
-  #settled(done: Promise<unknown>): Promise<unknown> {
-    return this.device.capabilities.software ? patiently(done) : done;
   }
 
   /** Resolves when what was just submitted is done, and learns from its time. */
@@ -72,7 +69,7 @@ export class Pacer {
 
   /** Waits for everything that was submitted. @throws DeviceError when the device failed meanwhile. */
   async drain(): Promise<void> {
-    await this.#settled(Promise.all(this.#pending.splice(0)));
+    await settled(this.device.capabilities, Promise.all(this.#pending.splice(0)));
     this.device.check();
   }
 }

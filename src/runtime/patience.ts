@@ -13,6 +13,10 @@ function immediates(): ((callback: () => void) => void) | undefined {
   return window === undefined ? setImmediate : undefined;
 }
 
+/** A GPU's promise, waited for in the way that suits the device. */
+export const settled = <T>({ software }: { software: boolean }, promise: Promise<T>): Promise<T> =>
+  software ? patiently(promise) : promise;
+
 /** What a promise of a GPU settles to. */
 export async function patiently<T>(promise: Promise<T>): Promise<T> {
   const later = immediates();
