@@ -81,14 +81,18 @@ export function defineKernel<F extends Flags = Flags>(def: KernelDef<F>): Kernel
       if (!variant) throw new TypeError(`internal: ${where}: no variant ${forced ?? "fits"}`);
       const workgroup = variant.workgroup(target);
       const kinds = bindingKinds(bound, target);
-      const codegen = makeCodegen(def, target, flags, workgroup, bound, kinds, names);
+      let source: string | undefined;
       const frame = def.frame ?? false;
       const fields = target.shapes === "uniform" ? Object.entries(names) : [];
       return {
         kernel: def.name,
         variant: variant.name,
         label,
-        source: variant.wgsl(codegen),
+        // Written when it is asked for: sizes, costs and memory plans of a network do without.
+        get source() {
+          source ??= variant.wgsl(makeCodegen(def, target, flags, workgroup, bound, kinds, names));
+          return source;
+        },
         kinds: [...kinds, "uniform", ...(frame ? (["uniform"] as const) : [])],
         bound,
         frame,
