@@ -1,6 +1,6 @@
 /** A network, or a whole run of the sampler on it, as our engine holds it. */
 import { readForwardInputs } from "../../src/cli/tensorFiles.ts";
-import type { Load } from "../../src/cli/threads.ts";
+import { type Load, loadOf } from "../../src/cli/threads.ts";
 import { createPipeline } from "../../src/pipeline/load.ts";
 import type { Model } from "../../src/pipeline/model.ts";
 import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
@@ -17,8 +17,7 @@ async function load(openFor: OpenFor, job: Job): Promise<{ pipeline: DiffusionPi
   if (!job.model) throw new EngineError("the job names no model");
   const model = await openModelRef(job.model);
   const inputs = await readForwardInputs(job.inputs, model, new AbortController().signal);
-  const [images, , height, width] = inputs.sample.shape as [number, number, number, number];
-  const device = await openFor(model, { images, height, width });
+  const device = await openFor(model, loadOf(inputs));
   return { pipeline: await createPipeline(model, { device, dtype: job.dtype }), inputs };
 }
 

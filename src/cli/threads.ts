@@ -4,6 +4,7 @@
  * commands (docs/decisions/0010). The driver is told when it is loaded, so this is decided before a device is opened.
  */
 import type { Model } from "../pipeline/model.ts";
+import type { ForwardInputs } from "../pipeline/types.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { lowerNetwork } from "../unet/evaluator.ts";
 
@@ -18,6 +19,12 @@ export interface Load {
   readonly images: number;
   readonly height: number;
   readonly width: number;
+}
+
+/** The load of one evaluation of these inputs. */
+export function loadOf({ sample }: ForwardInputs): Load {
+  const [images, , height, width] = sample.shape as [number, number, number, number];
+  return { images, height, width };
 }
 
 /** 0 for no threads beside the one that takes the commands, undefined for as many as the driver likes. */

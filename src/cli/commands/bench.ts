@@ -17,6 +17,7 @@ import { checkFile } from "../output.ts";
 import { withPipeline } from "../session.ts";
 import { bytes, plural } from "../table.ts";
 import { readForwardInputs } from "../tensorFiles.ts";
+import { loadOf } from "../threads.ts";
 import { reportTimings, wantsTimings } from "../timings.ts";
 import { addBenchExport } from "./benchExport.ts";
 import { addBenchReport } from "./benchReport.ts";
@@ -110,8 +111,7 @@ async function benchForward(flags: BenchFlags, io: Io): Promise<void> {
   const model = await openFlaggedModel(flags, io.signal, { firstStage: false });
   const inputs = await readForwardInputs(flags.input, model, io.signal);
   if (flags.trace !== undefined) checkFile(flags.trace, true);
-  const [images, , height, width] = inputs.sample.shape as [number, number, number, number];
-  await withPipeline(terminal, { ...flags, load: { images, height, width } }, model, async ({ pipeline }) => {
+  await withPipeline(terminal, { ...flags, load: loadOf(inputs) }, model, async ({ pipeline }) => {
     // Ends the measurement at its next submission.
     io.signal.addEventListener("abort", () => pipeline.dispose());
     const { ms, msMin, runs, peakBytes } = await pipeline.benchmark(inputs, flags.seconds);

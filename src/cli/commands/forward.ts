@@ -10,6 +10,7 @@ import { checkFile, writeFile } from "../output.ts";
 import { withPipeline } from "../session.ts";
 import { addTapsFlag, type TapsFlags, writeTaps } from "../tapsFlag.ts";
 import { readForwardInputs } from "../tensorFiles.ts";
+import { loadOf } from "../threads.ts";
 import { reportTimings, wantsTimings } from "../timings.ts";
 
 interface ForwardFlags extends CommonFlags, TraceFlag, TapsFlags {
@@ -48,8 +49,7 @@ async function forward(flags: ForwardFlags, io: Io): Promise<void> {
   checkFile(flags.output, true);
   for (const path of [flags.trace, flags.taps]) if (path !== undefined) checkFile(path, true);
   terminal.warn(model.warnings);
-  const [images, , height, width] = inputs.sample.shape as [number, number, number, number];
-  await withPipeline(terminal, { ...flags, load: { images, height, width } }, model, async ({ pipeline }) => {
+  await withPipeline(terminal, { ...flags, load: loadOf(inputs) }, model, async ({ pipeline }) => {
     const { shape, data } = await pipeline.forward(inputs, { signal: io.signal });
     io.signal.throwIfAborted();
     writeFile(flags.output, encodeSafetensors({ output: { dtype: "F32", shape, data } }));
