@@ -55,7 +55,7 @@ export async function benchAll(terminal: Terminal, flags: HarnessFlags): Promise
   if (flags.html !== undefined) writeFile(flags.html, await resultsAsHtml(results));
   terminal.note(`${output}: the results`);
   if (flags.json) terminal.json({ ...results });
-  else terminal.data(resultsAsText(results));
+  else terminal.data(resultsAsText(results).split("\n"));
 }
 
 /** The command that makes such results, without where they go. */

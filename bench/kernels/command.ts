@@ -27,7 +27,7 @@ function listing(ops: readonly string[]): string {
 
 const rounded = (value: number | undefined, digits: number) => (value === undefined ? "-" : value.toFixed(digits));
 
-function report(results: readonly LabResult[]): string {
+function report(results: readonly LabResult[]): string[] {
   const rows = results.map((r) => [
     r.variant,
     r.kernels.join(" + "),
@@ -52,7 +52,7 @@ export async function benchKernels(terminal: Terminal, flags: KernelFlags): Prom
     throw new UsageError("op", `--op ${op}: there is no such operation; there are ${ops.join(", ")}`);
   if (!(seconds > 0)) throw new UsageError("seconds", `--seconds must be above 0, got ${seconds}`);
   if (op === undefined || !entry || flags.case === undefined)
-    return terminal.data(listing(op === undefined ? ops : [op]));
+    return terminal.data(listing(op === undefined ? ops : [op]).split("\n"));
   const shape = entry.cases[flags.case];
   if (!shape) throw new UsageError("case", `--case ${flags.case}: ${op} has cases 0..${entry.cases.length - 1}`);
   const dtype = flags.dtype === "f16" ? "f16" : "f32";

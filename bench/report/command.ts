@@ -35,7 +35,7 @@ export async function benchReport(
     terminal.note(`${markdown}: the report as Markdown`);
   }
   if (json) terminal.json({ ...results });
-  else if (html === undefined && markdown === undefined) terminal.data(resultsAsText(results));
+  else if (html === undefined && markdown === undefined) terminal.data(resultsAsText(results).split("\n"));
 }
 
 /**
@@ -61,5 +61,5 @@ export function benchCompare(terminal: Terminal, before: string, after: string, 
   const [a, b] = [readResults(before), readResults(after)];
   const comparison = compareResults(a, b);
   if (json) terminal.json({ ...comparison });
-  else terminal.data(compareText(comparison, { file: before, results: a }, { file: after, results: b }));
+  else terminal.data(compareText(comparison, { file: before, results: a }, { file: after, results: b }).split("\n"));
 }

@@ -22,7 +22,7 @@ export function compareText(
   const memory = changes.filter((c) => c.memory);
   const parts = [
     [describe("before", before), describe("after", after), ...warnings.map((w) => `warning: ${w}`)].join("\n"),
-    table(["verdict", "workload", "engine", "before, ms", "after, ms", "factor", "noise"], sorted.map(line)),
+    table(["verdict", "workload", "engine", "before, ms", "after, ms", "factor", "noise"], sorted.map(line)).join("\n"),
     memory
       .map((c) => `memory: ${c.id}: ${bytes(c.memory?.before ?? 0)} before, ${bytes(c.memory?.after ?? 0)} after`)
       .join("\n"),

@@ -20,4 +20,4 @@ function textSection({ title, paragraphs, points = [], tables, notes = [] }: Sec
     .join("\n\n");
 }
 
-const grid = ({ head, rows }: Table) => table(head, rows);
+const grid = ({ head, rows }: Table) => table(head, rows).join("\n");

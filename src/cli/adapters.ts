@@ -33,14 +33,14 @@ export function describeAdapter({ info, features, limits }: GPUAdapter): Adapter
   };
 }
 
-export function printAdapter(index: number, adapter: AdapterReport): string {
+export function printAdapter(index: number, adapter: AdapterReport): string[] {
   const { name, vendor, architecture, description, features, limits } = adapter;
   const about = [...new Set([vendor, architecture, description])].filter((text) => text && text !== name).join(", ");
   const shown = Object.entries(limits).map(([limit, value]) => {
     return `    ${limit}: ${limit.endsWith("Size") ? bytes(value) : value}`;
   });
   const head = `adapter ${index}: ${name}${about && ` (${about})`}`;
-  return [head, `    features: ${features.join(", ")}`, ...shown].join("\n");
+  return [head, `    features: ${features.join(", ")}`, ...shown];
 }
 
 export const ADVICE =

@@ -2,6 +2,7 @@
 import { createColors } from "picocolors";
 import type { NodeDeviceOptions } from "../node/device.ts";
 import type { Device } from "../runtime/device.ts";
+import { message, printable, printableJson } from "../runtime/printable.ts";
 
 export interface OutputStream {
   write(text: string): unknown;
@@ -27,7 +28,16 @@ export interface Verbosity {
   verbose?: boolean;
 }
 
-/** Both streams with the levels of `-q` and `-v`. Every text is a line, or several, without its last line feed. */
+/** One line, or several. Line feeds and other control characters within a line are shown, they have no effect. */
+export type Lines = string | readonly string[];
+
+const printed = (lines: Lines) =>
+  [lines]
+    .flat()
+    .map((line) => `${printable(line)}\n`)
+    .join("");
+
+/** Both streams with the levels of `-q` and `-v`. */
 export class Terminal {
   readonly colors: ReturnType<typeof createColors>;
 
@@ -43,35 +53,63 @@ export class Terminal {
     return this.io.stderr.isTTY === true && !this.level.quiet;
   }
 
-  data(text: string): void {
-    this.io.stdout.write(`${text}\n`);
+  data(lines: Lines): void {
+    this.io.stdout.write(printed(lines));
   }
 
   /** One machine-readable object. JSON has no integer limit, so big ones are written digit by digit. */
   json(object: Readonly<Record<string, unknown>>): void {
     const entries = Object.entries(object).filter(([, value]) => value !== undefined);
     const members = entries.map(
-      ([key, value]) => `${JSON.stringify(key)}:${typeof value === "bigint" ? value : JSON.stringify(value)}`,
+      ([key, value]) => `${printableJson(key)}:${typeof value === "bigint" ? value : printableJson(value)}`,
     );
     this.data(`{${members.join(",")}}`);
   }
 
-  note(text: string): void {
-    if (!this.level.quiet) this.say(text);
+  /** A check and its outcome, as data. */
+  check(ok: boolean, text: string): void {
+    const mark = ok ? this.colors.green("ok    ") : this.colors.red("FAILED");
+    this.io.stdout.write(`    ${mark} ${printed(text)}`);
   }
 
+  note(lines: Lines): void {
+    if (!this.level.quiet) this.say(lines);
+  }
+
+  /** One line each, cut where it is longer than an error may be. */
   warn(texts: readonly string[]): void {
-    for (const text of texts) this.note(`${this.colors.yellow("warning:")} ${text}`);
+    if (this.level.quiet) return;
+    for (const text of texts) this.io.stderr.write(`${this.colors.yellow("warning:")} ${message(text)}\n`);
   }
 
-  detail(text: string): void {
-    if (this.level.verbose) this.say(text);
+  detail(lines: Lines): void {
+    if (this.level.verbose) this.say(lines);
   }
 
   /** On stderr whatever the level. */
-  say(text: string): void {
-    this.io.stderr.write(`${text}\n`);
+  say(lines: Lines): void {
+    this.io.stderr.write(printed(lines));
   }
+
+  /** What ends a command; with `--verbose` also where it came from, and what had caused it. */
+  failure(sentence: string, error?: unknown): void {
+    this.io.stderr.write(`${this.colors.red("ddim:")} ${message(sentence)}\n`);
+    if (this.level.verbose) this.say(trace(error));
+  }
+}
+
+/** How many causes of causes are shown. */
+const CAUSES = 8;
+
+/** An error's name, message and stack, then those of its causes. */
+function trace(error: unknown): string[] {
+  const lines: string[] = [];
+  for (let [each, depth] = [error, 0]; each instanceof Error && depth < CAUSES; each = each.cause, depth++) {
+    // V8 begins the stack with the message, which may have lines of its own.
+    const frames = each.stack?.split("\n").filter((line) => /^ {4}at /.test(line)) ?? [];
+    lines.push(`${depth > 0 ? "caused by " : ""}${each.name}: ${message(each.message)}`, ...frames);
+  }
+  return lines;
 }
 
 /** Colours where a person looks, unless NO_COLOR (no-color.org) asks for none. */

@@ -1,5 +1,6 @@
 /** One line of progress on a terminal, and nothing anywhere else. */
 import type { LoadEvent } from "../pipeline/types.ts";
+import { printable } from "../runtime/printable.ts";
 import type { Terminal } from "./io.ts";
 
 export interface Progress {
@@ -20,14 +21,14 @@ export async function openProgress(terminal: Terminal): Promise<Progress> {
       if (label !== current) {
         bar?.stop();
         bar = new SingleBar({
-          format: `${label} [{bar}] {value}/{total}, {eta_formatted} left`,
+          format: "{label} [{bar}] {value}/{total}, {eta_formatted} left",
           stream: terminal.io.stderr as NodeJS.WriteStream,
           clearOnComplete: true,
           hideCursor: null,
           barsize: 24,
           etaBuffer: 50,
         });
-        bar.start(of, done);
+        bar.start(of, done, { label: printable(label) });
         current = label;
       }
       bar?.update(done);

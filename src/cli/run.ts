@@ -1,14 +1,14 @@
 /** One run of the command line: arguments in, exit code out. */
 import { CommanderError } from "commander";
 import { DdimError, UsageError } from "../runtime/errors.ts";
-import { colorsFor, type Io } from "./io.ts";
+import { type Io, Terminal } from "./io.ts";
 import { createProgram } from "./program.ts";
 
 /** 0 done, 1 the work failed, 2 wrong usage, 130 interrupted (128 + SIGINT). */
 export type ExitCode = 0 | 1 | 2 | 130;
 
 /**
- * Runs a command. Never throws: what goes wrong is one sentence on stderr, with a stack when `--verbose` was given.
+ * Runs a command. Never throws: what goes wrong is one sentence on stderr, with stacks when `--verbose` was given.
  * @param args - without the names of node and the script
  */
 export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
@@ -21,11 +21,8 @@ export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
     return 0;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    const code = exitCode(error, io.signal);
-    const colors = colorsFor(io.stderr, io.env);
-    io.stderr.write(`${colors.red("ddim:")} ${sentence(error, io.signal)}\n`);
-    if (verbose && error instanceof Error && error.stack) io.stderr.write(`${error.stack}\n`);
-    return code;
+    new Terminal(io, { verbose }).failure(sentence(error, io.signal), error);
+    return exitCode(error, io.signal);
   }
 }
 

@@ -1,20 +1,22 @@
 /** Text tables for terminals. */
+import { printable } from "../runtime/printable.ts";
 
 export type Cell = string | number;
 
-/** Columns as wide as their widest cell, columns that begin with a number to the right, two spaces between; no trailing spaces. */
-export function table(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
+/**
+ * The lines of a table. Columns as wide as their widest cell, columns that begin with a number to the right, two spaces
+ * between; no trailing spaces.
+ */
+export function table(head: readonly string[], rows: readonly (readonly Cell[])[]): string[] {
   const right = head.map((_, c) => /^-?\d/.test(String(rows[0]?.[c])));
-  const lines = [head, ...rows].map((row) => row.map(String));
-  const widths = head.map((_, c) => Math.max(...lines.map((line) => line[c]?.length ?? 0)));
-  return lines
-    .map((line) =>
-      line
-        .map((cell, c) => (right[c] ? cell.padStart(widths[c]!) : cell.padEnd(widths[c]!)))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
+  const lines = [head, ...rows].map((row) => row.map((cell) => printable(String(cell))));
+  const widths = head.map((_, c) => lines.reduce((width, line) => Math.max(width, line[c]?.length ?? 0), 0));
+  return lines.map((line) =>
+    line
+      .map((cell, c) => (right[c] ? cell.padStart(widths[c]!) : cell.padEnd(widths[c]!)))
+      .join("  ")
+      .trimEnd(),
+  );
 }
 
 /** Bytes in the unit that leaves one to four digits before the point: 512 B, 3.9 KiB, 1.2 GiB. */

@@ -1,6 +1,7 @@
 /** `--taps`: the outputs of a network's modules in a file of their own. */
 import type { Command } from "commander";
 import type { Tensor } from "../pipeline/types.ts";
+import { listed } from "../runtime/printable.ts";
 import { encodeSafetensors } from "../weights/encode.ts";
 import type { Terminal } from "./io.ts";
 import { writeFile } from "./output.ts";
@@ -31,5 +32,5 @@ export async function writeTaps(
   writeFile(path, encodeSafetensors(Object.fromEntries(tensors)));
   terminal.note(`${path}: the outputs of ${tensors.length} modules`);
   const missing = wanted.filter((name) => !(name in taps));
-  if (missing.length > 0) terminal.warn([`${path}: the network has no ${missing.join(", ")}`]);
+  if (missing.length > 0) terminal.warn([`${path}: the network has no ${listed(missing)}`]);
 }

@@ -1,5 +1,6 @@
 /** Reads a network's configuration key by key; a key that nobody asked for is refused at the end. */
 import { ConfigError } from "../runtime/errors.ts";
+import { listed } from "../runtime/printable.ts";
 
 export interface ImageSize {
   height: number;
@@ -68,8 +69,8 @@ export class ConfigReader {
   refuseRest(): void {
     const rest = Object.keys(this.json).filter((key) => !key.startsWith("_") && !this.#known.has(key));
     if (rest.length === 0) return;
-    const values = rest.map((key) => JSON.stringify(this.json[key])).join(", ");
-    this.fail(rest.join(", "), `unknown key, here ${values}: it may change what the network computes`);
+    const values = listed(rest.map((key) => JSON.stringify(this.json[key])));
+    this.fail(listed(rest), `unknown key, here ${values}: it may change what the network computes`);
   }
 }
 

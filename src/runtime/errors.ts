@@ -4,9 +4,17 @@
  * with `internal:` are our own bugs.
  */
 
-/** Base class: `instanceof DdimError` separates our refusals from surprises. */
+import { listed, message } from "./printable.ts";
+
+/**
+ * Base class: `instanceof DdimError` separates our refusals from surprises. Its message is one printable line, whatever the
+ * texts that it quotes, and at most some 2 000 characters long; the fields of subclasses hold them as they are.
+ */
 export class DdimError extends Error {
   override name = "DdimError";
+  constructor(text: string, options?: ErrorOptions) {
+    super(message(text), options);
+  }
 }
 
 /** A caller's argument (an option, a flag's value) cannot be right. The command line exits 2 for it. */
@@ -14,9 +22,9 @@ export class UsageError extends DdimError {
   override name = "UsageError";
   constructor(
     readonly option: string,
-    message: string,
+    problem: string,
   ) {
-    super(message);
+    super(problem);
   }
 }
 
@@ -76,12 +84,10 @@ export class WeightError extends DdimError {
     readonly layout?: string,
   ) {
     const parts: string[] = [];
-    if (missing.length) parts.push(`missing ${missing.join(", ")}`);
-    if (unexpected.length) parts.push(`unexpected ${unexpected.join(", ")}`);
-    if (mismatched.length)
-      parts.push(
-        `wrong shape ${mismatched.map((m) => `${m.name} [${m.actual.join(", ")}] (expected [${m.expected.join(", ")}])`).join(", ")}`,
-      );
+    if (missing.length) parts.push(`missing ${listed(missing)}`);
+    if (unexpected.length) parts.push(`unexpected ${listed(unexpected)}`);
+    const shapes = (m: MismatchedTensor) => `${m.name} [${m.actual.join(", ")}] (expected [${m.expected.join(", ")}])`;
+    if (mismatched.length) parts.push(`wrong shape ${listed(mismatched.map(shapes))}`);
     const read = layout ? `, read in ${layout}` : "";
     super(`${file}: the tensors do not fit the configuration${read}: ${parts.join("; ")}`);
   }
@@ -94,11 +100,11 @@ export class DeviceError extends DdimError {
   override name = "DeviceError";
   constructor(
     readonly reason: DeviceFailure,
-    message: string,
+    problem: string,
     /** What the user can do about it, if anything is known. */
     readonly hint?: string,
   ) {
-    super(hint ? `${message} (${hint})` : message);
+    super(hint ? `${problem} (${hint})` : problem);
   }
 }
 

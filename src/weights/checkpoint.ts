@@ -1,6 +1,7 @@
 /** The tensors of one network, in one file or in several, by name. */
 
 import { FileError } from "../runtime/errors.ts";
+import { listed } from "../runtime/printable.ts";
 import { canDecode, decodeFloats } from "./convert.ts";
 import { DTYPE_BITS } from "./dtype.ts";
 import { isObject, readJson } from "./json.ts";
@@ -169,9 +170,9 @@ async function readShards(source: ModelSource, folder: string, indexPath: string
     const absent = [...names].filter((name) => !header.tensors.has(name));
     const extra = [...header.tensors.keys()].filter((name) => !names.has(name));
     if (absent.length > 0)
-      throw new FileError(label(source, path), `lacks ${absent.join(", ")}, which ${index} puts here`);
+      throw new FileError(label(source, path), `lacks ${listed(absent)}, which ${index} puts here`);
     if (extra.length > 0)
-      throw new FileError(label(source, path), `holds ${extra.join(", ")}, which ${index} does not put here`);
+      throw new FileError(label(source, path), `holds ${listed(extra)}, which ${index} does not put here`);
     for (const [name, tensor] of header.tensors) tensors.set(name, tensor);
   }
   return { tensors, metadata };

@@ -4,6 +4,7 @@
  */
 
 import { FileError, UsageError } from "../runtime/errors.ts";
+import { listed } from "../runtime/printable.ts";
 import { joinPath, label } from "./path.ts";
 import type { ModelSource } from "./source.ts";
 
@@ -61,12 +62,12 @@ export async function locateWeights(
   if (variant !== undefined) {
     const plain = await first(BASES.flatMap((base) => fileNames(base)));
     const others = [...(plain ? ["the plain weights"] : []), ...found.keys()];
-    const instead = others.length > 0 ? `; it has ${others.join(", ")}` : "";
+    const instead = others.length > 0 ? `; it has ${listed(others)}` : "";
     throw new FileError(where, `has no safetensors weights of variant ${variant}${instead}`);
   }
   if (found.size === 1) return joinPath(folder, [...found.values()][0]!);
   if (found.size > 1)
-    throw new FileError(where, `has several variants of the weights (${[...found.keys()].join(", ")}): choose one`);
+    throw new FileError(where, `has several variants of the weights (${listed([...found.keys()])}): choose one`);
 
   for (const { pattern, probes, advice } of OTHER_FORMATS) {
     const name = names ? [...names].sort().find((name) => pattern.test(name)) : await first(probes);

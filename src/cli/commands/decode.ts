@@ -7,6 +7,7 @@ import { defaultScale, enlarge } from "../../image/rgba.ts";
 import { toRgbaImages } from "../../image/samples.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
+import { listed } from "../../runtime/printable.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { byteCount, openFirstStage, withAutoencoder } from "../autoencoder.ts";
 import { addCommonFlags, type CommonFlags, whole } from "../flags.ts";
@@ -70,7 +71,7 @@ async function decode(path: string, flags: DecodeFlags, io: Io): Promise<void> {
         dtype: autoencoder.dtype,
         adapter: autoencoder.device.name,
       });
-    else terminal.note(`${output.paths.join(", ")}: ${count} of ${width} × ${height}`);
+    else terminal.note(`${listed(output.paths)}: ${count} of ${width} × ${height}`);
   });
 }
 

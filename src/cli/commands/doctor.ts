@@ -10,7 +10,7 @@ import { DeviceError } from "../../runtime/errors.ts";
 import { ADVICE, describeAdapter, printAdapter } from "../adapters.ts";
 import { addCommonFlags, type CommonFlags } from "../flags.ts";
 import { goldenRun } from "../goldenRun.ts";
-import { type Io, Terminal } from "../io.ts";
+import { type Io, type Lines, Terminal } from "../io.ts";
 import { countVariants, lower } from "../kernels.ts";
 import { modelSource } from "../modelFlag.ts";
 import { packageVersion } from "../package.ts";
@@ -30,13 +30,13 @@ export function addDoctor(program: Command, io: Io): void {
 
 async function doctor(flags: CommonFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
-  const say = (text: string) => !flags.json && terminal.data(text);
+  const say = (lines: Lines) => !flags.json && terminal.data(lines);
   const { versions, platform, arch } = process;
   const host = { version: packageVersion(), node: versions.node, platform: `${platform} ${arch}` };
   say(`ddim-webgpu ${host.version}, Node ${host.node}, ${host.platform}`);
   const adapters = (await listAdapters()).map(describeAdapter);
   adapters.forEach((adapter, index) => {
-    say(`\n${printAdapter(index, adapter)}`);
+    say(["", ...printAdapter(index, adapter)]);
   });
   if (adapters.length === 0) {
     if (flags.json) terminal.json({ ...host, adapters, device: null, ok: false, advice: ADVICE });
@@ -46,12 +46,11 @@ async function doctor(flags: CommonFlags, io: Io): Promise<void> {
   try {
     const kernels = await chosenKernels(device, io.signal);
     const names = kernels.map(({ kernel, variant }) => `${kernel}/${variant}`);
-    say(`\n${device.name}\n    kernels of the default model: ${names.join(", ")}`);
+    say(["", device.name, `    kernels of the default model: ${names.join(", ")}`]);
     const checks: SelfTestResult[] = [];
     for await (const check of runChecks(device, io.signal)) {
       checks.push(check);
-      const mark = check.ok ? terminal.colors.green("ok    ") : terminal.colors.red("FAILED");
-      if (!check.ok || !flags.quiet) say(`    ${mark} ${check.name}: ${check.detail}`);
+      if (!flags.json && (!check.ok || !flags.quiet)) terminal.check(check.ok, `${check.name}: ${check.detail}`);
     }
     const failed = checks.filter(({ ok }) => !ok).length;
     const { name } = device;

@@ -53,7 +53,7 @@ function describe(schedule: Schedule): Record<string, unknown> {
 }
 
 /** The formulas stand above the table that holds their coefficients. */
-function print(schedule: Schedule): string {
+function print(schedule: Schedule): string[] {
   const { numTrainTimesteps: T, betaSchedule, spacing, prediction, clip, sampler, eta, compat } = schedule;
   const bound = clip === null ? "" : `clip±${clip}`;
   const head = [
@@ -66,5 +66,5 @@ function print(schedule: Schedule): string {
     ...[alphaCumprod, alphaCumprodPrev, sigma, c.k0, c.k1, c.k2, c.k3, c.k4].map((value) => value.toPrecision(8)),
   ]);
   const columns = ["t", "t_prev", "alpha_cumprod", "alpha_cumprod_prev", "sigma", "k0", "k1", "k2", "k3", "k4"];
-  return [...head, "", table(columns, rows)].join("\n");
+  return [...head, "", ...table(columns, rows)];
 }

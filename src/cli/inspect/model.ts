@@ -172,18 +172,20 @@ function print(terminal: Terminal, report: Report): void {
     `GPU memory at ${memory.height} x ${memory.width}, planned ${planned}:`,
     ...memory.plans.flatMap(memoryLines),
   ];
-  terminal.data(lines.join("\n"));
-  terminal.data(
-    `\n${table(
+  terminal.data(lines);
+  terminal.data([
+    "",
+    ...table(
       ["layer", "parameters", "tensors"],
       layers.map(({ layer, parameters: n, shapes }) => [layer, n, shapes.join(", ")]),
-    )}`,
-  );
-  terminal.data(
-    `\n${table(
+    ),
+  ]);
+  terminal.data([
+    "",
+    ...table(
       ["kernel", "variant", "calls"],
       kernels.map(({ kernel, variant, calls }) => [kernel, variant, calls]),
-    )}`,
-  );
+    ),
+  ]);
   terminal.warn(report.warnings);
 }

@@ -1,0 +1,45 @@
+/**
+ * Text of files, fit to be shown. Names of tensors, keys, labels and texts of pictures are whatever their author chose: a
+ * terminal would obey their control characters, and invisible or direction-changing ones make a line read as another.
+ */
+
+/** Control, format, surrogate, line and paragraph separating characters: all that has an effect but no glyph. */
+const EFFECTIVE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
+const NAMED: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+
+const hexadecimal = (unit: number) => `\\u${unit.toString(16).padStart(4, "0")}`;
+
+/** As escapes of JSON, two for a character beyond the basic plane. */
+const escaped = (character: string) =>
+  Array.from({ length: character.length }, (_, i) => hexadecimal(character.charCodeAt(i))).join("");
+
+/** One line of text with `\n`, `\u001b` and the like where it held control, bidirectional or invisible characters. */
+export const printable = (text: string): string =>
+  text.replace(EFFECTIVE, (character) => NAMED[character] ?? escaped(character));
+
+/** JSON that reads back as the same values, without those characters. */
+export const printableJson = (value: unknown): string => JSON.stringify(value)?.replace(EFFECTIVE, escaped);
+
+/** How many names a message lists. */
+const LISTED = 12;
+
+/** A dozen of some names between commas, and how many more there are. */
+export function listed(names: readonly string[]): string {
+  const more = names.length - LISTED;
+  return more > 0 ? `${names.slice(0, LISTED).join(", ")}, … and ${more} more` : names.join(", ");
+}
+
+/** Most characters of a message, of which so many are its end, where the way out stands. */
+const MESSAGE = 2000;
+const ENDING = 500;
+
+/** One printable line of at most 2 000 characters: of a longer one the middle is left out. */
+export function message(text: string): string {
+  const line = printable(text);
+  if (line.length <= MESSAGE) return line;
+  const beginning = MESSAGE - ENDING - 40;
+  const cut = `${line.slice(0, beginning)} … ${line.length - beginning - ENDING} characters … ${line.slice(-ENDING)}`;
+  // The cut may have parted a pair of surrogates.
+  return printable(cut);
+}
