@@ -8,7 +8,8 @@ import type { LoadOptions } from "./types.ts";
 
 /**
  * Opens a model and puts it on a GPU.
- * @param source a URL, the files of an `<input webkitdirectory>`, or an object with `read(path)`
+ * @param source a URL, the files of an `<input webkitdirectory>` or pairs `[path, File]`, a directory's handle, a drop's
+ *   `DataTransfer` (while its event is handled), or an object with `read(path)`
  * @throws FileError, ConfigError, WeightError for a model that cannot be right; DeviceError; the signal's reason
  */
 export async function loadPipeline(source: SourceLike, options: LoadOptions = {}): Promise<DiffusionPipeline> {

@@ -7,10 +7,18 @@
 const FIRST_NAP_MS = 0.05;
 const LONGEST_NAP_MS = 1;
 
-/** Node's `setImmediate`, where threads may also sleep, as they must not in a page. */
+/**
+ * Node's `setImmediate`, where threads may also sleep: not in a page, and not in its workers, where it can only be a
+ * polyfill and where memory is shared under cross-origin isolation alone.
+ */
 function immediates(): ((callback: () => void) => void) | undefined {
-  const { setImmediate, window } = globalThis as { setImmediate?: (callback: () => void) => void; window?: unknown };
-  return window === undefined ? setImmediate : undefined;
+  const { setImmediate, window, WorkerGlobalScope } = globalThis as {
+    setImmediate?: (callback: () => void) => void;
+    window?: unknown;
+    WorkerGlobalScope?: unknown;
+  };
+  const mayNap = window === undefined && WorkerGlobalScope === undefined && typeof SharedArrayBuffer === "function";
+  return mayNap ? setImmediate : undefined;
 }
 
 /** A GPU's promise, waited for in the way that suits the device. */

@@ -2,7 +2,7 @@
 
 import { FileError } from "../runtime/errors.ts";
 import { checkPath, label } from "./path.ts";
-import { checkRange, fill, isNotFound, type ModelSource, readFailure } from "./source.ts";
+import { CHANGED, checkRange, fill, isNotFound, type ModelSource, readFailure } from "./source.ts";
 
 /** A caller's own reader: the whole file of that path, or nothing where there is none. */
 export interface FileGetter {
@@ -18,6 +18,7 @@ export interface FileGetter {
 export function objectSource(getter: FileGetter): ModelSource {
   let kept: { path: string; data: Uint8Array | Blob } | undefined;
   const source = { name: getter.name ?? "" };
+  const sizes = new Map<string, number>();
 
   async function find(path: string, signal?: AbortSignal): Promise<Uint8Array | Blob | undefined> {
     checkPath(source, path);
@@ -33,6 +34,9 @@ export function objectSource(getter: FileGetter): ModelSource {
     signal?.throwIfAborted();
     if (data === undefined || data === null) return undefined;
     kept = { path, data: data instanceof ArrayBuffer ? new Uint8Array(data) : data };
+    const size = sizeOf(kept.data);
+    if (size !== (sizes.get(path) ?? size)) throw new FileError(label(source, path), CHANGED);
+    sizes.set(path, size);
     return kept.data;
   }
 

@@ -7,6 +7,9 @@
 import { DdimError, FileError } from "../runtime/errors.ts";
 import { label } from "./path.ts";
 
+/** What is wrong with a file that is no longer the one whose header, or first part, was read. */
+export const CHANGED = "changed while it was read: open the model again";
+
 /** Bytes `start` (included) to `end` (not included) of a file. */
 export interface ByteRange {
   readonly start: number;
@@ -14,20 +17,29 @@ export interface ByteRange {
 }
 
 /**
- * Read access to one model's files. Paths are relative, with forward slashes. Every method rejects with a
+ * Read access to one model's files, as they are when they are first read: a source that can tell refuses a file that was
+ * replaced or written to meanwhile, rather than mixing two. Paths are relative, with forward slashes. Every method rejects with a
  * {@link FileError} that names the file, or with the signal's reason once it is aborted.
  */
 export interface ModelSource {
   /** For messages: a folder, a URL. May be empty. */
   readonly name: string;
-  /** The bytes of a file, or exactly those of `range`: never fewer, never others. */
-  read(path: string, range?: ByteRange, signal?: AbortSignal): Promise<Uint8Array>;
+  /**
+   * The bytes of a file, or exactly those of `range`: never fewer, never others. A whole file of more than `limit` bytes
+   * may be refused before all of it is in memory.
+   */
+  read(path: string, range?: ByteRange, signal?: AbortSignal, limit?: number): Promise<Uint8Array>;
   /** Fills `target` with the bytes from `start` on, so that reading a large file need not allocate per read. */
   readInto?(path: string, start: number, target: Uint8Array, signal?: AbortSignal): Promise<void>;
   /** Length of a file in bytes. */
   size(path: string, signal?: AbortSignal): Promise<number>;
   /** Whether there is such a file. Rejects when that cannot be found out. */
   exists(path: string, signal?: AbortSignal): Promise<boolean>;
+  /**
+   * Text that differs whenever the file's bytes may: its inode, size and times, or a server's ETag. undefined where nothing
+   * tells as much.
+   */
+  stamp?(path: string, signal?: AbortSignal): Promise<string | undefined>;
   /** Names of the files directly in a folder ("" is the model's own), where the source can tell; in no order. */
   list?(folder: string, signal?: AbortSignal): Promise<string[]>;
 }
@@ -77,6 +89,11 @@ export function checkRange(file: string, start: number, end: number, size: numbe
     throw new FileError(file, `internal: bytes ${start} to ${end} are not a range`);
   if (end > size)
     throw new FileError(file, `is cut off: it has ${size} bytes, but bytes ${start} to ${end} were needed`);
+}
+
+/** For whole files of more than `limit` bytes: configurations and indices, which a model has no large ones of. */
+export function tooLong(file: string, limit: number): FileError {
+  return new FileError(file, `is over ${limit >> 20} MiB, which no such file of a model is`);
 }
 
 /** What to throw when reading failed: our own errors and aborts as they are, anything else as a FileError. */

@@ -1,4 +1,19 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  appendFileSync,
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +21,7 @@ import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { folderSource, openSafetensorsFile, toNodeSource } from "../../src/node/folder.ts";
 import { encodeSafetensors } from "../../src/weights/encode.ts";
+import type { ModelSource } from "../../src/weights/source.ts";
 import { failure } from "../weights/memory-source.ts";
 
 const bytes = Uint8Array.from({ length: 100 }, (_, i) => i);
@@ -20,6 +36,18 @@ beforeAll(() => {
   symlinkSync("../../blob", join(folder, "model/unet/linked.bin"));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Puts another file in a file's place, as downloads and safe writers do. */
+function replace(path: string, data: Uint8Array): void {
+  writeFileSync(`${path}.new`, data);
+  renameSync(`${path}.new`, path);
+}
+
+function write(path: string, data: Uint8Array, position: number): void {
+  const file = openSync(path, "r+");
+  writeSync(file, data, 0, data.length, position);
+  closeSync(file);
+}
 
 describe("folderSource", () => {
   const model = () => folderSource(join(folder, "model"));
@@ -66,6 +94,73 @@ describe("folderSource", () => {
       await failure(source.read("a.bin", undefined, AbortSignal.abort()), "AbortError");
     }
     expect(await open()).toBeLessThanOrEqual(before + 2);
+  });
+
+  /** Each changes a file of a hundred bytes in another way; none can be seen from its length alone but the last. */
+  const changes: [string, (path: string) => void][] = [
+    [
+      "replaced by a file of the same length",
+      (path) =>
+        replace(
+          path,
+          bytes.map((b) => b ^ 1),
+        ),
+    ],
+    ["replaced by one of the same bytes", (path) => replace(path, bytes)],
+    ["written to", (path) => write(path, Uint8Array.of(9), 50)],
+    ["made longer", (path) => appendFileSync(path, "!")],
+    ["made shorter", (path) => truncateSync(path, 99)],
+    [
+      "replaced by one of the same time",
+      (path) => {
+        const { atime, mtime } = statSync(path);
+        replace(path, bytes);
+        utimesSync(path, atime, mtime);
+      },
+    ],
+  ];
+
+  test.each(changes)("a file that is %s after it was first read is not read on", async (_, change) => {
+    const path = join(folder, "model/changing.bin");
+    writeFileSync(path, bytes);
+    utimesSync(path, 1e9, 1e9);
+    const reads = [
+      (source: ModelSource) => source.read("changing.bin", { start: 10, end: 20 }),
+      (source: ModelSource) => source.readInto?.("changing.bin", 10, new Uint8Array(10)) as Promise<unknown>,
+      (source: ModelSource) => source.read("changing.bin"),
+      (source: ModelSource) => source.size("changing.bin"),
+    ];
+    const sources = reads.flatMap(() => [model(), model()]);
+    for (const [i, source] of sources.entries()) {
+      if (i % 2) await source.size("changing.bin");
+      else await source.read("changing.bin", { start: 0, end: 1 });
+    }
+    change(path);
+    for (const [i, source] of sources.entries())
+      expect(await failure(reads[i >> 1]!(source))).toMatch(/model\/changing\.bin: .*changed while it was read/);
+    // Whoever opens it now sees the new one.
+    expect((await model().read("changing.bin", { start: 0, end: 1 })).length).toBe(1);
+  });
+
+  test("a stamp is another one for every state of a file, and the same while nothing happens", async () => {
+    const path = join(folder, "model/stamped.bin");
+    writeFileSync(path, bytes);
+    const stamps = [await model().stamp?.("stamped.bin")];
+    expect(await model().stamp?.("stamped.bin")).toBe(stamps[0]);
+    for (const [, change] of changes) {
+      change(path);
+      stamps.push(await model().stamp?.("stamped.bin"));
+      // Times of files are as coarse as the kernel's clock.
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    expect(new Set(stamps).size).toBe(stamps.length);
+  });
+
+  test.skipIf(process.platform === "win32")("a pipe is no file, and is not waited for", async () => {
+    execFileSync("mkfifo", [join(folder, "model/pipe")]);
+    expect(await failure(model().read("pipe"))).toContain("model/pipe: is not a file");
+    expect(await failure(model().size("pipe"))).toContain("model/pipe: is not a file");
+    rmSync(join(folder, "model/pipe"));
   });
 
   test("a folder that is not there, or is a file", () => {

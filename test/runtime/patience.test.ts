@@ -41,3 +41,13 @@ it("only waits where threads must not sleep", async () => {
   vi.stubGlobal("window", {});
   expect(await turns(patiently(after(100, 0)))).toBeGreaterThan(2000);
 });
+
+it("takes no polyfill in a worker for Node, with or without shared memory", async () => {
+  vi.stubGlobal("WorkerGlobalScope", class {});
+  expect(await turns(patiently(after(100, 0)))).toBeGreaterThan(2000);
+});
+
+it("only waits where memory cannot be shared", async () => {
+  vi.stubGlobal("SharedArrayBuffer", undefined);
+  expect(await patiently(after(5, 7))).toBe(7);
+});

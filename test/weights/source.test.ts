@@ -72,6 +72,32 @@ describe("fileListSource", () => {
     expect(() => fileListSource([new File([], "a"), new File([], "a")])).toThrow("a: is in the list of files twice");
   });
 
+  test("pairs of path and file: two files of one name in two folders", async () => {
+    const pairs: [string, File][] = [
+      ["unet/config.json", new File(["1"], "config.json")],
+      ["vae/config.json", new File(["22"], "config.json")],
+    ];
+    for (const source of [fileListSource(pairs), fileListSource(new Map(pairs)), toSource(pairs)]) {
+      expect(await source.size("unet/config.json")).toBe(1);
+      expect(await source.size("vae/config.json")).toBe(2);
+      expect(await source.list?.("vae")).toEqual(["config.json"]);
+    }
+    const below = (prefix: string) =>
+      fileListSource([
+        [`${prefix}a.bin`, new File([bytes], "a.bin")],
+        [`${prefix}unet/empty.bin`, new File([], "empty.bin")],
+      ]);
+    await honours(below(""));
+    // As FileSystemEntry.fullPath spells it: the folder that all lie in is the model's.
+    await honours(below("/ddpm/"));
+    expect(await below("/ddpm/").list?.("")).toEqual(["a.bin"]);
+    expect(await below("ddpm/").size("ddpm/a.bin")).toBe(100);
+  });
+
+  test.each([[["a"]], [[["a", "b"]]], [[[1, new File([], "a")]]], [[null]]])("refuses %j", (list) => {
+    expect(() => toSource(list as never)).toThrow("the list of files must hold File objects, or pairs [path, File]");
+  });
+
   test("says which file could not be read", async () => {
     const file = new File([bytes], "a.bin");
     const cause = new DOMException("the file was changed", "NotReadableError");
@@ -79,6 +105,113 @@ describe("fileListSource", () => {
       value: () => ({ stream: () => new ReadableStream({ pull: (controller) => controller.error(cause) }) }),
     });
     expect(await failure(fileListSource([file]).read("a.bin"))).toBe("a.bin: cannot be read: the file was changed");
+  });
+});
+
+/** A folder in memory as browsers show it: names of files with their contents, and of folders. */
+type Folder = { [name: string]: Uint8Array<ArrayBuffer> | Folder };
+const isFile = (entry: Folder[string] | undefined): entry is Uint8Array<ArrayBuffer> => entry instanceof Uint8Array;
+const absent = (name: "NotFoundError" | "TypeMismatchError") => new DOMException("no such thing", name);
+
+function handle(name: string, folder: Folder): FileSystemDirectoryHandle {
+  const get = (name: string, file: boolean) => {
+    const entry = Object.hasOwn(folder, name) ? folder[name] : undefined;
+    if (entry === undefined) throw absent("NotFoundError");
+    if (isFile(entry) !== file) throw absent("TypeMismatchError");
+    return entry;
+  };
+  return {
+    kind: "directory",
+    name,
+    getDirectoryHandle: async (name: string) => handle(name, get(name, false) as Folder),
+    getFileHandle: async (name: string) => {
+      const data = get(name, true) as Uint8Array<ArrayBuffer>;
+      return { kind: "file", name, getFile: async () => new File([data], name) };
+    },
+    async *keys() {
+      yield* Object.keys(folder);
+    },
+  } as unknown as FileSystemDirectoryHandle;
+}
+
+/** What `webkitGetAsEntry` gives; folders are listed two entries at a time. */
+function entry(name: string, content: Folder[string]): FileSystemEntry {
+  if (isFile(content))
+    return {
+      name,
+      isFile: true,
+      isDirectory: false,
+      file: (ok: (file: File) => void) => ok(new File([content], name)),
+    } as never;
+  const get =
+    (file: boolean) => (path: string, _: object, ok: (found: FileSystemEntry) => void, fail: (e: Error) => void) => {
+      let found: Folder[string] | undefined = content;
+      for (const name of path.split("/")) found = found && !isFile(found) ? found[name] : undefined;
+      if (found === undefined) fail(absent("NotFoundError"));
+      else if (isFile(found) !== file) fail(absent("TypeMismatchError"));
+      else ok(entry(path.split("/").at(-1) as string, found));
+    };
+  return {
+    name,
+    isFile: false,
+    isDirectory: true,
+    getFile: get(true),
+    getDirectory: get(false),
+    createReader() {
+      const left = Object.entries(content);
+      return {
+        readEntries: (ok: (some: FileSystemEntry[]) => void) => ok(left.splice(0, 2).map(([n, c]) => entry(n, c))),
+      };
+    },
+  } as never;
+}
+
+const dropped = (folder: Folder) => [
+  { kind: "string" } as DataTransferItem,
+  ...Object.entries(folder).map(
+    ([n, c]) => ({ kind: "file", webkitGetAsEntry: () => entry(n, c) }) as DataTransferItem,
+  ),
+];
+
+describe("folders that a page was given", () => {
+  const folder: Folder = { "a.bin": bytes, unet: { "empty.bin": new Uint8Array(0) }, "b.txt": bytes, c: {} };
+
+  test.each<[string, () => ModelSource, string]>([
+    ["a directory's handle", () => toSource(handle("ddpm", folder)), "ddpm"],
+    ["a dropped folder", () => toSource(dropped({ ddpm: folder })), "ddpm"],
+    ["a drop's DataTransfer", () => toSource({ items: dropped({ ddpm: folder }), types: [] } as never), "ddpm"],
+    ["files and folders dropped side by side", () => toSource(dropped(folder)), ""],
+  ])("%s", async (_, make, name) => {
+    const source = make();
+    expect(source.name).toBe(name);
+    await honours(source);
+    expect((await source.list?.(""))?.sort()).toEqual(["a.bin", "b.txt", "c", "unet"]);
+    expect(await source.list?.("unet")).toEqual(["empty.bin"]);
+    expect(await source.list?.("vae")).toEqual([]);
+    expect(await source.list?.("a.bin")).toEqual([]);
+    expect(await source.exists("a.bin/x")).toBe(false);
+    expect(await failure(source.exists("../x"))).toContain("does not stay inside");
+  });
+
+  test("a file is opened once: its File is the state that it was in", async () => {
+    let opened = 0;
+    const root = handle("ddpm", folder);
+    const source = toSource({
+      ...root,
+      getFileHandle: (name: string) => {
+        opened++;
+        return root.getFileHandle(name);
+      },
+    } as never);
+    for (let i = 0; i < 3; i++) await source.read("a.bin", { start: i, end: i + 1 });
+    expect(opened).toBe(1);
+  });
+
+  test("refuses a drop without files, and two of one name", () => {
+    expect(() => toSource(dropped({}).concat({ kind: "file", webkitGetAsEntry: () => null } as never))).toThrow(
+      "nothing of what was dropped is a file or folder",
+    );
+    expect(() => toSource([...dropped({ a: bytes }), ...dropped({ a: bytes })])).toThrow("a: was dropped twice");
   });
 });
 
@@ -120,6 +253,15 @@ describe("objectSource", () => {
     for (let i = 0; i < 5; i++) await source.read("a.bin", { start: i, end: i + 1 });
     await source.read("unet/empty.bin");
     expect(asked).toEqual(["a.bin", "unet/empty.bin"]);
+  });
+
+  test("refuses a file that comes back with another length", async () => {
+    let length = 10;
+    const source = objectSource({ read: async () => new Uint8Array(length) });
+    await source.read("a.bin");
+    await source.read("b.bin");
+    length = 11;
+    expect(await failure(source.read("a.bin"))).toContain("a.bin: changed while it was read");
   });
 
   test("does not take a failure for a missing file", async () => {
