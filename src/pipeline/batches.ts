@@ -189,7 +189,7 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
         const encoder = device.gpu.createCommandEncoder();
         if (i === 0 && from === 0 && !noise) loop.encodeNoise(encoder);
         if (from === 0) evaluator.begin(encoder, i);
-        if (from === 0) loop.encodePrepare(encoder);
+        if (from === 0) loop.encodePrepare(encoder, i);
         program.encode(encoder, from, to);
         if (to === program.dispatches.length) loop.encodeStep(encoder, i);
         await pacer.room();

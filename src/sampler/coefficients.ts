@@ -4,9 +4,10 @@
  *
  *   x_prev = √p · x0 + √(1 - p - σ²) · ε + σ · z,   σ = η √((1 - p)/(1 - a)) √(1 - a/p)
  *
- * Two differences lose their digits when they are computed as written; both have positive forms:
+ * Two differences lose their digits when they are computed as written; both have forms of positive terms, for η up to 1
+ * and in either direction (an inversion's steps lead up, p < a):
  *
- *   1 - p - σ²        = (1 - p) · [ a(1 - p)/(p(1 - a)) + (1 - η²)(p - a)/(p(1 - a)) ]
+ *   1 - p - σ²        = (1 - p) · [ 1 - η² + η² a(1 - p)/(p(1 - a)) ]
  *   p(1 - a) - a · d² = (p - a) · [ 1 + η² a(1 - p)/(p(1 - a)) ]                        with d² = 1 - p - σ²
  *
  * The second, divided by √(p(1 - a)) + √a d, is the coefficient of the network's output once x0 and ε are eliminated.
@@ -41,7 +42,7 @@ export interface StepCoefficients {
 export interface StepOptions {
   /** ᾱ where the step starts, 0 ≤ ᾱ < 1; 0 (no signal left) is refused for epsilon by the schedule. */
   alphaCumprod: number;
-  /** ᾱ where the step ends, ᾱ_t ≤ ᾱ_prev ≤ 1, above 0. */
+  /** ᾱ where the step ends, above 0 and at most 1; below ᾱ_t only with η = 0. */
   alphaCumprodPrev: number;
   /** Stochasticity of the deterministic part: 0 (DDIM), 1 (DDPM posterior), at most {@link maximalEta}. */
   eta: number;
@@ -69,7 +70,7 @@ export function maximalEta(a: number, p: number): number {
 
 /** √(1 - p - σ²), the coefficient of ε. */
 export function directionCoefficient(a: number, p: number, eta: number): number {
-  const signal = (a * (1 - p) + (1 - eta * eta) * (p - a)) / (p * (1 - a));
+  const signal = (1 - eta) * (1 + eta) + (eta * eta * a * (1 - p)) / (p * (1 - a));
   return Math.sqrt((1 - p) * signal);
 }
 

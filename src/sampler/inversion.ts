@@ -49,10 +49,11 @@ export function levelCoefficients(
   return { k0, k1, ...own, clip, threshold: null };
 }
 
-function checkInvertible({ steps, prediction, finalAlphaCumprod }: Schedule): void {
+/** @param lowest ᾱ where the way up begins */
+function checkInvertible({ steps, prediction }: Schedule, lowest: number): void {
   if (steps.some((s) => s.sigma > 0))
     throw new UsageError("eta", "only the deterministic sampler has an inverse: eta must be 0");
-  if (prediction === "sample" && finalAlphaCumprod === 1)
+  if (prediction === "sample" && lowest === 1)
     throw new UsageError(
       "prediction",
       "a network that predicts the sample says nothing about ε at a clean image: cannot invert",
@@ -72,9 +73,10 @@ const lowerTimestep = (steps: readonly ScheduleStep[], i: number): number => ste
  * @throws UsageError when the schedule has no inverse
  */
 export function planInversion(schedule: Schedule, convention: Inversion, iterations: number): Plan {
-  checkInvertible(schedule);
   const { steps, prediction, compat } = schedule;
-  if (compat === "openai" && isOwnInversion(compat, convention)) return reversedLadder(schedule);
+  const ladder = compat === "openai" && isOwnInversion(compat, convention);
+  checkInvertible(schedule, ladder ? steps.at(-1)!.alphaCumprod : schedule.finalAlphaCumprod);
+  if (ladder) return reversedLadder(schedule);
   const bound = isOwnInversion(compat, convention) ? schedule : undefined;
   const up = (i: number) => levelCoefficients(steps[i]!.alphaCumprodPrev, steps[i]!.alphaCumprod, prediction, bound);
   const down = (i: number) => levelCoefficients(steps[i]!.alphaCumprod, steps[i]!.alphaCumprodPrev, prediction);
@@ -134,7 +136,7 @@ const leap = (on: StepCoefficients, back: StepCoefficients) =>
  * @returns one evaluation fewer than the schedule has steps; nothing for a single step, whose second state is the image
  */
 export function planExactReturn(schedule: Schedule): Plan {
-  checkInvertible(schedule);
+  checkInvertible(schedule, schedule.finalAlphaCumprod);
   const { steps, prediction } = schedule;
   const rows = steps.slice(1).map((step, j): PlanRow => {
     const upper = steps[j]!;

@@ -128,8 +128,8 @@ export class SamplerLoop {
   }
 
   /** What precedes an evaluation: a jump back, known pixels. */
-  encodePrepare(encoder: GPUCommandEncoder): void {
-    this.#encode(encoder, "prepare");
+  encodePrepare(encoder: GPUCommandEncoder, row: number): void {
+    if (!this.init.plan.rows[row]?.within) this.#encode(encoder, "prepare");
   }
 
   /** x → x_prev and x0, from the network's output. */

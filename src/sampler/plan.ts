@@ -21,6 +21,8 @@ export interface PlanRow {
   readonly jump?: { readonly keep: number; readonly noise: number };
   /** ᾱ of the state before the row. */
   readonly alphaCumprod: number;
+  /** The row is not the first of its step: known pixels were replaced before that one. */
+  readonly within?: boolean;
   /** The row ends a fixed-point iteration, whose last change is reported. */
   readonly residual?: boolean;
 }
@@ -137,7 +139,7 @@ function resampledRows(
 }
 
 function solverPlan(schedule: Schedule, solver: Solver, guides: Guides): Plan {
-  const ring = solver === "plms" ? 3 : 1;
+  const ring = solver === "plms" ? 3 : Math.max(1, (schedule.solver?.order ?? 2) - 1);
   const bounded = schedule.clip !== null || schedule.threshold !== null;
   const value = ({ alphaCumprod: a }: ScheduleStep): HistoryUpdate["value"] => {
     if (solver === "dpmpp2m") return [0, 0, 1];
@@ -147,7 +149,7 @@ function solverPlan(schedule: Schedule, solver: Solver, guides: Guides): Plan {
   };
   const rows: PlanRow[] = [];
   let cursor = ring - 1;
-  multistepSteps(schedule, solver).forEach(({ state, gain, weights, averagesAhead }, i) => {
+  multistepSteps(schedule, solver).forEach(({ state, gain, weights, ahead }, i) => {
     const row = (at: ScheduleStep, update: Omit<HistoryUpdate, "value" | "cursor">): PlanRow => ({
       step: i,
       t: at.t,
@@ -155,11 +157,10 @@ function solverPlan(schedule: Schedule, solver: Solver, guides: Guides): Plan {
       alphaCumprod: at.alphaCumprod,
       update: historyUpdate(at.coefficients, { ...update, cursor, value: value(at) }, guides(at.t)),
     });
-    const ahead = averagesAhead ? schedule.steps[i + 1] : undefined;
-    const own = { state, weights: weights.map((w) => gain * w), push: true, save: ahead !== undefined };
+    const own = { state, weights: weights.map((w) => gain * w), push: true, save: ahead !== null };
     rows.push(row(schedule.steps[i]!, own));
     cursor = (cursor + 1) % ring;
-    if (ahead) rows.push(row(ahead, { state: 0, base: state, weights: [gain / 2, gain / 2] }));
+    if (ahead) rows.push({ ...row(ahead, { state: 0, base: state, weights: [gain / 2, gain / 2] }), within: true });
   });
   const history = { ring, base: solver === "plms" };
   return { rows, history, threshold: schedule.threshold, noise: false, learned: false };

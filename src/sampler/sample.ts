@@ -34,13 +34,13 @@ export interface SampleOptions extends ScheduleOverrides {
   xT: ArrayLike<number>;
   shape: readonly [N: number, C: number, H: number, W: number];
   /**
-   * Standard normal noise of a step instead of Philox's, [N, C, H, W]; asked for only where it is used: `of` is "step", or
-   * "known" for the forward process of `known`.
+   * Standard normal noise of a step of the schedule instead of Philox's, [N, C, H, W]; asked for only where it is used: `of`
+   * is "step", or "known" for the forward process of `known`.
    */
   noise?: (step: number, of: "step" | "known") => ArrayLike<number>;
   /**
-   * In-painting as latent-diffusion does it: before each evaluation x becomes q(known)·mask + x·(1 - mask), and nothing is
-   * pasted at the end. [N, C, H, W], [N, 1, H, W] or [H, W], 1 where `known` is kept.
+   * In-painting as latent-diffusion does it: before each step x becomes q(known)·mask + x·(1 - mask), and nothing is pasted
+   * at the end. [N, C, H, W], [N, 1, H, W] or [H, W], 1 where `known` is kept.
    */
   mask?: ArrayLike<number>;
   known?: ArrayLike<number>;
@@ -147,14 +147,14 @@ export async function sample(options: SampleOptions): Promise<{ x: Float32Array;
     const sigmas = schedule.steps.map((s) => s.sigma);
     for (const [i, row] of plan.rows.entries()) {
       device.gpu.queue.writeBuffer(frame, 12, Uint32Array.of(i));
-      if (known) {
-        draw(i, "known");
-        submit((encoder) => loop?.encodePrepare(encoder));
+      if (known && !row.within) {
+        draw(row.step, "known");
+        submit((encoder) => loop?.encodePrepare(encoder, i));
         x = await loop.samples();
       }
       const m = await evaluate(x.slice(), i);
       device.gpu.queue.writeBuffer(array.object as GPUBuffer, 0, toRows(m, N, channels, H * W));
-      if (plan.noise && (sigmas[row.step] as number) > 0) draw(i, "step");
+      if (plan.noise && (sigmas[row.step] as number) > 0) draw(row.step, "step");
       submit((encoder) => loop?.encodeStep(encoder, i));
       x = await loop.samples();
       if (onStep) onStep({ i, t: row.t, x: x.slice(), x0: await loop.samples("x0") });

@@ -1,5 +1,5 @@
 /** Resolves what a caller says into what holds for a whole run, and into its list of timesteps. */
-import { UsageError } from "../runtime/errors.ts";
+import { ConfigError, UsageError } from "../runtime/errors.ts";
 import { predictionTypes, type Threshold } from "./coefficients.ts";
 import { parseSchedulerConfig, type SchedulerConfig } from "./schedulerConfig.ts";
 import type { ScheduleOptions, ScheduleRun } from "./scheduleTypes.ts";
@@ -67,6 +67,14 @@ function resolveSigma(
   return sigma;
 }
 
+/** @throws ConfigError for an order that does not exist */
+function solverOf(config: SchedulerConfig): ScheduleRun["solver"] {
+  const { solver_order: order = 2, lower_order_final = true, euler_at_final = false } = config;
+  if (order !== 1 && order !== 2 && order !== 3)
+    throw new ConfigError("scheduler config", "solver_order", `dpmpp2m has orders 1 to 3, got ${order}`);
+  return { order, lowerOrderFinal: lower_order_final, eulerAtFinal: euler_at_final };
+}
+
 /** @throws ConfigError when the scheduler configuration is wrong, UsageError when the run's own options are */
 export function resolveRun(options: ScheduleOptions): ResolvedRun {
   const { steps, spacing: askedSpacing, timesteps, timestepBase, start, stop, ...rest } = options;
@@ -112,6 +120,7 @@ export function resolveRun(options: ScheduleOptions): ResolvedRun {
     sigma,
     temperature: checkTemperature(temperature ?? 1),
     solverType: config.solver_type === "heun" ? "heun" : "midpoint",
+    ...(sampler === "dpmpp2m" ? { solver: solverOf(config) } : {}),
     learnedVariance: config.variance_type?.startsWith("learned") ?? false,
     compat,
     finalAlphaCumprod: stop !== undefined ? table[stop]! : system.endsAtOne(config, sampler) ? 1 : table[0]!,

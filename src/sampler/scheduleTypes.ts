@@ -76,6 +76,12 @@ export interface Schedule {
   temperature: number;
   /** Of dpmpp2m: the model's `solver_type`. */
   solverType: "midpoint" | "heun";
+  /**
+   * Of dpmpp2m alone, as the model says (`solver_order`, `lower_order_final`, `euler_at_final`): the order; whether the last
+   * step of a run below 15 steps is of first order and the one before it at most of second; whether the last step is of
+   * first order in any run.
+   */
+  solver?: { order: 1 | 2 | 3; lowerOrderFinal: boolean; eulerAtFinal: boolean };
   /** Whether the network has twice the channels, the second half for the variance. */
   learnedVariance: boolean;
   compat: Compat;

@@ -30,7 +30,22 @@ export interface SchedulerConfig extends BetaConfig {
   rescale_timesteps: boolean;
   /** Of dpmpp2m, "midpoint" or "heun". Other solvers' names stand here too and mean nothing to ours. */
   solver_type: string;
+  /** Of dpmpp2m; diffusers' DPMSolverMultistepScheduler has 2, true, false and "zero" where a file is silent. */
+  solver_order?: number;
+  lower_order_final?: boolean;
+  euler_at_final?: boolean;
+  /** Where its last step ends: "zero" at ᾱ = 1, "sigma_min" at ᾱ_0; undefined: as `set_alpha_to_one` says. */
+  final_sigmas_type?: (typeof finalSigmas)[number];
+  /** Choices of DPM-Solver that ours does not have; it says so where they differ from its own. */
+  algorithm_type?: unknown;
+  lambda_min_clipped?: unknown;
+  use_karras_sigmas?: unknown;
+  use_exponential_sigmas?: unknown;
+  use_beta_sigmas?: unknown;
+  use_lu_lambdas?: unknown;
 }
+
+const finalSigmas = ["zero", "sigma_min"] as const;
 
 const varianceTypes = [
   "fixed_small",
@@ -43,7 +58,8 @@ const varianceTypes = [
 
 type Check = (value: unknown) => boolean;
 interface Field {
-  initial: unknown;
+  /** Undefined: the key is there only where the file has it. */
+  initial?: unknown;
   check: Check;
   expected: string;
 }
@@ -58,6 +74,9 @@ const beta: Pick<Field, "check" | "expected"> = {
   check: (v) => isNumber(v) && v > 0 && v <= 1,
   expected: "a number above 0 and at most 1",
 };
+
+/** Of no consequence but a warning. */
+const whatever: Field = { check: () => true, expected: "anything" };
 
 const fields: Record<Exclude<keyof SchedulerConfig, "_class_name">, Field> = {
   num_train_timesteps: {
@@ -98,6 +117,16 @@ const fields: Record<Exclude<keyof SchedulerConfig, "_class_name">, Field> = {
   },
   rescale_timesteps: { initial: false, ...flag },
   solver_type: { initial: "midpoint", check: (v) => typeof v === "string", expected: "a name" },
+  solver_order: { check: (v) => Number.isInteger(v) && (v as number) >= 1, expected: "a whole number from 1" },
+  lower_order_final: flag,
+  euler_at_final: flag,
+  final_sigmas_type: oneOf(finalSigmas),
+  algorithm_type: whatever,
+  lambda_min_clipped: whatever,
+  use_karras_sigmas: whatever,
+  use_exponential_sigmas: whatever,
+  use_beta_sigmas: whatever,
+  use_lu_lambdas: whatever,
 };
 
 /** Keys whose other values would change the result, with the values under which they do not. */
@@ -110,9 +139,7 @@ const inert: Record<string, readonly unknown[]> = {
 /** Keys that only steer another solver, or only mean something together with one of {@link inert}. */
 const ignored = new Set([
   ...["flow_shift", "time_shift_type", "shift_terminal"],
-  ...["skip_prk_steps", "interpolation_type", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"],
-  ...["use_lu_lambdas", "sigma_min", "sigma_max", "final_sigmas_type", "solver_order", "algorithm_type"],
-  ...["lower_order_final", "euler_at_final", "lambda_min_clipped", "predict_x0", "disable_corrector", "solver_p"],
+  ...["skip_prk_steps", "interpolation_type", "sigma_min", "sigma_max", "predict_x0", "disable_corrector", "solver_p"],
   ...["predictor_order", "corrector_order", "tau_func", "noise_sampler_seed", "eta"],
 ]);
 
@@ -180,7 +207,7 @@ export function parseSchedulerConfig(json: unknown, file: string): SchedulerConf
   if (!Object.hasOwn(classes, className)) refuseClass(className, file);
 
   const config: Record<string, unknown> = { _class_name: className };
-  for (const [key, field] of Object.entries(fields)) config[key] = field.initial;
+  for (const [key, { initial }] of Object.entries<Field>(fields)) if (initial !== undefined) config[key] = initial;
   if (!classes[className]) config.clip_sample = null;
   for (const [key, value] of Object.entries(given)) {
     if (key.startsWith("_") || ignored.has(key) || Object.hasOwn(unread, key)) continue;
@@ -189,7 +216,9 @@ export function parseSchedulerConfig(json: unknown, file: string): SchedulerConf
       continue;
     }
     if (!Object.hasOwn(fields, key)) throw new ConfigError(file, key, "unknown key, it may change the result");
-    const field = fields[key as keyof typeof fields];
+    const field: Field = fields[key as keyof typeof fields];
+    // Files of other solvers hold null where they have no choice.
+    if (value === null && field.initial === undefined) continue;
     if (!field.check(value)) throw new ConfigError(file, key, `expected ${field.expected}, got ${show(value)}`);
     config[key] = value;
   }

@@ -12,7 +12,7 @@ import { spacedTimesteps, type TimestepOptions, type TimestepSpacing } from "./t
 export const samplers = ["ddim", "ddpm", "dpmpp2m", "plms"] as const;
 /**
  * `ddpm` is the ancestral sampler on the same timesteps: eta 1, with the model's own choice of variance. `dpmpp2m`
- * (DPM-Solver++ 2M) and `plms` are solvers of second and fourth order on the same pairs, deterministic.
+ * (DPM-Solver++ 2M, or of the order that the model's `solver_order` says) and `plms` are solvers of second and fourth order on the same pairs, deterministic.
  */
 export type Sampler = (typeof samplers)[number];
 
@@ -56,7 +56,8 @@ const exact: System = {
   customTimesteps: samplers,
   clips: (config) => config.clip_sample ?? false,
   rederives: true,
-  endsAtOne: (config) => config.set_alpha_to_one,
+  endsAtOne: ({ final_sigmas_type, set_alpha_to_one }, sampler) =>
+    sampler === "dpmpp2m" && final_sigmas_type ? final_sigmas_type === "zero" : set_alpha_to_one,
   strides: [],
   addsNoise: () => true,
   ddpmSigma: ({ variance_type }) =>

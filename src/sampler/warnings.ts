@@ -33,8 +33,29 @@ export function scheduleWarnings(
   const last = steps[S - 1]!;
   if (options.stop === undefined && last.sigma > visible)
     warnings.push(`the last step adds noise of standard deviation ${last.sigma.toPrecision(2)} to the image`);
+  if (run.sampler === "dpmpp2m") warnings.push(...otherSolvers(config));
   if (run.compat !== "none") warnings.push(...accidents(options, run, steps));
   return warnings;
+}
+
+/** Choices of diffusers' DPMSolverMultistepScheduler that ours does not follow. */
+function otherSolvers(config: SchedulerConfig): string[] {
+  const ours: Readonly<Partial<Record<keyof SchedulerConfig, readonly unknown[]>>> = {
+    // DEIS is diffusers' other name for the same.
+    algorithm_type: ["dpmsolver++", "deis"],
+    // Other solvers' names, which diffusers takes for midpoint.
+    solver_type: ["midpoint", "heun", "logrho", "bh1", "bh2"],
+    use_karras_sigmas: [false],
+    use_exponential_sigmas: [false],
+    use_beta_sigmas: [false],
+    use_lu_lambdas: [false],
+    lambda_min_clipped: [Number.NEGATIVE_INFINITY, "-inf"],
+  };
+  return Object.entries(ours).flatMap(([key, values]) => {
+    const value = config[key as keyof SchedulerConfig];
+    if (value === undefined || values.includes(value)) return [];
+    return [`${key} ${JSON.stringify(value)} is not followed: dpmpp2m is dpmsolver++ on the run's own timesteps`];
+  });
 }
 
 /** What the chosen original system does that its user may not expect. */

@@ -21,6 +21,7 @@ const tables = [
   "add_noise",
   "rng",
   "slerp",
+  "solver_keys",
   "origin/timesteps",
   "origin/betas",
   "origin/ldm-schedule-tables",

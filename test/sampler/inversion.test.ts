@@ -1,9 +1,11 @@
 /** Inversion's rows, replayed in float64: against the steps that they undo. */
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { UsageError } from "../../src/runtime/errors.ts";
-import { planExactReturn, planInversion } from "../../src/sampler/inversion.ts";
+import { directionCoefficient } from "../../src/sampler/coefficients.ts";
+import { levelCoefficients, planExactReturn, planInversion } from "../../src/sampler/inversion.ts";
 import type { Plan } from "../../src/sampler/plan.ts";
-import { makeSchedule, type ScheduleOptions } from "../../src/sampler/schedule.ts";
+import { makeSchedule, type ScheduleOptions, type ScheduleStep } from "../../src/sampler/schedule.ts";
 import { deviation, networks } from "./traces.ts";
 
 const b = networks.b!;
@@ -22,6 +24,42 @@ function replay(plan: Plan, start: ArrayLike<number>, base: ArrayLike<number> = 
   }
   return { x, kept };
 }
+
+describe("the way up to hardly any signal", () => {
+  it("keeps √(1 - p) of ε, from any level to any below", () => {
+    const level = fc.double({ min: 1e-12, max: 1 - 1e-6, noNaN: true });
+    fc.assert(
+      fc.property(level, level, fc.constantFrom("epsilon", "v_prediction", "sample"), (u, v, prediction) => {
+        const [from, to] = [Math.max(u, v), Math.min(u, v) / 2];
+        expect(directionCoefficient(from, to, 0)).toBe(Math.sqrt(1 - to));
+        const { k0, k1, k3, k4 } = levelCoefficients(from, to, prediction as "epsilon");
+        // From x0 and ε and back, where nothing cancels: x = √a x0 + √(1 - a) ε.
+        const [x0, epsilon] = [0.6, 0.7];
+        const [signal, noise] = [Math.sqrt(from), Math.sqrt(1 - from)];
+        const x = signal * x0 + noise * epsilon;
+        const m = { epsilon, sample: x0, v_prediction: signal * epsilon - noise * x0 }[prediction as "epsilon"];
+        const moved = Math.sqrt(to) * x0 + Math.sqrt(1 - to) * epsilon;
+        expect(Math.abs((k3 * x + k4 * m) / moved - 1)).toBeLessThan(1e-9);
+        expect(Number.isFinite(k0 + k1)).toBe(true);
+      }),
+    );
+  });
+
+  it.each([1, 2])("of the cosine schedule in %i steps", (steps) => {
+    for (const set_alpha_to_one of [true, false]) {
+      const schedule = makeSchedule({
+        ...{ beta_schedule: "squaredcos_cap_v2", spacing: "trailing", clip: false },
+        ...{ steps, set_alpha_to_one },
+      } as ScheduleOptions);
+      const { rows } = planInversion(schedule, "next", 1);
+      const [{ alphaCumprod: top, alphaCumprodPrev: below }] = schedule.steps as [ScheduleStep];
+      const [k3, k4] = [5, 6].map((k) => rows.at(-1)!.update[k]!);
+      expect(top).toBeLessThan(1e-8);
+      expect(k3! / Math.sqrt(top / below) - 1).toBeCloseTo(0, 12);
+      expect(k4).toBeCloseTo(Math.sqrt(1 - top) - Math.sqrt((top * (1 - below)) / below), 12);
+    }
+  });
+});
 
 describe("the way back", () => {
   const image = Float64Array.from({ length: 50 }, (_, i) => Math.sin(i * 1.9));
@@ -52,6 +90,22 @@ describe("the way back", () => {
       planInversion(schedule, ...args).rows.length;
     expect([rows("next", 3), rows("current", 3), rows("exact", 3), rows("fixed-point", 3)]).toEqual([7, 7, 7, 28]);
     expect(planExactReturn(schedule).rows).toHaveLength(6);
+  });
+
+  it("OpenAI's ladder starts below ᾱ = 1, so it inverts a network that predicts the sample", () => {
+    const schedule = makeSchedule({ steps: 6, prediction: "sample", compat: "openai" });
+    const { rows } = planInversion(schedule, "current", 1);
+    // ddim_reverse_sample: x0 = clamp(m), ε = (x - √a x0)/√(1 - a), x = √next x0 + √(1 - next) ε, next = 0 at the end.
+    const levels = [...schedule.steps.map((s) => s.alphaCumprod).reverse(), 0];
+    for (const [i, { tNetwork, update: u }] of rows.entries()) {
+      const [x, m, a, next] = [0.8, b(0.8, tNetwork) * 2, levels[i]!, levels[i + 1]!];
+      const x0 = Math.min(1, Math.max(-1, m));
+      const epsilon = (x - Math.sqrt(a) * x0) / Math.sqrt(1 - a);
+      const bounded = Math.min(u[2]!, Math.max(-u[2]!, u[0]! * x + u[1]! * m));
+      const ours = u[4]! * bounded + u[5]! * x + u[6]! * m;
+      expect(ours).toBeCloseTo(Math.sqrt(next) * x0 + Math.sqrt(1 - next) * epsilon, 12);
+    }
+    expect(() => planInversion(schedule, "next", 1)).toThrow(/cannot invert/);
   });
 
   it.each<[ScheduleOptions, RegExp]>([

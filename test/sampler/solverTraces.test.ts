@@ -54,6 +54,63 @@ describe("DPMSolverMultistepScheduler of diffusers", () => {
   });
 });
 
+describe("keys of DPMSolverMultistepScheduler", () => {
+  interface Run {
+    config: ScheduleOptions;
+    timesteps: number[];
+    x_T: number[];
+    final: number[];
+  }
+  const { runs } = golden<{ runs: Record<string, Run> }>("solver_keys.json");
+  const schedule = ({ config, timesteps }: Run, more: ScheduleOptions = {}) =>
+    makeSchedule({ ...config, timesteps, clip: false, sampler: "dpmpp2m", ...more });
+
+  it.each(Object.entries(runs))("%s", async (_, recorded) => {
+    const { x_T, final } = recorded;
+    const shape: Shape = [1, 2, 3, 4];
+    const gpu = await run(schedule(recorded), { denoise: denoiser(networks.b!, shape), shape, xT: x_T });
+    for (const x of [onHost(schedule(recorded), x_T).at(-1)!, gpu.at(-1)!.x])
+      expect(deviation(x, final)).toBeLessThan(2e-5);
+  });
+
+  it("decide: each of the four moves the last state", () => {
+    const moves = (name: string, more: ScheduleOptions) => {
+      const { x_T, final } = runs[name]!;
+      return deviation(onHost(schedule(runs[name]!, more), x_T).at(-1)!, final);
+    };
+    expect(moves("sigma_min", { final_sigmas_type: "zero" })).toBeGreaterThan(4e-5);
+    expect(moves("sigma_min", { lower_order_final: false })).toBeGreaterThan(1e-4);
+    expect(moves("sigma_min in 20 steps, euler at the end", { euler_at_final: false })).toBeGreaterThan(1e-4);
+    expect(moves("order 3", { solver_order: 2 })).toBeGreaterThan(1e-4);
+  });
+
+  it("are followed under another class's name, and leave DDIM alone", () => {
+    const keys = { final_sigmas_type: "sigma_min", solver_order: 3 } as const;
+    const unipc = makeSchedule({ ...keys, _class_name: "UniPCMultistepScheduler", sampler: "dpmpp2m" });
+    expect([unipc.solver?.order, unipc.finalAlphaCumprod]).toEqual([3, unipc.alphasCumprod[0]]);
+    expect(makeSchedule(keys).finalAlphaCumprod).toBe(1);
+    expect(() => makeSchedule({ solver_order: 4, sampler: "dpmpp2m" })).toThrow(
+      /solver_order: dpmpp2m has orders 1 to 3/,
+    );
+    expect(makeSchedule({ solver_order: 4 }).steps).toHaveLength(50);
+  });
+
+  it.each<[ScheduleOptions, RegExp | null]>([
+    [{ algorithm_type: "sde-dpmsolver++" }, /algorithm_type "sde-dpmsolver\+\+" is not followed/],
+    [{ use_karras_sigmas: true }, /use_karras_sigmas true is not followed/],
+    [{ lambda_min_clipped: -5.1 }, /lambda_min_clipped -5.1 is not followed/],
+    [{ solver_type: "rk4" }, /solver_type "rk4" is not followed/],
+    [{ algorithm_type: "dpmsolver++", use_karras_sigmas: false, lambda_min_clipped: Number.NEGATIVE_INFINITY }, null],
+    [{ algorithm_type: "deis", use_beta_sigmas: null, solver_type: "bh2" }, null],
+  ])("%j warns, under dpmpp2m alone", (keys, warning) => {
+    const said = (options: ScheduleOptions) =>
+      makeSchedule({ spacing: "trailing", ...keys, ...options }).warnings.join();
+    if (warning) expect(said({ sampler: "dpmpp2m" })).toMatch(warning);
+    else expect(said({ sampler: "dpmpp2m" })).toBe("");
+    expect(said({})).toBe("");
+  });
+});
+
 describe("EulerDiscreteScheduler of diffusers", () => {
   interface Trace {
     config: ScheduleOptions;
