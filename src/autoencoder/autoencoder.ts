@@ -6,6 +6,7 @@ import type { Device } from "../runtime/device.ts";
 import { DeviceError, UsageError, UseAfterDisposeError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
 import type { Tensor } from "../runtime/layout.ts";
+import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import type { DType } from "../runtime/values.ts";
 import type { LoadProgress } from "../weights/stream.ts";
 import { checkShape, runBatches } from "./batches.ts";
@@ -69,6 +70,15 @@ interface PreparedDecoder {
   create(weights: WeightStore, init: CoderInit): Promise<GpuCoder>;
 }
 
+const autoencoderNames: OptionNames<AutoencoderOptions> = {
+  dtype: true,
+  precision: true,
+  memory: true,
+  onProgress: true,
+};
+const encodeNames: OptionNames<Pick<DecodeOptions, "signal">> = { signal: true };
+const decodeNames: OptionNames<DecodeOptions> = { quantize: true, signal: true };
+
 type Half = "encode" | "decode";
 
 export class Autoencoder {
@@ -86,6 +96,7 @@ export class Autoencoder {
     readonly device: Device,
     private readonly options: AutoencoderOptions = {},
   ) {
+    checkOptions("Autoencoder", options, autoencoderNames);
     this.spec = model.spec;
     this.target = targetFor(device, methodsFor(options.precision));
     this.dtype = options.dtype ?? "f32";
@@ -171,7 +182,9 @@ export class Autoencoder {
   }
 
   /** Images [N, C, H, W] in −1..1 to latents. @throws ShapeError, DeviceError; the signal's reason when aborted */
-  async encode(images: Tensor, { signal }: Pick<DecodeOptions, "signal"> = {}): Promise<Encoding> {
+  async encode(images: Tensor, options: Pick<DecodeOptions, "signal"> = {}): Promise<Encoding> {
+    checkOptions("encode", options, encodeNames);
+    const { signal } = options;
     this.#checkOpen();
     const [n, height, width] = checkShape(images, "encode", this.spec.in_channels);
     const lowered = lowerEncoder(this.spec, this.target, { height, width, dtype: this.dtype });
@@ -186,7 +199,9 @@ export class Autoencoder {
   }
 
   /** Latents [N, C, H, W], as `encode` gives them, to images. @throws ShapeError, UsageError, DeviceError; the signal's reason */
-  async decode(latents: Tensor, { quantize, signal }: DecodeOptions = {}): Promise<Decoding> {
+  async decode(latents: Tensor, options: DecodeOptions = {}): Promise<Decoding> {
+    checkOptions("decode", options, decodeNames);
+    const { quantize, signal } = options;
     this.#checkOpen();
     const [n, height, width] = checkShape(latents, "decode", this.spec.latent_channels);
     const { most, recipes, create } = this.#prepareDecoder({ height, width, quantize }, n);

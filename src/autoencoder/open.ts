@@ -1,5 +1,6 @@
 /** An autoencoder before any GPU is involved: its configuration and table of tensors, read and checked. */
 import { FileError } from "../runtime/errors.ts";
+import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { readModelIndex } from "../weights/components.ts";
 import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
@@ -31,6 +32,8 @@ export interface OpenAutoencoderOptions {
   readonly parseYaml?: ParseYaml;
   readonly signal?: AbortSignal;
 }
+
+const openNames: OptionNames<OpenAutoencoderOptions> = { variant: true, parseYaml: true, signal: true };
 
 /** First stages of latent-diffusion that compute nothing (ldm/models/autoencoder.py). */
 const IDENTITY = /(^|\.)(IdentityFirstStage|Identity)$/;
@@ -120,6 +123,7 @@ export async function findAutoencoder(
   source: ModelSource,
   options: OpenAutoencoderOptions = {},
 ): Promise<AutoencoderModel | null> {
+  checkOptions("openAutoencoder", options, openNames);
   const { signal, variant } = options;
   const found = await findConfigured(source, options);
   if (!found) return null;

@@ -1,5 +1,6 @@
 /** Many pictures on one sheet. */
 import { ShapeError, UsageError } from "../runtime/errors.ts";
+import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { checkImage, type RgbaImage } from "./rgba.ts";
 
 export interface GridOptions {
@@ -9,12 +10,15 @@ export interface GridOptions {
   background?: readonly [number, number, number, number];
 }
 
+const gridNames: OptionNames<GridOptions> = { gap: true, background: true };
+
 /**
  * Lays images of one size out in rows, in order; the last row may be short.
  * @param columns Images per row; with fewer images than that the sheet is narrower.
  * @throws UsageError without images, for columns below 1 or a negative gap; ShapeError when an image's size differs.
  */
 export function grid(images: readonly RgbaImage[], columns: number, options: GridOptions = {}): RgbaImage {
+  checkOptions("grid", options, gridNames);
   const { gap = 2, background = [255, 255, 255, 255] } = options;
   const first = images[0];
   if (!first) throw new UsageError("images", "a grid needs at least one image");

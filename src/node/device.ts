@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import type { create as CreateGpu } from "webgpu";
 import { adapterName, type Device, openAdapter } from "../runtime/device.ts";
 import { DeviceError, UsageError } from "../runtime/errors.ts";
+import { checkOptions, type OptionNames } from "../runtime/options.ts";
 
 export interface NodeDeviceOptions {
   /** Part of an adapter's name, or its index in {@link listAdapters}. Default: the best. */
@@ -28,6 +29,13 @@ export interface NodeDeviceOptions {
    */
   threads?: number;
 }
+
+export const nodeDeviceNames: OptionNames<NodeDeviceOptions> = {
+  adapter: true,
+  fast: true,
+  matrices: true,
+  threads: true,
+};
 
 /** What onnxruntime's native WebGPU provider sets as well. */
 const FAST = ["skip_validation", "disable_robustness"];
@@ -125,6 +133,7 @@ async function chooseAdapter(flags: readonly string[], wanted: string | undefine
  * @throws DeviceError "unsupported" without an adapter; UsageError when `adapter` matches none
  */
 export async function openNodeDevice(options: NodeDeviceOptions = {}): Promise<Device> {
+  checkOptions("openNodeDevice", options, nodeDeviceNames);
   const { adapter, fast = true, matrices = false, threads } = options;
   if (threads !== undefined) process.env.LP_NUM_THREADS ??= String(threads);
   const on = [...(fast ? FAST : []), ...(matrices ? EXPERIMENTAL : [])];

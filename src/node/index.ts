@@ -2,12 +2,14 @@
 
 import { type SampleOptions, sample as sampleOn } from "../index.ts";
 import { createPipeline } from "../pipeline/load.ts";
+import { loadNames } from "../pipeline/options.ts";
 import type { DiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { LoadOptions } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { type NodeDeviceOptions, openNodeDevice } from "./device.ts";
+import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { type NodeDeviceOptions, nodeDeviceNames, openNodeDevice } from "./device.ts";
 import { toNodeSource } from "./folder.ts";
-import { openModel } from "./model.ts";
+import { openModel, parseYaml as parseYamlText } from "./model.ts";
 import { packedFolder } from "./packedFolder.ts";
 import { cacheFolder, tuningFolder } from "./tuningFolder.ts";
 
@@ -28,6 +30,12 @@ export interface CacheOptions {
   cache?: string;
 }
 
+const nodeNames: OptionNames<LoadOptions & NodeDeviceOptions & CacheOptions> = {
+  ...loadNames,
+  ...nodeDeviceNames,
+  cache: true,
+};
+
 function tuningStore({ tuning, tune, cache }: LoadOptions & CacheOptions): LoadOptions["tuning"] {
   if (tuning || (cache === undefined && !tune)) return tuning;
   const folder = cache ?? cacheFolder(process.env);
@@ -43,13 +51,15 @@ export async function loadPipeline(
   source: Parameters<typeof toNodeSource>[0],
   options: LoadOptions & NodeDeviceOptions & CacheOptions = {},
 ): Promise<DiffusionPipeline> {
-  const { variant, weights, signal, adapter, fast, matrices = options.dtype === "f16" } = options;
-  const model = await openModel(toNodeSource(source), { variant, weights, signal });
-  const { cache } = options;
+  checkOptions("loadPipeline", options, nodeNames);
+  const { variant, weights, parseYaml = parseYamlText, fetch, cache, ...loading } = options;
+  const { adapter, fast, threads, matrices = options.dtype === "f16", ...rest } = loading;
+  const { signal } = rest;
+  const model = await openModel(toNodeSource(source, { fetch }), { variant, weights, parseYaml, signal });
   const packed =
     options.packed ?? (cache === undefined ? undefined : packedFolder(cache, (text) => process.emitWarning(text)));
-  return createPipeline(model, { ...options, tuning: tuningStore(options), packed }, () =>
-    openNodeDevice({ adapter, fast, matrices }),
+  return createPipeline(model, { ...rest, tuning: tuningStore(options), packed }, () =>
+    openNodeDevice({ adapter, fast, matrices, threads }),
   );
 }
 

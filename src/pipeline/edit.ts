@@ -1,13 +1,15 @@
 /** Image to image, in-painting, and the forward process by itself. */
 import { UsageError } from "../runtime/errors.ts";
+import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { addNoise } from "../sampler/forward.ts";
 import { initialNoise } from "../sampler/philox.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
 import { latentMask } from "./encoding.ts";
 import type { Model } from "./model.ts";
+import { repaintNames } from "./options.ts";
 import { resolveRun, resolveSchedule } from "./run.ts";
 import type { Generation, InpaintOptions, Tensor } from "./types.ts";
-import { checkImages, defaultClasses, type OnImages, type Workshop } from "./workshop.ts";
+import { checkImages, defaultClasses, type OnImages, onImagesNames, type Workshop } from "./workshop.ts";
 
 export interface EditOptions extends OnImages, Omit<Partial<InpaintOptions>, "known"> {
   /**
@@ -16,6 +18,14 @@ export interface EditOptions extends OnImages, Omit<Partial<InpaintOptions>, "kn
    */
   strength?: number;
 }
+
+const editNames: OptionNames<EditOptions> = {
+  ...onImagesNames,
+  strength: true,
+  mask: true,
+  repaint: true,
+  paste: true,
+};
 
 /** Noise of images first, first + 1, … as x_T would have it. */
 function noiseOf([n = 0, c = 0, h = 0, w = 0]: readonly number[], seed: number | bigint, first = 0): Float32Array {
@@ -40,7 +50,9 @@ function startOf(
 }
 
 export async function edit(workshop: Workshop, image: Tensor, options: EditOptions): Promise<Generation> {
+  checkOptions("edit", options, editNames);
   const { strength: _, mask, repaint, paste, ...rest } = options;
+  if (repaint) checkOptions("repaint", repaint, repaintNames);
   const { model } = workshop;
   checkImages(workshop, image, "edit");
   if (options.timesteps && (options.strength !== undefined || options.start !== undefined))

@@ -1,4 +1,5 @@
 /** What a model gets wrong about given images, timestep by timestep. */
+import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { boundTerm, priorTerm } from "../sampler/bound.ts";
 import { hatSigma, noiseFrom, posteriorSigma } from "../sampler/coefficients.ts";
 import { addNoise } from "../sampler/forward.ts";
@@ -14,6 +15,17 @@ export interface EvalOptions extends Pick<OnImages, "steps" | "spacing" | "times
   seed?: number | bigint;
   onEvaluation?: (done: number, of: number) => void;
 }
+
+const evalNames: OptionNames<EvalOptions> = {
+  steps: true,
+  spacing: true,
+  timesteps: true,
+  clip: true,
+  classes: true,
+  seed: true,
+  signal: true,
+  onEvaluation: true,
+};
 
 export interface EvalTerms {
   readonly image: number;
@@ -31,6 +43,7 @@ export interface EvalTerms {
 }
 
 export async function evalTerms(workshop: Workshop, given: Tensor, options: EvalOptions): Promise<EvalTerms[]> {
+  checkOptions("evalTerms", options, evalNames);
   const { model } = workshop;
   const n = checkImages(workshop, given, "eval");
   const images = await workshop.encode(given, options.signal);

@@ -1,11 +1,12 @@
 /** Between latents: rows, grids of four corners, and the fusion of two images. */
 import { ShapeError, UsageError } from "../runtime/errors.ts";
+import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { initialNoise } from "../sampler/philox.ts";
 import { slerp } from "../sampler/slerp.ts";
-import { type InvertOptions, invert, resolveWay } from "./invert.ts";
+import { type InvertOptions, invert, invertNames, resolveWay } from "./invert.ts";
 import { resolveRun, stateSize } from "./run.ts";
 import type { GenerateOptions, Generation, Tensor } from "./types.ts";
-import { checkImages, checkLatents, type OnImages, type Workshop } from "./workshop.ts";
+import { checkImages, checkLatents, type OnImages, onImagesNames, type Workshop } from "./workshop.ts";
 
 export interface InterpolateOptions extends OnImages {
   /** Where on the way, 0 to 1 (a little beyond is allowed); default: `n` points with both ends. */
@@ -20,6 +21,9 @@ export interface FuseOptions extends InvertOptions {
   /** Fractions of the second image's latent (.2, .5, .8). */
   mix?: readonly number[];
 }
+
+const interpolateNames: OptionNames<InterpolateOptions> = { ...onImagesNames, at: true, n: true, size: true };
+const fuseNames: OptionNames<FuseOptions> = { ...invertNames, mix: true };
 
 /** [1, C, H, W] of a seed: x_T of its image 0. */
 function latentOf({ model }: Workshop, corner: number | bigint | Tensor, size: GenerateOptions["size"]): Tensor {
@@ -45,6 +49,7 @@ export async function interpolate(
   corners: readonly (number | bigint | Tensor)[],
   options: InterpolateOptions,
 ): Promise<Generation> {
+  checkOptions("interpolate", options, interpolateNames);
   const { at, n, ...rest } = options;
   if (corners.length !== 2 && corners.length !== 4)
     throw new UsageError("corners", `interpolation goes between two latents or four, got ${corners.length}`);
@@ -79,6 +84,7 @@ function stack(latents: readonly Float64Array[], [, ...shape]: readonly number[]
 }
 
 export async function fuse(workshop: Workshop, a: Tensor, b: Tensor, options: FuseOptions): Promise<Generation> {
+  checkOptions("fuse", options, fuseNames);
   const { mix = [0.2, 0.5, 0.8], ...rest } = options;
   const points = pointsOf({ at: mix });
   for (const [image, name] of [[a, "first image"] as const, [b, "second image"] as const])

@@ -1,5 +1,6 @@
 /** Images to latents and back. */
 import { UsageError } from "../runtime/errors.ts";
+import { checkOptions, type OptionNames, without } from "../runtime/options.ts";
 import {
   type Inversion as Convention,
   inversions,
@@ -11,14 +12,27 @@ import type { Plan } from "../sampler/plan.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
 import { resolveRun } from "./run.ts";
 import type { Generation, Tensor } from "./types.ts";
-import { checkImages, defaultClasses, type OnImages, type Workshop } from "./workshop.ts";
+import { checkImages, defaultClasses, type OnImages, onImagesNames, type Workshop } from "./workshop.ts";
 
-export interface InvertOptions extends Omit<OnImages, "eta" | "guidance" | "sampler" | "statistics"> {
+/** What a deterministic run without guidance, whose noise is not made from a seed, has no use for. */
+const needless = [
+  ...(["eta", "sampler", "sigma", "temperature", "seed", "firstImage", "statistics", "pixels", "profile"] as const),
+  ...(["guidance", "guidanceInterval", "guidanceRescale", "negativeClass", "negativeContext"] as const),
+  ...(["negativeTextEmbeds", "negativeTimeIds"] as const),
+] as const;
+
+export interface InvertOptions extends Omit<OnImages, (typeof needless)[number]> {
   /** How ε is taken on the way up; src/sampler/inversion.ts explains. Default: fixed-point. */
   convention?: Convention;
   /** Evaluations per step beyond the first guess, for fixed-point (3). */
   iterations?: number;
 }
+
+export const invertNames: OptionNames<InvertOptions> = {
+  ...without(onImagesNames, ...needless),
+  convention: true,
+  iterations: true,
+};
 
 export interface Inversion {
   /** x_T, [N, C, H, W], as large as what the network works on. */
@@ -57,6 +71,7 @@ export function resolveWay(
 }
 
 export async function invert(workshop: Workshop, images: Tensor, options: InvertOptions): Promise<Inversion> {
+  checkOptions("invert", options, invertNames);
   const { convention = "fixed-point", iterations = 3 } = options;
   if (!inversions.includes(convention))
     throw new UsageError("convention", `convention must be one of ${inversions.join(", ")}, got ${convention}`);

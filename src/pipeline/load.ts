@@ -1,8 +1,10 @@
 /** `loadPipeline` for browsers and anything else with `navigator.gpu` or a device at hand. */
 
 import { type Device, resolveDevice } from "../runtime/device.ts";
+import { checkOptions } from "../runtime/options.ts";
 import { type SourceLike, toSource } from "../weights/to-source.ts";
 import { type Model, openModel } from "./model.ts";
+import { type CreateOptions, createNames, loadNames } from "./options.ts";
 import { DiffusionPipeline } from "./pipeline.ts";
 import type { LoadOptions } from "./types.ts";
 
@@ -10,20 +12,24 @@ import type { LoadOptions } from "./types.ts";
  * Opens a model and puts it on a GPU.
  * @param source a URL, the files of an `<input webkitdirectory>` or pairs `[path, File]`, a directory's handle, a drop's
  *   `DataTransfer` (while its event is handled), or an object with `read(path)`
- * @throws FileError, ConfigError, WeightError for a model that cannot be right; DeviceError; the signal's reason
+ * @throws FileError, ConfigError, WeightError for a model that cannot be right; UsageError; DeviceError; the signal's
+ *   reason
  */
 export async function loadPipeline(source: SourceLike, options: LoadOptions = {}): Promise<DiffusionPipeline> {
-  const { variant, weights, parseYaml, signal, fetch } = options;
+  checkOptions("loadPipeline", options, loadNames);
+  const { variant, weights, parseYaml, fetch, ...rest } = options;
+  const { signal } = rest;
   const model = await openModel(toSource(source, { fetch }), { variant, weights, parseYaml, signal });
-  return createPipeline(model, options);
+  return createPipeline(model, rest);
 }
 
 /** Puts an opened model on a device. Without `options.device` one is opened on `gpu` and freed with the pipeline. */
 export async function createPipeline(
   model: Model,
-  options: LoadOptions = {},
+  options: CreateOptions = {},
   open?: () => Promise<Device>,
 ): Promise<DiffusionPipeline> {
+  checkOptions("createPipeline", options, createNames);
   options.signal?.throwIfAborted();
   const given = options.device;
   const device = await resolveDevice(given, open);

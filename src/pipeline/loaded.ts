@@ -5,6 +5,7 @@ import { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
+import { checkOptions } from "../runtime/options.ts";
 import { compileCalls } from "../runtime/program.ts";
 import type { Value } from "../runtime/values.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
@@ -14,11 +15,12 @@ import type { Prepared } from "./forward.ts";
 import { checkSample, contextLength, withClassContext } from "./forwardInputs.ts";
 import { LatentPreview } from "./latentPreview.ts";
 import { type Model, modelHash } from "./model.ts";
+import { type CreateOptions, forwardNames } from "./options.ts";
 import { checkSize } from "./run.ts";
 import type { Engine } from "./runImages.ts";
 import { tuningFor } from "./tuning.ts";
 import { measuredMethods, type TuningTable } from "./tuningTable.ts";
-import type { ForwardInputs, LoadOptions, NetworkDType } from "./types.ts";
+import type { ForwardInputs, NetworkDType } from "./types.ts";
 
 export class LoadedModel {
   readonly #lowered = new Map<string, LoweredNetwork>();
@@ -46,7 +48,7 @@ export class LoadedModel {
   }
 
   /** @throws WeightError, FileError, DeviceError; the signal's reason; nothing stays allocated */
-  static async create(model: Model, device: Device, options: LoadOptions): Promise<LoadedModel> {
+  static async create(model: Model, device: Device, options: CreateOptions): Promise<LoadedModel> {
     const began = performance.now();
     const { signal, onProgress } = options;
     const dtype = options.dtype === "f16" ? "f16" : "f32";
@@ -140,6 +142,7 @@ export class LoadedModel {
    */
   prepare(given: ForwardInputs, check: () => void, pin?: (network: Network) => readonly Value[]): Prepared {
     check();
+    checkOptions("forward", given, forwardNames);
     const { device, model, weights } = this;
     const inputs = withClassContext(model, this.classRows, given);
     checkSample(inputs.sample, model.config.in_channels);

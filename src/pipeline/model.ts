@@ -2,6 +2,7 @@
 import { type AutoencoderModel, configuredAutoencoder, findAutoencoder } from "../autoencoder/open.ts";
 import type { Naming } from "../network/naming.ts";
 import { ConfigError, UsageError } from "../runtime/errors.ts";
+import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { parseSchedulerConfig, type SchedulerConfig, unreadKeys } from "../sampler/schedulerConfig.ts";
 import { type DetectedLayout, detectLayout, layouts } from "../unet/layouts/detect.ts";
 import type { ClassEmbedder, Layout, WeightSet } from "../unet/layouts/types.ts";
@@ -56,6 +57,15 @@ export interface OpenOptions {
   parseYaml?: ParseYaml;
   signal?: AbortSignal;
 }
+
+const openNames: OptionNames<OpenOptions> = {
+  firstStage: true,
+  variant: true,
+  weights: true,
+  randomWeights: true,
+  parseYaml: true,
+  signal: true,
+};
 
 /** Our own keys of model_index.json: id2label and null_class. */
 function classTable(index: Record<string, unknown> | undefined, file: string, embeddings: number) {
@@ -119,6 +129,7 @@ async function madeUp(
  * @throws ConfigError, FileError, WeightError; all misfits of a checkpoint at once
  */
 export async function openModel(given: ModelSource, options: OpenOptions = {}): Promise<Model> {
+  checkOptions("openModel", options, openNames);
   const { signal, variant, weights = "plain", parseYaml, randomWeights: seed } = options;
   const folder = await findComponent(given, "unet", signal).catch((error) => withoutConfig(given, error, options));
   const configPath = (await findConfig(given, folder, signal)) as string;

@@ -4,6 +4,7 @@ import type { Tap } from "../network/taps.ts";
 import type { Device } from "../runtime/device.ts";
 import { UseAfterDisposeError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
+import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import type { KernelTiming } from "../runtime/profiler.ts";
 import { findTaps } from "../unet/taps.ts";
 import { type EditOptions, edit, forwardNoise } from "./edit.ts";
@@ -14,22 +15,17 @@ import { type FuseOptions, fuse, type InterpolateOptions, interpolate } from "./
 import { type Inversion, type InvertOptions, invert, type Reconstruction, reconstruct } from "./invert.ts";
 import { LoadedModel } from "./loaded.ts";
 import type { Model } from "./model.ts";
+import { type CreateOptions, signalNames } from "./options.ts";
 import { type ResolvedRun, resolveRun } from "./run.ts";
 import { type RunOptions, type RunResult, runImages } from "./runImages.ts";
 import { evaluateTapped, type TappedOutput } from "./tapped.ts";
 import type { TuningTable } from "./tuningTable.ts";
 import { Turns } from "./turns.ts";
-import type {
-  ForwardInputs,
-  GenerateOptions,
-  Generation,
-  LoadOptions,
-  MemoryReport,
-  NetworkDType,
-  Step,
-  Tensor,
-} from "./types.ts";
+import type { ForwardInputs, GenerateOptions, Generation, MemoryReport, NetworkDType, Step, Tensor } from "./types.ts";
 import type { WorkOptions, Workshop } from "./workshop.ts";
+
+const tapsNames: OptionNames<{ modules?: readonly string[]; signal?: AbortSignal }> = { modules: true, signal: true };
+const noiseNames: OptionNames<{ seed?: number | bigint }> = { seed: true };
 
 export class DiffusionPipeline {
   readonly #turns = new Turns();
@@ -45,7 +41,7 @@ export class DiffusionPipeline {
     model: Model,
     device: Device,
     ownsDevice: boolean,
-    options: LoadOptions,
+    options: CreateOptions,
   ): Promise<DiffusionPipeline> {
     return new DiffusionPipeline(await LoadedModel.create(model, device, options), ownsDevice);
   }
@@ -155,7 +151,9 @@ export class DiffusionPipeline {
    * @param images [N, C, H, W] in −1..1
    * @throws ShapeError, UsageError; DeviceError "out-of-memory"
    */
-  async encode(images: Tensor, { signal }: { signal?: AbortSignal } = {}): Promise<Tensor> {
+  async encode(images: Tensor, options: { signal?: AbortSignal } = {}): Promise<Tensor> {
+    checkOptions("encode", options, signalNames);
+    const { signal } = options;
     const { firstStage } = this;
     if (!firstStage) return images;
     const check = this.#stopper(signal);
@@ -197,6 +195,7 @@ export class DiffusionPipeline {
 
   /** The forward process at some timesteps; the noise is that of `seed` for images 0, 1, …: [timesteps · N, C, H, W]. */
   noise(images: Tensor, timesteps: readonly number[], options: { seed?: number | bigint } = {}): Tensor {
+    checkOptions("noise", options, noiseNames);
     return forwardNoise(this.model, images, timesteps, options.seed);
   }
 
@@ -211,6 +210,7 @@ export class DiffusionPipeline {
    * @throws ShapeError, UsageError naming the input
    */
   async forward(inputs: ForwardInputs, options: { signal?: AbortSignal } = {}): Promise<Tensor> {
+    checkOptions("forward", options, signalNames);
     const check = this.#stopper(options.signal);
     const prepared = this.loaded.prepare(inputs, check);
     return this.#exclusive(() => evaluate(prepared), check, options.signal);
@@ -225,6 +225,7 @@ export class DiffusionPipeline {
     inputs: ForwardInputs,
     options: { modules?: readonly string[]; signal?: AbortSignal } = {},
   ): Promise<TappedOutput> {
+    checkOptions("taps", options, tapsNames);
     const check = this.#stopper(options.signal);
     let taps: readonly Tap[] = [];
     const prepared = this.loaded.prepare(inputs, check, (network) => {

@@ -3,6 +3,7 @@
 import { latentScale } from "../autoencoder/spec.ts";
 import type { ImageSize } from "../network/configReader.ts";
 import { ConfigError, ShapeError, UsageError } from "../runtime/errors.ts";
+import { checkOptions } from "../runtime/options.ts";
 import { type Plan, type PlanOptions, planSchedule } from "../sampler/plan.ts";
 import { makeSchedule } from "../sampler/schedule.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
@@ -10,6 +11,7 @@ import { halvings } from "../unet/spec.ts";
 import { type Guidance, resolveClasses, resolveGuidance } from "./conditions.ts";
 import { type ContextRows, contextCount, resolveContexts } from "./contexts.ts";
 import type { Model } from "./model.ts";
+import { generateNames, inpaintNames, repaintNames } from "./options.ts";
 import type { GenerateOptions, Tensor } from "./types.ts";
 
 /** Its height and width are the state's. */
@@ -132,6 +134,8 @@ function checkNoise(model: Model, { shape, data }: Tensor, size: Partial<ImageSi
 /** Pixels to keep, and how the rest is made. */
 function resolveInpaint(model: Model, { inpaint }: GenerateOptions, count: number, size: ImageSize) {
   if (!inpaint) return undefined;
+  checkOptions("inpaint", inpaint, inpaintNames);
+  if (inpaint.repaint) checkOptions("repaint", inpaint.repaint, repaintNames);
   const { known, mask, paste = true } = inpaint;
   const { in_channels: channels } = model.config;
   const pixels = size.height * size.width;
@@ -187,6 +191,7 @@ export function resolveRun(
   options: GenerateOptions = {},
   planner: (schedule: Schedule, options: PlanOptions) => Plan = planSchedule,
 ): ResolvedRun {
+  checkOptions("generate", options, generateNames);
   const schedule = resolveSchedule(model, options);
   const { noise } = options;
   const asked = options.size && stateSize(model, options.size);

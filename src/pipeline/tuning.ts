@@ -9,6 +9,7 @@ import type { Device } from "../runtime/device.ts";
 import { fold } from "../runtime/fold.ts";
 import { lowerNetwork } from "../unet/evaluator.ts";
 import type { Model } from "./model.ts";
+import type { CreateOptions } from "./options.ts";
 import { type TuningTable, tuningScope } from "./tuningTable.ts";
 import type { LoadOptions, NetworkDType } from "./types.ts";
 
@@ -45,7 +46,7 @@ export async function tuningFor(
   model: Model,
   device: Device,
   dtype: NetworkDType,
-  { tuning, tune, precision, signal, onProgress }: LoadOptions,
+  { tuning, tune, precision, signal, onProgress }: CreateOptions,
 ): Promise<TuningTable | null> {
   if (!tuning && !tune) return null;
   const known = await tuning?.load(await tuningScope(device));

@@ -1,6 +1,8 @@
 /** What operations on images use of a pipeline. */
 import { ShapeError } from "../runtime/errors.ts";
+import { type OptionNames, without } from "../runtime/options.ts";
 import type { Model } from "./model.ts";
+import { generateNames } from "./options.ts";
 import type { ResolvedRun } from "./run.ts";
 import type { RunResult } from "./runImages.ts";
 import type { ForwardInputs, GenerateOptions, Step, Tensor } from "./types.ts";
@@ -19,8 +21,12 @@ export interface Workshop {
   encode(images: Tensor, signal?: AbortSignal): Promise<Tensor>;
 }
 
-/** Options that choose images themselves, which operations on given images do not take. */
-export type OnImages = Omit<GenerateOptions, "noise" | "count" | "size" | "rng" | "inpaint" | "resume" | "antithetic">;
+const choosing = ["noise", "count", "size", "rng", "inpaint", "resume", "antithetic"] as const;
+
+/** Without the options that choose images themselves, which operations on given images do not take. */
+export type OnImages = Omit<GenerateOptions, (typeof choosing)[number]>;
+
+export const onImagesNames: OptionNames<OnImages> = without(generateNames, ...choosing);
 
 function checkTensor({ shape, data }: Tensor, name: string, what: string, channels: number): number {
   const [n = 0, c, h = 0, w = 0] = shape;

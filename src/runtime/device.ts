@@ -5,6 +5,7 @@
  */
 import { type Capabilities, capabilitiesOf, MATRICES } from "./capabilities.ts";
 import { DeviceError } from "./errors.ts";
+import { checkOptions, type OptionNames } from "./options.ts";
 import { settled } from "./patience.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { type Storage, TEXTURE_WIDTH } from "./values.ts";
@@ -22,6 +23,8 @@ export interface DeviceOptions {
   /** Passed to requestAdapter. */
   powerPreference?: GPUPowerPreference;
 }
+
+const deviceNames: OptionNames<DeviceOptions> = { powerPreference: true };
 
 /** What identifies an adapter to a person and to a cache. */
 export const adapterName = (info: GPUAdapterInfo): string =>
@@ -232,6 +235,7 @@ export async function openAdapter(adapter: GPUAdapter): Promise<Device> {
  * @throws DeviceError "unsupported" when there is none.
  */
 export async function openDevice(gpu: GPU | undefined, options: DeviceOptions = {}): Promise<Device> {
+  checkOptions("openDevice", options, deviceNames);
   const adapter = await gpu?.requestAdapter({ powerPreference: options.powerPreference ?? "high-performance" });
   if (!adapter)
     throw new DeviceError(

@@ -4,6 +4,7 @@ import { type Device, resolveDevice } from "../runtime/device.ts";
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { toRows } from "../runtime/layout.ts";
 import { createValueArray, uploadBuffer } from "../runtime/memory.ts";
+import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { makeValue } from "../runtime/values.ts";
 import { SamplerLoop } from "./loop.ts";
 import { overrideSchedule, type ScheduleOverrides } from "./override.ts";
@@ -51,6 +52,22 @@ export interface SampleOptions extends ScheduleOverrides {
   onStep?: (step: SampleStep) => void;
 }
 
+const sampleNames: OptionNames<SampleOptions> = {
+  denoise: true,
+  schedule: true,
+  xT: true,
+  shape: true,
+  noise: true,
+  mask: true,
+  known: true,
+  device: true,
+  seed: true,
+  onStep: true,
+  prediction: true,
+  clip: true,
+  variance: true,
+};
+
 function checkLengths({ xT, shape, mask, known }: SampleOptions): number {
   if (shape.length !== 4 || !shape.every((v) => Number.isInteger(v) && v > 0))
     throw new UsageError("shape", `shape must be four sizes [N, C, H, W], got [${shape.join(", ")}]`);
@@ -85,6 +102,7 @@ function expandMask(mask: ArrayLike<number>, [N, C, H, W]: SampleOptions["shape"
  * @throws ShapeError, UsageError naming the argument; NonFiniteError; DeviceError
  */
 export async function sample(options: SampleOptions): Promise<{ x: Float32Array; x0: Float32Array }> {
+  checkOptions("sample", options, sampleNames);
   const { shape, denoise, noise, mask, known, onStep, seed = 0 } = options;
   const size = checkLengths(options);
   const schedule = overrideSchedule(options.schedule, options);

@@ -1,7 +1,8 @@
 /** Resolves what a caller says into what holds for a whole run, and into its list of timesteps. */
 import { ConfigError, UsageError } from "../runtime/errors.ts";
+import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { predictionTypes, type Threshold } from "./coefficients.ts";
-import { parseSchedulerConfig, type SchedulerConfig } from "./schedulerConfig.ts";
+import { isSchedulerKey, parseSchedulerConfig, type SchedulerConfig, schedulerNames } from "./schedulerConfig.ts";
 import type { ScheduleOptions, ScheduleRun } from "./scheduleTypes.ts";
 import { compatNames, type Sampler, type SigmaRule, type System, samplers, sigmaRules, systems } from "./systems.ts";
 import { customTimesteps, resolveSteps, type TimestepSpacing } from "./timesteps.ts";
@@ -75,8 +76,38 @@ function solverOf(config: SchedulerConfig): ScheduleRun["solver"] {
   return { order, lowerOrderFinal: lower_order_final, eulerAtFinal: euler_at_final };
 }
 
+const thresholdNames: OptionNames<Threshold> = { ratio: true, max: true };
+
+const scheduleNames: OptionNames<ScheduleOptions> = {
+  steps: true,
+  spacing: true,
+  timesteps: true,
+  timestepBase: true,
+  start: true,
+  stop: true,
+  sampler: true,
+  eta: true,
+  sigma: true,
+  temperature: true,
+  compat: true,
+  clip: true,
+  threshold: true,
+  prediction: true,
+  rederive: true,
+  ...schedulerNames,
+};
+
+/** Keys that scheduler files may have are no mistakes, whether they mean something or not. */
+function checkNames(options: ScheduleOptions): void {
+  const isObject = typeof options === "object" && options !== null && !Array.isArray(options);
+  const chosen = isObject ? Object.entries(options).filter(([key]) => !isSchedulerKey(key)) : undefined;
+  checkOptions("makeSchedule", chosen ? Object.fromEntries(chosen) : options, scheduleNames);
+  if (options.threshold) checkOptions("threshold", options.threshold, thresholdNames);
+}
+
 /** @throws ConfigError when the scheduler configuration is wrong, UsageError when the run's own options are */
 export function resolveRun(options: ScheduleOptions): ResolvedRun {
+  checkNames(options);
   const { steps, spacing: askedSpacing, timesteps, timestepBase, start, stop, ...rest } = options;
   const { sampler: askedSampler, eta: askedEta, sigma: askedSigma, temperature, compat: askedCompat, ...rest2 } = rest;
   const { clip: askedClip, threshold: askedThreshold, prediction, rederive, ...keys } = rest2;

@@ -4,6 +4,7 @@
  * known and ignored; a key that nobody knows may change the result and is an error.
  */
 import { ConfigError } from "../runtime/errors.ts";
+import type { OptionNames } from "../runtime/options.ts";
 import { type BetaConfig, betaSchedules, betas } from "./betas.ts";
 import { type PredictionType, predictionTypes } from "./coefficients.ts";
 import { type NamedSpacing, timestepSpacings } from "./timestepRules.ts";
@@ -149,6 +150,16 @@ const unread: Readonly<Record<string, string>> = {
   timestep_values: "timesteps of a run",
   tensor_format: "nothing any more",
 };
+
+/** The keys that say something, by name. */
+export const schedulerNames: OptionNames<SchedulerConfig> = {
+  _class_name: true,
+  ...(Object.fromEntries(Object.keys(fields).map((key) => [key, true])) as OptionNames<typeof fields>),
+};
+
+/** Whether a key may stand in a scheduler's file, with or without a meaning. */
+export const isSchedulerKey = (key: string): boolean =>
+  key.startsWith("_") || ignored.has(key) || [fields, inert, unread].some((table) => Object.hasOwn(table, key));
 
 /** Accepted classes; true where the class clips x0 by itself unless told otherwise. */
 const classes: Record<string, boolean> = {

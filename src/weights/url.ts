@@ -5,10 +5,13 @@
  */
 
 import { FileError } from "../runtime/errors.ts";
+import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { checkPath, label } from "./path.ts";
 import { checkRange, fill, type ModelSource, readFailure } from "./source.ts";
 
 export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
+
+const urlNames: OptionNames<{ fetch?: Fetch }> = { fetch: true };
 
 /** Largest file that is fetched whole, and kept, from a server that ignores `Range`. */
 const WHOLE_FILE_LIMIT = 32 * 2 ** 20;
@@ -19,6 +22,7 @@ const WHOLE_FILE_LIMIT = 32 * 2 ** 20;
  * @param options.fetch - replaces the platform's fetch, e.g. to add headers or a cache
  */
 export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): ModelSource {
+  checkOptions("urlSource", options, urlNames);
   const base = new URL(url);
   const fetchFile = options.fetch ?? ((to: string, init?: RequestInit) => globalThis.fetch(to, init));
   const source = { name: base.origin + base.pathname.replace(/\/+$/, "") };

@@ -103,8 +103,8 @@ describe("options", () => {
     expect(make).toThrow(`${option} must be`);
   });
 
-  it("an unknown option is refused like an unknown configuration key", () => {
-    expect(() => makeSchedule({ stepz: 10 } as ScheduleOptions)).toThrow(/stepz: unknown key/);
+  it("an unknown option is refused with what it may have been meant for", () => {
+    expect(() => makeSchedule({ stepz: 10 } as ScheduleOptions)).toThrow(/no option "stepz"; did you mean steps\?/);
   });
 });
 

@@ -71,7 +71,7 @@ async function interpolate(paths: readonly string[], flags: InterpolateFlags, io
   if (count !== 2 && count !== 4)
     throw new UsageError("latents", `interpolation goes between two latents or four, got ${count}`);
   await withPipeline(terminal, flags, model, async (session) => {
-    const { seed: _, eta: __, sampler: ___, ...inverse } = options;
+    const { seed: _, eta: __, sampler: ___, sigma: ____, temperature: _____, ...inverse } = options;
     const found =
       images && (await session.pipeline.invert(images, { ...inverse, onStep: shower(session, "inverting") }));
     const corners = flags.seeds ?? parts((found?.latents ?? latents) as Tensor);
@@ -91,7 +91,7 @@ async function fuse(paths: readonly [string, string], flags: FuseFlags, io: Io):
   const { terminal, model, options } = prepared;
   const [a, b] = parts(await readImages(paths, prepared, flags.fit)) as [Tensor, Tensor];
   await withPipeline(terminal, flags, model, async (session) => {
-    const { seed: _, eta: __, sampler: ___, ...chosen } = options;
+    const { seed: _, eta: __, sampler: ___, sigma: ____, temperature: _____, ...chosen } = options;
     const onStep = shower(session, "fusing");
     const made = await session.pipeline.fuse(a, b, { ...chosen, mix: flags.mix, onStep });
     await finish(

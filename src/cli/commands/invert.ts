@@ -40,7 +40,7 @@ async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Pro
   const prepared = await prepareOperation(flags, io);
   const { terminal, model, options } = prepared;
   const images = await readImages(paths, prepared, flags.fit);
-  const { seed: _, eta: __, sampler: ___, ...rest } = options;
+  const { seed: _, eta: __, sampler: ___, sigma: ____, temperature: _____, ...rest } = options;
   const chosen = { ...rest, convention: flags.convention, iterations: flags.iterations };
   await withPipeline(terminal, flags, model, async ({ pipeline, progress }) => {
     const onStep = ({ index, of }: { index: number; of: number }) => progress.show("inverting", index + 1, of);
