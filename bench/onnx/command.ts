@@ -1,5 +1,5 @@
 /** `ddim bench export`: a model's network as an ONNX file. */
-import type { CommonFlags } from "../../src/cli/flags.ts";
+import type { DeviceFlags, ModelFlags } from "../../src/cli/flags.ts";
 import type { Terminal } from "../../src/cli/io.ts";
 import { openFlaggedModel } from "../../src/cli/modelFlag.ts";
 import { checkFile } from "../../src/cli/output.ts";
@@ -9,7 +9,7 @@ import type { ImageSize } from "../../src/network/configReader.ts";
 import { exportGraph, writeOnnx } from "./export.ts";
 import type { NormStyle } from "./writing.ts";
 
-export interface ExportFlags extends CommonFlags {
+export interface ExportFlags extends ModelFlags, Pick<DeviceFlags, "dtype"> {
   output: string;
   style: NormStyle;
   size?: ImageSize;

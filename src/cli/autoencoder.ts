@@ -3,7 +3,7 @@ import { InvalidArgumentError } from "commander";
 import { Autoencoder } from "../autoencoder/autoencoder.ts";
 import type { AutoencoderModel } from "../autoencoder/open.ts";
 import { openAutoencoder } from "../node/model.ts";
-import type { CommonFlags } from "./flags.ts";
+import type { DeviceFlags, ModelFlags } from "./flags.ts";
 import type { Terminal } from "./io.ts";
 import { modelSource } from "./modelFlag.ts";
 import { openProgress } from "./progress.ts";
@@ -19,15 +19,18 @@ export function byteCount(text: string): number {
 }
 
 /** The autoencoder of `-m`; says on stderr what was assumed. */
-export async function openFirstStage(terminal: Terminal, flags: Pick<CommonFlags, "model">): Promise<AutoencoderModel> {
-  const model = await openAutoencoder(modelSource(flags.model), { signal: terminal.io.signal });
+export async function openFirstStage(
+  terminal: Terminal,
+  flags: Pick<ModelFlags, "model" | "variant">,
+): Promise<AutoencoderModel> {
+  const model = await openAutoencoder(modelSource(flags.model), { signal: terminal.io.signal, variant: flags.variant });
   terminal.warn(model.warnings);
   return model;
 }
 
 export async function withAutoencoder<T>(
   terminal: Terminal,
-  flags: CommonFlags & { memory?: number },
+  flags: Omit<DeviceFlags, "cache"> & { memory?: number },
   model: AutoencoderModel,
   use: (autoencoder: Autoencoder) => Promise<T>,
 ): Promise<T> {

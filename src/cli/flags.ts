@@ -9,19 +9,30 @@ import { timestepSpacings } from "../sampler/timesteps.ts";
 import type { WeightSet } from "../unet/layouts/types.ts";
 import type { Io } from "./io.ts";
 
-export interface CommonFlags {
+/** Which model. */
+export interface ModelFlags {
   model?: string;
   weights?: WeightSet;
   variant?: string;
   randomWeights?: bigint;
+}
+
+/** What evaluates it, and how. */
+export interface DeviceFlags {
   dtype: "auto" | "f32" | "f16";
   precision: Precision;
   cache?: string;
   device?: string;
+}
+
+/** What is printed. */
+export interface OutputFlags {
   quiet?: true;
   verbose?: true;
   json?: true;
 }
+
+export interface CommonFlags extends ModelFlags, DeviceFlags, OutputFlags {}
 
 export interface TraceFlag {
   trace?: string;
@@ -35,6 +46,15 @@ export type SamplerFlags = Pick<
   /** A list only for `--sweep`. */
   steps?: number | readonly number[];
 };
+
+/** How flags are declared, by the names of their values. Some have two forms, as --clip and --no-clip. */
+export type FlagTable<T> = { readonly [Name in keyof T]-?: () => Option | readonly Option[] };
+
+/** Adds some of a table's flags to a command: those that it reads, no others. */
+export function addFlags<T>(command: Command, table: FlagTable<T>, names: readonly (keyof T)[]): Command {
+  for (const name of names) for (const option of [table[name]()].flat()) command.addOption(option);
+  return command;
+}
 
 /** A number in decimal notation. */
 export function number(text: string): number {
@@ -52,6 +72,9 @@ export const whole = (least: number) => (text: string) => {
 
 /** Numbers between commas. */
 export const numbers = (text: string) => text.split(",").map((part) => number(part.trim()));
+
+/** Images at a time; undefined: what fits. */
+export const batch = (text: string) => (text === "auto" ? undefined : whole(1)(text));
 
 /** A number, or several between commas. */
 export const numberOrList = (text: string): number | number[] => {
@@ -73,64 +96,46 @@ export function seed(text: string): bigint {
   return BigInt(text);
 }
 
-/** The common flags that mean something to whoever works with a whole model. */
-export const MODEL_FLAGS: readonly (keyof CommonFlags)[] = [
-  "model",
-  "weights",
-  "variant",
-  "randomWeights",
-  "dtype",
-  "precision",
-  "cache",
-  "device",
-  "quiet",
-  "verbose",
-  "json",
-];
+const commonFlags: FlagTable<CommonFlags> = {
+  model: () =>
+    new Option("-m, --model <dir>", "folder of a model, or its name in weights/ (default: pixel-avatars-16)"),
+  weights: () =>
+    new Option("--weights <set>", "ema takes the moving average, where a checkpoint has one").choices(["plain", "ema"]),
+  variant: () => new Option("--variant <name>", "which files of weights, such as fp16 for *.fp16.safetensors"),
+  randomWeights: () =>
+    new Option("--random-weights <seed>", "make the weights up, for any model's config.json").argParser(seed),
+  dtype: () =>
+    new Option("--dtype <type>", "type of weights and activations").choices(["auto", "f32", "f16"]).default("auto"),
+  precision: () =>
+    new Option("--precision <level>", "high takes no method that rounds more than f32 has to")
+      .choices(["high", "fast"])
+      .default("fast"),
+  cache: () =>
+    new Option("--cache <dir>", "keep packed weights and what `ddim tune` measures in this folder; see the README"),
+  device: () => new Option("--device <name|index>", "which adapter, see `ddim doctor`"),
+  quiet: () => new Option("-q, --quiet", "no progress, notes or warnings"),
+  verbose: () => new Option("-v, --verbose", "more to read: kernel timings, stack traces"),
+  json: () => new Option("--json", "one machine-readable object on stdout"),
+};
 
-/** The flags of every command; those without effect there are accepted but not shown. */
-export function addCommonFlags(command: Command, shown: readonly (keyof CommonFlags)[]): Command {
-  const options: [keyof CommonFlags, Option][] = [
-    [
-      "model",
-      new Option("-m, --model <dir>", "folder of a model, or its name in weights/ (default: pixel-avatars-16)"),
-    ],
-    [
-      "weights",
-      new Option("--weights <set>", "ema takes the moving average, where a checkpoint has one").choices([
-        "plain",
-        "ema",
-      ]),
-    ],
-    ["variant", new Option("--variant <name>", "which files of weights, such as fp16 for *.fp16.safetensors")],
-    [
-      "randomWeights",
-      new Option("--random-weights <seed>", "make the weights up, for any model's config.json").argParser(seed),
-    ],
-    [
-      "dtype",
-      new Option("--dtype <type>", "type of weights and activations").choices(["auto", "f32", "f16"]).default("auto"),
-    ],
-    [
-      "precision",
-      new Option("--precision <level>", "high takes no method that rounds more than f32 has to")
-        .choices(["high", "fast"])
-        .default("fast"),
-    ],
-    [
-      "cache",
-      new Option("--cache <dir>", "keep packed weights and what `ddim tune` measures in this folder; see the README"),
-    ],
-    ["device", new Option("--device <name|index>", "which adapter, see `ddim doctor`")],
-    ["quiet", new Option("-q, --quiet", "no progress, notes or warnings")],
-    ["verbose", new Option("-v, --verbose", "more to read: kernel timings, stack traces")],
-    ["json", new Option("--json", "one machine-readable object on stdout")],
-  ];
-  // A command's own flag of the same name, as the laboratory's --variant, goes before.
-  for (const [name, option] of options)
-    if (!command.options.some(({ long }) => long === option.long))
-      command.addOption(option.hideHelp(!shown.includes(name)));
-  return command;
+export const MODEL_FLAGS = ["model", "weights", "variant", "randomWeights"] as const satisfies (keyof ModelFlags)[];
+export const DEVICE_FLAGS = ["dtype", "precision", "cache", "device"] as const satisfies (keyof DeviceFlags)[];
+export const OUTPUT_FLAGS = ["quiet", "verbose", "json"] as const satisfies (keyof OutputFlags)[];
+/** Of whoever evaluates a model. */
+export const ALL_FLAGS = [...MODEL_FLAGS, ...DEVICE_FLAGS, ...OUTPUT_FLAGS] as const;
+
+export const addCommonFlags = (command: Command, names: readonly (keyof CommonFlags)[]): Command =>
+  addFlags(command, commonFlags, names);
+
+/**
+ * For flags that mean something to a part of a command's work only.
+ * @throws UsageError when one of them was typed
+ */
+export function refuseFlags(command: Command, names: readonly string[], why: string): void {
+  const typed = names.find((name) => command.getOptionValueSource(name) === "cli");
+  if (typed === undefined) return;
+  const flag = command.options.find((option) => option.attributeName() === typed)?.long;
+  throw new UsageError(typed, `${flag} means nothing here: ${why}`);
 }
 
 /** The folder of --cache, or the user's; undefined where there is none. */
@@ -142,24 +147,42 @@ export function addTraceFlag(command: Command): Command {
 }
 
 /** The flags that make a schedule. Left out, each is the model's or the library's default. */
-export function addSamplerFlags(command: Command): Command {
-  return command
-    .option("-S, --steps <n>", "number of steps (default: 50)", numberOrList)
-    .option("--eta <x>", "0 is DDIM, deterministic; 1 is DDPM; or one per step (default: 0)", numberOrList)
-    .addOption(new Option("--sampler <name>", "update rule (default: ddim)").choices(samplers))
-    .addOption(new Option("--sigma <rule>", "noise level of a step (default: posterior)").choices(sigmaRules))
-    .option("--spacing <rule>", `which timesteps: ${timestepSpacings.join(", ")}, … (default: the model's)`)
-    .option("--timesteps <list>", "the timesteps themselves, for example 999,800,600", numbers)
-    .option("--timestep-base <n>", "what --timesteps counts from: 0, or 1 as papers do (default: 0)", number)
-    .option("--start <t>", "begin at this timestep (default: the rule's own)", number)
-    .option("--stop <t>", "end at this timestep, noisy as it is there", number)
-    .option("--temperature <x>", "factor of the steps' noise (default: 1)", number)
-    .option("--threshold <ratio[,max]>", "dynamic thresholding of x0 instead of clipping", threshold)
-    .option("--no-rederive", "keep the network's epsilon after clipping x0, as diffusers does")
-    .addOption(new Option("--compat <system>", "reproduce a system's quirks (default: none)").choices(compatNames))
-    .option("--clip", "clip x0 to the model's range in every step (default: as the model says)")
-    .option("--no-clip", "never clip x0");
-}
+const samplerFlags: FlagTable<SamplerFlags> = {
+  steps: () => new Option("-S, --steps <n>", "number of steps (default: 50)").argParser(numberOrList),
+  eta: () =>
+    new Option("--eta <x>", "0 is DDIM, deterministic; 1 is DDPM; or one per step (default: 0)").argParser(
+      numberOrList,
+    ),
+  sampler: () => new Option("--sampler <name>", "update rule (default: ddim)").choices(samplers),
+  sigma: () => new Option("--sigma <rule>", "noise level of a step (default: posterior)").choices(sigmaRules),
+  spacing: () =>
+    new Option("--spacing <rule>", `which timesteps: ${timestepSpacings.join(", ")}, … (default: the model's)`),
+  timesteps: () =>
+    new Option("--timesteps <list>", "the timesteps themselves, for example 999,800,600").argParser(numbers),
+  timestepBase: () =>
+    new Option("--timestep-base <n>", "what --timesteps counts from: 0, or 1 as papers do (default: 0)").argParser(
+      number,
+    ),
+  start: () => new Option("--start <t>", "begin at this timestep (default: the rule's own)").argParser(number),
+  stop: () => new Option("--stop <t>", "end at this timestep, noisy as it is there").argParser(number),
+  temperature: () => new Option("--temperature <x>", "factor of the steps' noise (default: 1)").argParser(number),
+  threshold: () =>
+    new Option("--threshold <ratio[,max]>", "dynamic thresholding of x0 instead of clipping").argParser(threshold),
+  rederive: () => new Option("--no-rederive", "keep the network's epsilon after clipping x0, as diffusers does"),
+  compat: () => new Option("--compat <system>", "reproduce a system's quirks (default: none)").choices(compatNames),
+  clip: () => [
+    new Option("--clip", "clip x0 to the model's range in every step (default: as the model says)"),
+    new Option("--no-clip", "never clip x0"),
+  ],
+};
+
+export const SAMPLER_FLAGS = [
+  ...(["steps", "eta", "sampler", "sigma", "spacing", "timesteps", "timestepBase", "start", "stop"] as const),
+  ...(["temperature", "threshold", "rederive", "compat", "clip"] as const),
+] as const satisfies (keyof SamplerFlags)[];
+
+export const addSamplerFlags = (command: Command, names: readonly (keyof SamplerFlags)[] = SAMPLER_FLAGS): Command =>
+  addFlags(command, samplerFlags, names);
 
 /** The sampling choices among a command's flags. */
 export function samplerOptions(flags: SamplerFlags): Omit<SamplerFlags, "steps"> & { steps?: number } {

@@ -28,8 +28,7 @@ export const firstStageComponents = Object.keys(COMPONENTS) as FirstStageCompone
 export const isFirstStage = (component: string): component is FirstStageComponent =>
   Object.hasOwn(COMPONENTS, component);
 
-export interface FirstStageFlags extends CommonFlags, TapsFlags {
-  component: FirstStageComponent;
+export interface FirstStageFlags extends Omit<CommonFlags, "weights" | "randomWeights" | "cache">, TapsFlags {
   output: string;
 }
 
@@ -64,9 +63,13 @@ function checkKind({ spec, name }: AutoencoderModel, component: FirstStageCompon
 }
 
 /** Reads `sample`; writes `output`, or `mean` and `logvar`, and the rows of the codebook as `indices`. No scaling factor. */
-export async function forwardFirstStage(terminal: Terminal, flags: FirstStageFlags): Promise<void> {
+export async function forwardFirstStage(
+  terminal: Terminal,
+  component: FirstStageComponent,
+  flags: FirstStageFlags,
+): Promise<void> {
   const { io } = terminal;
-  const { component, output } = flags;
+  const { output } = flags;
   const model = await openFirstStage(terminal, flags);
   checkKind(model, component);
   const { half } = COMPONENTS[component];

@@ -6,7 +6,7 @@ import { openModel } from "../node/model.ts";
 import type { Model, OpenOptions } from "../pipeline/model.ts";
 import { FileError } from "../runtime/errors.ts";
 import type { ModelSource } from "../weights/source.ts";
-import type { CommonFlags } from "./flags.ts";
+import type { ModelFlags } from "./flags.ts";
 import { packageRoot } from "./package.ts";
 import { isFolder, pathKind } from "./paths.ts";
 
@@ -41,7 +41,7 @@ export function modelSource(given: string | undefined): ModelSource {
 
 /** The model of `-m`, with the weights that `--weights` chooses or, by `--random-weights`, with made-up ones. */
 export function openFlaggedModel(
-  flags: Pick<CommonFlags, "model" | "weights" | "variant" | "randomWeights">,
+  flags: ModelFlags,
   signal: AbortSignal,
   { firstStage }: Pick<OpenOptions, "firstStage"> = {},
 ): Promise<Model> {

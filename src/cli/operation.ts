@@ -7,16 +7,18 @@ import { fromRgbaImages } from "../image/samples.ts";
 import { readImage } from "../node/image.ts";
 import type { Model } from "../pipeline/model.ts";
 import { checkSize, pixelScale } from "../pipeline/run.ts";
-import type { Tensor } from "../pipeline/types.ts";
+import type { GenerateOptions, Tensor } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { encodeSafetensors } from "../weights/encode.ts";
 import { byteCount } from "./autoencoder.ts";
 import { parseClasses } from "./classFlag.ts";
 import {
-  addCommonFlags,
-  addSamplerFlags,
-  type CommonFlags,
-  MODEL_FLAGS,
+  addFlags,
+  batch,
+  type FlagTable,
+  type ModelFlags,
+  type OutputFlags,
+  SAMPLER_FLAGS,
   type SamplerFlags,
   samplerOptions,
   seed,
@@ -29,66 +31,91 @@ import { typedCommand } from "./provenance.ts";
 import { sheet } from "./sheet.ts";
 import { readContexts } from "./tensorFiles.ts";
 
-export interface OperationFlags extends CommonFlags, SamplerFlags {
-  class?: string;
-  seed?: bigint;
+/** Pictures read, and where the result goes. */
+export interface PictureFlags {
   fit: Fit;
   output: string;
   overwrite?: true;
   scale?: number;
+}
+
+/** How the model runs on them. */
+export interface OperationFlags {
+  class?: string;
+  seed?: bigint;
   batch?: number;
   context?: string;
   memory?: number;
 }
 
+/** Of the way there and back again: DDIM with eta 0, which has no noise and so no seed. */
+export const PATH_FLAGS = ["class", "batch", "context", "memory"] as const satisfies (keyof OperationFlags)[];
+const NOISY = ["eta", "sampler", "sigma", "temperature"] as const satisfies (keyof SamplerFlags)[];
+export type PathSampler = Exclude<keyof SamplerFlags, (typeof NOISY)[number]>;
+export const PATH_SAMPLER = SAMPLER_FLAGS.filter((name): name is PathSampler => !NOISY.some((noisy) => noisy === name));
+
+const operationFlags: FlagTable<OperationFlags> = {
+  class: () =>
+    new Option("-c, --class <list>", "class ids or names of the images (default: none, where the model knows that)"),
+  seed: () => new Option("--seed <n>", "0 to 2^64-1 (default: 0)").argParser(seed),
+  batch: () =>
+    new Option("-b, --batch <n>", "images at a time, or auto for what fits (default: auto)").argParser(batch),
+  context: () => new Option("--context <file>", "safetensors with encoder_hidden_states, 1 or N x L x D"),
+  memory: () => new Option("--memory <size>", "most bytes beside the weights, such as 2G").argParser(byteCount),
+};
+
 /** @param output default of `-o` */
-export function addOperationFlags(command: Command, output: string): Command {
-  command
+export function addPictureFlags(command: Command, output: string): Command {
+  return command
     .option("-o, --output <path>", "x.png, or x.safetensors with the numbers themselves", output)
     .option("--overwrite", "replace what is there")
-    .option("-c, --class <list>", "class ids or names of the images (default: none, where the model knows that)")
-    .option("--seed <n>", "0 to 2^64-1 (default: 0)", seed)
-    .addOption(new Option("--fit <how>", "images of another size than the model's").choices(fits).default("crop"))
     .option("--scale <k>", "enlarge the picture; small images become about 128 wide by default", whole(1))
-    .option("-b, --batch <n>", "images at a time (default: what fits)", whole(1))
-    .option("--context <file>", "safetensors with encoder_hidden_states, 1 or N x L x D")
-    .option("--memory <size>", "most bytes beside the weights, such as 2G", byteCount);
-  addSamplerFlags(command);
-  return addCommonFlags(command, MODEL_FLAGS);
+    .addOption(fitFlag("images of another size than the model's"));
 }
+
+export const fitFlag = (what: string): Option => new Option("--fit <how>", what).choices(fits).default("crop");
+
+export const addOperationFlags = (command: Command, names: readonly (keyof OperationFlags)[]): Command =>
+  addFlags(command, operationFlags, names);
 
 export interface Prepared {
   readonly terminal: Terminal;
   readonly model: Model;
-  readonly options: Awaited<ReturnType<typeof optionsOf>>;
 }
 
-async function optionsOf(flags: OperationFlags, model: Model, signal: AbortSignal) {
+export type OperationOptions = Awaited<ReturnType<typeof operationOptions>>;
+
+/** What the flags say, for any of the operations. */
+export async function operationOptions(
+  flags: OperationFlags & SamplerFlags,
+  { model, terminal }: Prepared,
+): Promise<Pick<GenerateOptions, "classes" | "batch" | "context" | "signal"> & ReturnType<typeof samplerOptions>> {
+  const { signal } = terminal.io;
   return {
     ...samplerOptions(flags),
     classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
-    seed: flags.seed ?? 0n,
     batch: flags.batch,
     ...(flags.context === undefined ? {} : await readContexts(flags.context, false, signal)),
     signal,
   };
 }
 
+/** The same for a way without noise. */
+export function pathOptions({ eta: _, sampler: __, sigma: ___, temperature: ____, ...rest }: OperationOptions) {
+  return rest;
+}
+
 /** Opens the model and checks where the result goes. */
-export async function prepareOperation(flags: OperationFlags, io: Io): Promise<Prepared> {
+export async function prepareOperation(flags: PictureFlags & ModelFlags & OutputFlags, io: Io): Promise<Prepared> {
   const model = await openFlaggedModel(flags, io.signal);
   if (!/\.(png|safetensors)$/i.test(flags.output))
     throw new UsageError("output", `-o ${flags.output}: the name must end in .png or .safetensors`);
   checkFile(flags.output, flags.overwrite === true);
-  return { terminal: new Terminal(io, flags), model, options: await optionsOf(flags, model, io.signal) };
+  return { terminal: new Terminal(io, flags), model };
 }
 
 /** PNG and JPEG files at the model's size, in −1..1; says on stderr what was done to them. */
-export async function readImages(
-  paths: readonly string[],
-  { model, terminal }: Pick<Prepared, "model" | "terminal">,
-  fit: Fit,
-): Promise<Tensor> {
+export async function readImages(paths: readonly string[], { model, terminal }: Prepared, fit: Fit): Promise<Tensor> {
   const { sample_size: size } = model.config;
   const channels = model.firstStage?.spec.in_channels ?? model.config.in_channels;
   if (!size) throw new UsageError("model", `${model.name} names no sample_size, so images cannot be fitted to it`);
@@ -106,7 +133,7 @@ export async function readImages(
 
 /** The pictures on one sheet, with `rows` saying which row each is in, or the tensors; and the command that made them. */
 export async function writeResult(
-  { output, scale }: Pick<OperationFlags, "output" | "scale">,
+  { output, scale }: Pick<PictureFlags, "output" | "scale">,
   pictures: readonly RgbaImage[],
   tensors: Readonly<Record<string, Tensor>>,
   io: Io,

@@ -2,11 +2,12 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { byteCount } from "./autoencoder.ts";
 import {
+  ALL_FLAGS,
   addCommonFlags,
   addSamplerFlags,
   addTraceFlag,
+  batch,
   type CommonFlags,
-  MODEL_FLAGS,
   number,
   numberOrList,
   numbers,
@@ -68,7 +69,7 @@ export function addSampleFlags(command: Command): Command {
     .option("--sweep", "one picture of one x_T under all of --eta a,b,c, -S a,b,c, --guidance a,b,c and -c a,b,c")
     .option("--save-state <file>", "keep the run in a file as it goes, at least every few steps")
     .option("--resume <file>", "go on from such a file; all other flags as they were")
-    .option("-b, --batch <n>", "images at a time (default: what fits); never changes an image", whole(1))
+    .option("-b, --batch <n>", "images at a time, or auto for what fits (default: auto); never changes an image", batch)
     .option(
       "--memory <size>",
       "most bytes beside the weights, such as 2G: smaller batches, decoding in tiles",
@@ -78,5 +79,5 @@ export function addSampleFlags(command: Command): Command {
     .option("--scale <k>", "enlarge PNGs; small images become about 128 wide by default", whole(1))
     .option("--save-steps <dir>", "write the estimate of x0 after every step into a folder");
   addTraceFlag(command);
-  return addCommonFlags(command, MODEL_FLAGS);
+  return addCommonFlags(command, ALL_FLAGS);
 }

@@ -6,7 +6,7 @@ import { createPipeline } from "../pipeline/load.ts";
 import type { Model } from "../pipeline/model.ts";
 import type { DiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { LoadEvent } from "../pipeline/types.ts";
-import { type CommonFlags, cacheOf } from "./flags.ts";
+import { cacheOf, type DeviceFlags } from "./flags.ts";
 import type { Terminal } from "./io.ts";
 import { openProgress, type Progress, showLoading } from "./progress.ts";
 import { type Load, threadsFor } from "./threads.ts";
@@ -20,16 +20,20 @@ export interface Session {
   readonly progress: Progress;
 }
 
-export interface PipelineFlags {
-  readonly memory?: number;
+export interface PipelineFlags extends DeviceFlags {
+  memory?: number;
+}
+
+export interface Work {
+  readonly model: Model;
   /** What will be evaluated at once, where that is known beforehand. */
   readonly load?: Load;
 }
 
 export async function withPipeline<T>(
   terminal: Terminal,
-  flags: CommonFlags & PipelineFlags,
-  model: Model,
+  flags: PipelineFlags,
+  { model, load }: Work,
   use: (session: Session) => Promise<T>,
 ): Promise<T> {
   const { signal } = terminal.io;
@@ -41,7 +45,7 @@ export async function withPipeline<T>(
   const device = await terminal.io.openDevice({
     adapter: flags.device,
     matrices: flags.dtype === "f16",
-    threads: flags.load && threadsFor(model, flags.load),
+    threads: load && threadsFor(model, load),
   });
   try {
     terminal.detail(`adapter: ${device.name}`);

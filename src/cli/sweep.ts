@@ -89,7 +89,7 @@ export async function sweep(flags: SampleFlags, io: Io): Promise<void> {
   const { classes, seed, swept, columns, runs } = await planSweep(flags, model, io.signal);
   checkFile(flags.output, flags.overwrite === true);
   terminal.warn([...new Set(runs.flatMap(({ run }) => run.warnings))]);
-  await withPipeline(terminal, flags, model, async ({ pipeline, progress }) => {
+  await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {
     const made: Generation[] = [];
     const total = runs.reduce((sum, { run }) => sum + run.plan.rows.length, 0);
     let done = 0;

@@ -3,11 +3,13 @@ import type { Command } from "commander";
 import { UsageError } from "../../runtime/errors.ts";
 import { type BenchParts, loadBenchParts } from "../benchParts.ts";
 import {
+  ALL_FLAGS,
   addCommonFlags,
   addTraceFlag,
   type CommonFlags,
-  MODEL_FLAGS,
   number,
+  OUTPUT_FLAGS,
+  type OutputFlags,
   type TraceFlag,
   whole,
 } from "../flags.ts";
@@ -22,8 +24,8 @@ import { reportTimings, wantsTimings } from "../timings.ts";
 import { addBenchExport } from "./benchExport.ts";
 import { addBenchReport } from "./benchReport.ts";
 
-type RunFlags = CommonFlags & Parameters<BenchParts["benchAll"]>[1];
-type KernelFlags = CommonFlags & Parameters<BenchParts["benchKernels"]>[1];
+type RunFlags = OutputFlags & Parameters<BenchParts["benchAll"]>[1];
+type KernelFlags = OutputFlags & Parameters<BenchParts["benchKernels"]>[1];
 
 interface BenchFlags extends CommonFlags, TraceFlag {
   input: string;
@@ -49,7 +51,7 @@ export function addBench(program: Command, io: Io): void {
       "\nExample:\n  $ ddim bench forward -m crawl-tiles-32 --input in.safetensors --seconds 10 --json",
     );
   addTraceFlag(forward);
-  addCommonFlags(forward, MODEL_FLAGS);
+  addCommonFlags(forward, ALL_FLAGS);
   forward.action((flags: BenchFlags) => benchForward(flags, io));
   addBenchKernels(bench, io);
   addBenchExport(bench, io);
@@ -75,7 +77,7 @@ function addBenchRun(bench: Command, io: Io): void {
     .option("-o, --output <file>", "where the results go (default: bench/results/<date>-<adapter>.json)")
     .option("--html <file>", "also write a page with charts")
     .addHelpText("after", "\nExample:\n  $ ddim bench --quick --html report.html");
-  addCommonFlags(run, ["device", "quiet", "verbose", "json"]);
+  addCommonFlags(run, ["device", ...OUTPUT_FLAGS]);
   // As the default command it is handed every word that is no command.
   run.allowExcessArguments();
   run.action(async (flags: RunFlags) => {
@@ -101,7 +103,7 @@ function addBenchKernels(bench: Command, io: Io): void {
       "after",
       "\nExample:\n  $ ddim bench kernels --op conv2d --case 11 --variant own --variant shapes=const",
     );
-  addCommonFlags(kernels, ["dtype", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(kernels, ["dtype", "device", ...OUTPUT_FLAGS]);
   kernels.action(async (flags: KernelFlags) => (await loadBenchParts()).benchKernels(new Terminal(io, flags), flags));
 }
 
@@ -111,7 +113,7 @@ async function benchForward(flags: BenchFlags, io: Io): Promise<void> {
   const model = await openFlaggedModel(flags, io.signal, { firstStage: false });
   const inputs = await readForwardInputs(flags.input, model, io.signal);
   if (flags.trace !== undefined) checkFile(flags.trace, true);
-  await withPipeline(terminal, { ...flags, load: loadOf(inputs) }, model, async ({ pipeline }) => {
+  await withPipeline(terminal, flags, { model, load: loadOf(inputs) }, async ({ pipeline }) => {
     // Ends the measurement at its next submission.
     io.signal.addEventListener("abort", () => pipeline.dispose());
     const { ms, msMin, runs, peakBytes } = await pipeline.benchmark(inputs, flags.seconds);

@@ -1,10 +1,10 @@
 /** `ddim bench export`: the network as an ONNX file, for other engines. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type BenchParts, loadBenchParts } from "../benchParts.ts";
-import { addCommonFlags, whole } from "../flags.ts";
+import { addCommonFlags, MODEL_FLAGS, type OutputFlags, whole } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 
-type ExportFlags = Parameters<BenchParts["exportOnnx"]>[1];
+type ExportFlags = Parameters<BenchParts["exportOnnx"]>[1] & Pick<OutputFlags, "quiet" | "verbose">;
 
 export function addBenchExport(bench: Command, io: Io): void {
   const command = bench
@@ -30,7 +30,7 @@ export function addBenchExport(bench: Command, io: Io): void {
     )
     .option("--external-data", "weights in a file of their own beside it, as it is for more than 1 GiB")
     .addHelpText("after", "\nExample:\n  $ ddim bench export -m crawl-tiles-32 -o model.onnx --style native --batch 4");
-  addCommonFlags(command, ["model", "randomWeights", "dtype", "quiet", "verbose"]);
+  addCommonFlags(command, [...MODEL_FLAGS, "dtype", "quiet", "verbose"]);
   command.action(async (flags: ExportFlags) => (await loadBenchParts()).exportOnnx(new Terminal(io, flags), flags));
 }
 

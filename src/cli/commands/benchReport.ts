@@ -1,10 +1,10 @@
 /** `ddim bench report` and `ddim bench compare`: what is made of the files that `ddim bench` leaves behind. */
 import type { Command } from "commander";
 import { type BenchParts, loadBenchParts } from "../benchParts.ts";
-import { addCommonFlags, type CommonFlags } from "../flags.ts";
+import { addCommonFlags, OUTPUT_FLAGS, type OutputFlags } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 
-type ReportFlags = CommonFlags & Parameters<BenchParts["benchReport"]>[2];
+type ReportFlags = OutputFlags & Parameters<BenchParts["benchReport"]>[2];
 
 export function addBenchReport(bench: Command, io: Io): void {
   const report = bench
@@ -18,7 +18,7 @@ export function addBenchReport(bench: Command, io: Io): void {
       "after",
       "\nExample:\n  $ ddim bench report bench/results/2026-11-21-llvmpipe.json --html report.html",
     );
-  addCommonFlags(report, ["quiet", "verbose", "json"]);
+  addCommonFlags(report, OUTPUT_FLAGS);
   report.action(async (file: string, flags: ReportFlags) =>
     (await loadBenchParts()).benchReport(new Terminal(io, flags), file, flags),
   );
@@ -29,8 +29,8 @@ export function addBenchReport(bench: Command, io: Io): void {
     .argument("<before>", "a file that `ddim bench` has written")
     .argument("<after>", "another")
     .addHelpText("after", "\nExample:\n  $ ddim bench compare bench/results/before.json bench/results/after.json");
-  addCommonFlags(compare, ["quiet", "verbose", "json"]);
-  compare.action(async (before: string, after: string, flags: CommonFlags) =>
+  addCommonFlags(compare, OUTPUT_FLAGS);
+  compare.action(async (before: string, after: string, flags: OutputFlags) =>
     (await loadBenchParts()).benchCompare(new Terminal(io, flags), before, after, flags),
   );
 }

@@ -10,14 +10,16 @@ import { UsageError } from "../../runtime/errors.ts";
 import { listed } from "../../runtime/printable.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { byteCount, openFirstStage, withAutoencoder } from "../autoencoder.ts";
-import { addCommonFlags, type CommonFlags, whole } from "../flags.ts";
+import { addCommonFlags, type CommonFlags, OUTPUT_FLAGS, whole } from "../flags.ts";
 import { type ImageOutput, planOutput, prepareFolder } from "../imageOutput.ts";
 import { type Io, Terminal } from "../io.ts";
 import { writeFile } from "../output.ts";
 import { sheet } from "../sheet.ts";
 import { readLatents } from "../tensorFiles.ts";
 
-interface DecodeFlags extends CommonFlags {
+const COMMON = ["model", "variant", "dtype", "precision", "device", ...OUTPUT_FLAGS] as const;
+
+interface DecodeFlags extends Pick<CommonFlags, (typeof COMMON)[number]> {
   output: string;
   overwrite?: true;
   quantize: boolean;
@@ -44,7 +46,7 @@ export function addDecode(program: Command, io: Io): void {
       byteCount,
     )
     .addHelpText("after", "\nExample:\n  $ ddim decode -m ./model/vae latents.safetensors -o face.png");
-  addCommonFlags(command, ["model", "dtype", "precision", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(command, COMMON);
   command.action((path: string, flags: DecodeFlags) => decode(path, flags, io));
 }
 

@@ -8,12 +8,14 @@ import { type SelfTestResult, selfTest } from "../../pipeline/selfTest.ts";
 import type { Device } from "../../runtime/device.ts";
 import { DeviceError } from "../../runtime/errors.ts";
 import { ADVICE, describeAdapter, printAdapter } from "../adapters.ts";
-import { addCommonFlags, type CommonFlags } from "../flags.ts";
+import { addCommonFlags, type CommonFlags, OUTPUT_FLAGS, type OutputFlags } from "../flags.ts";
 import { goldenRun } from "../goldenRun.ts";
 import { type Io, type Lines, Terminal } from "../io.ts";
 import { countVariants, lower } from "../kernels.ts";
 import { modelSource } from "../modelFlag.ts";
 import { packageVersion } from "../package.ts";
+
+interface DoctorFlags extends Pick<CommonFlags, "device">, OutputFlags {}
 
 export function addDoctor(program: Command, io: Io): void {
   const command = program
@@ -24,11 +26,11 @@ export function addDoctor(program: Command, io: Io): void {
         "validation switched on, samples an image whose pixels are known, and says how far storing f16 moves images.",
     )
     .addHelpText("after", "\nExample:\n  $ ddim doctor --device 0");
-  addCommonFlags(command, ["device", "quiet", "verbose", "json"]);
-  command.action((flags: CommonFlags) => doctor(flags, io));
+  addCommonFlags(command, ["device", ...OUTPUT_FLAGS]);
+  command.action((flags: DoctorFlags) => doctor(flags, io));
 }
 
-async function doctor(flags: CommonFlags, io: Io): Promise<void> {
+async function doctor(flags: DoctorFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   const say = (lines: Lines) => !flags.json && terminal.data(lines);
   const { versions, platform, arch } = process;

@@ -5,15 +5,42 @@ import { toRgbaImages } from "../../image/samples.ts";
 import { readImage } from "../../node/image.ts";
 import { forwardNoise } from "../../pipeline/edit.ts";
 import type { Tensor } from "../../pipeline/types.ts";
-import { number, numbers } from "../flags.ts";
+import {
+  ALL_FLAGS,
+  addCommonFlags,
+  addSamplerFlags,
+  type CommonFlags,
+  MODEL_FLAGS,
+  type ModelFlags,
+  number,
+  numbers,
+  OUTPUT_FLAGS,
+  type OutputFlags,
+  type SamplerFlags,
+  seed,
+} from "../flags.ts";
 import type { Io } from "../io.ts";
-import { addOperationFlags, type OperationFlags, prepareOperation, readImages, writeResult } from "../operation.ts";
+import {
+  addOperationFlags,
+  addPictureFlags,
+  type OperationFlags,
+  operationOptions,
+  type PictureFlags,
+  prepareOperation,
+  readImages,
+  writeResult,
+} from "../operation.ts";
 import { withPipeline } from "../session.ts";
 
-interface EditFlags extends OperationFlags {
+interface EditFlags extends CommonFlags, PictureFlags, OperationFlags, SamplerFlags {
   strength?: number;
   mask?: string;
   repaint?: { jump: number; resamples: number };
+}
+
+interface NoiseFlags extends ModelFlags, OutputFlags, PictureFlags {
+  at: number[];
+  seed?: bigint;
 }
 
 const repaint = (text: string) => {
@@ -33,7 +60,10 @@ export function addEdit(program: Command, io: Io): void {
     .option("--mask <file>", "PNG or JPEG file; white is repainted, black is kept")
     .option("--repaint <jump,resamples>", "RePaint: go back up after every so many steps, so many times", repaint)
     .addHelpText("after", "\nExample:\n  $ ddim edit face.png --mask hat.png --repaint 5,5 -o edited.png");
-  addOperationFlags(command, "edited.png").action((path: string, flags: EditFlags) => edit(path, flags, io));
+  addPictureFlags(command, "edited.png");
+  addOperationFlags(command, ["class", "seed", "batch", "context", "memory"]);
+  addCommonFlags(addSamplerFlags(command), ALL_FLAGS);
+  command.action((path: string, flags: EditFlags) => edit(path, flags, io));
 }
 
 export function addNoise(program: Command, io: Io): void {
@@ -44,9 +74,9 @@ export function addNoise(program: Command, io: Io): void {
     .argument("<image>", "PNG or JPEG file")
     .requiredOption("-t, --at <list>", "timesteps, for example 0,250,500,999", numbers)
     .addHelpText("after", "\nExample:\n  $ ddim noise face.png -t 0,250,500,999 -o row.png");
-  addOperationFlags(command, "noise.png").action((path: string, flags: OperationFlags & { at: number[] }) =>
-    noise(path, flags, io),
-  );
+  addPictureFlags(command, "noise.png").option("--seed <n>", "of the noise, 0 to 2^64-1 (default: 0)", seed);
+  addCommonFlags(command, [...MODEL_FLAGS, ...OUTPUT_FLAGS]);
+  command.action((path: string, flags: NoiseFlags) => noise(path, flags, io));
 }
 
 /** 1 where a picture is black: what is kept. [1, 1, H, W] */
@@ -62,12 +92,14 @@ async function readMask(
 
 async function edit(path: string, flags: EditFlags, io: Io): Promise<void> {
   const prepared = await prepareOperation(flags, io);
-  const { terminal, model, options } = prepared;
+  const { terminal, model } = prepared;
+  const options = await operationOptions(flags, prepared);
   const image = await readImages([path], prepared, flags.fit);
   const mask = flags.mask === undefined ? undefined : await readMask(flags.mask, image.shape, flags);
-  await withPipeline(terminal, flags, model, async ({ pipeline, progress }) => {
+  await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {
     const made = await pipeline.edit(image, {
       ...options,
+      seed: flags.seed ?? 0n,
       strength: flags.strength,
       mask,
       repaint: flags.repaint,
@@ -82,10 +114,10 @@ async function edit(path: string, flags: EditFlags, io: Io): Promise<void> {
   });
 }
 
-async function noise(path: string, flags: OperationFlags & { at: number[] }, io: Io): Promise<void> {
+async function noise(path: string, flags: NoiseFlags, io: Io): Promise<void> {
   const prepared = await prepareOperation(flags, io);
   const image = await readImages([path], prepared, flags.fit);
-  const noisy = forwardNoise(prepared.model, image, flags.at, prepared.options.seed);
+  const noisy = forwardNoise(prepared.model, image, flags.at, flags.seed);
   const [n = 0, channels = 0, height = 0, width = 0] = noisy.shape;
   const pictures = toRgbaImages(noisy.data, n, channels, { height, width });
   await writeResult(

@@ -12,11 +12,13 @@ import type { Tensor } from "../../pipeline/types.ts";
 import { ShapeError, UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { openFirstStage, withAutoencoder } from "../autoencoder.ts";
-import { addCommonFlags, type CommonFlags } from "../flags.ts";
+import { addCommonFlags, type CommonFlags, OUTPUT_FLAGS } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 import { checkFile, writeFile } from "../output.ts";
 
-interface EncodeFlags extends CommonFlags {
+const COMMON = ["model", "variant", "dtype", "precision", "device", ...OUTPUT_FLAGS] as const;
+
+interface EncodeFlags extends Pick<CommonFlags, (typeof COMMON)[number]> {
   output: string;
   overwrite?: true;
   fit: Fit;
@@ -35,7 +37,7 @@ export function addEncode(program: Command, io: Io): void {
     .option("--overwrite", "replace what is there")
     .addOption(new Option("--fit <how>", "images of another size than the first").choices(fits).default("crop"))
     .addHelpText("after", "\nExample:\n  $ ddim encode -m ./model/vae face.png -o latents.safetensors");
-  addCommonFlags(command, ["model", "dtype", "precision", "device", "quiet", "verbose", "json"]);
+  addCommonFlags(command, COMMON);
   command.action((paths: string[], flags: EncodeFlags) => encode(paths, flags, io));
 }
 

@@ -1,13 +1,28 @@
 /** `ddim eval`: what a model gets wrong about images, timestep by timestep. */
 import type { Command } from "commander";
 import { parseClasses } from "../classFlag.ts";
-import { addCommonFlags, addSamplerFlags, samplerOptions, seed } from "../flags.ts";
+import {
+  ALL_FLAGS,
+  addCommonFlags,
+  addSamplerFlags,
+  type CommonFlags,
+  type SamplerFlags,
+  samplerOptions,
+  seed,
+} from "../flags.ts";
 import type { Io } from "../io.ts";
 import { Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
-import { type OperationFlags, readImages } from "../operation.ts";
+import { addOperationFlags, fitFlag, type PictureFlags, readImages } from "../operation.ts";
 import { withPipeline } from "../session.ts";
 import { table } from "../table.ts";
+
+const SAMPLER = ["steps", "spacing", "timesteps", "clip"] as const satisfies (keyof SamplerFlags)[];
+
+interface EvalFlags extends CommonFlags, Pick<SamplerFlags, (typeof SAMPLER)[number]>, Pick<PictureFlags, "fit"> {
+  class?: string;
+  seed?: bigint;
+}
 
 export function addEval(program: Command, io: Io): void {
   const command = program
@@ -15,29 +30,20 @@ export function addEval(program: Command, io: Io): void {
     .summary("errors and variational bound of images")
     .description("Prints, for every timestep, the error of epsilon and of x0, and the term of the variational bound.")
     .argument("<image...>", "PNG or JPEG files")
-    .option("-c, --class <list>", "class ids or names of the images (default: none, where the model knows that)")
     .option("--seed <n>", "of the forward process (default: 0)", seed)
-    .option("--fit <how>", "crop, pad or stretch images of another size", "crop")
+    .addOption(fitFlag("images of another size than the model's"))
     .addHelpText("after", "\nExample:\n  $ ddim eval face.png -S 100");
-  addCommonFlags(addSamplerFlags(command), [
-    "model",
-    "dtype",
-    "precision",
-    "cache",
-    "device",
-    "quiet",
-    "verbose",
-    "json",
-  ]);
-  command.action((paths: string[], flags: OperationFlags) => evaluate(paths, flags, io));
+  addSamplerFlags(addOperationFlags(command, ["class"]), SAMPLER);
+  addCommonFlags(command, ALL_FLAGS);
+  command.action((paths: string[], flags: EvalFlags) => evaluate(paths, flags, io));
 }
 
-async function evaluate(paths: readonly string[], flags: OperationFlags, io: Io): Promise<void> {
+async function evaluate(paths: readonly string[], flags: EvalFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   const model = await openFlaggedModel(flags, io.signal);
   const images = await readImages(paths, { model, terminal }, flags.fit);
   const { steps, spacing, timesteps, clip } = samplerOptions(flags);
-  await withPipeline(terminal, flags, model, async ({ pipeline, progress }) => {
+  await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {
     const terms = await pipeline.evalTerms(images, {
       ...{ steps, spacing, timesteps, clip },
       classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
-import { addCommonFlags, addTraceFlag, type CommonFlags, MODEL_FLAGS, type TraceFlag } from "../flags.ts";
+import { ALL_FLAGS, addCommonFlags, addTraceFlag, type CommonFlags, refuseFlags, type TraceFlag } from "../flags.ts";
 import { firstStageComponents, forwardFirstStage, isFirstStage } from "../forwardFirstStage.ts";
 import { type Io, Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
@@ -35,21 +35,27 @@ export function addForward(program: Command, io: Io): void {
       "\nExample:\n  $ ddim forward -m ./model --input in.safetensors -o out.safetensors --dtype f16",
     );
   addTraceFlag(addTapsFlag(command));
-  addCommonFlags(command, MODEL_FLAGS);
-  command.action((flags: ForwardFlags) => forward(flags, io));
+  addCommonFlags(command, ALL_FLAGS);
+  command.action((flags: ForwardFlags) => forward(flags, command, io));
 }
 
-async function forward(flags: ForwardFlags, io: Io): Promise<void> {
+/** Flags that an autoencoder has no use for. */
+const OF_UNETS: readonly (keyof ForwardFlags)[] = ["weights", "randomWeights", "cache", "trace"];
+
+async function forward(flags: ForwardFlags, command: Command, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   const { component } = flags;
-  if (isFirstStage(component)) return forwardFirstStage(terminal, { ...flags, component });
+  if (isFirstStage(component)) {
+    refuseFlags(command, OF_UNETS, `--component ${component} is an autoencoder's half`);
+    return forwardFirstStage(terminal, component, flags);
+  }
   checkComponent(component);
   const model = await openFlaggedModel(flags, io.signal, { firstStage: false });
   const inputs = await readForwardInputs(flags.input, model, io.signal);
   checkFile(flags.output, true);
   for (const path of [flags.trace, flags.taps]) if (path !== undefined) checkFile(path, true);
   terminal.warn(model.warnings);
-  await withPipeline(terminal, { ...flags, load: loadOf(inputs) }, model, async ({ pipeline }) => {
+  await withPipeline(terminal, flags, { model, load: loadOf(inputs) }, async ({ pipeline }) => {
     const { shape, data } = await pipeline.forward(inputs, { signal: io.signal });
     io.signal.throwIfAborted();
     writeFile(flags.output, encodeSafetensors({ output: { dtype: "F32", shape, data } }));

@@ -1,8 +1,8 @@
 /** `ddim inspect`: what a model, a picture or a safetensors file holds. */
 import { open } from "node:fs/promises";
 import type { Command } from "commander";
-import { FileError } from "../../runtime/errors.ts";
-import { addCommonFlags, type CommonFlags, MODEL_FLAGS } from "../flags.ts";
+import { FileError, UsageError } from "../../runtime/errors.ts";
+import { ALL_FLAGS, addCommonFlags, type CommonFlags, DEVICE_FLAGS, MODEL_FLAGS, refuseFlags } from "../flags.ts";
 import { inspectModel } from "../inspect/model.ts";
 import { inspectPng } from "../inspect/png.ts";
 import { inspectSafetensors } from "../inspect/safetensors.ts";
@@ -22,16 +22,19 @@ export function addInspect(program: Command, io: Io): void {
         "PNG: the parameters it was made with. Safetensors: table of tensors.",
     )
     .addHelpText("after", "\nExamples:\n  $ ddim inspect out.png\n  $ ddim inspect crawl-tiles-32 --json");
-  addCommonFlags(command, MODEL_FLAGS);
-  command.action((path: string | undefined, flags: CommonFlags) => inspect(path, flags, io));
+  addCommonFlags(command, ALL_FLAGS);
+  command.action((path: string | undefined, flags: CommonFlags) => inspect(path, flags, command, io));
 }
 
-async function inspect(path: string | undefined, flags: CommonFlags, io: Io): Promise<void> {
+async function inspect(path: string | undefined, flags: CommonFlags, command: Command, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
+  if (path !== undefined && flags.model !== undefined)
+    throw new UsageError("model", `-m ${flags.model}: a path is given too, ${path}; one of them is enough`);
   const given = path ?? flags.model;
   const kind = given === undefined ? "folder" : pathKind(given);
   if (given === undefined || kind === "folder" || (!kind && !/\.(png|safetensors)$/i.test(given)))
     return inspectModel(terminal, given, flags);
+  refuseFlags(command, [...MODEL_FLAGS.slice(1), ...DEVICE_FLAGS], `${given} is no model`);
   const head = await firstBytes(given);
   if (/\.png$/i.test(given) || PNG.every((byte, i) => head[i] === byte)) return inspectPng(terminal, given, flags);
   if (/\.safetensors$/i.test(given)) return inspectSafetensors(terminal, given, flags);

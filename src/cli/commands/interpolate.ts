@@ -2,20 +2,46 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { Generation, Tensor } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
-import { numbers, seed, whole } from "../flags.ts";
+import {
+  ALL_FLAGS,
+  addCommonFlags,
+  addSamplerFlags,
+  type CommonFlags,
+  numbers,
+  type SamplerFlags,
+  seed,
+  whole,
+} from "../flags.ts";
 import type { Io, Terminal } from "../io.ts";
-import { addOperationFlags, type OperationFlags, prepareOperation, readImages, writeResult } from "../operation.ts";
+import {
+  addOperationFlags,
+  addPictureFlags,
+  type OperationFlags,
+  operationOptions,
+  PATH_FLAGS,
+  PATH_SAMPLER,
+  type PathSampler,
+  type PictureFlags,
+  pathOptions,
+  prepareOperation,
+  readImages,
+  writeResult,
+} from "../operation.ts";
 import { type Session, withPipeline } from "../session.ts";
 import { readNoise } from "../tensorFiles.ts";
 
-interface InterpolateFlags extends OperationFlags {
+interface InterpolateFlags extends CommonFlags, PictureFlags, OperationFlags, SamplerFlags {
   seeds?: bigint[];
   latents?: string;
   at?: number[];
   count: number;
 }
 
-interface FuseFlags extends OperationFlags {
+interface FuseFlags
+  extends CommonFlags,
+    PictureFlags,
+    Pick<OperationFlags, (typeof PATH_FLAGS)[number]>,
+    Pick<SamplerFlags, PathSampler> {
   mix: number[];
 }
 
@@ -36,9 +62,9 @@ export function addInterpolate(program: Command, io: Io): void {
     .option("--at <list>", "places on the way, 0 to 1 (default: -n of them)", numbers)
     .option("-n, --count <n>", "images of a row, or on each side of a grid", whole(2), 8)
     .addHelpText("after", "\nExample:\n  $ ddim interpolate --seeds 1,2 --at 0,.2,.4,.5,.6,.8,1 -o row.png");
-  addOperationFlags(command, "interpolation.png").action((paths: string[], flags: InterpolateFlags) =>
-    interpolate(paths, flags, io),
-  );
+  addOperationFlags(addPictureFlags(command, "interpolation.png"), ["seed", ...PATH_FLAGS]);
+  addCommonFlags(addSamplerFlags(command), ALL_FLAGS);
+  command.action((paths: string[], flags: InterpolateFlags) => interpolate(paths, flags, io));
 }
 
 export function addFuse(program: Command, io: Io): void {
@@ -50,7 +76,9 @@ export function addFuse(program: Command, io: Io): void {
     .argument("<b>", "PNG or JPEG file")
     .option("--mix <list>", "fractions of the second image", numbers, [0.2, 0.5, 0.8])
     .addHelpText("after", "\nExample:\n  $ ddim fuse a.png b.png --mix .2,.5,.8 -o fused.png");
-  addOperationFlags(command, "fusion.png").action((a: string, b: string, flags: FuseFlags) => fuse([a, b], flags, io));
+  addOperationFlags(addPictureFlags(command, "fusion.png"), PATH_FLAGS);
+  addCommonFlags(addSamplerFlags(command, PATH_SAMPLER), ALL_FLAGS);
+  command.action((a: string, b: string, flags: FuseFlags) => fuse([a, b], flags, io));
 }
 
 const parts = ({ shape: [n = 0, ...shape], data }: Tensor): Tensor[] =>
@@ -64,20 +92,22 @@ async function interpolate(paths: readonly string[], flags: InterpolateFlags, io
   if (given.filter(Boolean).length !== 1)
     throw new UsageError("seeds", "say what to go between: images, --seeds or --latents, one of them");
   const prepared = await prepareOperation(flags, io);
-  const { terminal, model, options } = prepared;
+  const { terminal, model } = prepared;
+  const options = await operationOptions(flags, prepared);
   const images = paths.length > 0 ? await readImages(paths, prepared, flags.fit) : undefined;
   const latents = flags.latents === undefined ? undefined : await readNoise(flags.latents, io.signal);
   const count = flags.seeds?.length ?? (images ?? latents)?.shape[0];
   if (count !== 2 && count !== 4)
     throw new UsageError("latents", `interpolation goes between two latents or four, got ${count}`);
-  await withPipeline(terminal, flags, model, async (session) => {
-    const { seed: _, eta: __, sampler: ___, sigma: ____, temperature: _____, ...inverse } = options;
+  await withPipeline(terminal, flags, { model }, async (session) => {
     const found =
-      images && (await session.pipeline.invert(images, { ...inverse, onStep: shower(session, "inverting") }));
+      images &&
+      (await session.pipeline.invert(images, { ...pathOptions(options), onStep: shower(session, "inverting") }));
     const corners = flags.seeds ?? parts((found?.latents ?? latents) as Tensor);
     // Latents of images go the way back that was inverted: without clipping.
     const back = images ? { clip: options.clip ?? false, threshold: options.threshold ?? null } : {};
-    const chosen = { ...options, ...back, classes: options.classes ?? found?.classes ?? undefined };
+    const classes = options.classes ?? found?.classes ?? undefined;
+    const chosen = { ...options, ...back, seed: flags.seed ?? 0n, classes };
     const onStep = shower(session, "sampling");
     const made = await session.pipeline.interpolate(corners, { ...chosen, at: flags.at, n: flags.count, onStep });
     const side = flags.at?.length ?? flags.count;
@@ -88,12 +118,12 @@ async function interpolate(paths: readonly string[], flags: InterpolateFlags, io
 
 async function fuse(paths: readonly [string, string], flags: FuseFlags, io: Io): Promise<void> {
   const prepared = await prepareOperation(flags, io);
-  const { terminal, model, options } = prepared;
+  const { terminal, model } = prepared;
+  const options = pathOptions(await operationOptions(flags, prepared));
   const [a, b] = parts(await readImages(paths, prepared, flags.fit)) as [Tensor, Tensor];
-  await withPipeline(terminal, flags, model, async (session) => {
-    const { seed: _, eta: __, sampler: ___, sigma: ____, temperature: _____, ...chosen } = options;
+  await withPipeline(terminal, flags, { model }, async (session) => {
     const onStep = shower(session, "fusing");
-    const made = await session.pipeline.fuse(a, b, { ...chosen, mix: flags.mix, onStep });
+    const made = await session.pipeline.fuse(a, b, { ...options, mix: flags.mix, onStep });
     await finish(
       flags,
       session,
@@ -110,7 +140,7 @@ const shower =
     progress.show(label, index + 1, of);
 
 async function finish(
-  flags: OperationFlags,
+  flags: PictureFlags & Pick<CommonFlags, "json">,
   { progress, pipeline }: Session,
   terminal: Terminal,
   { images, samples, steps, ms, warnings }: Generation,

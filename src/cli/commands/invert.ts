@@ -5,13 +5,30 @@ import { toRgbaImages } from "../../image/samples.ts";
 import type { Reconstruction } from "../../pipeline/invert.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import { type Inversion as Convention, inversions } from "../../sampler/inversion.ts";
-import { whole } from "../flags.ts";
+import { ALL_FLAGS, addCommonFlags, addSamplerFlags, type CommonFlags, type SamplerFlags, whole } from "../flags.ts";
 import type { Io } from "../io.ts";
-import { addOperationFlags, type OperationFlags, prepareOperation, readImages, writeResult } from "../operation.ts";
+import {
+  addOperationFlags,
+  addPictureFlags,
+  type OperationFlags,
+  operationOptions,
+  PATH_FLAGS,
+  PATH_SAMPLER,
+  type PathSampler,
+  type PictureFlags,
+  pathOptions,
+  prepareOperation,
+  readImages,
+  writeResult,
+} from "../operation.ts";
 import { withPipeline } from "../session.ts";
 import { table } from "../table.ts";
 
-interface InvertFlags extends OperationFlags {
+interface InvertFlags
+  extends CommonFlags,
+    PictureFlags,
+    Pick<OperationFlags, (typeof PATH_FLAGS)[number]>,
+    Pick<SamplerFlags, PathSampler> {
   convention: Convention;
   iterations: number;
   reconstruct?: true;
@@ -31,18 +48,18 @@ export function addInvert(program: Command, io: Io): void {
     .option("--iterations <k>", "evaluations per step beyond the first guess, for fixed-point", whole(1), 3)
     .option("--reconstruct", "go back as well: errors, and a strip original | x_T | result")
     .addHelpText("after", "\nExample:\n  $ ddim invert face.png -S 50 --reconstruct -o strip.png");
-  addOperationFlags(command, "x_T.safetensors").action((paths: string[], flags: InvertFlags) =>
-    invert(paths, flags, io),
-  );
+  addOperationFlags(addPictureFlags(command, "x_T.safetensors"), PATH_FLAGS);
+  addCommonFlags(addSamplerFlags(command, PATH_SAMPLER), ALL_FLAGS);
+  command.action((paths: string[], flags: InvertFlags) => invert(paths, flags, io));
 }
 
 async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Promise<void> {
   const prepared = await prepareOperation(flags, io);
-  const { terminal, model, options } = prepared;
+  const { terminal, model } = prepared;
+  const options = pathOptions(await operationOptions(flags, prepared));
   const images = await readImages(paths, prepared, flags.fit);
-  const { seed: _, eta: __, sampler: ___, sigma: ____, temperature: _____, ...rest } = options;
-  const chosen = { ...rest, convention: flags.convention, iterations: flags.iterations };
-  await withPipeline(terminal, flags, model, async ({ pipeline, progress }) => {
+  const chosen = { ...options, convention: flags.convention, iterations: flags.iterations };
+  await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {
     const onStep = ({ index, of }: { index: number; of: number }) => progress.show("inverting", index + 1, of);
     const result = flags.reconstruct
       ? await pipeline.reconstruct(images, { ...chosen, onStep })

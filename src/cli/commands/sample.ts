@@ -52,7 +52,7 @@ async function sample(flags: SampleFlags, io: Io): Promise<void> {
   terminal.warn(plan.run.warnings);
   const images = Math.min(plan.run.count, flags.batch ?? plan.run.count);
   const { width, height } = plan.run.picture;
-  await withPipeline(terminal, { ...flags, load: { images, height, width } }, plan.model, async (session) => {
+  await withPipeline(terminal, flags, { model: plan.model, load: { images, height, width } }, async (session) => {
     const { pipeline } = session;
     const timed = wantsTimings(flags, pipeline.device);
     const generation = await generate({ ...plan.options, profile: timed }, plan, flags, session);

@@ -3,10 +3,20 @@ import type { Command } from "commander";
 import { openScheduler } from "../../node/model.ts";
 import { FileError } from "../../runtime/errors.ts";
 import { makeSchedule, type Schedule } from "../../sampler/schedule.ts";
-import { addCommonFlags, addSamplerFlags, type CommonFlags, type SamplerFlags, samplerOptions } from "../flags.ts";
+import {
+  addCommonFlags,
+  addSamplerFlags,
+  type ModelFlags,
+  OUTPUT_FLAGS,
+  type OutputFlags,
+  type SamplerFlags,
+  samplerOptions,
+} from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 import { findModel, modelSource } from "../modelFlag.ts";
 import { table } from "../table.ts";
+
+interface ScheduleFlags extends Pick<ModelFlags, "model">, OutputFlags, SamplerFlags {}
 
 export function addSchedule(program: Command, io: Io): void {
   const command = program
@@ -14,11 +24,11 @@ export function addSchedule(program: Command, io: Io): void {
     .summary("print the steps of a run")
     .description("Prints the schedule of a run, noisiest step first. Needs no GPU.")
     .addHelpText("after", "\nExample:\n  $ ddim schedule -S 10 --spacing trailing --eta 0.5");
-  addCommonFlags(addSamplerFlags(command), ["model", "quiet", "verbose", "json"]);
-  command.action((flags: CommonFlags & SamplerFlags) => schedule(flags, io));
+  addCommonFlags(addSamplerFlags(command), ["model", ...OUTPUT_FLAGS]);
+  command.action((flags: ScheduleFlags) => schedule(flags, io));
 }
 
-async function schedule(flags: CommonFlags & SamplerFlags, io: Io): Promise<void> {
+async function schedule(flags: ScheduleFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   const config = await openScheduler(modelSource(flags.model), io.signal);
   if (!config) throw new FileError(findModel(flags.model), "has no scheduler_config.json, so it cannot be sampled");
