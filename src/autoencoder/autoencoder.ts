@@ -4,6 +4,7 @@ import { methodsFor, type Precision, targetFor } from "../kernels/target.ts";
 import { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { DeviceError, UsageError, UseAfterDisposeError } from "../runtime/errors.ts";
+import { type Judge, judgeBy, type NonFinite } from "../runtime/finite.ts";
 import type { Target } from "../runtime/kernel.ts";
 import type { Tensor } from "../runtime/layout.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
@@ -36,6 +37,10 @@ export interface AutoencoderOptions {
   /** Bytes of activations; default {@link DEFAULT_MEMORY}. */
   readonly memory?: number;
   readonly onProgress?: (progress: LoadProgress) => void;
+  /** What happens to numbers that are not finite, or that f16 cannot hold: "error" (default), or "warn" and go on. */
+  readonly nonFinite?: NonFinite;
+  /** Receives warnings; default: `console.warn`. */
+  readonly onWarning?: (text: string) => void;
 }
 
 export interface DecodeOptions {
@@ -86,6 +91,7 @@ export class Autoencoder {
   readonly target: Target;
   readonly dtype: Exclude<DType, "u32">;
   readonly #memory: number;
+  readonly #judge: Judge;
   readonly #stores = new Map<Half, Promise<WeightStore>>();
   readonly #loaded: WeightStore[] = [];
   #disposed = false;
@@ -101,6 +107,7 @@ export class Autoencoder {
     this.target = targetFor(device, methodsFor(options.precision));
     this.dtype = options.dtype ?? "f32";
     this.#memory = options.memory ?? DEFAULT_MEMORY;
+    this.#judge = judgeBy(options.nonFinite, options.onWarning);
   }
 
   #checkOpen(): void {
@@ -113,7 +120,7 @@ export class Autoencoder {
     const found = this.#stores.get(half);
     if (found) return found;
     const { checkpoint, layout } = this.model;
-    const options = { signal, onProgress: this.options.onProgress, locate: layout.naming.locate };
+    const options = { signal, onProgress: this.options.onProgress, locate: layout.naming.locate, judge: this.#judge };
     const load = WeightStore.load(this.device, this.target, recipes, checkpoint, options);
     const loading = load.then((store) => {
       if (this.#disposed) store.dispose();
@@ -215,7 +222,7 @@ export class Autoencoder {
       this.#checkOpen();
       signal?.throwIfAborted();
     };
-    return runBatches({ device: this.device, input, most, create, check });
+    return runBatches({ device: this.device, input, most, create, check, judge: this.#judge });
   }
 
   /** Bytes of GPU memory that the weights hold so far. */

@@ -2,6 +2,7 @@
 import { readBack } from "../network/readback.ts";
 import type { Device } from "../runtime/device.ts";
 import { ShapeError } from "../runtime/errors.ts";
+import { type Judge, nonFiniteIn, overflowIn } from "../runtime/finite.ts";
 import { type Tensor, toRows } from "../runtime/layout.ts";
 import { type CoderInit, type GpuCoder, runCoder } from "./coder.ts";
 
@@ -27,6 +28,8 @@ export interface BatchesInit {
   readonly create: (init: CoderInit) => Promise<GpuCoder>;
   /** Throws when the work shall stop. */
   readonly check: () => void;
+  /** Hears of numbers that are not finite. */
+  readonly judge: Judge;
 }
 
 export interface BatchesResult {
@@ -37,9 +40,10 @@ export interface BatchesResult {
 }
 
 /** Leaves nothing on the GPU. */
-export async function runBatches({ device, input, most, create, check }: BatchesInit): Promise<BatchesResult> {
+export async function runBatches({ device, input, most, create, check, judge }: BatchesInit): Promise<BatchesResult> {
   const [n, channels, height, width] = input.shape as [number, number, number, number];
   const [pixels, image] = [height * width, channels * height * width];
+  judge(nonFiniteIn("sample", input.data, n));
   let coder: GpuCoder | undefined;
   let output: Tensor | undefined;
   let indices: Uint32Array | null = null;
@@ -57,6 +61,8 @@ export async function runBatches({ device, input, most, create, check }: Batches
       await runCoder(device, coder, check);
       const { value, array } = coder.output;
       const part = await readBack(device, value, array, images);
+      judge(overflowIn(await coder.program.overflows()));
+      judge(nonFiniteIn("the output", part.data, images, from));
       const size = part.data.length / images;
       output ??= { shape: [n, ...part.shape.slice(1)], data: new Float32Array(n * size) };
       output.data.set(part.data, from * size);

@@ -4,6 +4,7 @@
  * host. Raw tensors are packed and freed whenever {@link STAGING_BYTES} have gathered.
  */
 import type { Device } from "../runtime/device.ts";
+import { type Judge, overflowIn, strict } from "../runtime/finite.ts";
 import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import { Program } from "../runtime/program.ts";
@@ -47,6 +48,7 @@ class Loader {
     private readonly device: Device,
     private readonly target: Target,
     private readonly recipes: readonly Recipe[],
+    private readonly judge: Judge,
   ) {
     for (const recipe of recipes)
       if (recipe.kind === "conv")
@@ -140,6 +142,7 @@ class Loader {
         program.encode(encoder);
         this.device.submit([encoder.finish()]);
         await this.device.done();
+        this.judge(overflowIn(await program.overflows()));
       } finally {
         program.dispose();
       }
@@ -203,6 +206,7 @@ function wholeWords(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 /**
  * Loads what lowered kernels need. The caller owns the arrays.
  * @param pieces every parameter that the recipes name, each complete, pieces in order
+ * @param judge hears of weights that f16 cannot hold
  * @throws DeviceError "out-of-memory"; nothing stays allocated
  */
 export async function loadRecipes(
@@ -211,8 +215,9 @@ export async function loadRecipes(
   recipes: readonly Recipe[],
   pieces: AsyncIterable<ParamPiece>,
   decode: Decode,
+  judge: Judge = strict,
 ): Promise<Map<Value, GpuArray>> {
-  const loader = new Loader(device, target, recipes);
+  const loader = new Loader(device, target, recipes, judge);
   try {
     await loader.allocate();
     await loader.take(pieces, decode);

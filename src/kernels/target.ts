@@ -9,11 +9,11 @@ import type { Methods, Target } from "../runtime/kernel.ts";
  * buffers, shapes in the source, matrix units where the device has them.
  */
 export function targetFor(device: Device, methods?: Methods): Target {
-  const { software, subgroupSize, storageTextures, matrix } = device.capabilities;
+  const { software, subgroupSize, storageTextures, storageBuffers, matrix } = device.capabilities;
   const lanes = software && [4, 8, 16].includes(subgroupSize) ? subgroupSize : 0;
   return lanes
-    ? { shapes: "uniform", storage: "texture", lanes, software, storageTextures, methods }
-    : { shapes: "const", storage: "buffer", lanes: 0, software, matrix };
+    ? { shapes: "uniform", storage: "texture", lanes, software, storageTextures, storageBuffers, methods }
+    : { shapes: "const", storage: "buffer", lanes: 0, software, storageBuffers, matrix };
 }
 
 /** "high" takes no method that rounds more than f32 has to; "fast" takes whatever is quickest. */

@@ -3,6 +3,7 @@ import { loadRecipes, type ParamPiece, type RawDType } from "../kernels/load.ts"
 import { locateParams, type Recipe } from "../kernels/recipes.ts";
 import type { Device } from "../runtime/device.ts";
 import { DeviceError } from "../runtime/errors.ts";
+import { type Judge, strict } from "../runtime/finite.ts";
 import type { Target } from "../runtime/kernel.ts";
 import type { GpuArray } from "../runtime/memory.ts";
 import { byteSize, type Value } from "../runtime/values.ts";
@@ -20,6 +21,8 @@ export interface WeightOptions {
   readonly locate?: LocateTensor;
   /** Packed weights of earlier loads. */
   readonly packed?: PackedWeights;
+  /** Hears of weights that f16 cannot hold; default: they are errors. */
+  readonly judge?: Judge;
 }
 
 const RAW: Readonly<Record<string, RawDType>> = { F32: "f32", F16: "f16", BF16: "bf16" };
@@ -87,6 +90,7 @@ export class WeightStore {
     private readonly target: Target,
     private readonly checkpoint: Checkpoint,
     private readonly locate: WeightOptions["locate"],
+    private readonly judge: Judge,
   ) {}
 
   /** Bytes of GPU memory held. */
@@ -101,7 +105,7 @@ export class WeightStore {
     checkpoint: Checkpoint,
     options: WeightOptions,
   ): Promise<WeightStore> {
-    const store = new WeightStore(device, target, checkpoint, options.locate);
+    const store = new WeightStore(device, target, checkpoint, options.locate, options.judge ?? strict);
     try {
       await store.#add(recipes, options);
       return store;
@@ -121,7 +125,12 @@ export class WeightStore {
     const kept = packed && (await loadPacked(this.device, this.target, convs, packed, signal));
     const rest = kept ? located.filter(({ kind }) => kind !== "conv") : located;
     const streamed = pieces(this.checkpoint, parameterNames(rest), options);
-    const made = await loadRecipes(this.device, this.target, rest, streamed, decode).catch((error) => {
+    let cut = false;
+    const judge: Judge = (failure) => {
+      cut ||= failure !== undefined;
+      this.judge(failure);
+    };
+    const made = await loadRecipes(this.device, this.target, rest, streamed, decode, judge).catch((error) => {
       for (const { object } of kept?.values() ?? []) this.device.release(object);
       throw error;
     });
@@ -131,7 +140,8 @@ export class WeightStore {
       if (this.#disposed || this.#arrays.has(value.name)) this.device.release(array.object);
       else this.#arrays.set(value.name, array);
     }
-    if (!packed || kept || this.#disposed) return;
+    // Weights that were cut are judged at every load.
+    if (!packed || kept || cut || this.#disposed) return;
     const own = convs.map((recipe) => [recipe, arrays.get(recipe.value) as GpuArray] as const);
     await savePacked(this.device, this.target, new Map(own), packed);
   }

@@ -2,6 +2,7 @@
 import type { RgbaImage } from "../image/rgba.ts";
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
+import { type Judge, overflowIn } from "../runtime/finite.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { createArray } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
@@ -11,6 +12,7 @@ import { type RowNumbers, SamplerLoop } from "../sampler/loop.ts";
 import { isGuided, type PlanRow } from "../sampler/plan.ts";
 import { torchRandn } from "../sampler/torchRandn.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
+import { blameWeights } from "./blame.ts";
 import type { Guidance } from "./conditions.ts";
 import type { LatentPreview } from "./latentPreview.ts";
 import type { Model } from "./model.ts";
@@ -35,6 +37,8 @@ export interface BatchInit {
   readonly images: number;
   /** Throws when the work shall stop: the reason of an abort, or that the pipeline was disposed. */
   readonly check: () => void;
+  /** Hears of numbers that are not finite. */
+  readonly judge: Judge;
   /** Receives this run's pictures instead of the result. */
   readonly pixels?: GPUBuffer;
   readonly profile: boolean;
@@ -161,7 +165,7 @@ async function copyState({ device, run, model, images }: BatchInit, { state }: E
  * @throws whatever `check` throws; NonFiniteError
  */
 export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, BatchResult> {
-  const { device, lowered, weights, run, images, first, check } = init;
+  const { device, lowered, weights, run, images, first, check, judge } = init;
   const { rows } = run.plan;
   const guidance = guidanceOf(init);
   const evaluator = await Evaluator.create(device, lowered, weights, {
@@ -220,7 +224,9 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
     }
     await pacer.drain();
     check();
-    await loop.check();
+    const failure = await loop.failure();
+    if (failure) judge(await blameWeights(failure, init.model));
+    judge(overflowIn(await evaluator.overflows(), (step) => rows[step]?.t as number));
     const own = init.pixels === undefined && !run.decode;
     if (init.pixels && !run.decode) loop.copyPixels(init.pixels, first * run.height * run.width * 4);
     const result = {

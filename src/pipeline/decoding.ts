@@ -12,10 +12,13 @@ import { targetFor } from "../kernels/target.ts";
 import type { ImageSize } from "../network/configReader.ts";
 import { readBack } from "../network/readback.ts";
 import type { Device } from "../runtime/device.ts";
+import { NonFiniteError } from "../runtime/errors.ts";
+import { type Judge, overflowIn } from "../runtime/finite.ts";
 import { fromRows, toRows } from "../runtime/layout.ts";
 import { createValueArray, type GpuArray } from "../runtime/memory.ts";
 import { Program } from "../runtime/program.ts";
 import { makeValue, padded4 } from "../runtime/values.ts";
+import { blameWeights } from "./blame.ts";
 
 export interface DecodeInit extends ImageSize {
   readonly firstStage: Autoencoder;
@@ -26,6 +29,9 @@ export interface DecodeInit extends ImageSize {
   readonly pixels?: { readonly buffer: GPUBuffer; readonly offset: number };
   /** Throws when the work shall stop. */
   readonly check: () => void;
+  /** Hears of pictures that are not finite; `number` is the first one's. */
+  readonly judge: Judge;
+  readonly number: number;
 }
 
 export interface Decoded {
@@ -46,6 +52,7 @@ class Painter {
     private readonly device: Device,
     private readonly program: Program,
     private readonly rgba: GpuArray,
+    private readonly status: GpuArray,
   ) {}
 
   static async create(device: Device, { output, images }: GpuCoder): Promise<Painter> {
@@ -53,23 +60,32 @@ class Painter {
     const target = targetFor(device);
     const [height, width] = value.shape as [number, number];
     const shape = [height, width];
-    const pixels = makeValue({ name: "rgba", shape, batched: true, dtype: "u32", storage: "buffer" });
-    const calls = [toRgba.lower({ ...target, storage: "buffer" }, "pictures", { x: value, rgba: pixels }, {})];
-    const rgba = await device.allocate("pictures", () => createValueArray(device, pixels, images));
+    const u32 = { batched: true, dtype: "u32", storage: "buffer" } as const;
+    const pixels = makeValue({ name: "rgba", shape, ...u32 });
+    const status = makeValue({ name: "status", shape: [1], ...u32 });
+    const tensors = { x: value, rgba: pixels, status };
+    const calls = [toRgba.lower({ ...target, storage: "buffer" }, "pictures", tensors, {})];
+    const made = await device.allocate("pictures", () => ({
+      rgba: createValueArray(device, pixels, images),
+      status: createValueArray(device, status, images),
+    }));
     try {
       const external = new Map([
         [value, array],
-        [pixels, rgba],
+        [pixels, made.rgba],
+        [status, made.status],
       ]);
-      return new Painter(
-        device,
-        await Program.create(device, { label: "pictures", calls, batch: images, external }),
-        rgba,
-      );
+      const program = await Program.create(device, { label: "pictures", calls, batch: images, external });
+      return new Painter(device, program, made.rgba, made.status);
     } catch (error) {
-      device.release(rgba.object);
+      for (const { object } of Object.values(made)) device.release(object);
       throw error;
     }
+  }
+
+  /** The first picture that is not finite, after {@link paint}; -1 where all are. */
+  async nonFinite(count: number): Promise<number> {
+    return new Uint32Array(await this.device.read(this.status.object, 4 * count)).findIndex((word) => word !== 0);
   }
 
   /** @param pixels where to leave them, instead of reading them back */
@@ -77,6 +93,7 @@ class Painter {
     const size = height * width * 4;
     const source = this.rgba.object as GPUBuffer;
     const encoder = this.device.gpu.createCommandEncoder();
+    encoder.clearBuffer(this.status.object as GPUBuffer);
     this.program.encode(encoder);
     if (pixels) encoder.copyBufferToBuffer(source, 0, pixels.buffer, pixels.offset, count * size);
     this.device.submit([encoder.finish()]);
@@ -91,7 +108,7 @@ class Painter {
 
   dispose(): void {
     this.program.dispose();
-    this.device.release(this.rgba.object);
+    for (const { object } of [this.rgba, this.status]) this.device.release(object);
   }
 }
 
@@ -106,7 +123,7 @@ function decoderShape(spec: AutoencoderSpec, { height, width }: ImageSize): Deco
  * @throws DeviceError "out-of-memory"; whatever `check` throws
  */
 export async function decodeState(init: DecodeInit): Promise<Decoded> {
-  const { firstStage, state, count, pixels, check } = init;
+  const { firstStage, state, count, pixels, check, judge } = init;
   const { device, spec } = firstStage;
   const picture = pictureSize(spec, init);
   const [points, channels] = [init.height * init.width, spec.latent_channels];
@@ -146,6 +163,13 @@ export async function decodeState(init: DecodeInit): Promise<Decoded> {
       await runCoder(device, decoder, check);
       const place = pixels && { ...pixels, offset: pixels.offset + from * picture.height * picture.width * 4 };
       images.push(...((await painter?.paint(n, picture, place)) ?? []));
+      judge(overflowIn(await decoder.program.overflows()));
+      const bad = (await painter?.nonFinite(n)) ?? -1;
+      if (bad >= 0) {
+        const broken = init.number + from + bad;
+        const failure = new NonFiniteError(`the decoded picture ${broken} is not finite`, { image: broken });
+        judge(await blameWeights(failure, firstStage.model));
+      }
       if (!pixels)
         samples.set((await readBack(device, decoder.output.value, decoder.output.array, n)).data, from * image);
     }

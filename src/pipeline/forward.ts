@@ -3,11 +3,13 @@
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { ShapeError } from "../runtime/errors.ts";
+import { type Judge, nonFiniteIn, overflowIn } from "../runtime/finite.ts";
 import { fromRows, toRows } from "../runtime/layout.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
 import { padded4, type Value } from "../runtime/values.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
+import { blameWeights } from "./blame.ts";
 import { checkSample, conditions, perImage } from "./forwardInputs.ts";
 import type { Model } from "./model.ts";
 import type { ForwardInputs, Tensor } from "./types.ts";
@@ -21,6 +23,8 @@ export interface Prepared {
   readonly maxRows: number;
   /** Throws when the work shall stop. */
   readonly check: () => void;
+  /** Hears of numbers that are not finite. */
+  readonly judge: Judge;
   /** Rows of the network's timestep input; `name` is the input that errors name. */
   readonly timestepRows: (name: string, timesteps: readonly number[]) => Float32Array;
 }
@@ -72,9 +76,31 @@ export async function run({ device, check }: Prepared, evaluator: Evaluator, pac
   }
 }
 
+/** Inputs that are not finite are named before anything runs. */
+export function checkInputs({ inputs, judge }: Pick<Prepared, "inputs" | "judge">): void {
+  const { sample, classVectors, context, textEmbeds, timeIds } = inputs;
+  const named = { sample, class_labels: classVectors, context, text_embeds: textEmbeds, time_ids: timeIds };
+  for (const [name, tensor] of Object.entries(named))
+    if (tensor) judge(nonFiniteIn(name, tensor.data, tensor.shape[0] as number));
+}
+
+/** What an evaluation left: layers that overflowed, then an output that is not finite, and the weights to blame for it. */
+export async function judgeResult(
+  { judge, model }: Prepared,
+  evaluator: Evaluator,
+  output: Float32Array,
+  from: number,
+  to: number,
+): Promise<void> {
+  judge(overflowIn(await evaluator.overflows()));
+  const failure = nonFiniteIn("the output", output, to - from, from);
+  if (failure) judge(await blameWeights(failure, model));
+}
+
 /** The whole output, [N, out_channels, H, W]. */
 export async function evaluate(prepared: Prepared): Promise<Tensor> {
   const { device, lowered, inputs, model } = prepared;
+  checkInputs(prepared);
   const n = checkSample(inputs.sample, model.config.in_channels);
   const { output } = lowered.network;
   const [h, w, c] = output.shape as [number, number, number];
@@ -86,7 +112,9 @@ export async function evaluate(prepared: Prepared): Promise<Tensor> {
     const pacer = new Pacer(device);
     try {
       await run(prepared, evaluator, pacer);
-      data.set(await readOutput(device, evaluator, output, to - from), from * c * h * w);
+      const part = await readOutput(device, evaluator, output, to - from);
+      await judgeResult(prepared, evaluator, part, from, to);
+      data.set(part, from * c * h * w);
     } finally {
       await pacer.drain().catch(() => {});
       evaluator.dispose();

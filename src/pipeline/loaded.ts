@@ -4,6 +4,7 @@ import { methodsFor, targetFor } from "../kernels/target.ts";
 import { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
+import { type Judge, judgeBy, type NonFinite } from "../runtime/finite.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { checkOptions } from "../runtime/options.ts";
 import { compileCalls } from "../runtime/program.ts";
@@ -43,6 +44,9 @@ export class LoadedModel {
     readonly firstStage: Autoencoder | null,
     /** Most bytes of activations. */
     private readonly memoryLimit: number | undefined,
+    private readonly nonFinite: NonFinite | undefined,
+    /** Hears of numbers that are not finite, outside of sampling. */
+    private readonly judge: Judge,
   ) {
     this.#preview = firstStage && new LatentPreview(firstStage);
   }
@@ -50,7 +54,8 @@ export class LoadedModel {
   /** @throws WeightError, FileError, DeviceError; the signal's reason; nothing stays allocated */
   static async create(model: Model, device: Device, options: CreateOptions): Promise<LoadedModel> {
     const began = performance.now();
-    const { signal, onProgress } = options;
+    const { signal, onProgress, nonFinite } = options;
+    const judge = judgeBy(nonFinite, options.onWarning);
     const dtype = options.dtype === "f16" ? "f16" : "f32";
     const tuning = await tuningFor(model, device, dtype, options);
     const target = targetFor(device, methodsFor(options.precision, tuning ? measuredMethods(tuning) : undefined));
@@ -69,6 +74,7 @@ export class LoadedModel {
     const weights = await WeightStore.load(device, target, lowered.recipes, model.checkpoint, {
       signal,
       locate: model.naming.locate,
+      judge,
       packed: store && { store, model: await modelHash(model, signal) },
       onProgress: (p) => onProgress?.({ type: "download", ...p }),
     });
@@ -82,9 +88,22 @@ export class LoadedModel {
     onProgress?.({ type: "ready", ms: performance.now() - began });
     const { memory, precision } = options;
     const progress = (p: { file: string; loaded: number; total: number }) => onProgress?.({ type: "download", ...p });
-    const stage = { memory, precision, onProgress: progress };
+    const stage = { memory, precision, onProgress: progress, nonFinite, onWarning: options.onWarning };
     const firstStage = model.firstStage && new Autoencoder(model.firstStage, device, stage);
-    return new LoadedModel(model, device, dtype, target, tuning, weights, timeRows, classRows, firstStage, memory);
+    return new LoadedModel(
+      model,
+      device,
+      dtype,
+      target,
+      tuning,
+      weights,
+      timeRows,
+      classRows,
+      firstStage,
+      memory,
+      nonFinite,
+      judge,
+    );
   }
 
   lower(
@@ -127,12 +146,12 @@ export class LoadedModel {
 
   /** What runs of the sampler use. */
   get engine(): Engine {
-    const { device, target, model, weights, classRows, firstStage, memoryLimit: memory } = this;
+    const { device, target, model, weights, classRows, firstStage, memoryLimit: memory, nonFinite } = this;
     const lower = (height: number, width: number, length: number | undefined) =>
       this.lower(height, width, "step", length);
     const timestepRows = (t: readonly number[]) => this.#timestepRows("timestep", t);
     const preview = this.#preview;
-    return { device, target, model, weights, classRows, firstStage, memory, lower, timestepRows, preview };
+    return { device, target, model, weights, classRows, firstStage, memory, lower, timestepRows, preview, nonFinite };
   }
 
   /**
@@ -157,6 +176,7 @@ export class LoadedModel {
       inputs,
       maxRows: maxRows(device, lowered),
       check,
+      judge: this.judge,
       timestepRows: (name: string, t: readonly number[]) => this.#timestepRows(name, t),
     };
   }
@@ -164,7 +184,8 @@ export class LoadedModel {
   /** Weights of another lowering, which the caller frees. */
   loadWeights({ recipes }: LoweredNetwork, signal?: AbortSignal): Promise<WeightStore> {
     const { checkpoint, naming } = this.model;
-    return WeightStore.load(this.device, this.target, recipes, checkpoint, { locate: naming.locate, signal });
+    const { judge } = this;
+    return WeightStore.load(this.device, this.target, recipes, checkpoint, { locate: naming.locate, signal, judge });
   }
 
   /** Bytes of the weights on the GPU. */

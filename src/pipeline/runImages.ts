@@ -4,6 +4,7 @@ import { toRgbaImages } from "../image/samples.ts";
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
+import { type Judge, judgeBy, type NonFinite, nonFiniteIn } from "../runtime/finite.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { toRows } from "../runtime/layout.ts";
 import { uploadBuffer } from "../runtime/memory.ts";
@@ -37,6 +38,7 @@ export interface Engine {
   readonly preview: LatentPreview | null;
   /** Most bytes of activations. */
   readonly memory: number | undefined;
+  readonly nonFinite: NonFinite | undefined;
 }
 
 export interface RunOptions {
@@ -85,6 +87,7 @@ class RunDecoder {
     private readonly firstStage: Autoencoder | null,
     private readonly run: ResolvedRun,
     private readonly check: () => void,
+    private readonly judge: Judge,
     private readonly pixels?: GPUBuffer,
   ) {
     this.#samples = new Float32Array(firstStage && !pixels ? run.count * this.#size : 0);
@@ -106,13 +109,23 @@ class RunDecoder {
 
   /** Takes the state over. */
   async decode(state: GPUBuffer, first: number, count: number): Promise<Decoded["images"]> {
-    const { run, pixels, check } = this;
+    const { run, pixels, check, judge } = this;
     const { height, width, picture } = run;
     const firstStage = this.firstStage as Autoencoder;
     const offset = first * picture.height * picture.width * 4;
     try {
       const place = pixels && { buffer: pixels, offset };
-      const made = await decodeState({ firstStage, state, count, height, width, pixels: place, check });
+      const made = await decodeState({
+        firstStage,
+        state,
+        count,
+        height,
+        width,
+        pixels: place,
+        check,
+        judge,
+        number: run.firstImage + first,
+      });
       if (!pixels) this.#samples.set(made.samples, first * this.#size);
       return made.images;
     } finally {
@@ -130,6 +143,18 @@ class RunDecoder {
   }
 }
 
+/** What a run is given beside its start, which `resolveRun` checks. */
+function judgeInputs({ inpaint, contexts, count }: ResolvedRun, judge: Judge): void {
+  const named = {
+    known: inpaint?.known,
+    context: contexts?.context,
+    negativeContext: contexts?.freeContext,
+    "textEmbeds or timeIds": contexts?.added,
+    "negativeTextEmbeds or negativeTimeIds": contexts?.freeAdded,
+  };
+  for (const [name, data] of Object.entries(named)) if (data) judge(nonFiniteIn(name, data, count));
+}
+
 /**
  * Yields the steps of every batch, and returns what they made.
  * @throws UsageError for a size or a saved state that cannot be used; NonFiniteError; whatever `check` throws
@@ -141,6 +166,9 @@ export async function* runImages(
 ): AsyncGenerator<Step, RunResult> {
   const began = performance.now();
   const { device, model } = engine;
+  const warnings = [...run.warnings];
+  const judge = judgeBy(engine.nonFinite, (text) => warnings.push(text));
+  judgeInputs(run, judge);
   const { in_channels: channels } = model.config;
   const lowered = engine.lower(run.height, run.width, run.contexts?.length);
   // Reads a little of every tensor, which only runs that are saved or resumed need.
@@ -161,7 +189,7 @@ export async function* runImages(
   if (resume && pixels)
     throw new UsageError("resume", "a resumed run returns its images; leave pixels out, which only receives new ones");
   if (resume) samples.set(resume.done);
-  const decoder = new RunDecoder(engine.firstStage && run.decode ? engine.firstStage : null, run, check, pixels);
+  const decoder = new RunDecoder(engine.firstStage && run.decode ? engine.firstStage : null, run, check, judge, pixels);
   const images = resume && !run.decode ? toRgbaImages(resume.done, resume.first, channels, run) : [];
   if (resume?.first) images.push(...(await decoder.saved(resume, channels)));
   const batches: (BatchResult & { first: number })[] = [];
@@ -186,6 +214,7 @@ export async function* runImages(
       first,
       images: count,
       check,
+      judge,
       pixels,
       profile: profile && batches.length === 0,
       resume: resume && first === resume.first ? resume : undefined,
@@ -231,7 +260,7 @@ export async function* runImages(
     steps: run.schedule.steps.length,
     ms: { total: performance.now() - began, perStep: looped / (rows.length * Math.ceil(run.count / size)), compile },
     peakBytes: device.counters.peakBytes,
-    warnings: run.warnings,
+    warnings,
     timings: batches[0]?.timings,
     statistics: run.statistics ? statisticsOf(run, resume?.row ?? 0, numbers) : undefined,
     history,

@@ -2,7 +2,7 @@
 import { readBack } from "../network/readback.ts";
 import type { Tap } from "../network/taps.ts";
 import { Pacer } from "../runtime/pacer.ts";
-import { load, type Prepared, run } from "./forward.ts";
+import { checkInputs, judgeResult, load, type Prepared, run } from "./forward.ts";
 import { checkSample, conditions } from "./forwardInputs.ts";
 import type { Tensor } from "./types.ts";
 
@@ -43,6 +43,7 @@ function addedSinusoids(prepared: Prepared, n: number): Tensor | undefined {
 export async function evaluateTapped(prepared: Prepared, taps: readonly Tap[]): Promise<TappedOutput> {
   const { device, lowered, inputs, model } = prepared;
   const n = checkSample(inputs.sample, model.config.in_channels);
+  checkInputs(prepared);
   const all = [{ name: "", value: lowered.network.output, form: "image" } as const, ...taps];
   const parts: Tensor[][] = all.map(() => []);
   for (let from = 0; from < n; from += prepared.maxRows) {
@@ -57,6 +58,7 @@ export async function evaluateTapped(prepared: Prepared, taps: readonly Tap[]): 
         if (!array) throw new TypeError(`internal: ${value.name} was not kept`);
         parts[i]?.push(await readBack(device, value, array, to - from, form));
       }
+      await judgeResult(prepared, evaluator, parts[0]?.at(-1)?.data as Float32Array, from, to);
     } finally {
       await pacer.drain().catch(() => {});
       evaluator.dispose();

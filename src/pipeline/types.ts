@@ -3,6 +3,7 @@ import type { RgbaImage } from "../image/rgba.ts";
 import type { Precision } from "../kernels/target.ts";
 import type { PackedStore } from "../network/packed.ts";
 import type { Device } from "../runtime/device.ts";
+import type { NonFinite } from "../runtime/finite.ts";
 import type { Tensor } from "../runtime/layout.ts";
 import type { KernelTiming } from "../runtime/profiler.ts";
 import type { ScheduleOptions } from "../sampler/scheduleTypes.ts";
@@ -46,6 +47,13 @@ export interface LoadOptions {
   parseYaml?: ParseYaml;
   /** Most bytes that activations may take beside the weights: batches get smaller, and pictures are decoded in tiles. */
   memory?: number;
+  /**
+   * What happens to numbers that are not finite, or that f16 cannot hold, in weights, inputs or results: "error" (default)
+   * ends the call with a NonFiniteError; "warn" goes on, and tells `onWarning` or the result's `warnings`.
+   */
+  nonFinite?: NonFinite;
+  /** Receives warnings of calls whose result has no place for them; default: `console.warn`. */
+  onWarning?: (text: string) => void;
   /** For URL sources. */
   fetch?: typeof fetch;
   signal?: AbortSignal;

@@ -9,6 +9,8 @@ export interface Capabilities {
   timestamps: boolean;
   /** Most storage textures of a kernel, 0 where shaders cannot read them. */
   storageTextures: number;
+  /** Most storage buffers of a kernel. */
+  storageBuffers: number;
   /** What subgroups multiply in hardware; absent without the (experimental) feature or a fixed subgroup size. */
   matrix?: MatrixTile;
 }
@@ -54,6 +56,7 @@ export function capabilitiesOf(gpu: GPUDevice, info: GPUAdapterInfo): Capabiliti
     subgroupSize,
     timestamps: gpu.features.has("timestamp-query"),
     storageTextures: readsStorageTextures() ? gpu.limits.maxStorageTexturesPerShaderStage : 0,
+    storageBuffers: gpu.limits.maxStorageBuffersPerShaderStage,
     matrix: usable ? matrixTile(subgroupMatrixConfigs, subgroupSize) : undefined,
   };
 }

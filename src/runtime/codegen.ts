@@ -1,5 +1,6 @@
 /** Binding headers and accessors: how a kernel's body reaches its tensors whatever their storage and dtype. */
 import type { BoundValue, Codegen, Dims, Flags, KernelDef, Target } from "./contract.ts";
+import { heldFunction, OVERFLOW } from "./overflow.ts";
 import { type BindingKind, storageTexture } from "./pipelines.ts";
 import { TEXTURE_SHIFT, TEXTURE_WIDTH, type Value } from "./values.ts";
 import { f32, u32 } from "./wgsl.ts";
@@ -35,6 +36,9 @@ export function bindingKinds(bound: readonly BoundValue[], { storageTextures = 0
   });
 }
 
+/** Whether a kernel writes f16 there. */
+export const storesHalf = ({ value, access }: BoundValue): boolean => value.dtype === "f16" && access !== "in";
+
 function declaration(binding: number, { tensor, value, access }: BoundValue, kind: BindingKind): string {
   const at = `@group(0) @binding(${binding}) var`;
   if (kind === "texture") return `${at} ${tensor}: texture_2d<f32>;`;
@@ -60,7 +64,9 @@ export function makeCodegen<F extends Flags>(
   const uniform = target.shapes === "uniform" ? Object.keys(names) : [];
   // Where a texture's part begins is known only when memory is planned for a batch.
   const offsets = bound.filter((b) => b.value.storage === "texture").map((b) => `AT_${b.tensor}`);
-  const fields = ["N", ...uniform, ...offsets].map((name) => `${name}: ${isFloat(name) ? "f32" : "u32"}`);
+  const recorded = bound.some((b) => b.value === OVERFLOW);
+  const words = ["N", ...uniform, ...offsets, ...(recorded ? ["DISPATCH"] : [])];
+  const fields = words.map((name) => `${name}: ${isFloat(name) ? "f32" : "u32"}`);
   const constants =
     target.shapes === "const"
       ? Object.entries(names).map(([n, v]) => `const ${n} = ${isFloat(n) ? f32(v) : u32(v)};`)
@@ -75,6 +81,7 @@ export function makeCodegen<F extends Flags>(
     bound.some((b) => b.value.dtype === "f16" && b.value.storage === "buffer") ? HALF : "",
     bound.some((b) => b.value.storage === "texture") ? TEXEL : "",
     bound.some((b) => b.value.dtype === "f16" && b.value.storage === "texture" && b.access === "out") ? ROUND_HALF : "",
+    bound.some(storesHalf) ? heldFunction(recorded) : "",
   ].filter(Boolean);
   const value = (tensor: string): Value => {
     const found = by.get(tensor);
@@ -106,8 +113,8 @@ export function makeCodegen<F extends Flags>(
     store(tensor, index, v) {
       const { storage, dtype } = value(tensor);
       if (storage === "texture")
-        return `textureStore(${tensor}, texel(AT_${tensor} + ${index}), ${dtype === "f16" ? `round_half(${v})` : v});`;
-      return `${tensor}[${index}] = ${dtype === "f16" ? `pack_half(${v})` : v};`;
+        return `textureStore(${tensor}, texel(AT_${tensor} + ${index}), ${dtype === "f16" ? `round_half(held(${v}))` : v});`;
+      return `${tensor}[${index}] = ${dtype === "f16" ? `pack_half(held(${v}))` : v};`;
     },
   };
 }

@@ -24,6 +24,8 @@ export interface Target {
   readonly matrix?: MatrixTile;
   /** Most storage textures that a kernel may bind, for reading too; absent: textures are sampled. */
   readonly storageTextures?: number;
+  /** Most storage buffers that a kernel may bind; absent: the specification's 8. */
+  readonly storageBuffers?: number;
   /** Absent: by size. Only software adapters have a choice. */
   readonly methods?: Methods;
 }
@@ -118,8 +120,9 @@ export interface KernelCall {
   /**
    * Contents of the params uniform.
    * @param offsetOf first texel of a value that lies in a texture; default: 0 for all
+   * @param dispatch its place in its program (0), under which it records overflows
    */
-  params(batch: number, offsetOf?: (value: Value) => number): Uint32Array<ArrayBuffer>;
+  params(batch: number, offsetOf?: (value: Value) => number, dispatch?: number): Uint32Array<ArrayBuffer>;
   grid(batch: number): Grid;
   cost(batch: number): Cost;
 }

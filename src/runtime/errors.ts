@@ -111,13 +111,15 @@ export class DeviceError extends DdimError {
 /** A number stopped being finite during sampling. */
 export class NonFiniteError extends DdimError {
   override name = "NonFiniteError";
-  constructor(
-    readonly step: number,
-    readonly t: number,
-    readonly image: number,
-    what: string,
-  ) {
-    super(`${what} of image ${image} is not finite at step ${step} (t = ${t})`);
+  /** Absent where it does not apply: outside a sampling run, or where the number belongs to no one image. */
+  readonly step?: number;
+  readonly t?: number;
+  readonly image?: number;
+  /** Where f16 could not hold it. */
+  readonly layer?: string;
+  constructor(problem: string, where: Partial<Pick<NonFiniteError, "step" | "t" | "image" | "layer">> = {}) {
+    super(problem);
+    Object.assign(this, where);
   }
 }
 

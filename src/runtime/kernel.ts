@@ -7,9 +7,10 @@
  * costs seconds to compile and a few must serve every layer (`target.shapes`). Kernel bodies cannot tell: after
  * `${k.prelude}` the names are in scope. The batch N is never source.
  */
-import { bindingKinds, makeCodegen } from "./codegen.ts";
-import type { BoundValue, Dims, Flags, Grid, Kernel, KernelDef } from "./contract.ts";
+import { bindingKinds, makeCodegen, storesHalf } from "./codegen.ts";
+import type { BoundValue, Dims, Flags, Grid, Kernel, KernelDef, Target } from "./contract.ts";
 import { ShapeError } from "./errors.ts";
+import { OVERFLOW } from "./overflow.ts";
 import { channelGroups, type Value } from "./values.ts";
 
 export type * from "./contract.ts";
@@ -57,6 +58,11 @@ function unify(
   });
 }
 
+/** Devices of the specification's least have room for what the largest convolutions bind, and no more. */
+function roomForOverflow({ storageBuffers = 8 }: Target, bound: readonly BoundValue[]): boolean {
+  return bound.filter(({ value }) => value.storage === "buffer").length < storageBuffers;
+}
+
 export function defineKernel<F extends Flags = Flags>(def: KernelDef<F>): Kernel<F> {
   const contracts = Object.entries(def.tensors).map(([tensor, text]) => [tensor, parseContract(text)] as const);
   return {
@@ -74,6 +80,8 @@ export function defineKernel<F extends Flags = Flags>(def: KernelDef<F>): Kernel
         unify(where, tensor, contract, value, dims);
         bound.push({ tensor, value, access: contract.access });
       }
+      const recorded = bound.some(storesHalf) && roomForOverflow(target, bound);
+      if (recorded) bound.push({ tensor: "overflow", value: OVERFLOW, access: "atomic" });
       const names: Dims = { ...dims, ...def.scalars?.(dims, flags) };
       const variant = forced
         ? def.variants.find((v) => v.name === forced)
@@ -96,19 +104,16 @@ export function defineKernel<F extends Flags = Flags>(def: KernelDef<F>): Kernel
         kinds: [...kinds, "uniform", ...(frame ? (["uniform"] as const) : [])],
         bound,
         frame,
-        params(batch, offsetOf = () => 0) {
+        params(batch, offsetOf = () => 0, dispatch = 0) {
           const textures = bound.filter(({ value }) => value.storage === "texture");
-          const words = new Uint32Array(Math.ceil((1 + fields.length + textures.length) / 4) * 4);
+          const words = new Uint32Array(Math.ceil((2 + fields.length + textures.length) / 4) * 4);
           const floats = new Float32Array(words.buffer);
           words[0] = batch;
           fields.forEach(([name, v], i) => {
             if (def.floats?.includes(name)) floats[i + 1] = v;
             else words[i + 1] = v;
           });
-          words.set(
-            textures.map(({ value }) => offsetOf(value)),
-            1 + fields.length,
-          );
+          words.set([...textures.map(({ value }) => offsetOf(value)), dispatch], 1 + fields.length);
           return words;
         },
         grid: (batch) => variant.grid(names, batch, workgroup, flags),

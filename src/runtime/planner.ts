@@ -5,6 +5,7 @@
  * differ a little from that are tried, always the same ones, and the smallest plan is taken.
  */
 import type { KernelCall } from "./kernel.ts";
+import { OVERFLOW } from "./overflow.ts";
 import { byteSize, type DType, type Storage, TEXTURE_WIDTH, unitBytes, type Value } from "./values.ts";
 
 export interface Arena {
@@ -64,7 +65,7 @@ function lifetimes(calls: readonly KernelCall[], external: ReadonlySet<Value>, b
   const lives = new Map<Value, Life>();
   calls.forEach((call, at) => {
     for (const { value, access, tensor } of call.bound) {
-      if (external.has(value)) continue;
+      if (external.has(value) || value === OVERFLOW) continue;
       const life = lives.get(value);
       if (life) life.to = at;
       else if (access !== "out")

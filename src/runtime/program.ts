@@ -4,7 +4,8 @@
  */
 import type { Device } from "./device.ts";
 import type { Cost, Grid, KernelCall } from "./kernel.ts";
-import { createArray, type GpuArray, partOf, uploadBuffer } from "./memory.ts";
+import { arrayOf, createArray, type GpuArray, partOf, uploadBuffer } from "./memory.ts";
+import { NEVER, OVERFLOW, type Overflow } from "./overflow.ts";
 import { type MemoryPlan, planMemory } from "./planner.ts";
 import type { Value } from "./values.ts";
 
@@ -53,6 +54,8 @@ export interface Replay {
   readonly dispatches: readonly Dispatch[];
   /** Records dispatches `from`..`to` (exclusive) in one compute pass. */
   encode(encoder: GPUCommandEncoder, from?: number, to?: number): void;
+  /** Layers whose numbers f16 could not hold so far; reads back, where anything is stored as f16. */
+  overflows(): Promise<Overflow[]>;
 }
 
 function encodeDispatches(encoder: GPUCommandEncoder, dispatches: readonly Dispatch[], from: number, to: number): void {
@@ -74,6 +77,7 @@ export function sequence(programs: readonly Program[]): Replay {
   return {
     dispatches,
     encode: (encoder, from = 0, to = dispatches.length) => encodeDispatches(encoder, dispatches, from, to),
+    overflows: async () => (await Promise.all([...new Set(programs)].map((program) => program.overflows()))).flat(),
   };
 }
 
@@ -89,6 +93,7 @@ export class Program implements Replay {
     /** Where every value of the calls lives. Bound to it, the same calls at a smaller batch need no memory of their own. */
     readonly storage: ReadonlyMap<Value, GpuArray>,
     owned: GpuArray[],
+    private readonly overflow: GPUBuffer | undefined,
   ) {
     this.#owned = owned;
   }
@@ -108,10 +113,17 @@ export class Program implements Replay {
       );
       for (const [value, { arena, offset }] of plan.places)
         storage.set(value, partOf(owned[arena] as GpuArray, value, offset, batch));
+      const overflow = createOverflow(device, label, calls);
+      if (overflow) owned.push(arrayOf(overflow));
       const params = uploadParams(device, label, calls, batch, storage);
       if (params) owned.push({ object: params.buffer, resource: { buffer: params.buffer }, bytes: params.buffer.size });
       const dispatches = calls.map((call, i): Dispatch => {
-        const resources = call.bound.map((b) => storage.get(b.value)?.resource as GPUBindingResource);
+        const resources = call.bound.map(
+          (b): GPUBindingResource =>
+            b.value === OVERFLOW
+              ? { buffer: overflow as GPUBuffer }
+              : (storage.get(b.value)?.resource as GPUBindingResource),
+        );
         if (params)
           resources.push({ buffer: params.buffer, offset: i * params.stride, size: params.sizes[i] as number });
         if (call.frame) {
@@ -126,12 +138,26 @@ export class Program implements Replay {
         const pipeline = pipelines[i] as GPUComputePipeline;
         return { call, pipeline, bindings, grid: call.grid(batch), cost: call.cost(batch) };
       });
-      return new Program(device, label, batch, dispatches, plan, storage, owned);
+      return new Program(device, label, batch, dispatches, plan, storage, owned, overflow);
     });
   }
 
   encode(encoder: GPUCommandEncoder, from = 0, to = this.dispatches.length): void {
     encodeDispatches(encoder, this.dispatches, from, to);
+  }
+
+  /** Says which step is under way: the fourth word of a frame, as `frames` has it from byte `offset` on. */
+  encodeStepNumber(encoder: GPUCommandEncoder, frames: GPUBuffer, offset: number): void {
+    if (this.overflow) encoder.copyBufferToBuffer(frames, offset + 12, this.overflow, 0, 4);
+  }
+
+  async overflows(): Promise<Overflow[]> {
+    if (!this.overflow) return [];
+    const words = new Uint32Array(await this.device.read(this.overflow, 4 * (1 + this.dispatches.length)));
+    return this.dispatches.flatMap(({ call }, i) => {
+      const step = words[i + 1] as number;
+      return step === NEVER ? [] : [{ layer: call.label, step }];
+    });
   }
 
   /** Floating point operations and least bytes moved, of one replay. */
@@ -152,6 +178,14 @@ export class Program implements Replay {
   }
 }
 
+/** Where the calls that store f16 record what did not fit; undefined where none does. */
+function createOverflow(device: Device, label: string, calls: readonly KernelCall[]): GPUBuffer | undefined {
+  if (!calls.some(({ bound }) => bound.some(({ value }) => value === OVERFLOW))) return undefined;
+  const words = new Uint32Array(1 + calls.length).fill(NEVER);
+  words[0] = 0;
+  return uploadBuffer(device, `${label} overflow`, words);
+}
+
 /** All calls' uniforms in one buffer, each at an aligned offset. */
 function uploadParams(
   device: Device,
@@ -161,7 +195,7 @@ function uploadParams(
   storage: ReadonlyMap<Value, GpuArray>,
 ) {
   if (calls.length === 0) return undefined;
-  const blocks = calls.map((call) => call.params(batch, (value) => storage.get(value)?.offset ?? 0));
+  const blocks = calls.map((call, i) => call.params(batch, (value) => storage.get(value)?.offset ?? 0, i));
   const sizes = blocks.map((b) => b.byteLength);
   const align = device.gpu.limits.minUniformBufferOffsetAlignment;
   const stride = Math.ceil(Math.max(...sizes) / align) * align;

@@ -8,6 +8,7 @@ import { NonFiniteError, UseAfterDisposeError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { fromRows, toRows } from "../runtime/layout.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
+import { NEVER } from "../runtime/overflow.ts";
 import { Program } from "../runtime/program.ts";
 import { padded4, type Value } from "../runtime/values.ts";
 import {
@@ -41,8 +42,6 @@ export interface Pixels {
 export type RowNumbers = (row: number, image: number) => readonly [number, number, number, number];
 
 type Owned = Partial<Record<"x0" | "rgba" | "status" | "history" | "statistics" | "z", GpuArray>>;
-
-const NEVER = 0xffffffff;
 
 export class SamplerLoop {
   #disposed = false;
@@ -219,16 +218,17 @@ export class SamplerLoop {
     };
   }
 
-  /** @throws NonFiniteError naming the first step and image where x0 stopped being finite */
-  async check(): Promise<void> {
+  /** The first step and image where x0 stopped being finite; undefined where it never did. */
+  async failure(): Promise<NonFiniteError | undefined> {
     const first = new Uint32Array(
       await this.device.read(this.arrays.status?.object as GPUBuffer, this.init.images.length * 4),
     );
     const row = first.reduce((a, b) => Math.min(a, b), NEVER);
-    if (row === NEVER) return;
+    if (row === NEVER) return undefined;
     const image = this.init.images[first.indexOf(row)] as number;
     const { step, t } = this.init.plan.rows[row] ?? { step: row, t: -1 };
-    throw new NonFiniteError(step, t, image, "the predicted x0");
+    const problem = `the predicted x0 of image ${image} is not finite at step ${step} (t = ${t})`;
+    return new NonFiniteError(problem, { step, t, image });
   }
 
   dispose(): void {

@@ -2,6 +2,7 @@
 import { targetFor } from "../kernels/target.ts";
 import { type Device, resolveDevice } from "../runtime/device.ts";
 import { ShapeError, UsageError } from "../runtime/errors.ts";
+import { judgeBy, type NonFinite } from "../runtime/finite.ts";
 import { toRows } from "../runtime/layout.ts";
 import { createValueArray, uploadBuffer } from "../runtime/memory.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
@@ -50,6 +51,10 @@ export interface SampleOptions extends ScheduleOverrides {
   /** Of the Philox noise; 0 by default. */
   seed?: number | bigint;
   onStep?: (step: SampleStep) => void;
+  /** Whether an x0 that is not finite ends the run (default) or is told to `onWarning`. */
+  nonFinite?: NonFinite;
+  /** Receives warnings; default: `console.warn`. */
+  onWarning?: (text: string) => void;
 }
 
 const sampleNames: OptionNames<SampleOptions> = {
@@ -105,6 +110,7 @@ export async function sample(options: SampleOptions): Promise<{ x: Float32Array;
   checkOptions("sample", options, sampleNames);
   const { shape, denoise, noise, mask, known, onStep, seed = 0 } = options;
   const size = checkLengths(options);
+  const judge = judgeBy(options.nonFinite, options.onWarning);
   const schedule = overrideSchedule(options.schedule, options);
   const plan = planSchedule(schedule);
   const [N, C, H, W] = shape;
@@ -177,7 +183,7 @@ export async function sample(options: SampleOptions): Promise<{ x: Float32Array;
       x = await loop.samples();
       if (onStep) onStep({ i, t: row.t, x: x.slice(), x0: await loop.samples("x0") });
     }
-    await loop.check();
+    judge(await loop.failure());
     return { x, x0: await loop.samples("x0") };
   } finally {
     loop?.dispose();

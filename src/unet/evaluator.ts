@@ -10,6 +10,7 @@ import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
+import type { Overflow } from "../runtime/overflow.ts";
 import { planMemory } from "../runtime/planner.ts";
 import { Program } from "../runtime/program.ts";
 import { byteSize, padded4, type Value } from "../runtime/values.ts";
@@ -217,12 +218,22 @@ export class Evaluator {
    */
   begin(encoder: GPUCommandEncoder, step: number): void {
     encoder.copyBufferToBuffer(this.frames, step * 16, this.frame, 0, 16);
+    for (const program of this.#programs) program.encodeStepNumber(encoder, this.frames, step * 16);
     if (!this.#contextRead) this.context?.encode(encoder);
     this.#contextRead = true;
     const stretch = Math.floor(step / this.stretch);
     if (stretch === this.#filled) return;
     this.embed.encode(encoder);
     this.#filled = stretch;
+  }
+
+  get #programs(): Program[] {
+    return [this.main, this.embed, this.leading, this.context].filter((program) => program !== undefined);
+  }
+
+  /** Layers whose numbers f16 could not hold so far; reads back, where anything is stored as f16. */
+  async overflows(): Promise<Overflow[]> {
+    return (await Promise.all(this.#programs.map((program) => program.overflows()))).flat();
   }
 
   /** Lets the next step fill the table anew, as evaluations outside of a loop have to. */
@@ -238,10 +249,7 @@ export class Evaluator {
   }
 
   dispose(): void {
-    this.leading?.dispose();
-    this.main.dispose();
-    this.embed.dispose();
-    this.context?.dispose();
+    for (const program of this.#programs) program.dispose();
     for (const { object } of this.owned) this.device.release(object);
   }
 }

@@ -136,7 +136,7 @@ describe("uniforms and source", () => {
     const source = (x: Partial<Value>, y: Partial<Value>) =>
       lower({ x: value("x", [2, 3, 6], x), y: value("y", [2, 3, 8], y) }).source;
     expect(source({}, {})).toContain("false x[i] y[j] = v;");
-    expect(source({ dtype: "f16" }, { dtype: "f16" })).toContain("unpack_half(x[i]) y[j] = pack_half(v);");
+    expect(source({ dtype: "f16" }, { dtype: "f16" })).toContain("unpack_half(x[i]) y[j] = pack_half(held(v));");
     const texture = { storage: "texture" } as const;
     expect(source(texture, texture)).toContain(
       "textureLoad(x, texel(AT_x + i), 0) textureStore(y, texel(AT_y + j), v);",
@@ -150,6 +150,15 @@ describe("uniforms and source", () => {
     expect(source).toContain("struct Params { N: u32, AT_x: u32, AT_y: u32 }");
     expect([...params(5)]).toEqual([5, 0, 0, 0]);
     expect([...params(5, (v) => (v === y ? 8192 : 0))]).toEqual([5, 0, 8192, 0]);
+  });
+
+  it("lets what stores f16 record what did not fit, where there is room", () => {
+    const y = value("y", [2, 3, 8], { dtype: "f16" });
+    const { source, params, kinds } = lower({ y }, constants);
+    expect(source).toContain("struct Params { N: u32, DISPATCH: u32 }");
+    expect([...params(5, () => 0, 3)]).toEqual([5, 3, 0, 0]);
+    expect(kinds.filter((kind) => kind === "storage")).toHaveLength(2);
+    expect(lower({ y }, { ...constants, storageBuffers: 3 }).source).not.toContain("DISPATCH");
   });
 
   it("reads textures as storage textures as far as the device allows, after those that are written", () => {

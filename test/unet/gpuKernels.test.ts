@@ -7,6 +7,7 @@ import { WeightStore } from "../../src/network/weights.ts";
 import { folderSource } from "../../src/node/folder.ts";
 import { evaluate } from "../../src/pipeline/forward.ts";
 import { openModel } from "../../src/pipeline/model.ts";
+import { strict } from "../../src/runtime/finite.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { timestepSinusoid } from "../../src/sampler/embedding.ts";
 import { lowerNetwork } from "../../src/unet/evaluator.ts";
@@ -33,7 +34,17 @@ for (const name of ["models/ddpm/io", "models/sd1/io_odd"])
       Float32Array.from(
         timesteps.flatMap((t) => [...timestepSinusoid(t, model.config.time.inputs, model.config.time)]),
       );
-    const result = await evaluate({ device, model, lowered, weights, inputs, maxRows: 2, check() {}, timestepRows });
+    const result = await evaluate({
+      device,
+      model,
+      lowered,
+      weights,
+      inputs,
+      maxRows: 2,
+      check() {},
+      judge: strict,
+      timestepRows,
+    });
     weights.dispose();
     expect(nmse(result.data, output.data)).toBeLessThanOrEqual(1e-10);
   });
