@@ -80,6 +80,8 @@ const autoencoderNames: OptionNames<AutoencoderOptions> = {
   precision: true,
   memory: true,
   onProgress: true,
+  nonFinite: true,
+  onWarning: true,
 };
 const encodeNames: OptionNames<Pick<DecodeOptions, "signal">> = { signal: true };
 const decodeNames: OptionNames<DecodeOptions> = { quantize: true, signal: true };

@@ -13,6 +13,8 @@ export const loadNames: OptionNames<LoadOptions> = {
   weights: true,
   parseYaml: true,
   memory: true,
+  nonFinite: true,
+  onWarning: true,
   fetch: true,
   signal: true,
   onProgress: true,

@@ -68,6 +68,8 @@ const sampleNames: OptionNames<SampleOptions> = {
   device: true,
   seed: true,
   onStep: true,
+  nonFinite: true,
+  onWarning: true,
   prediction: true,
   clip: true,
   variance: true,

@@ -7,7 +7,11 @@ const inFolder = (folder: string, files: Record<string, Uint8Array>) =>
   Object.fromEntries(Object.entries(files).map(([path, data]) => [`${folder}/${path}`, data]));
 
 /** A golden network and the golden autoencoder `part` (vae/ or vqvae/), with the scheduler of Stable Diffusion 1. */
-export function latentModel(network: string, part: "kl" | "vq", changes: Record<string, string | Uint8Array> = {}): MemorySource {
+export function latentModel(
+  network: string,
+  part: "kl" | "vq",
+  changes: Record<string, string | Uint8Array> = {},
+): MemorySource {
   const stage = Object.entries(readFolder(goldenPath(`autoencoders/${part}`))).filter(([path]) => path.includes("/"));
   return memorySource({
     ...inFolder("unet", readFolder(goldenPath(`models/${network}/unet`))),
