@@ -1,5 +1,6 @@
 /** The flags of `ddim sample`. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Rng, rngs } from "../sampler/hostNoise.ts";
 import { byteCount } from "./autoencoder.ts";
 import {
   ALL_FLAGS,
@@ -33,7 +34,7 @@ export interface SampleFlags extends CommonFlags, SamplerFlags, TraceFlag {
   noise?: string;
   context?: string;
   memory?: number;
-  rng: "philox" | "torch";
+  rng: Rng;
   output: string;
   grid?: true;
   scale?: number;
@@ -64,7 +65,7 @@ export function addSampleFlags(command: Command): Command {
       "--context <file>",
       "safetensors with encoder_hidden_states, 1 or N x L x D, and for guidance `negative`; see the README",
     )
-    .addOption(new Option("--rng <name>", "starting noise of seed").choices(["philox", "torch"]).default("philox"))
+    .addOption(new Option("--rng <name>", "whose noise a seed means, see docs/rng.md").choices(rngs).default("philox"))
     .option("--antithetic", "images 2j and 2j + 1 get noise of opposite signs")
     .option("--sweep", "one picture of one x_T under all of --eta a,b,c, -S a,b,c, --guidance a,b,c and -c a,b,c")
     .option("--save-state <file>", "keep the run in a file as it goes, at least every few steps")

@@ -34,7 +34,7 @@ export interface GenerationParameters {
   dtype: string;
   /** "high" where methods that round more were left out, or `fast`. */
   precision?: string;
-  /** Where the starting noise came from: `philox` or `torch`. */
+  /** Where the noise came from: `philox`, `torch`, `torch-batch` or `cuda`. */
   rng: string;
   /** Of one image, in pixels, before any enlargement. */
   size: { width: number; height: number };

@@ -8,9 +8,9 @@ import { createArray } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
 import { padded4 } from "../runtime/values.ts";
+import { type Draw, hostDraws } from "../sampler/hostNoise.ts";
 import { type RowNumbers, SamplerLoop } from "../sampler/loop.ts";
-import { isGuided, type PlanRow } from "../sampler/plan.ts";
-import { torchRandn } from "../sampler/torchRandn.ts";
+import { addsNoise, isGuided, type PlanRow } from "../sampler/plan.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
 import { blameWeights } from "./blame.ts";
 import type { Guidance } from "./conditions.ts";
@@ -64,19 +64,22 @@ export interface BatchResult {
   readonly timings?: KernelTiming[];
 }
 
-/** The given start of this batch, or torch's; undefined where the GPU makes it. */
-function hostNoise({ run, model, first, images, resume }: BatchInit): Float32Array | undefined {
-  if (resume) return resume.state.data;
-  const size = model.config.in_channels * run.height * run.width;
-  if (run.noise) return run.noise.data.subarray(first * size, (first + images) * size);
-  if (run.rng === "philox") return undefined;
-  const noise = new Float32Array(images * size);
-  for (let i = 0; i < images; i++) {
-    const number = run.firstImage + first + i;
-    const drawn = torchRandn(run.seed + BigInt(run.antithetic ? number >>> 1 : number), size);
-    noise.set(run.antithetic && number % 2 === 1 ? drawn.map((v) => -v) : drawn, i * size);
-  }
-  return noise;
+/** Numbers of one state. */
+const stateOf = ({ run, model }: BatchInit): number => model.config.in_channels * run.height * run.width;
+
+/** The state to begin with, where the GPU does not make it, and the noise of the steps from there on. */
+function hostNoise(init: BatchInit): { start?: Float32Array; draw?: Draw } {
+  const { run, first, images, resume } = init;
+  const size = stateOf(init);
+  const given = run.noise?.data.subarray(first * size, (first + images) * size);
+  const { rng } = run;
+  if (rng === "philox") return { start: resume?.state.data ?? given };
+  const draw = hostDraws({ ...run, rng }, first, images, size);
+  const start = given ?? draw();
+  if (!resume) return { start, draw };
+  // The generators have drawn for the steps that are done.
+  for (const row of run.plan.rows.slice(0, resume.row)) if (addsNoise(run, row)) draw();
+  return { start: resume.state.data, draw };
 }
 
 /** Guidance of this batch; undefined where no image or no row of it has any. */
@@ -131,7 +134,7 @@ function historyOf({ run, first, images, resume }: BatchInit): Float32Array | un
 
 function createLoop(init: BatchInit, evaluator: Evaluator, guidance?: Guidance): Promise<SamplerLoop> {
   const { device, target, lowered, run, model, images, first } = init;
-  const size = model.config.in_channels * run.height * run.width;
+  const size = stateOf(init);
   const part = (data: Float32Array) => data.subarray(first * size, (first + images) * size);
   const { inpaint } = run;
   return SamplerLoop.create(device, target, {
@@ -140,6 +143,7 @@ function createLoop(init: BatchInit, evaluator: Evaluator, guidance?: Guidance):
     seed: run.seed,
     images: Array.from({ length: images }, (_, i) => run.firstImage + first + i),
     antithetic: run.antithetic,
+    stepNoise: run.rng === "philox" ? "philox" : "given",
     guidance,
     inpaint: inpaint && { known: part(inpaint.known), mask: part(inpaint.mask) },
     statistics: run.statistics,
@@ -181,8 +185,8 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
   const pacer = new Pacer(device);
   try {
     loop = await createLoop(init, evaluator, guidance);
-    const noise = hostNoise(init);
-    if (noise) loop.writeState(noise);
+    const { start, draw } = hostNoise(init);
+    if (start) loop.writeState(start);
     const history = historyOf(init);
     if (history) loop.writeHistory(history);
     const begin = init.resume?.row ?? 0;
@@ -191,11 +195,14 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
       const program = (!isGuided(rows[i] as PlanRow) && evaluator.leading) || evaluator.main;
       for (const { from, to, flops } of pacer.segments(program)) {
         const encoder = device.gpu.createCommandEncoder();
-        if (i === 0 && from === 0 && !noise) loop.encodeNoise(encoder);
+        if (i === 0 && from === 0 && !start) loop.encodeNoise(encoder);
         if (from === 0) evaluator.begin(encoder, i);
         if (from === 0) loop.encodePrepare(encoder, i);
         program.encode(encoder, from, to);
-        if (to === program.dispatches.length) loop.encodeStep(encoder, i);
+        if (to === program.dispatches.length) {
+          if (draw && addsNoise(run, rows[i] as PlanRow)) loop.writeStepNoise(draw());
+          loop.encodeStep(encoder, i);
+        }
         await pacer.room();
         check();
         pacer.submit(encoder.finish(), flops);

@@ -4,6 +4,7 @@ import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { addNoise } from "../sampler/forward.ts";
 import { initialNoise } from "../sampler/philox.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
+import { wholeSeed } from "../sampler/seed.ts";
 import { latentMask } from "./encoding.ts";
 import type { Model } from "./model.ts";
 import { repaintNames } from "./options.ts";
@@ -28,10 +29,10 @@ const editNames: OptionNames<EditOptions> = {
 };
 
 /** Noise of images first, first + 1, … as x_T would have it. */
-function noiseOf([n = 0, c = 0, h = 0, w = 0]: readonly number[], seed: number | bigint, first = 0): Float32Array {
+function noiseOf([n = 0, c = 0, h = 0, w = 0]: readonly number[], seed: bigint, first = 0): Float32Array {
   const size = c * h * w;
   const data = new Float32Array(n * size);
-  for (let i = 0; i < n; i++) data.set(initialNoise(BigInt(seed), first + i, c, h, w), i * size);
+  for (let i = 0; i < n; i++) data.set(initialNoise(seed, first + i, c, h, w), i * size);
   return data;
 }
 
@@ -83,7 +84,7 @@ export function forwardNoise(
   if (model.firstStage)
     throw new UsageError("model", `${model.name} adds its noise to latents: encode the images first, or edit them`);
   const schedule = resolveSchedule(model, { steps: 1 });
-  const noise = noiseOf(images.shape, seed);
+  const noise = noiseOf(images.shape, wholeSeed(seed));
   const [n = 0, ...shape] = images.shape;
   const data = new Float32Array(timesteps.length * images.data.length);
   for (const [i, t] of timesteps.entries()) data.set(addNoise(images.data, noise, t, schedule), i * images.data.length);

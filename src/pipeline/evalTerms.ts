@@ -5,6 +5,7 @@ import { hatSigma, noiseFrom, posteriorSigma } from "../sampler/coefficients.ts"
 import { addNoise } from "../sampler/forward.ts";
 import { stepNoise } from "../sampler/philox.ts";
 import { referenceX0 } from "../sampler/referenceStep.ts";
+import { wholeSeed } from "../sampler/seed.ts";
 import { resolveClasses } from "./conditions.ts";
 import { resolveSchedule } from "./run.ts";
 import type { Tensor } from "./types.ts";
@@ -45,11 +46,12 @@ export interface EvalTerms {
 export async function evalTerms(workshop: Workshop, given: Tensor, options: EvalOptions): Promise<EvalTerms[]> {
   checkOptions("evalTerms", options, evalNames);
   const { model } = workshop;
+  const { seed = 0, onEvaluation, ...chosen } = options;
+  const noiseSeed = wholeSeed(seed);
   const n = checkImages(workshop, given, "eval");
   const images = await workshop.encode(given, options.signal);
   const [, c, h, w] = images.shape as [number, number, number, number];
   const size = c * h * w;
-  const { seed = 0, onEvaluation, ...chosen } = options;
   const schedule = resolveSchedule(model, chosen);
   const classes = resolveClasses(model, { classes: options.classes ?? defaultClasses(model) }, n);
   const part = (data: ArrayLike<number>, i: number) =>
@@ -62,7 +64,7 @@ export async function evalTerms(workshop: Workshop, given: Tensor, options: Eval
   const terms = Array.from({ length: n }, (): { t: number; mse: number; x0Mse: number; bound: number }[] => []);
   for (const [i, step] of steps.entries()) {
     const noise = new Float32Array(n * size);
-    for (let k = 0; k < n; k++) noise.set(stepNoise(BigInt(seed), k, i, [c, h, w]), k * size);
+    for (let k = 0; k < n; k++) noise.set(stepNoise(noiseSeed, k, i, [c, h, w]), k * size);
     const xt = addNoise(images.data, noise, step.t, schedule);
     const output = await workshop.forward(
       { sample: { shape: images.shape, data: xt }, timestep: [step.tNetwork], classLabels: classes ?? undefined },

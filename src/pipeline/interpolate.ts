@@ -2,6 +2,7 @@
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { initialNoise } from "../sampler/philox.ts";
+import { wholeSeed } from "../sampler/seed.ts";
 import { slerp } from "../sampler/slerp.ts";
 import { type InvertOptions, invert, invertNames, resolveWay } from "./invert.ts";
 import { resolveRun, stateSize } from "./run.ts";
@@ -27,11 +28,14 @@ const fuseNames: OptionNames<FuseOptions> = { ...invertNames, mix: true };
 
 /** [1, C, H, W] of a seed: x_T of its image 0. */
 function latentOf({ model }: Workshop, corner: number | bigint | Tensor, size: GenerateOptions["size"]): Tensor {
-  if (typeof corner === "object") return corner;
+  if (typeof corner === "object" && corner !== null && "data" in corner) return corner;
   const { height, width } = (size && stateSize(model, size)) ?? model.config.sample_size ?? { height: 0, width: 0 };
   if (height < 1) throw new UsageError("size", `${model.name} names no sample_size, so a size must be given`);
   const { in_channels: channels } = model.config;
-  return { shape: [1, channels, height, width], data: initialNoise(BigInt(corner), 0, channels, height, width) };
+  return {
+    shape: [1, channels, height, width],
+    data: initialNoise(wholeSeed(corner, "corners"), 0, channels, height, width),
+  };
 }
 
 /** `points` at which to look, one after the other. @throws UsageError */

@@ -4,6 +4,7 @@ import { latentScale } from "../autoencoder/spec.ts";
 import type { ImageSize } from "../network/configReader.ts";
 import { ConfigError, ShapeError, UsageError } from "../runtime/errors.ts";
 import { checkOptions } from "../runtime/options.ts";
+import type { Rng } from "../sampler/hostNoise.ts";
 import { type Plan, type PlanOptions, planSchedule } from "../sampler/plan.ts";
 import { makeSchedule } from "../sampler/schedule.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
@@ -12,6 +13,7 @@ import { type Guidance, resolveClasses, resolveGuidance } from "./conditions.ts"
 import { type ContextRows, contextCount, resolveContexts } from "./contexts.ts";
 import type { Model } from "./model.ts";
 import { generateNames, inpaintNames, repaintNames } from "./options.ts";
+import { resolveFirstImage, resolveRng, resolveSeed, rngWarnings } from "./rng.ts";
 import type { GenerateOptions, Tensor } from "./types.ts";
 
 /** Its height and width are the state's. */
@@ -26,7 +28,7 @@ export interface ResolvedRun extends ImageSize {
   /** Images per batch as asked for; undefined: what fits. */
   readonly batch: number | undefined;
   readonly seed: bigint;
-  readonly rng: "philox" | "torch";
+  readonly rng: Rng;
   /** Class of every image; null for unconditional models. */
   readonly classes: readonly number[] | null;
   readonly guidance: Guidance | undefined;
@@ -46,21 +48,6 @@ export interface ResolvedRun extends ImageSize {
 function wholeNumber(option: string, value: number, least: number): number {
   if (!Number.isInteger(value) || value < least)
     throw new UsageError(option, `${option} must be a whole number from ${least}, got ${value}`);
-  return value;
-}
-
-/** 32 random bits: short enough to type again. */
-function randomSeed(): bigint {
-  return BigInt((crypto.getRandomValues(new Uint32Array(1)) as Uint32Array)[0] as number);
-}
-
-function resolveSeed(seed: number | bigint | undefined): bigint {
-  if (seed === undefined) return randomSeed();
-  if (typeof seed === "number" && !Number.isSafeInteger(seed))
-    throw new UsageError("seed", `seed must be a whole number, got ${seed}; larger ones as bigint`);
-  const value = BigInt(seed);
-  if (value < 0n || value > 0xffffffffffffffffn)
-    throw new UsageError("seed", `seed must be within 0..2^64-1, got ${value}`);
   return value;
 }
 
@@ -201,9 +188,7 @@ export function resolveRun(
   const picture = scaled(size, pixelScale(model));
   if (noise && options.count !== undefined && options.count !== count)
     throw new UsageError("count", `count ${options.count} differs from the ${count} images of the given noise`);
-  const rng = options.rng ?? "philox";
-  if (rng !== "philox" && rng !== "torch")
-    throw new UsageError("rng", `rng must be philox or torch, got ${String(rng)}`);
+  const rng = resolveRng(options);
   if (options.pixels) checkPixels(options.pixels, count * picture.height * picture.width * 4);
   if (noise && options.antithetic)
     throw new UsageError("antithetic", "antithetic pairs mirror noise made from the seed, but noise is given");
@@ -224,7 +209,7 @@ export function resolveRun(
     );
   if (plan.learned && outputs < 2 * channels)
     throw new ConfigError(model.checkpoint.file, "out_channels", "a learned variance needs a second half of channels");
-  const firstImage = wholeNumber("firstImage", options.firstImage ?? 0, 0);
+  const firstImage = resolveFirstImage(options, count);
   const guidance = resolveGuidance(model, options, count);
   return {
     ...size,
@@ -233,7 +218,7 @@ export function resolveRun(
     count,
     firstImage,
     batch: options.batch === undefined ? undefined : wholeNumber("batch", options.batch, 1),
-    seed: resolveSeed(options.seed ?? options.resume?.seed),
+    seed: resolveSeed(options.seed === undefined ? options.resume?.seed : options.seed),
     rng,
     antithetic: options.antithetic ?? false,
     classes: resolveClasses(model, options, count),
@@ -244,6 +229,6 @@ export function resolveRun(
     noise,
     inpaint: resolveInpaint(model, options, count, size),
     statistics: options.statistics ?? false,
-    warnings: [...model.warnings, ...schedule.warnings],
+    warnings: [...model.warnings, ...schedule.warnings, ...rngWarnings(rng, channels * size.height * size.width)],
   };
 }

@@ -6,6 +6,7 @@ import type { Device } from "../runtime/device.ts";
 import type { NonFinite } from "../runtime/finite.ts";
 import type { Tensor } from "../runtime/layout.ts";
 import type { KernelTiming } from "../runtime/profiler.ts";
+import type { Rng } from "../sampler/hostNoise.ts";
 import type { ScheduleOptions } from "../sampler/scheduleTypes.ts";
 import type { WeightSet } from "../unet/layouts/types.ts";
 import type { ParseYaml } from "../weights/config.ts";
@@ -75,8 +76,12 @@ export interface GenerateOptions
   batch?: number;
   /** 0..2^64−1; random when absent, always returned. */
   seed?: number | bigint;
-  /** "philox" (default), or "torch": image i starts from torch's CPU randn with seed + i. */
-  rng?: "philox" | "torch";
+  /**
+   * Whose noise, x_T's and the steps': "philox" (default); "torch", a torch.Generator of the CPU with seed + i for image i;
+   * "torch-batch", one of them for all images of the run, as a pipeline of diffusers takes it; "cuda", PyTorch's Philox with
+   * seed + i for image i. The noise of in-painting is Philox's in any case.
+   */
+  rng?: Rng;
   /** Class ids; image i takes classes[i mod length]. Default: all classes but the null class in turn. */
   classes?: readonly number[];
   /**
@@ -103,9 +108,12 @@ export interface GenerateOptions
   /** Their counterparts under guidance; `negativeTimeIds` default to `timeIds`. */
   negativeTextEmbeds?: Tensor;
   negativeTimeIds?: Tensor;
-  /** Images 2j and 2j + 1 get noise of opposite signs. Not with `noise`. */
+  /** Images 2j and 2j + 1 get noise of opposite signs. Not with `noise`, and not with rng "torch-batch". */
   antithetic?: boolean;
-  /** Number of the first image among all that the seed makes, for shards: image i is the same in any of them. */
+  /**
+   * Number of the first image among all that the seed makes, 0..2^32−1, for shards: image i is the same in any of them. Not
+   * with rng "torch-batch".
+   */
   firstImage?: number;
   /** In-painting; see {@link InpaintOptions}. */
   inpaint?: InpaintOptions;

@@ -26,6 +26,8 @@ export interface LoopChoices {
   readonly guidance?: { readonly scales: readonly number[]; readonly rescale: number };
   /** Where noise comes from, if any is needed: the seed, or {@link SamplerLoop.writeStepNoise}. */
   readonly noise?: Exclude<NoiseSource, "none">;
+  /** The same of the steps' noise alone; `noise` without it. */
+  readonly stepNoise?: Exclude<NoiseSource, "none">;
   /** Pixels to keep and how much (mask 1: all), both [N, C, H, W]. */
   readonly inpaint?: { readonly known: Float32Array; readonly mask: Float32Array };
   /** Numbers about x0 are recorded in every row. */
@@ -122,7 +124,7 @@ export interface LoopCalls {
 /** @param m the network's output */
 export function loopCalls(target: Target, choices: LoopChoices, v: LoopValues, m: Value): LoopCalls {
   const { plan, guidance, inpaint } = choices;
-  const source = choices.noise ?? "philox";
+  const { noise: source = "philox", stepNoise = source } = choices;
   const guided = guidance !== undefined;
   const rescale = (guidance?.rescale ?? 0) !== 0;
   const threshold = plan.threshold !== null;
@@ -130,7 +132,7 @@ export function loopCalls(target: Target, choices: LoopChoices, v: LoopValues, m
   const { x, coefficients, run, status, x0, history, statistics, levels, known, mask } = v;
   const seen = { x, m, coefficients, run };
   const flags = { guided, rescale, wider: m.shape.at(-1) !== x.shape.at(-1) };
-  const z = source === "given" ? v.z : undefined;
+  const drawn = (from: NoiseSource) => (from === "given" ? v.z : undefined);
   const step: KernelCall[] = [];
   if (rescale) step.push(guidanceRescale.lower(target, "guidance rescale", { ...seen, factors }, { guided }));
   if (plan.threshold)
@@ -144,8 +146,8 @@ export function loopCalls(target: Target, choices: LoopChoices, v: LoopValues, m
       : ddimStep.lower(
           target,
           "step",
-          { ...updated, z: plan.noise ? z : undefined },
-          { ...flags, threshold, noise: plan.noise ? source : "none", learned: plan.learned },
+          { ...updated, z: plan.noise ? drawn(stepNoise) : undefined },
+          { ...flags, threshold, noise: plan.noise ? stepNoise : "none", learned: plan.learned },
         ),
   );
   const kept = inpaint ? { known, mask } : {};
@@ -153,7 +155,14 @@ export function loopCalls(target: Target, choices: LoopChoices, v: LoopValues, m
   return {
     start: [initialNoise.lower(target, "x_T", { run, x }, { guided })],
     prepare: prepares
-      ? [prepareState.lower(target, "prepare", { x, levels, run, ...kept, z }, { guided, noise: source })]
+      ? [
+          prepareState.lower(
+            target,
+            "prepare",
+            { x, levels, run, ...kept, z: drawn(source) },
+            { guided, noise: source },
+          ),
+        ]
       : [],
     step,
     residual: plan.rows.some((row) => row.residual)

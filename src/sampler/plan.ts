@@ -30,6 +30,10 @@ export interface PlanRow {
 /** Whether guidance acts in a row: without it, only the conditional half of an evaluation counts. */
 export const isGuided = ({ update }: Pick<PlanRow, "update">): boolean => (update[3] as number) > 0;
 
+/** Whether a row of a run down adds noise. */
+export const addsNoise = (run: { plan: Plan; schedule: Schedule }, { step }: PlanRow): boolean =>
+  run.plan.noise && (run.schedule.steps[step]?.sigma as number) > 0;
+
 export interface Plan {
   readonly rows: readonly PlanRow[];
   /** Past values and base that the update remembers; null: the update is memoryless. */

@@ -9,8 +9,9 @@ import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { makeValue } from "../runtime/values.ts";
 import { SamplerLoop } from "./loop.ts";
 import { overrideSchedule, type ScheduleOverrides } from "./override.ts";
-import { planSchedule } from "./plan.ts";
+import { addsNoise, planSchedule } from "./plan.ts";
 import type { Schedule } from "./scheduleTypes.ts";
+import { wholeSeed } from "./seed.ts";
 
 /** The network: x is [N, C, H, W] flat, t has N times the timestep; returns [N, C, H, W], or [N, 2C, H, W] with a variance. */
 export type Denoise = (
@@ -113,6 +114,7 @@ export async function sample(options: SampleOptions): Promise<{ x: Float32Array;
   const { shape, denoise, noise, mask, known, onStep, seed = 0 } = options;
   const size = checkLengths(options);
   const judge = judgeBy(options.nonFinite, options.onWarning);
+  const noiseSeed = wholeSeed(seed);
   const schedule = overrideSchedule(options.schedule, options);
   const plan = planSchedule(schedule);
   const [N, C, H, W] = shape;
@@ -149,7 +151,7 @@ export async function sample(options: SampleOptions): Promise<{ x: Float32Array;
     loop = await SamplerLoop.create(device, targetFor(device), {
       shape: [C, H, W],
       plan,
-      seed: BigInt(seed),
+      seed: noiseSeed,
       images: Array.from({ length: N }, (_, i) => i),
       noise: noise ? "given" : "philox",
       inpaint: known && mask ? { known: Float32Array.from(known), mask: expandMask(mask, shape) } : undefined,
@@ -170,7 +172,6 @@ export async function sample(options: SampleOptions): Promise<{ x: Float32Array;
       device.submit([encoder.finish()]);
     };
     let x = xT;
-    const sigmas = schedule.steps.map((s) => s.sigma);
     for (const [i, row] of plan.rows.entries()) {
       device.gpu.queue.writeBuffer(frame, 12, Uint32Array.of(i));
       if (known && !row.within) {
@@ -180,7 +181,7 @@ export async function sample(options: SampleOptions): Promise<{ x: Float32Array;
       }
       const m = await evaluate(x.slice(), i);
       device.gpu.queue.writeBuffer(array.object as GPUBuffer, 0, toRows(m, N, channels, H * W));
-      if (plan.noise && (sigmas[row.step] as number) > 0) draw(row.step, "step");
+      if (addsNoise({ plan, schedule }, row)) draw(row.step, "step");
       submit((encoder) => loop?.encodeStep(encoder, i));
       x = await loop.samples();
       if (onStep) onStep({ i, t: row.t, x: x.slice(), x0: await loop.samples("x0") });

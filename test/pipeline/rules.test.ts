@@ -40,6 +40,7 @@ const rules: [string, GenerateOptions][] = [
   ],
   ["dpmpp2m", { sampler: "dpmpp2m" }],
   ["plms, antithetic", { sampler: "plms", antithetic: true, clip: false }],
+  ["cuda, eta 0.7", { rng: "cuda", eta: 0.7 }],
   ["torch, antithetic, σ̂", { rng: "torch", antithetic: true, sigma: "hat", temperature: 0.5 }],
 ];
 
