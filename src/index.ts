@@ -5,6 +5,7 @@ export { type AutoencoderModel, findAutoencoder, openAutoencoder } from "./autoe
 export { samplePosterior } from "./autoencoder/posterior.ts";
 export { fromSampler, toSampler } from "./autoencoder/scaling.ts";
 export { grid } from "./image/grid.ts";
+export { MAX_PIXELS, type ReadOptions } from "./image/limits.ts";
 export { encodePng } from "./image/png.ts";
 export { readPngText } from "./image/pngText.ts";
 export { type Fit, fitImage } from "./image/resize.ts";

@@ -1,5 +1,6 @@
 /** What the commands that work on images share: flags, pictures read and fitted, results written. */
 import { type Command, Option } from "commander";
+import { MAX_PIXELS } from "../image/limits.ts";
 import { encodePng } from "../image/png.ts";
 import { type Fit, fitImage, fits } from "../image/resize.ts";
 import { defaultScale, type RgbaImage } from "../image/rgba.ts";
@@ -31,9 +32,14 @@ import { typedCommand } from "./provenance.ts";
 import { sheet } from "./sheet.ts";
 import { readContexts } from "./tensorFiles.ts";
 
-/** Pictures read, and where the result goes. */
-export interface PictureFlags {
+/** How pictures are read. */
+export interface ReadFlags {
   fit: Fit;
+  maxPixels?: number;
+}
+
+/** Pictures read, and where the result goes. */
+export interface PictureFlags extends ReadFlags {
   output: string;
   overwrite?: true;
   scale?: number;
@@ -66,14 +72,19 @@ const operationFlags: FlagTable<OperationFlags> = {
 
 /** @param output default of `-o` */
 export function addPictureFlags(command: Command, output: string): Command {
-  return command
+  command
     .option("-o, --output <path>", "x.png, or x.safetensors with the numbers themselves", output)
     .option("--overwrite", "replace what is there")
-    .option("--scale <k>", "enlarge the picture; small images become about 128 wide by default", whole(1))
-    .addOption(fitFlag("images of another size than the model's"));
+    .option("--scale <k>", "enlarge the picture; small images become about 128 wide by default", whole(1));
+  return addReadFlags(command, "images of another size than the model's");
 }
 
-export const fitFlag = (what: string): Option => new Option("--fit <how>", what).choices(fits).default("crop");
+/** @param what is fitted */
+export function addReadFlags(command: Command, what: string): Command {
+  return command
+    .addOption(new Option("--fit <how>", what).choices(fits).default("crop"))
+    .option("--max-pixels <n>", `most pixels of an image that is read (default: ${MAX_PIXELS})`, whole(1));
+}
 
 export const addOperationFlags = (command: Command, names: readonly (keyof OperationFlags)[]): Command =>
   addFlags(command, operationFlags, names);
@@ -114,8 +125,19 @@ export async function prepareOperation(flags: PictureFlags & ModelFlags & Output
   return { terminal: new Terminal(io, flags), model };
 }
 
-/** PNG and JPEG files at the model's size, in −1..1; says on stderr what was done to them. */
-export async function readImages(paths: readonly string[], { model, terminal }: Prepared, fit: Fit): Promise<Tensor> {
+/** A picture, and on stderr what of its file was passed over. */
+export const readPicture = (
+  path: string,
+  terminal: Terminal,
+  { maxPixels }: Pick<ReadFlags, "maxPixels">,
+): Promise<RgbaImage> => readImage(path, { maxPixels, onWarning: (text) => terminal.warn([text]) });
+
+/** Pictures at the model's size, in −1..1; says on stderr what was done to them. */
+export async function readImages(
+  paths: readonly string[],
+  { model, terminal }: Prepared,
+  flags: ReadFlags,
+): Promise<Tensor> {
   const { sample_size: size } = model.config;
   const channels = model.firstStage?.spec.in_channels ?? model.config.in_channels;
   if (!size) throw new UsageError("model", `${model.name} names no sample_size, so images cannot be fitted to it`);
@@ -124,7 +146,7 @@ export async function readImages(paths: readonly string[], { model, terminal }: 
   const target = { height: height * scale, width: width * scale };
   const images: RgbaImage[] = [];
   for (const path of paths) {
-    const { image, done } = fitImage(await readImage(path), target, fit);
+    const { image, done } = fitImage(await readPicture(path, terminal, flags), target, flags.fit);
     if (done) terminal.note(`${path}: ${done}`);
     images.push(image);
   }

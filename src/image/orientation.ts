@@ -2,14 +2,15 @@
  * Which way up a picture is to be shown. Cameras store the rows as the sensor has them and note in EXIF (JEITA CP-3451,
  * tag 0x0112) how the picture must be turned.
  */
-import { readChunks } from "./pngChunks.ts";
+import { jpegSegments, SOS } from "./jpegHeader.ts";
+import type { PngChunk } from "./pngChunks.ts";
 import type { RgbaImage } from "./rgba.ts";
 
 const ORIENTATION = 0x0112;
 const SHORT = 3;
 
-/** The tag of a TIFF structure's first directory; 1, as stored, where there is none or it makes no sense. */
-function ofTiff(tiff: Uint8Array): number {
+/** The tag of a TIFF structure's first directory, 1 to 8; 1, as stored, where there is none or it makes no sense. */
+export function tiffOrientation(tiff: Uint8Array): number {
   const view = new DataView(tiff.buffer, tiff.byteOffset, tiff.byteLength);
   const little = tiff[0] === 0x49;
   const fits = (offset: number, bytes: number) => offset + bytes <= tiff.length;
@@ -25,27 +26,23 @@ function ofTiff(tiff: Uint8Array): number {
   return 1;
 }
 
+const APP1 = 0xe1;
 const EXIF = [0x45, 0x78, 0x69, 0x66, 0, 0];
 
 /** EXIF orientation of a JPEG file, 1 to 8; 1 where the file does not say. Reads up to the first scan only. */
 export function jpegOrientation(bytes: Uint8Array): number {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let at = 2; at + 4 <= bytes.length && bytes[at] === 0xff; ) {
-    const marker = bytes[at + 1] as number;
-    // Start of scan: what follows is no list of segments any more.
-    if (marker === 0xda) break;
-    const end = at + 2 + view.getUint16(at + 2);
-    const data = bytes.subarray(at + 4, end);
-    if (marker === 0xe1 && EXIF.every((byte, i) => data[i] === byte)) return ofTiff(data.subarray(EXIF.length));
-    at = end;
+  for (const { marker, data } of jpegSegments(bytes)) {
+    if (marker === SOS) break;
+    if (marker === APP1 && EXIF.every((byte, i) => data[i] === byte))
+      return tiffOrientation(data.subarray(EXIF.length));
   }
   return 1;
 }
 
-/** EXIF orientation of a PNG file (chunk eXIf), 1 to 8. @throws FileError as {@link readChunks} */
-export function pngOrientation(bytes: Uint8Array, file: string): number {
-  const exif = readChunks(bytes, file).find(({ type }) => type === "eXIf");
-  return exif ? ofTiff(exif.data) : 1;
+/** EXIF orientation of a PNG file (chunk eXIf), 1 to 8; 1 where the file does not say. */
+export function pngOrientation(chunks: readonly PngChunk[]): number {
+  const exif = chunks.find(({ type }) => type === "eXIf");
+  return exif ? tiffOrientation(exif.data) : 1;
 }
 
 /** The picture as its orientation (1 to 8) says it is to be shown; 5 to 8 change its sides over. */
@@ -55,7 +52,12 @@ export function oriented(image: RgbaImage, orientation: number): RgbaImage {
   const fromRight = [2, 3, 7, 8].includes(orientation);
   const fromBottom = [3, 4, 6, 7].includes(orientation);
   const [width, height] = sideways ? [image.height, image.width] : [image.width, image.height];
-  const source = new Uint32Array(image.data.slice().buffer);
+  const { buffer, byteOffset, byteLength } = image.data;
+  // A copy only where the pixels do not lie on whole words: pictures may be large.
+  const source =
+    byteOffset % 4 === 0
+      ? new Uint32Array(buffer, byteOffset, byteLength / 4)
+      : new Uint32Array(image.data.slice().buffer);
   const target = new Uint32Array(width * height);
   for (let y = 0; y < height; y++)
     for (let x = 0; x < width; x++) {

@@ -116,14 +116,37 @@ export function parseParameters(text: Record<string, string>, file = "PNG image"
   return value as GenerationParameters;
 }
 
+/** A last line with fewer settings, unless it begins with the steps as diffusion-webui's does, belongs to the prompt. */
+const LEAST_FIELDS = 3;
+const NEGATIVE = "Negative prompt:";
+
 /**
  * The settings in a `parameters` text of diffusion-webui or of ours: its last line, key by key, quotes removed. The lines
  * before it, if any, are prompts.
  */
-export function parseInfotext(text: string): Record<string, string> {
-  const line = text.trim().split("\n").at(-1) ?? "";
-  const fields = line.matchAll(/([A-Za-z][^,:"]*):\s*("(?:[^"\\]|\\.)*"|[^,]*)/g);
-  return Object.fromEntries([...fields].map(([, key = "", value = ""]) => [key, unquoted(value.trim())]));
+export const parseInfotext = (text: string): Record<string, string> => splitInfotext(text).fields;
+
+/** The prompts in a `parameters` text of diffusion-webui: the lines before its settings, and those from `Negative prompt:` on. */
+export function parsePrompts(text: string): { prompt?: string; negativePrompt?: string } {
+  const { lines } = splitInfotext(text);
+  const at = lines.findIndex((line) => line.startsWith(NEGATIVE));
+  const [positive, negative] = at < 0 ? [lines, []] : [lines.slice(0, at), lines.slice(at)];
+  const prompt = positive.join("\n");
+  const negativePrompt = negative.join("\n").slice(NEGATIVE.length).trim();
+  return { ...(prompt && { prompt }), ...(negativePrompt && { negativePrompt }) };
+}
+
+/** As `parse_generation_parameters` of `modules/infotext_utils.py` does. */
+function splitInfotext(text: string): { lines: string[]; fields: Record<string, string> } {
+  const lines = text
+    .trim()
+    .split("\n")
+    .map((line) => line.trim());
+  const line = lines.at(-1) ?? "";
+  const matches = [...line.matchAll(/([A-Za-z][^,:"]*):\s*("(?:[^"\\]|\\.)*"|[^,]*)/g)];
+  if (matches.length < LEAST_FIELDS && !line.startsWith("Steps:")) return { lines, fields: {} };
+  const fields = Object.fromEntries(matches.map(([, key = "", value = ""]) => [key, unquoted(value.trim())]));
+  return { lines: lines.slice(0, -1), fields };
 }
 
 function unquoted(value: string): string {

@@ -82,7 +82,7 @@ function applyFilter(
 }
 
 /** What filters 0 to 4 (none, sub, up, average, Paeth) expect of a byte from those left, above and above left of it. */
-const PREDICTORS: readonly ((left: number, up: number, corner: number) => number)[] = [
+export const PREDICTORS: readonly ((left: number, up: number, corner: number) => number)[] = [
   () => 0,
   (left) => left,
   (_, up) => up,

@@ -10,7 +10,8 @@ export interface PngChunk {
   data: Uint8Array;
 }
 
-const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
+/** The first bytes of every PNG file. */
+export const PNG_SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 
 /** Remainders of the reflected polynomial 0xEDB88320 for half a byte: two steps a byte, and nothing built at import. */
 const CRC_OF_NIBBLE = [
@@ -31,11 +32,11 @@ export function crc32(bytes: Uint8Array): number {
 
 /** The whole file: signature and chunks, each with its length and CRC. */
 export function writeChunks(chunks: readonly PngChunk[]): Uint8Array<ArrayBuffer> {
-  const total = chunks.reduce((sum, { data }) => sum + 12 + data.length, SIGNATURE.length);
+  const total = chunks.reduce((sum, { data }) => sum + 12 + data.length, PNG_SIGNATURE.length);
   const file = new Uint8Array(total);
   const view = new DataView(file.buffer);
-  file.set(SIGNATURE);
-  let offset = SIGNATURE.length;
+  file.set(PNG_SIGNATURE);
+  let offset = PNG_SIGNATURE.length;
   for (const { type, data } of chunks) {
     view.setUint32(offset, data.length);
     for (let i = 0; i < 4; i++) file[offset + 4 + i] = type.charCodeAt(i);
@@ -46,27 +47,45 @@ export function writeChunks(chunks: readonly PngChunk[]): Uint8Array<ArrayBuffer
   return file;
 }
 
+/** Chunks that a file may have: half a gigabyte in parts of 8 KiB, which is how encoders cut pixel data, has 65 536. */
+const MAX_CHUNKS = 200_000;
+
+/** Length and type of the chunk whose eight bytes these are. @throws FileError when it can be none, as the `index`th chunk */
+export function parseChunkHead(head: Uint8Array, index: number, offset: number, file: string) {
+  const type = String.fromCharCode(...head.subarray(4, 8));
+  if (!/^[A-Za-z]{4}$/.test(type) || (index === 0 && type !== "IHDR"))
+    throw new FileError(file, `has no valid PNG chunk at byte ${offset}`);
+  if (index >= MAX_CHUNKS) throw new FileError(file, `has more than ${MAX_CHUNKS} chunks`);
+  return { type, length: new DataView(head.buffer, head.byteOffset).getUint32(0) };
+}
+
+/** @throws FileError where a chunk of a file of `size` bytes reaches beyond its end */
+export function checkChunkEnd(type: string, end: number, size: number, file: string): void {
+  if (end > size) throw new FileError(file, `is cut off at byte ${size}, in a ${type} chunk that reaches to ${end}`);
+}
+
+/** @param chunk from its length to its checksum @throws FileError for a wrong checksum */
+export function checkChunk(chunk: Uint8Array, type: string, offset: number, file: string): void {
+  const told = new DataView(chunk.buffer, chunk.byteOffset).getUint32(chunk.length - 4);
+  if (crc32(chunk.subarray(4, -4)) !== told)
+    throw new FileError(file, `is damaged: wrong checksum of the ${type} chunk at byte ${offset}`);
+}
+
 /**
  * The chunks of a file, from IHDR to IEND; what follows IEND is not looked at.
  * @param file The name that errors use.
  * @throws FileError for a wrong signature, a wrong CRC, a first chunk that is not IHDR, or a file that is cut off.
  */
 export function readChunks(bytes: Uint8Array, file: string): PngChunk[] {
-  if (SIGNATURE.some((byte, i) => i < bytes.length && bytes[i] !== byte) || bytes.length === 0)
+  if (PNG_SIGNATURE.some((byte, i) => i < bytes.length && bytes[i] !== byte) || bytes.length === 0)
     throw new FileError(file, "is not a PNG file");
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const chunks: PngChunk[] = [];
-  for (let offset = SIGNATURE.length; ; ) {
+  for (let offset = PNG_SIGNATURE.length; ; ) {
     if (offset + 12 > bytes.length) throw new FileError(file, `is cut off at byte ${bytes.length}`);
-    const length = view.getUint32(offset);
-    const type = String.fromCharCode(...bytes.subarray(offset + 4, offset + 8));
-    if (!/^[A-Za-z]{4}$/.test(type) || (chunks.length === 0 && type !== "IHDR"))
-      throw new FileError(file, `has no valid PNG chunk at byte ${offset}`);
+    const { type, length } = parseChunkHead(bytes.subarray(offset, offset + 8), chunks.length, offset, file);
     const end = offset + 12 + length;
-    if (end > bytes.length)
-      throw new FileError(file, `is cut off at byte ${bytes.length}, in a ${type} chunk that reaches to ${end}`);
-    if (crc32(bytes.subarray(offset + 4, end - 4)) !== view.getUint32(end - 4))
-      throw new FileError(file, `is damaged: wrong checksum of the ${type} chunk at byte ${offset}`);
+    checkChunkEnd(type, end, bytes.length, file);
+    checkChunk(bytes.subarray(offset, end), type, offset, file);
     chunks.push({ type, data: bytes.subarray(offset + 8, end - 4) });
     if (type === "IEND") return chunks;
     offset = end;

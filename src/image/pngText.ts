@@ -7,8 +7,14 @@ import { FileError, UsageError } from "../runtime/errors.ts";
 import { type PngChunk, readChunks } from "./pngChunks.ts";
 import { inflate } from "./zlib.ts";
 
-/** A text chunk may not inflate to more than this: parameters are kilobytes, and a small file could claim gigabytes. */
-const TEXT_LIMIT = 16 * 2 ** 20;
+/**
+ * What the texts of a file may take together, as stored and as inflated: parameters are kilobytes, and a small file could
+ * claim gigabytes.
+ */
+export const TEXT_LIMIT = 2 ** 20;
+
+/** Whether chunks of this type hold text. */
+export const isText = (type: string): boolean => type === "tEXt" || type === "zTXt" || type === "iTXt";
 
 /** Keywords: 1 to 79 printable Latin-1 characters, no space at either end or twice in a row. */
 const KEYWORD = /^(?=.{1,79}$)[!-~\u00a1-\u00ff]+( [!-~\u00a1-\u00ff]+)*$/;
@@ -37,37 +43,60 @@ export function textChunks(text: Record<string, string>): PngChunk[] {
  * @throws FileError when the bytes are no PNG, are cut off or damaged, or hold a text chunk that is not well formed.
  */
 export async function readPngText(bytes: Uint8Array, file = "PNG image"): Promise<Record<string, string>> {
+  return textsOf(readChunks(bytes, file), file);
+}
+
+/** {@link readPngText} of chunks that were read before. */
+export async function textsOf(chunks: readonly PngChunk[], file: string): Promise<Record<string, string>> {
   const texts: [string, string][] = [];
-  for (const { type, data } of readChunks(bytes, file)) {
-    if (type !== "tEXt" && type !== "zTXt" && type !== "iTXt") continue;
+  let left = TEXT_LIMIT;
+  for (const { type, data } of chunks) {
+    if (!isText(type)) continue;
     try {
-      texts.push(await readTextChunk(type, data));
+      if (data.length > left) throw new Unreadable(TOO_MUCH);
+      const { keyword, text, bytes } = await readTextChunk(type, data, left);
+      left -= Math.max(bytes, data.length);
+      texts.push([keyword, text]);
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
+      const reason = cause instanceof Unreadable ? cause.message : "it is damaged";
       throw new FileError(file, `has a ${type} chunk that cannot be read (${reason})`, { cause });
     }
   }
   return Object.fromEntries(texts);
 }
 
-async function readTextChunk(type: string, data: Uint8Array): Promise<[keyword: string, text: string]> {
+/** With a reason that is ours to tell. */
+class Unreadable extends Error {}
+
+const TOO_MUCH = `the texts of the file take more than ${TEXT_LIMIT} bytes`;
+
+/** @param limit bytes that the text may inflate to */
+async function readTextChunk(type: string, data: Uint8Array, limit: number) {
   const [keyword, rest] = upToNul(data);
-  if (type === "tEXt") return [latin1(keyword), latin1(rest)];
+  const found = (text: string, { length }: Uint8Array) => ({ keyword: latin1(keyword), text, bytes: length });
+  if (type === "tEXt") return found(latin1(rest), rest);
   if (type === "zTXt") {
-    if (rest[0] !== 0) throw new Error(`unknown compression method ${rest[0]}`);
-    return [latin1(keyword), latin1(await inflate(rest.subarray(1), TEXT_LIMIT))];
+    if (rest[0] !== 0) throw new Unreadable(`unknown compression method ${rest[0]}`);
+    const value = await inflated(rest.subarray(1), limit);
+    return found(latin1(value), value);
   }
   const [flag, method] = rest;
-  if (flag === undefined || flag > 1 || method !== 0) throw new Error(`unknown compression method ${flag}, ${method}`);
+  if (flag === undefined || flag > 1 || method !== 0)
+    throw new Unreadable(`unknown compression method ${flag}, ${method}`);
   const [, afterLanguage] = upToNul(rest.subarray(2));
   const [, value] = upToNul(afterLanguage);
-  const utf8 = flag === 1 ? await inflate(value, TEXT_LIMIT) : value;
-  return [latin1(keyword), new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(utf8)];
+  const utf8 = flag === 1 ? await inflated(value, limit) : value;
+  return found(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(utf8), utf8);
 }
+
+const inflated = (bytes: Uint8Array, limit: number) =>
+  inflate(bytes, limit).catch((cause) => {
+    throw cause instanceof RangeError ? new Unreadable(TOO_MUCH) : cause;
+  });
 
 function upToNul(data: Uint8Array): [before: Uint8Array, after: Uint8Array] {
   const end = data.indexOf(0);
-  if (end < 0) throw new Error("a separator is missing");
+  if (end < 0) throw new Unreadable("a separator is missing");
   return [data.subarray(0, end), data.subarray(end + 1)];
 }
 

@@ -1,30 +1,27 @@
-/** Pictures from disk: PNG by pngjs, JPEG by jpeg-js, told apart by their first bytes. */
-import { jpegOrientation, oriented, pngOrientation } from "../image/orientation.ts";
+/** Pictures from disk: PNG, JPEG and WebP, told apart by their first bytes. */
+import { pictureKind } from "../image/header.ts";
+import { pixelLimit, type ReadOptions } from "../image/limits.ts";
+import { oriented } from "../image/orientation.ts";
 import type { RgbaImage } from "../image/rgba.ts";
 import { FileError } from "../runtime/errors.ts";
-import { decodePng, readBytes } from "./png.ts";
+import { readPictureFile } from "./file.ts";
+import { decodeJpeg } from "./jpeg.ts";
+import { decodePng } from "./png.ts";
+import { decodeWebp } from "./webp.ts";
 
-/** Of jpeg-js, in MB: a hundred megapixels, which is its limit for a picture. */
-const JPEG_MEMORY = 2048;
-
-async function decodeJpeg(bytes: Uint8Array, path: string): Promise<RgbaImage> {
-  const { default: jpeg } = await import("jpeg-js");
-  try {
-    const { width, height, data } = jpeg.decode(bytes, { useTArray: true, maxMemoryUsageInMB: JPEG_MEMORY });
-    return { width, height, data: new Uint8ClampedArray(data) };
-  } catch (cause) {
-    const reason = (cause as Error).message;
-    throw new FileError(path, `is a JPEG file that cannot be decoded, cut off or damaged (${reason})`, { cause });
-  }
-}
+const DECODERS = { png: decodePng, jpeg: decodeJpeg, webp: decodeWebp };
 
 /**
- * Reads a PNG or JPEG file as eight-bit RGBA, alpha untouched, the way up that its EXIF orientation says.
- * @throws FileError when the file cannot be read, is neither, or is cut off or damaged.
+ * Reads a PNG, JPEG or WebP file as eight-bit RGBA, alpha untouched, the way up that its EXIF orientation says. Takes at most
+ * three times the bytes of its pixels, which are four each.
+ * @throws FileError when the file cannot be read, is none of them, is cut off or damaged, or has more pixels than the limit;
+ *   UsageError for a limit that is none
  */
-export async function readImage(path: string): Promise<RgbaImage> {
-  const bytes = await readBytes(path);
-  if (bytes[0] === 0xff && bytes[1] === 0xd8) return oriented(await decodeJpeg(bytes, path), jpegOrientation(bytes));
-  if (bytes[0] !== 0x89) throw new FileError(path, "is neither a PNG nor a JPEG file");
-  return oriented(await decodePng(bytes, path), pngOrientation(bytes, path));
+export async function readImage(path: string, options: ReadOptions = {}): Promise<RgbaImage> {
+  const limit = pixelLimit("readImage", options);
+  const { bytes, warn } = await readPictureFile(path, limit, options);
+  const kind = pictureKind(bytes);
+  if (!kind) throw new FileError(path, "is neither a PNG nor a JPEG file, nor WebP");
+  const { image, orientation } = await DECODERS[kind](bytes, path, { limit, warn });
+  return oriented(image, orientation);
 }

@@ -1,30 +1,146 @@
-/** PNG files from disk, decoded by pngjs. */
-import { readFile } from "node:fs/promises";
+/**
+ * PNG files from disk. zlib inflates them as a stream and pngjs makes RGBA of strips of a few rows: its own inflating
+ * leaves pixels that a file lacks as they lay in memory, and holds a picture several times.
+ */
+import { Readable } from "node:stream";
+import { createInflate, deflateSync } from "node:zlib";
+import type { PNG } from "pngjs";
+import { checkPixels, pixelLimit, type ReadOptions } from "../image/limits.ts";
+import { pngOrientation } from "../image/orientation.ts";
+import { type PngChunk, readChunks, writeChunks } from "../image/pngChunks.ts";
+import { type PngHeader, parsePngHeader, pngDataBytes } from "../image/pngHeader.ts";
+import { PngRows, type PngStrip } from "../image/pngRows.ts";
 import type { RgbaImage } from "../image/rgba.ts";
 import { FileError } from "../runtime/errors.ts";
+import type { Decode } from "./decoder.ts";
+import { readPictureFile } from "./file.ts";
 
-/** A file's bytes. @throws FileError when they cannot be had */
-export async function readBytes(path: string): Promise<Uint8Array> {
+export const decodePng: Decode = async (bytes, path, options) => {
+  const chunks = chunksOf(bytes, path);
+  const header = parsePngHeader((chunks[0] as PngChunk).data, path);
+  checkPixels(header, options.limit, path);
+  const critical = chunks.find(({ type }) => /^[A-Z]/.test(type) && !["IHDR", "PLTE", "IDAT", "IEND"].includes(type));
+  if (critical) throw new FileError(path, `holds a ${critical.type} chunk, which cannot be passed over or read`);
+  const colours = colourChunks(chunks, header, path);
+  const { PNG } = await import("pngjs");
+  const pixels = new Uint32Array(header.width * header.height);
+  const rows = new PngRows(header, path, (strip) =>
+    place(strip, decodeStrip(PNG, header, strip, colours, path), header, pixels),
+  );
+  const idat = chunks.flatMap(({ type, data }) => (type === "IDAT" ? [data] : []));
+  await inflateInto(rows, idat, header, path, options.warn);
+  const surplus = bytes.length - chunks.reduce((sum, { data }) => sum + 12 + data.length, 8);
+  if (surplus > 0) options.warn(`${surplus} bytes after its end were passed over`);
+  const data = new Uint8ClampedArray(pixels.buffer);
+  return {
+    image: { width: header.width, height: header.height, data },
+    orientation: pngOrientation(chunks),
+  };
+};
+
+const unreadable = (path: string, problem: string, cause?: unknown) =>
+  new FileError(path, `is not a readable PNG file, it ${problem}`, { cause });
+
+function chunksOf(bytes: Uint8Array, path: string): PngChunk[] {
   try {
-    return await readFile(path);
-  } catch (cause) {
-    throw new FileError(path, `cannot be read (${(cause as NodeJS.ErrnoException).code})`, { cause });
+    return readChunks(bytes, path);
+  } catch (error) {
+    throw error instanceof FileError ? unreadable(path, error.problem, error) : error;
   }
 }
 
-/** @param path named in errors */
-export async function decodePng(bytes: Uint8Array, path: string): Promise<RgbaImage> {
-  const { PNG } = await import("pngjs");
+/** The palette and the transparent colours, as much of them as the format has. */
+function colourChunks(chunks: readonly PngChunk[], { colour }: PngHeader, path: string): PngChunk[] {
+  const palette = colour === 3 ? chunks.find(({ type }) => type === "PLTE") : undefined;
+  const entries = palette ? palette.data.length / 3 : 0;
+  if (colour === 3 && !(Number.isInteger(entries) && entries >= 1 && entries <= 256))
+    throw unreadable(path, "is damaged: it has no valid palette");
+  // Colour types with an alpha channel have no other transparency.
+  const transparent = colour < 4 ? chunks.find(({ type }) => type === "tRNS") : undefined;
+  const most = { 0: 2, 2: 6 }[colour] ?? entries;
+  if (transparent && colour !== 3 && transparent.data.length < most)
+    throw unreadable(path, "is damaged: its tRNS chunk does not fit its colours");
+  return [
+    ...(palette ? [palette] : []),
+    ...(transparent ? [{ type: "tRNS", data: transparent.data.subarray(0, most) }] : []),
+  ];
+}
+
+/** RGBA of a strip, as a picture of its own. */
+function decodeStrip(
+  { sync }: typeof PNG,
+  { depth, colour }: PngHeader,
+  { width, height, rows }: PngStrip,
+  colours: readonly PngChunk[],
+  path: string,
+): Uint32Array {
+  const ihdr = Buffer.alloc(13);
+  ihdr.writeUInt32BE(width, 0);
+  ihdr.writeUInt32BE(height, 4);
+  ihdr.set([depth, colour], 8);
+  const file = writeChunks([
+    { type: "IHDR", data: ihdr },
+    ...colours,
+    { type: "IDAT", data: deflateSync(rows, { level: 0 }) },
+    { type: "IEND", data: new Uint8Array(0) },
+  ]);
   try {
-    const { width, height, data } = PNG.sync.read(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
-    return { width, height, data: new Uint8ClampedArray(data) };
+    const { data } = sync.read(Buffer.from(file.buffer), { checkCRC: false });
+    return new Uint32Array(data.buffer, data.byteOffset, width * height);
   } catch (cause) {
-    throw new FileError(path, `is not a readable PNG file (${(cause as Error).message})`, { cause });
+    throw unreadable(path, "is damaged: it has pixels whose colours are not in its palette", cause);
   }
+}
+
+function place({ pass, x, y, width, height }: PngStrip, from: Uint32Array, header: PngHeader, to: Uint32Array): void {
+  for (let j = 0; j < height; j++) {
+    const start = (pass.y + (y + j) * pass.dy) * header.width + pass.x + x * pass.dx;
+    if (pass.dx === 1) to.set(from.subarray(j * width, (j + 1) * width), start);
+    else for (let i = 0; i < width; i++) to[start + i * pass.dx] = from[j * width + i] as number;
+  }
+}
+
+/** Feeds what the chunks inflate to, and no more than the picture takes. */
+async function inflateInto(
+  rows: PngRows,
+  idat: readonly Uint8Array[],
+  header: PngHeader,
+  path: string,
+  warn: (text: string) => void,
+): Promise<void> {
+  const inflate = createInflate();
+  const source = Readable.from(idat, { objectMode: true });
+  source.pipe(inflate);
+  let taken = 0;
+  try {
+    for await (const bytes of inflate as AsyncIterable<Uint8Array>) {
+      const used = rows.feed(bytes);
+      taken += used;
+      if (used === bytes.length) continue;
+      return warn("pixel data beyond its last row were passed over");
+    }
+  } catch (cause) {
+    if (cause instanceof FileError) throw cause;
+    if (rows.complete) return warn("its pixel data have no valid end");
+    if ((cause as NodeJS.ErrnoException).code !== "Z_BUF_ERROR")
+      throw unreadable(path, "is damaged: its pixel data cannot be decompressed", cause);
+  } finally {
+    source.destroy();
+    inflate.destroy();
+  }
+  if (!rows.complete)
+    throw unreadable(path, `is cut off: there are ${taken} of ${pngDataBytes(header)} bytes of pixel data`);
+  const given = idat.reduce((sum, { length }) => sum + length, 0);
+  if (inflate.bytesWritten < given) warn(`${given - inflate.bytesWritten} bytes after its pixel data were passed over`);
 }
 
 /**
- * Reads any PNG (grey, palette, 16 bits, interlaced) as eight-bit RGBA, alpha untouched.
- * @throws FileError when the file cannot be read, is no PNG, or is cut off or damaged.
+ * Reads any PNG (grey, palette, 16 bits, interlaced) as eight-bit RGBA, alpha untouched, as it is stored.
+ * @throws FileError when the file cannot be read, is no PNG, is cut off or damaged, or has more pixels than the limit;
+ *   UsageError for a limit that is none
  */
-export const readPng = async (path: string): Promise<RgbaImage> => decodePng(await readBytes(path), path);
+export async function readPng(path: string, options: ReadOptions = {}): Promise<RgbaImage> {
+  const limit = pixelLimit("readPng", options);
+  const { bytes, warn } = await readPictureFile(path, limit, options);
+  return (await decodePng(bytes, path, { limit, warn })).image;
+}

@@ -2,7 +2,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { fitImage } from "../../image/resize.ts";
 import { toRgbaImages } from "../../image/samples.ts";
-import { readImage } from "../../node/image.ts";
 import { forwardNoise } from "../../pipeline/edit.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import {
@@ -19,7 +18,7 @@ import {
   type SamplerFlags,
   seed,
 } from "../flags.ts";
-import type { Io } from "../io.ts";
+import type { Io, Terminal } from "../io.ts";
 import {
   addOperationFlags,
   addPictureFlags,
@@ -28,6 +27,7 @@ import {
   type PictureFlags,
   prepareOperation,
   readImages,
+  readPicture,
   writeResult,
 } from "../operation.ts";
 import { withPipeline } from "../session.ts";
@@ -55,9 +55,9 @@ export function addEdit(program: Command, io: Io): void {
     .command("edit")
     .summary("image to image, and in-painting")
     .description("Adds noise to an image and takes it away again; with a mask, only where the mask is white.")
-    .argument("<image>", "PNG or JPEG file")
+    .argument("<image>", "PNG, JPEG or WebP file")
     .option("--strength <s>", "0 to 1: begins at t = round(s T) - 1 (default: 0.6; 1 with a mask)", number)
-    .option("--mask <file>", "PNG or JPEG file; white is repainted, black is kept")
+    .option("--mask <file>", "PNG, JPEG or WebP file; white is repainted, black is kept")
     .option("--repaint <jump,resamples>", "RePaint: go back up after every so many steps, so many times", repaint)
     .addHelpText("after", "\nExample:\n  $ ddim edit face.png --mask hat.png --repaint 5,5 -o edited.png");
   addPictureFlags(command, "edited.png");
@@ -71,7 +71,7 @@ export function addNoise(program: Command, io: Io): void {
     .command("noise")
     .summary("the forward process at some timesteps")
     .description("Shows an image as noisy as it is at some timesteps. Needs no GPU.")
-    .argument("<image>", "PNG or JPEG file")
+    .argument("<image>", "PNG, JPEG or WebP file")
     .requiredOption("-t, --at <list>", "timesteps, for example 0,250,500,999", numbers)
     .addHelpText("after", "\nExample:\n  $ ddim noise face.png -t 0,250,500,999 -o row.png");
   addPictureFlags(command, "noise.png").option("--seed <n>", "of the noise, 0 to 2^64-1 (default: 0)", seed);
@@ -84,8 +84,9 @@ async function readMask(
   path: string,
   [, , height = 0, width = 0]: readonly number[],
   flags: EditFlags,
+  terminal: Terminal,
 ): Promise<Tensor> {
-  const { image } = fitImage(await readImage(path), { width, height }, flags.fit);
+  const { image } = fitImage(await readPicture(path, terminal, flags), { width, height }, flags.fit);
   const data = Float32Array.from({ length: width * height }, (_, p) => (image.data[4 * p]! < 128 ? 1 : 0));
   return { shape: [1, 1, height, width], data };
 }
@@ -94,8 +95,8 @@ async function edit(path: string, flags: EditFlags, io: Io): Promise<void> {
   const prepared = await prepareOperation(flags, io);
   const { terminal, model } = prepared;
   const options = await operationOptions(flags, prepared);
-  const image = await readImages([path], prepared, flags.fit);
-  const mask = flags.mask === undefined ? undefined : await readMask(flags.mask, image.shape, flags);
+  const image = await readImages([path], prepared, flags);
+  const mask = flags.mask === undefined ? undefined : await readMask(flags.mask, image.shape, flags, terminal);
   await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {
     const made = await pipeline.edit(image, {
       ...options,
@@ -116,7 +117,7 @@ async function edit(path: string, flags: EditFlags, io: Io): Promise<void> {
 
 async function noise(path: string, flags: NoiseFlags, io: Io): Promise<void> {
   const prepared = await prepareOperation(flags, io);
-  const image = await readImages([path], prepared, flags.fit);
+  const image = await readImages([path], prepared, flags);
   const noisy = forwardNoise(prepared.model, image, flags.at, flags.seed);
   const [n = 0, channels = 0, height = 0, width = 0] = noisy.shape;
   const pictures = toRgbaImages(noisy.data, n, channels, { height, width });

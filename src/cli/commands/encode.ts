@@ -1,27 +1,26 @@
 /** `ddim encode`: images to latents by an autoencoder alone. */
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import type { Encoding } from "../../autoencoder/autoencoder.ts";
 import type { AutoencoderModel } from "../../autoencoder/open.ts";
 import { toSampler } from "../../autoencoder/scaling.ts";
 import { latentScale } from "../../autoencoder/spec.ts";
-import { type Fit, fitImage, fits } from "../../image/resize.ts";
+import { fitImage } from "../../image/resize.ts";
 import type { RgbaImage } from "../../image/rgba.ts";
 import { fromRgbaImages } from "../../image/samples.ts";
-import { readImage } from "../../node/image.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import { ShapeError, UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { openFirstStage, withAutoencoder } from "../autoencoder.ts";
 import { addCommonFlags, type CommonFlags, OUTPUT_FLAGS } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
+import { addReadFlags, type ReadFlags, readPicture } from "../operation.ts";
 import { checkFile, writeFile } from "../output.ts";
 
 const COMMON = ["model", "variant", "dtype", "precision", "device", ...OUTPUT_FLAGS] as const;
 
-interface EncodeFlags extends Pick<CommonFlags, (typeof COMMON)[number]> {
+interface EncodeFlags extends Pick<CommonFlags, (typeof COMMON)[number]>, ReadFlags {
   output: string;
   overwrite?: true;
-  fit: Fit;
 }
 
 export function addEncode(program: Command, io: Io): void {
@@ -32,12 +31,11 @@ export function addEncode(program: Command, io: Io): void {
       "Writes latents (N,C,H,W) as a sampler takes them, scaling factor applied: of an AutoencoderKL the mean, with mean " +
         "and logvar unscaled besides; of a VQModel not quantised. Images keep the size of the first, cut to whole latents.",
     )
-    .argument("<image...>", "PNG or JPEG files")
+    .argument("<image...>", "PNG, JPEG or WebP files")
     .option("-o, --output <file>", "safetensors to write", "latents.safetensors")
     .option("--overwrite", "replace what is there")
-    .addOption(new Option("--fit <how>", "images of another size than the first").choices(fits).default("crop"))
     .addHelpText("after", "\nExample:\n  $ ddim encode -m ./model/vae face.png -o latents.safetensors");
-  addCommonFlags(command, COMMON);
+  addCommonFlags(addReadFlags(command, "images of another size than the first"), COMMON);
   command.action((paths: string[], flags: EncodeFlags) => encode(paths, flags, io));
 }
 
@@ -47,7 +45,7 @@ async function encode(paths: readonly string[], flags: EncodeFlags, io: Io): Pro
   if (!/\.safetensors$/i.test(output))
     throw new UsageError("output", `-o ${output}: the name must end in .safetensors`);
   const model = await openFirstStage(terminal, flags);
-  const images = await readAll(paths, model, flags.fit, terminal);
+  const images = await readAll(paths, model, flags, terminal);
   checkFile(output, flags.overwrite === true);
   await withAutoencoder(terminal, flags, model, async (autoencoder) => {
     const tensors = named(model, await autoencoder.encode(images, { signal: io.signal }));
@@ -70,19 +68,19 @@ function named({ spec }: AutoencoderModel, encoding: Encoding): Record<string, T
 async function readAll(
   paths: readonly string[],
   model: AutoencoderModel,
-  fit: Fit,
+  flags: ReadFlags,
   terminal: Terminal,
 ): Promise<Tensor> {
   const scale = latentScale(model.spec);
   const images: RgbaImage[] = [];
   let size: { width: number; height: number } | undefined;
   for (const path of paths) {
-    const image = await readImage(path);
+    const image = await readPicture(path, terminal, flags);
     const whole = (length: number) => Math.floor(length / scale) * scale;
     size ??= { width: whole(image.width), height: whole(image.height) };
     if (size.width < 1 || size.height < 1)
       throw new ShapeError("encode", path, `at least ${scale} × ${scale} pixels`, [image.width, image.height]);
-    const { image: fitted, done } = fitImage(image, size, fit);
+    const { image: fitted, done } = fitImage(image, size, flags.fit);
     if (done) terminal.note(`${path}: ${done}`);
     images.push(fitted);
   }

@@ -13,13 +13,13 @@ import {
 import type { Io } from "../io.ts";
 import { Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
-import { addOperationFlags, fitFlag, type PictureFlags, readImages } from "../operation.ts";
+import { addOperationFlags, addReadFlags, type ReadFlags, readImages } from "../operation.ts";
 import { withPipeline } from "../session.ts";
 import { table } from "../table.ts";
 
 const SAMPLER = ["steps", "spacing", "timesteps", "clip"] as const satisfies (keyof SamplerFlags)[];
 
-interface EvalFlags extends CommonFlags, Pick<SamplerFlags, (typeof SAMPLER)[number]>, Pick<PictureFlags, "fit"> {
+interface EvalFlags extends CommonFlags, Pick<SamplerFlags, (typeof SAMPLER)[number]>, ReadFlags {
   class?: string;
   seed?: bigint;
 }
@@ -29,10 +29,10 @@ export function addEval(program: Command, io: Io): void {
     .command("eval")
     .summary("errors and variational bound of images")
     .description("Prints, for every timestep, the error of epsilon and of x0, and the term of the variational bound.")
-    .argument("<image...>", "PNG or JPEG files")
+    .argument("<image...>", "PNG, JPEG or WebP files")
     .option("--seed <n>", "of the forward process (default: 0)", seed)
-    .addOption(fitFlag("images of another size than the model's"))
     .addHelpText("after", "\nExample:\n  $ ddim eval face.png -S 100");
+  addReadFlags(command, "images of another size than the model's");
   addSamplerFlags(addOperationFlags(command, ["class"]), SAMPLER);
   addCommonFlags(command, ALL_FLAGS);
   command.action((paths: string[], flags: EvalFlags) => evaluate(paths, flags, io));
@@ -41,7 +41,7 @@ export function addEval(program: Command, io: Io): void {
 async function evaluate(paths: readonly string[], flags: EvalFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   const model = await openFlaggedModel(flags, io.signal);
-  const images = await readImages(paths, { model, terminal }, flags.fit);
+  const images = await readImages(paths, { model, terminal }, flags);
   const { steps, spacing, timesteps, clip } = samplerOptions(flags);
   await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {
     const terms = await pipeline.evalTerms(images, {

@@ -56,7 +56,7 @@ export function addInterpolate(program: Command, io: Io): void {
     .command("interpolate")
     .summary("images between seeds, latents or images")
     .description("Walks on the great circle between two latents: a row; or over the patch between four: a grid.")
-    .argument("[image...]", "two or four PNG or JPEG files, which are inverted")
+    .argument("[image...]", "two or four PNG, JPEG or WebP files, which are inverted")
     .option("--seeds <a,b[,c,d]>", "latents are the starting noise of these seeds", seeds)
     .option("--latents <file>", "safetensors whose x_T holds two latents or four")
     .option("--at <list>", "places on the way, 0 to 1 (default: -n of them)", numbers)
@@ -72,8 +72,8 @@ export function addFuse(program: Command, io: Io): void {
     .command("fuse")
     .summary("style fusion of two images")
     .description("Inverts two images, mixes their latents on the great circle, and samples the mixtures.")
-    .argument("<a>", "PNG or JPEG file")
-    .argument("<b>", "PNG or JPEG file")
+    .argument("<a>", "PNG, JPEG or WebP file")
+    .argument("<b>", "PNG, JPEG or WebP file")
     .option("--mix <list>", "fractions of the second image", numbers, [0.2, 0.5, 0.8])
     .addHelpText("after", "\nExample:\n  $ ddim fuse a.png b.png --mix .2,.5,.8 -o fused.png");
   addOperationFlags(addPictureFlags(command, "fusion.png"), PATH_FLAGS);
@@ -94,7 +94,7 @@ async function interpolate(paths: readonly string[], flags: InterpolateFlags, io
   const prepared = await prepareOperation(flags, io);
   const { terminal, model } = prepared;
   const options = await operationOptions(flags, prepared);
-  const images = paths.length > 0 ? await readImages(paths, prepared, flags.fit) : undefined;
+  const images = paths.length > 0 ? await readImages(paths, prepared, flags) : undefined;
   const latents = flags.latents === undefined ? undefined : await readNoise(flags.latents, io.signal);
   const count = flags.seeds?.length ?? (images ?? latents)?.shape[0];
   if (count !== 2 && count !== 4)
@@ -120,7 +120,7 @@ async function fuse(paths: readonly [string, string], flags: FuseFlags, io: Io):
   const prepared = await prepareOperation(flags, io);
   const { terminal, model } = prepared;
   const options = pathOptions(await operationOptions(flags, prepared));
-  const [a, b] = parts(await readImages(paths, prepared, flags.fit)) as [Tensor, Tensor];
+  const [a, b] = parts(await readImages(paths, prepared, flags)) as [Tensor, Tensor];
   await withPipeline(terminal, flags, { model }, async (session) => {
     const onStep = shower(session, "fusing");
     const made = await session.pipeline.fuse(a, b, { ...options, mix: flags.mix, onStep });

@@ -39,7 +39,7 @@ export function addInvert(program: Command, io: Io): void {
     .command("invert")
     .summary("images to latents, and back")
     .description("Finds the noise that DDIM with eta 0 turns into the given images.")
-    .argument("<image...>", "PNG or JPEG files")
+    .argument("<image...>", "PNG, JPEG or WebP files")
     .addOption(
       new Option("--convention <name>", "where epsilon is taken on the way up")
         .choices(inversions)
@@ -57,7 +57,7 @@ async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Pro
   const prepared = await prepareOperation(flags, io);
   const { terminal, model } = prepared;
   const options = pathOptions(await operationOptions(flags, prepared));
-  const images = await readImages(paths, prepared, flags.fit);
+  const images = await readImages(paths, prepared, flags);
   const chosen = { ...options, convention: flags.convention, iterations: flags.iterations };
   await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {
     const onStep = ({ index, of }: { index: number; of: number }) => progress.show("inverting", index + 1, of);

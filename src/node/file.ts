@@ -1,0 +1,61 @@
+/** Files of pictures on disk. */
+import { constants } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import type { ReadOptions } from "../image/limits.ts";
+import { FileError } from "../runtime/errors.ts";
+
+/**
+ * Opens a regular file for one use; anything else (folders, pipes, devices) could never end.
+ * @throws FileError when it cannot be had, or is no file
+ */
+export async function withFile<T>(path: string, use: (handle: FileHandle, size: number) => Promise<T>): Promise<T> {
+  let handle: FileHandle | undefined;
+  try {
+    // Without O_NONBLOCK the opening of a pipe would wait for a writer.
+    handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    const stats = await handle.stat();
+    if (!stats.isFile()) throw new FileError(path, "is not a file");
+    return await use(handle, stats.size);
+  } catch (cause) {
+    if (cause instanceof FileError) throw cause;
+    throw new FileError(path, `cannot be read (${(cause as NodeJS.ErrnoException).code ?? "unknown"})`, { cause });
+  } finally {
+    await handle?.close();
+  }
+}
+
+/** Up to so many bytes from a place; fewer where the file ends. */
+export async function readAt(handle: FileHandle, position: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(length);
+  let filled = 0;
+  while (filled < length) {
+    const { bytesRead } = await handle.read(bytes, filled, Math.min(length - filled, 2 ** 30), position + filled);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return bytes.subarray(0, filled);
+}
+
+/** Bytes of metadata that a file may hold beside its pixels. */
+const METADATA = 64 * 2 ** 20;
+
+/**
+ * A picture's whole file, and where sentences about it go, which begin with its name.
+ * @param limit Most pixels; a file that is larger than these could take, uncompressed, is not read.
+ */
+export async function readPictureFile(
+  path: string,
+  limit: number,
+  { onWarning = (text) => process.emitWarning(text) }: ReadOptions,
+): Promise<{ bytes: Uint8Array; warn: (text: string) => void }> {
+  const bytes = await withFile(path, async (handle, size) => {
+    // Sixteen bits of each of four channels.
+    if (size > 8 * limit + METADATA)
+      throw new FileError(
+        path,
+        `has ${size} bytes, more than a picture of ${limit} pixels takes (--max-pixels, maxPixels)`,
+      );
+    return readAt(handle, 0, size);
+  });
+  return { bytes, warn: (text) => onWarning(`${path}: ${text}`) };
+}
