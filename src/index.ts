@@ -16,7 +16,7 @@ export type { EvalOptions, EvalTerms } from "./pipeline/evalTerms.ts";
 export type { FuseOptions, InterpolateOptions } from "./pipeline/interpolate.ts";
 export type { Inversion, InvertOptions, Reconstruction } from "./pipeline/invert.ts";
 export { createPipeline, loadPipeline } from "./pipeline/load.ts";
-export { type Model, modelHash, openModel } from "./pipeline/model.ts";
+export { type Model, modelHash, modelId, openModel } from "./pipeline/model.ts";
 export { DiffusionPipeline } from "./pipeline/pipeline.ts";
 export { type ResolvedRun, resolveRun } from "./pipeline/run.ts";
 export { checkSupport, type Support } from "./pipeline/support.ts";

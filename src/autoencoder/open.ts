@@ -20,6 +20,8 @@ export interface AutoencoderModel {
   readonly source: ModelSource;
   readonly spec: AutoencoderSpec;
   readonly checkpoint: Checkpoint;
+  /** Names of the checkpoint's tensors that the decoder reads. */
+  readonly decoderTensors: readonly string[];
   readonly layout: AutoencoderLayout;
   /** Sentences about what was assumed. */
   readonly warnings: readonly string[];
@@ -57,9 +59,12 @@ function describes(json: Json): boolean {
 export function autoencoderTensors(spec: AutoencoderSpec): ExpectedTensor[] {
   const [dtype, storage, side] = ["f32", "buffer", latentScale(spec)] as const;
   const encoder = buildEncoder(spec, { height: side, width: side, dtype, storage });
-  const quantize = spec.kind === "vq";
-  const decoder = buildDecoder(spec, { height: 1, width: 1, dtype, storage, quantize, scale: 1, shift: 0 });
-  return [...encoder.graph.params(), ...decoder.graph.params()];
+  return [...encoder.graph.params(), ...decoderParams(spec)];
+}
+
+function decoderParams(spec: AutoencoderSpec): ExpectedTensor[] {
+  const [dtype, storage, quantize] = ["f32", "buffer", spec.kind === "vq"] as const;
+  return buildDecoder(spec, { height: 1, width: 1, dtype, storage, quantize, scale: 1, shift: 0 }).graph.params();
 }
 
 /** The factor that latent-diffusion measured and kept in the checkpoint, which goes before the configuration's. */
@@ -143,7 +148,8 @@ export async function findAutoencoder(
   const layout = detectLayout(checkpoint.file, names, spec);
   const { naming, ignore, reason } = layout;
   matchTensors(checkpoint, autoencoderTensors(spec), { ignore, locate: naming.locate, layout: reason });
-  return { name: file, source, spec, checkpoint, layout, warnings };
+  const decoderTensors = [...new Set(decoderParams(spec).map((param) => naming.locate(param).name))];
+  return { name: file, source, spec, checkpoint, decoderTensors, layout, warnings };
 }
 
 /** {@link findAutoencoder} where there has to be one. @throws FileError when there is none */

@@ -8,10 +8,15 @@ import type { ConvRecipe } from "../kernels/recipes.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { createValueArray, type GpuArray } from "../runtime/memory.ts";
-import { byteSize, makeValue, TEXTURE_WIDTH, unitBytes, type Value } from "../runtime/values.ts";
+import { byteSize, makeValue, TEXTURE_WIDTH, unitBytes } from "../runtime/values.ts";
+import type { Checkpoint } from "../weights/checkpoint.ts";
+import { sha256, toHex } from "../weights/digests.ts";
+import type { StreamOptions } from "../weights/stream.ts";
 
 /** Reads the parts of one entry. */
 export interface PackedReader {
+  /** What was given with the parts when they were saved. */
+  readonly note: string;
   /** The next part, which is as large as the target. @returns false when it is damaged; then nothing of the entry counts */
   read(target: Uint8Array): Promise<boolean>;
   close(): Promise<void>;
@@ -21,18 +26,56 @@ export interface PackedReader {
 export interface PackedStore {
   /** @returns undefined where there is no entry of this key with parts of these sizes */
   open(key: string, sizes: readonly number[]): Promise<PackedReader | undefined>;
-  /** Keeps parts of these sizes, or does not: weights load all the same. */
-  save(key: string, sizes: readonly number[], parts: AsyncIterable<Uint8Array>): Promise<void>;
+  /** Keeps parts of these sizes in the place of what is there, or does not: weights load all the same. */
+  save(key: string, sizes: readonly number[], parts: AsyncIterable<Uint8Array>, note: string): Promise<void>;
 }
 
-/** A store, and what identifies the weights of a model in it. */
+/** A store, and what tells a model's entries from those of others. The weights themselves are compared with an entry's note. */
 export interface PackedWeights {
   readonly store: PackedStore;
   readonly model: string;
 }
 
+/** An entry's note, as JSON: which bytes were packed. */
+interface Note {
+  /** Of the checkpoint's files, when they were read. */
+  readonly stamps?: Readonly<Record<string, string>>;
+  /** Of the tensors that were packed. */
+  readonly digests: Readonly<Record<string, string>>;
+}
+
 /** Bytes that are uploaded before the queue is waited for. */
 const STAGING_BYTES = 64 * 2 ** 20;
+
+/** The checkpoint's tensors that are packed. */
+const tensorsOf = (recipes: readonly ConvRecipe[]): string[] =>
+  [...new Set(recipes.flatMap(({ parts }) => parts.map(({ param }) => param.name)))].sort();
+
+function parseNote(text: string): Note {
+  try {
+    return { digests: {}, ...(JSON.parse(text) as Partial<Note>) };
+  } catch {
+    return { digests: {} };
+  }
+}
+
+/** How an entry fits the checkpoint: at once, by its files; by its bytes, which had to be read; or not. */
+async function fits(
+  checkpoint: Checkpoint,
+  names: readonly string[],
+  text: string,
+  options: StreamOptions,
+): Promise<"files" | "bytes" | undefined> {
+  const note = parseNote(text);
+  const stamps = await checkpoint.stamps(names, options.signal);
+  const same = (a: object | undefined, b: object | undefined) => JSON.stringify(a) === JSON.stringify(b);
+  const complete = same(names, Object.keys(note.digests));
+  if (stamps && complete && same(stamps, note.stamps)) {
+    checkpoint.recall(note.digests);
+    return "files";
+  }
+  return same(await checkpoint.digests(names, options), note.digests) ? "bytes" : undefined;
+}
 
 const sizesOf = (recipes: readonly ConvRecipe[]): number[] => recipes.map(({ value }) => byteSize(value, 1));
 
@@ -58,8 +101,7 @@ async function keyOf(model: string, target: Target, recipes: readonly ConvRecipe
   ]);
   const [first] = recipes;
   const text = JSON.stringify([model, layout, first ? packSources(target, first) : []]);
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-  return Array.from(new Uint8Array(digest).subarray(0, 12), (b) => b.toString(16).padStart(2, "0")).join("");
+  return toHex(await sha256(new TextEncoder().encode(text))).slice(0, 24);
 }
 
 function upload(device: Device, { value }: ConvRecipe, { object }: GpuArray, data: Uint8Array<ArrayBuffer>): void {
@@ -97,43 +139,62 @@ async function read(
 }
 
 /**
- * The arrays of convolution weights from the store.
+ * The arrays of convolution weights from the store, where it has them of these very weights. Where the files are not those
+ * of when they were packed, all of the tensors are read to find that out.
  * @returns undefined where the store has nothing whole of them; then nothing stays allocated
- * @throws DeviceError "out-of-memory"; the signal's reason when aborted
+ * @throws DeviceError "out-of-memory"; FileError; the signal's reason when aborted
  */
 export async function loadPacked(
   device: Device,
   target: Target,
   recipes: readonly ConvRecipe[],
+  checkpoint: Checkpoint,
   { store, model }: PackedWeights,
-  signal?: AbortSignal,
-): Promise<Map<Value, GpuArray> | undefined> {
+  options: StreamOptions = {},
+): Promise<Map<ConvRecipe, GpuArray> | undefined> {
   const reader = await store.open(await keyOf(model, target, recipes), sizesOf(recipes));
   if (!reader) return undefined;
+  const names = tensorsOf(recipes);
   const arrays: GpuArray[] = [];
-  let whole = false;
+  const release = () => {
+    for (const { object } of arrays.splice(0)) device.release(object);
+  };
   try {
+    const how = await fits(checkpoint, names, reader.note, options);
+    if (!how) return undefined;
     await device.allocate("the network's weights", () => {
       for (const { value } of recipes) arrays.push(createValueArray(device, value));
     });
-    whole = await read(device, reader, recipes, arrays, signal);
+    if (!(await read(device, reader, recipes, arrays, options.signal))) {
+      release();
+      return undefined;
+    }
+    const loaded = new Map(recipes.map((recipe, i) => [recipe, arrays[i] as GpuArray]));
+    // Next time the files alone tell it.
+    if (how === "bytes" && (await checkpoint.stamps(names)))
+      await savePacked(device, target, loaded, checkpoint, { store, model });
+    return loaded;
+  } catch (error) {
+    release();
+    throw error;
   } finally {
-    if (!whole) for (const { object } of arrays) device.release(object);
     await reader.close();
   }
-  return whole ? new Map(recipes.map(({ value }, i) => [value, arrays[i] as GpuArray])) : undefined;
 }
 
-/** Puts arrays of convolution weights into the store, one after the other. */
+/** Puts arrays of convolution weights, of tensors that were read, into the store, one after the other. */
 export async function savePacked(
   device: Device,
   target: Target,
   arrays: ReadonlyMap<ConvRecipe, GpuArray>,
+  checkpoint: Checkpoint,
   { store, model }: PackedWeights,
 ): Promise<void> {
   const recipes = [...arrays.keys()];
+  const names = tensorsOf(recipes);
+  const note: Note = { stamps: await checkpoint.stamps(names), digests: await checkpoint.digests(names) };
   async function* parts(): AsyncGenerator<Uint8Array> {
     for (const [{ value }, array] of arrays) yield new Uint8Array(await device.read(array.object, byteSize(value, 1)));
   }
-  await store.save(await keyOf(model, target, recipes), sizesOf(recipes), parts());
+  await store.save(await keyOf(model, target, recipes), sizesOf(recipes), parts(), JSON.stringify(note));
 }

@@ -121,29 +121,30 @@ export class WeightStore {
     checkRoom(this.device, unique);
     const located = this.locate ? locateParams(unique, this.locate) : unique;
     const convs = located.filter((recipe) => recipe.kind === "conv");
-    const { packed, signal } = options;
-    const kept = packed && (await loadPacked(this.device, this.target, convs, packed, signal));
+    const { packed, signal, onProgress } = options;
+    const { device, target, checkpoint } = this;
+    const kept = packed && (await loadPacked(device, target, convs, checkpoint, packed, { signal, onProgress }));
     const rest = kept ? located.filter(({ kind }) => kind !== "conv") : located;
-    const streamed = pieces(this.checkpoint, parameterNames(rest), options);
+    const streamed = pieces(checkpoint, parameterNames(rest), options);
     let cut = false;
     const judge: Judge = (failure) => {
       cut ||= failure !== undefined;
       this.judge(failure);
     };
-    const made = await loadRecipes(this.device, this.target, rest, streamed, decode, judge).catch((error) => {
-      for (const { object } of kept?.values() ?? []) this.device.release(object);
+    const made = await loadRecipes(device, target, rest, streamed, decode, judge).catch((error) => {
+      for (const { object } of kept?.values() ?? []) device.release(object);
       throw error;
     });
-    const arrays = new Map([...made, ...(kept ?? [])]);
+    const arrays = new Map([...made, ...[...(kept ?? [])].map(([{ value }, array]) => [value, array] as const)]);
     for (const [value, array] of arrays) {
       // Somebody else may have loaded it meanwhile, or freed everything.
-      if (this.#disposed || this.#arrays.has(value.name)) this.device.release(array.object);
+      if (this.#disposed || this.#arrays.has(value.name)) device.release(array.object);
       else this.#arrays.set(value.name, array);
     }
     // Weights that were cut are judged at every load.
     if (!packed || kept || cut || this.#disposed) return;
     const own = convs.map((recipe) => [recipe, arrays.get(recipe.value) as GpuArray] as const);
-    await savePacked(this.device, this.target, new Map(own), packed);
+    await savePacked(device, target, new Map(own), checkpoint, packed);
   }
 
   /** The arrays for a lowering's own values. */

@@ -1,16 +1,25 @@
 /**
- * Packed weights in a folder, a file for each network and kind of adapter: a line of JSON with the sizes of the parts,
- * the parts, and their CRC-32s as 32-bit words. Any file may be deleted at any time.
+ * Packed weights in a folder, a file for each network and kind of adapter: a line of JSON with the sizes of the parts and a
+ * note on what they were packed from, the parts, and the CRC-32s of the line and of each part as 32-bit words. Any file may
+ * be deleted at any time.
  */
+import { constants } from "node:fs";
 import { type FileHandle, mkdir, open, rename, unlink } from "node:fs/promises";
 import { endianness } from "node:os";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { PackedReader, PackedStore } from "../pipeline/types.ts";
 
+const FORMAT = "ddim-webgpu packed weights 2";
+/** Of the versions before: without a note of the weights' bytes, so never used again. */
+const OLD_FORMAT = "ddim-webgpu packed weights 1";
+
 /** Weights lie in the file as in the memory of the machine. */
-const header = (sizes: readonly number[]) =>
-  Buffer.from(`${JSON.stringify({ format: "ddim-webgpu packed weights 1", order: endianness(), sizes })}\n`);
+const header = (sizes: readonly number[], note: string) =>
+  Buffer.from(`${JSON.stringify({ format: FORMAT, order: endianness(), sizes, note })}\n`);
+
+/** Most bytes of the line; the largest networks' have about 200 kB. */
+const MOST_LINE_BYTES = 16 * 2 ** 20;
 
 const sum = (sizes: readonly number[]) => sizes.reduce((a, b) => a + b, 0);
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code;
@@ -20,19 +29,49 @@ async function filled(file: FileHandle, target: Uint8Array, position: number): P
   return bytesRead === target.byteLength;
 }
 
-/** @returns undefined for a file that is not what its name says */
+/** The file's first line with its end; undefined where it has none. */
+async function firstLine(file: FileHandle, size: number): Promise<Buffer | undefined> {
+  for (let length = 2 ** 16; ; length *= 4) {
+    const start = Buffer.alloc(Math.min(length, size, MOST_LINE_BYTES));
+    const end = (await filled(file, start, 0)) ? start.indexOf(10) : -1;
+    if (end >= 0) return start.subarray(0, end + 1);
+    if (start.byteLength < length) return undefined;
+  }
+}
+
+interface Line {
+  readonly format?: unknown;
+  readonly note?: unknown;
+}
+
+function parseLine(line: Buffer | undefined): Line {
+  try {
+    return Object(JSON.parse(line?.toString() ?? "")) as Line;
+  } catch {
+    return {};
+  }
+}
+
+/** @returns what is wrong with a file that is not what its name says */
 async function readerOf(file: FileHandle, path: string, sizes: readonly number[], warn: (text: string) => void) {
-  const expected = header(sizes);
-  const [start, checks] = [Buffer.alloc(expected.byteLength), new Uint32Array(sizes.length)];
-  const end = expected.byteLength + sum(sizes);
+  const stats = await file.stat();
+  const line = stats.isFile() ? await firstLine(file, stats.size) : undefined;
+  const { format, note } = parseLine(line);
+  if (format === OLD_FORMAT) return "is of an earlier version";
+  const checks = new Uint32Array(1 + sizes.length);
+  const length = line?.byteLength ?? 0;
+  const end = length + sum(sizes);
   const whole =
-    (await file.stat()).size === end + checks.byteLength &&
-    (await filled(file, start, 0)) &&
-    start.equals(expected) &&
-    (await filled(file, new Uint8Array(checks.buffer), end));
-  if (!whole) return undefined;
-  let [part, position] = [0, expected.byteLength];
+    line !== undefined &&
+    typeof note === "string" &&
+    line.equals(header(sizes, note)) &&
+    stats.size === end + checks.byteLength &&
+    (await filled(file, new Uint8Array(checks.buffer), end)) &&
+    crc32(line) === checks[0];
+  if (!whole) return "is damaged";
+  let [part, position] = [1, length];
   const reader: PackedReader = {
+    note,
     async read(target) {
       const good = (await filled(file, target, position)) && crc32(target) === checks[part];
       if (!good) warn(`${path}: is damaged; the weights are packed anew`);
@@ -56,26 +95,29 @@ export function packedFolder(folder: string, warn: (text: string) => void): Pack
       const path = pathOf(key);
       let file: FileHandle | undefined;
       try {
-        file = await open(path);
+        // A pipe in the place of a file is not waited for.
+        file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
         const reader = await readerOf(file, path, sizes, warn);
-        if (reader) return reader;
-        warn(`${path}: is damaged; the weights are packed anew`);
+        if (typeof reader !== "string") return reader;
+        warn(`${path}: ${reader}; the weights are packed anew`);
       } catch (error) {
         if (codeOf(error) !== "ENOENT") warn(`${path}: cannot be read (${codeOf(error)}); the weights are packed anew`);
       }
       await file?.close();
       return undefined;
     },
-    async save(key, sizes, parts) {
+    async save(key, sizes, parts, note) {
       const path = pathOf(key);
       const temporary = `${path}.${process.pid}.tmp`;
       try {
         await mkdir(folder, { recursive: true });
         const file = await open(temporary, "w");
         try {
-          await file.writeFile(header(sizes));
-          const checks = new Uint32Array(sizes.length);
-          let i = 0;
+          const line = header(sizes, note);
+          await file.writeFile(line);
+          const checks = new Uint32Array(1 + sizes.length);
+          checks[0] = crc32(line);
+          let i = 1;
           for await (const part of parts) {
             checks[i++] = crc32(part);
             await file.writeFile(part);

@@ -10,6 +10,7 @@ import { classEmbeddings, type UNetSpec } from "../unet/spec.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { findComponent, readModelIndex, readSchedulerConfig } from "../weights/components.ts";
 import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
+import { sha256, toHex } from "../weights/digests.ts";
 import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
 import { label } from "../weights/path.ts";
 import { withRandomWeights } from "../weights/random.ts";
@@ -30,6 +31,8 @@ export interface Model {
   /** Class that stands for "no class" in guidance. */
   readonly nullClass: number | null;
   readonly checkpoint: Checkpoint;
+  /** Names of the checkpoint's tensors that the network reads: of one set of weights, where there are two. */
+  readonly networkTensors: readonly string[];
   /** How the checkpoint spells its tensors. */
   readonly layout: Layout["id"];
   readonly naming: Naming;
@@ -170,6 +173,7 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
     classCount: embeddings > 0 ? named : 0,
     nullClass,
     checkpoint,
+    networkTensors: [...new Set(expectedTensors(parsed, [naming]).map(({ name }) => name))],
     layout: layout.id,
     naming,
     weights,
@@ -187,14 +191,40 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   };
 }
 
+/** The name, type, shape and digest of tensors, by name. */
+async function identified(checkpoint: Checkpoint, names: readonly string[], signal?: AbortSignal) {
+  const digests = await checkpoint.digests(names, { signal });
+  return [...names].sort().map((name) => {
+    const { dtype, shape } = checkpoint.info(name);
+    return [name, dtype, shape, digests[name]];
+  });
+}
+
+/**
+ * 32 hex digits that identify what a model computes: SHA-256 of its configuration and of the bytes of all the tensors that
+ * make pictures, the network's and the first stage's decoder's, wherever and in whichever files they lie. Tensors that were
+ * loaded were hashed meanwhile; the others are read now.
+ *
+ * @throws FileError, also where the platform has no Web Cryptography; the signal's reason
+ */
+export async function modelId(model: Model, signal?: AbortSignal): Promise<string> {
+  const { checkpoint, config, scheduler, reading, firstStage, networkTensors } = model;
+  const facts = [
+    ...["ddim-webgpu model 2", config, scheduler, reading, firstStage?.spec ?? null],
+    await identified(checkpoint, networkTensors, signal),
+    firstStage && (await identified(firstStage.checkpoint, firstStage.decoderTensors, signal)),
+  ];
+  return toHex(await sha256(new TextEncoder().encode(JSON.stringify(facts)))).slice(0, 32);
+}
+
 /** Bytes of each tensor that enter {@link modelHash}. */
 const HASH_SAMPLE = 1024;
 /** Reads under way at once. */
 const HASH_READS = 16;
 
 /**
- * Twelve hex digits that identify a model: SHA-256 of its configuration, the table of its tensors and the first KiB of
- * each. Cheap for any size, and any retraining changes it.
+ * Twelve hex digits that tell models apart at little cost: SHA-256 of the configuration, the table of tensors and the first
+ * KiB of each. Pictures of versions up to 0.1.0 name their model so; {@link modelId} identifies the bytes.
  */
 export async function modelHash(model: Model, signal?: AbortSignal): Promise<string> {
   const { checkpoint, source, config, scheduler, reading, firstStage } = model;
@@ -213,6 +243,5 @@ export async function modelHash(model: Model, signal?: AbortSignal): Promise<str
     source.read(file, { start, end: Math.min(end, start + HASH_SAMPLE) }, signal);
   for (let i = 0; i < tensors.length; i += HASH_READS)
     parts.push(...(await Promise.all(tensors.slice(i, i + HASH_READS).map(sample))));
-  const digest = await crypto.subtle.digest("SHA-256", await new Blob(parts as BlobPart[]).arrayBuffer());
-  return Array.from(new Uint8Array(digest).subarray(0, 6), (b) => b.toString(16).padStart(2, "0")).join("");
+  return toHex(await sha256(new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer()))).slice(0, 12);
 }

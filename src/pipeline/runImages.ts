@@ -13,7 +13,7 @@ import { type LoweredNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts
 import { type BatchResult, sampleBatch } from "./batches.ts";
 import { type Decoded, decodeState } from "./decoding.ts";
 import type { LatentPreview } from "./latentPreview.ts";
-import { type Model, modelHash } from "./model.ts";
+import { type Model, modelId } from "./model.ts";
 import type { ResolvedRun } from "./run.ts";
 import { checkResume, fingerprint } from "./saved.ts";
 import type { Generation, SavedRun, Step, StepStatistics, Tensor } from "./types.ts";
@@ -171,12 +171,12 @@ export async function* runImages(
   judgeInputs(run, judge);
   const { in_channels: channels } = model.config;
   const lowered = engine.lower(run.height, run.width, run.contexts?.length);
-  // Reads a little of every tensor, which only runs that are saved or resumed need.
+  // Only for runs that are saved or resumed: of latents it reads the decoder, which is loaded at the end.
   let hashed: Promise<string> | undefined;
   const stored = new Set(lowered.main.recipes.map(({ value }) => value.dtype));
   const forced = engine.target.methods?.conv2d ?? "";
   const own = () => {
-    hashed ??= modelHash(model).then((hash) => fingerprint([hash, ...stored, forced].join(" "), run));
+    hashed ??= modelId(model).then((id) => fingerprint([id, ...stored, forced].join(" "), run));
     return hashed;
   };
   if (resume) checkResume(resume, await own(), run, channels);

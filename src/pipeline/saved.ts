@@ -13,6 +13,9 @@ function hash(text: string): string {
   return [a, b].map((v) => (v >>> 0).toString(16).padStart(8, "0")).join("");
 }
 
+/** What begins a fingerprint since models are identified by all of their bytes. */
+const VERSION = "2-";
+
 /**
  * Of everything that decides the images of a run, `model` being the weights and how they are computed. The batch
  * does not, and neither does what is recorded.
@@ -25,16 +28,22 @@ export function fingerprint(model: string, run: ResolvedRun): string {
   const given = [run.noise?.data, run.inpaint?.known, run.inpaint?.mask, ...(contexts ? told : [])].map((d) =>
     d ? hash(d.join()) : null,
   );
-  return hash(
+  const all = hash(
     JSON.stringify([
       ...[model, rows, String(seed), rng, antithetic, classes, guidance, count, firstImage, width, height],
       ...[plan.threshold, plan.history, given, run.inpaint?.paste],
     ]),
   );
+  return VERSION + all;
 }
 
-/** @throws UsageError when the state is of another run, or damaged */
+/** @throws UsageError when the state is of another run or an earlier version, or damaged */
 export function checkResume(resume: SavedRun, own: string, run: ResolvedRun, channels: number): void {
+  if (!String(resume.fingerprint).startsWith(VERSION))
+    throw new UsageError(
+      "resume",
+      "the saved state is of an earlier version, which identified models by the beginnings of their tensors only: start the run again",
+    );
   if (resume.fingerprint !== own)
     throw new UsageError(
       "resume",

@@ -3,6 +3,7 @@
 import { FileError } from "../runtime/errors.ts";
 import { listed } from "../runtime/printable.ts";
 import { canDecode, decodeFloats } from "./convert.ts";
+import { canDigest, type Digests, DigestWalk } from "./digests.ts";
 import { DTYPE_BITS } from "./dtype.ts";
 import { isObject, readJson } from "./json.ts";
 import { locateWeights } from "./locate.ts";
@@ -34,14 +35,18 @@ export class Checkpoint {
   /** The `__metadata__` of the files. */
   readonly metadata: Readonly<Record<string, string>>;
   readonly #source: ModelSource;
+  readonly #digests: Digests | undefined;
 
+  /** @param hashed whether tensors are hashed as they are read, see {@link digests} */
   constructor(
     source: ModelSource,
     file: string,
     tensors: ReadonlyMap<string, TensorInfo>,
     metadata: Readonly<Record<string, string>>,
+    hashed = false,
   ) {
     this.#source = source;
+    this.#digests = hashed && canDigest() ? new Map() : undefined;
     this.file = file;
     this.tensors = tensors;
     this.metadata = metadata;
@@ -78,8 +83,49 @@ export class Checkpoint {
   async *pieces(names: Iterable<string>, options?: StreamOptions): AsyncGenerator<TensorPiece & { name: string }> {
     const wanted = new Map([...names].map((name) => [this.info(name), name]));
     const fileLabel = (path: string) => label(this.#source, path);
-    for await (const piece of streamTensors(this.#source, wanted.keys(), fileLabel, options))
-      yield { ...piece, name: wanted.get(piece.tensor)! };
+    const walk = this.#digests && new DigestWalk(this.#digests);
+    for await (const piece of streamTensors(this.#source, wanted.keys(), fileLabel, options)) {
+      const name = wanted.get(piece.tensor)!;
+      walk?.add(name, piece);
+      yield { ...piece, name };
+      await walk?.room();
+    }
+  }
+
+  /**
+   * SHA-256 digests of tensors (`digests.ts` says of what), in 64 hex digits. Those that were read since the checkpoint was
+   * opened are known, the others are read now.
+   *
+   * @throws FileError, also where the platform does not hash; the signal's reason
+   */
+  async digests(names: Iterable<string>, options?: StreamOptions): Promise<Record<string, string>> {
+    const known = this.#digests;
+    if (!known) throw new FileError(this.file, "cannot be identified: only pages of https or localhost can hash");
+    const wanted = [...names];
+    for await (const _ of this.pieces(
+      wanted.filter((name) => !known.has(name)),
+      options,
+    ));
+    const all = await Promise.all(wanted.map(async (name) => [name, (await known.get(name)) as string] as const));
+    return Object.fromEntries(all);
+  }
+
+  /** Takes digests of tensors that need not be read for them, because their files are those of then. */
+  recall(digests: Readonly<Record<string, string>>): void {
+    for (const [name, digest] of Object.entries(digests))
+      if (!this.#digests?.has(name)) this.#digests?.set(name, Promise.resolve(digest));
+  }
+
+  /** The stamps of the files that tensors lie in; undefined where a file has none. */
+  async stamps(names: Iterable<string>, signal?: AbortSignal): Promise<Record<string, string> | undefined> {
+    const files = new Set([...names].map((name) => this.info(name).file));
+    const stamps: Record<string, string> = {};
+    for (const file of [...files].sort()) {
+      const stamp = await this.#source.stamp?.(file, signal);
+      if (stamp === undefined) return undefined;
+      stamps[file] = stamp;
+    }
+    return stamps;
   }
 
   /** Like {@link pieces}, converted to float32. */
@@ -144,7 +190,7 @@ export async function openCheckpoint(
     if (other) throw new FileError(file, `has both ${other.name} and ${tensor.name}, two names of one tensor`);
     named.set(name, tensor);
   }
-  return new Checkpoint(source, file, named, metadata);
+  return new Checkpoint(source, file, named, metadata, true);
 }
 
 /** Reads the headers of all the shards that an index names, and checks them against it. */

@@ -1,10 +1,12 @@
 /** A model before any GPU: what is read from its folder, in which layouts, and its hash. */
 import { describe, expect, test } from "vitest";
 import { toNodeSource } from "../../src/node/folder.ts";
-import { type Model, modelHash, openModel } from "../../src/pipeline/model.ts";
+import { createPipeline } from "../../src/pipeline/load.ts";
+import { type Model, modelHash, modelId, openModel } from "../../src/pipeline/model.ts";
 import { resolveRun } from "../../src/pipeline/run.ts";
 import { ConfigError } from "../../src/runtime/errors.ts";
 import { nmse } from "../reference/tensor.ts";
+import { testDevice } from "../support/gpu.ts";
 import {
   goldenPath,
   load,
@@ -112,13 +114,50 @@ test("a DDPM pipeline is sampled with DDIM, and says so", async () => {
   expect(reference.warnings.join()).not.toContain("DDPM");
 });
 
-describe("modelHash", () => {
-  const damaged = (at: number) => {
-    const { header, data } = splitSafetensors(readFolder(AVATARS)[WEIGHTS]!);
-    data[at]! ^= 1;
-    return sourceOf(AVATARS, { [WEIGHTS]: rawSafetensors(header, data) });
-  };
+const damaged = (at: number) => {
+  const { header, data } = splitSafetensors(readFolder(AVATARS)[WEIGHTS]!);
+  data[at]! ^= 1;
+  return sourceOf(AVATARS, { [WEIGHTS]: rawSafetensors(header, data) });
+};
 
+describe("modelId", () => {
+  test("is another after any flipped bit, wherever the model lies the same", async () => {
+    const id = await modelId(await open(AVATARS));
+    expect(id).toMatch(/^[0-9a-f]{32}$/);
+    expect(await modelId(await openModel(sourceOf(AVATARS, {}, "elsewhere")))).toBe(id);
+    const { data } = splitSafetensors(readFolder(AVATARS)[WEIGHTS]!);
+    const ids = new Set([id]);
+    const places = Array.from({ length: 8 }, (_, i) => Math.floor(((i + 0.7) / 8) * data.length));
+    for (const at of places) ids.add(await modelId(await openModel(damaged(at))));
+    expect(ids.size).toBe(1 + places.length);
+    // The beginnings of tensors do not tell as much.
+    const hashes = await Promise.all(places.map(async (at) => modelHash(await openModel(damaged(at)))));
+    expect(new Set(hashes).size).toBeLessThan(places.length);
+  });
+
+  test("is another for other configurations and schedules", async () => {
+    const config = text(readFolder(AVATARS)["unet/config.json"]);
+    const scheduler = text(readFolder(AVATARS)["scheduler/scheduler_config.json"]);
+    const models = [
+      sourceOf(AVATARS),
+      sourceOf(AVATARS, { "unet/config.json": JSON.stringify({ ...config, norm_eps: 1e-5 }) }),
+      sourceOf(AVATARS, { "scheduler/scheduler_config.json": JSON.stringify({ ...scheduler, beta_end: 0.03 }) }),
+    ];
+    const ids = await Promise.all(models.map(async (source) => modelId(await openModel(source))));
+    expect(new Set(ids).size).toBe(models.length);
+  });
+
+  test("costs no reading once the model is loaded", async () => {
+    const source = sourceOf(AVATARS);
+    const model = await openModel(source);
+    using _ = await createPipeline(model, { device: await testDevice() });
+    source.reads.length = 0;
+    expect(await modelId(model)).toBe(await modelId(await open(AVATARS)));
+    expect(source.reads).toEqual([]);
+  });
+});
+
+describe("modelHash", () => {
   test("is the same wherever the model lies, and twelve digits of hex", async () => {
     const hash = await modelHash(await open(AVATARS));
     expect(hash).toMatch(/^[0-9a-f]{12}$/);

@@ -91,10 +91,14 @@ describe("a saved run", () => {
     const { data } = (await pipe.generate(options)).samples;
     expect(await resume(sourceOf(folder, {}, "moved and renamed"))).toEqual(data);
     const { header, data: bytes } = splitSafetensors(readFolder(folder)[WEIGHTS]!);
-    bytes[0]! ^= 1;
-    const retrained = sourceOf(folder, { [WEIGHTS]: rawSafetensors(header, bytes) }, "pixel-avatars-16");
-    await expect(resume(retrained)).rejects.toThrow(/saved state is of a run with other options or another model/);
+    for (const at of [0, bytes.length >> 1, bytes.length - 1]) {
+      const retrained = Uint8Array.from(bytes, (byte, i) => (i === at ? byte ^ 1 : byte));
+      const changed = sourceOf(folder, { [WEIGHTS]: rawSafetensors(header, retrained) }, "pixel-avatars-16");
+      await expect(resume(changed)).rejects.toThrow(/saved state is of a run with other options or another model/);
+    }
     await expect(resume(folder, { dtype: "f16" })).rejects.toThrow(/other options or another model/);
+    saved = { ...(saved as SavedRun), fingerprint: "0123456789abcdef" };
+    await expect(resume(folder)).rejects.toThrow(/saved state is of an earlier version/);
   });
 });
 

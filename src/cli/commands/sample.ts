@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { formatParameters, type GenerationParameters } from "../../image/parameters.ts";
 import { encodePng } from "../../image/png.ts";
 import { defaultScale, enlarge } from "../../image/rgba.ts";
-import { type Model, modelHash } from "../../pipeline/model.ts";
+import { type Model, modelId } from "../../pipeline/model.ts";
 import { type ResolvedRun, resolveRun } from "../../pipeline/run.ts";
 import { tuningHash } from "../../pipeline/tuningTable.ts";
 import type { GenerateOptions, Generation, Step, Tensor } from "../../pipeline/types.ts";
@@ -60,7 +60,7 @@ async function sample(flags: SampleFlags, io: Io): Promise<void> {
     const { device, dtype, model, target } = pipeline;
     const parameters = parametersOf(flags, plan.run, {
       model: model.name,
-      modelHash: await modelHash(model, io.signal),
+      modelHash: await modelId(model, io.signal),
       dtype,
       precision: flags.precision,
       tuning: pipeline.tuning ? await tuningHash(pipeline.tuning) : undefined,
