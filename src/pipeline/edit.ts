@@ -3,8 +3,8 @@ import { UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { addNoise } from "../sampler/forward.ts";
 import { initialNoise } from "../sampler/philox.ts";
-import type { Schedule } from "../sampler/scheduleTypes.ts";
 import { wholeSeed } from "../sampler/seed.ts";
+import { fittingSteps } from "../sampler/timesteps.ts";
 import { latentMask } from "./encoding.ts";
 import type { Model } from "./model.ts";
 import { repaintNames } from "./options.ts";
@@ -15,7 +15,8 @@ import { checkImages, defaultClasses, type OnImages, onImagesNames, type Worksho
 export interface EditOptions extends OnImages, Omit<Partial<InpaintOptions>, "known"> {
   /**
    * How much of the image goes, above 0 to 1: the run starts at t = round(strength · T) - 1 exactly. Without a mask 0.6; with
-   * one, 1. `start` says the timestep itself. All steps are taken whatever the strength.
+   * one, 1. `start` says the timestep itself. All steps are taken whatever the strength, but for those that there are no
+   * timesteps for: then fewer, which a warning says.
    */
   strength?: number;
 }
@@ -36,18 +37,39 @@ function noiseOf([n = 0, c = 0, h = 0, w = 0]: readonly number[], seed: bigint, 
   return data;
 }
 
-function startOf(
-  { strength, start, mask }: EditOptions,
-  { numTrainTimesteps: T }: Pick<Schedule, "numTrainTimesteps">,
-) {
+/** Where the run begins, and how many steps it has from there. */
+interface Beginning {
+  readonly start?: number;
+  readonly steps?: number;
+  readonly warnings: readonly string[];
+}
+
+/** @throws UsageError for a strength that is none, or that leaves too few timesteps for the spacing */
+function beginningOf(model: Model, options: EditOptions): Beginning {
+  const { strength: asked, start, mask, timesteps, steps, stop, spacing } = options;
+  if (timesteps && (asked !== undefined || start !== undefined))
+    throw new UsageError(
+      "timesteps",
+      "the first of the timesteps is where the run starts: strength and start say it again",
+    );
+  if (timesteps) return { steps, warnings: [] };
   if (start !== undefined) {
-    if (strength !== undefined) throw new UsageError("strength", "strength and start say the same; give one of them");
-    return start;
+    if (asked !== undefined) throw new UsageError("strength", "strength and start say the same; give one of them");
+    return { start, steps, warnings: [] };
   }
-  const chosen = strength ?? (mask ? 1 : 0.6);
-  if (!(chosen > 0 && chosen <= 1))
-    throw new UsageError("strength", `strength must be above 0 and at most 1, got ${chosen}`);
-  return Math.max(0, Math.round(chosen * T) - 1);
+  const strength = asked ?? (mask ? 1 : 0.6);
+  if (!(strength > 0 && strength <= 1))
+    throw new UsageError("strength", `strength must be above 0 and at most 1, got ${strength}`);
+  const { alphasCumprod, numTrainTimesteps: T } = resolveSchedule(model, { steps: 1 });
+  const begin = Math.max(0, Math.round(strength * T) - 1);
+  const { timestep_spacing = "leading", steps_offset: stepsOffset = 0 } = model.scheduler ?? {};
+  const fitting = fittingSteps(spacing ?? timestep_spacing, { steps, stepsOffset, alphasCumprod, start: begin, stop });
+  const said = `strength ${strength} begins at t = ${begin}, where ${fitting} of ${steps} steps fit: those are taken`;
+  return {
+    start: begin,
+    steps: fitting === (steps ?? 50) ? steps : fitting,
+    warnings: steps !== undefined && fitting < steps ? [said] : [],
+  };
 }
 
 export async function edit(workshop: Workshop, image: Tensor, options: EditOptions): Promise<Generation> {
@@ -56,14 +78,9 @@ export async function edit(workshop: Workshop, image: Tensor, options: EditOptio
   if (repaint) checkOptions("repaint", repaint, repaintNames);
   const { model } = workshop;
   checkImages(workshop, image, "edit");
-  if (options.timesteps && (options.strength !== undefined || options.start !== undefined))
-    throw new UsageError(
-      "timesteps",
-      "the first of the timesteps is where the run starts: strength and start say it again",
-    );
   if (repaint && !mask) throw new UsageError("repaint", "repaint resamples the pixels of a mask, but there is none");
-  const start = options.timesteps ? {} : { start: startOf(options, resolveSchedule(model, { steps: 1 })) };
-  const chosen = { ...rest, ...start, classes: options.classes ?? defaultClasses(model) };
+  const { warnings, ...beginning } = beginningOf(model, options);
+  const chosen = { ...rest, ...beginning, classes: options.classes ?? defaultClasses(model) };
   // Whatever is wrong with the options is known before anything is encoded.
   const kept = mask && latentMask(model, mask);
   resolveSchedule(model, chosen);
@@ -71,7 +88,8 @@ export async function edit(workshop: Workshop, image: Tensor, options: EditOptio
   const run = resolveRun(model, { ...chosen, noise: known, inpaint: kept && { known, mask: kept, repaint, paste } });
   const first = run.schedule.steps[0]?.t as number;
   const data = addNoise(known.data, noiseOf(known.shape, run.seed, run.firstImage), first, run.schedule);
-  return workshop.run({ ...run, noise: { shape: known.shape, data } }, options);
+  const noise = { shape: known.shape, data };
+  return workshop.run({ ...run, noise, warnings: [...run.warnings, ...warnings] }, options);
 }
 
 /** @throws UsageError for a timestep that the model does not have */

@@ -28,6 +28,9 @@ export function diffusersTimesteps(spacing: TimestepSpacing, options: TimestepOp
   const S = resolveSteps(options.steps, undefined, T);
   checkSteps(S, T);
   if (spacing === "leading") return spacedTimesteps("leading", options);
+  for (const option of ["start", "stop"] as const)
+    if (options[option] !== undefined)
+      throw new UsageError(option, `${option} cannot be chosen under compat diffusers with ${spacing} spacing`);
   if (spacing === "linspace")
     return linspace(0, T - 1, S)
       .map(roundEven)

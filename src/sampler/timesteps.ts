@@ -20,10 +20,10 @@ export interface TimestepOptions {
   stop?: number;
 }
 
-/** S as a caller gave it: a whole number from 1 to T. @throws UsageError otherwise */
-export function checkSteps(steps: number, T: number): void {
+/** S as a caller gave it: a whole number from 1 to T, which `most` explains. @throws UsageError otherwise */
+export function checkSteps(steps: number, T: number, most = "num_train_timesteps"): void {
   if (!Number.isInteger(steps) || steps < 1 || steps > T)
-    throw new UsageError("steps", `steps must be a whole number from 1 to ${T} (num_train_timesteps), got ${steps}`);
+    throw new UsageError("steps", `steps must be a whole number from 1 to ${T} (${most}), got ${steps}`);
 }
 
 /** The number of steps: asked for, said by the spacing, or 50 (all of them if there are fewer). */
@@ -47,13 +47,13 @@ function checkWindow(T: number, start: number, stop: number): void {
  * @throws UsageError for an unknown rule, a number of steps it has no list for, or a window that is empty
  */
 export function spacedTimesteps(spacing: TimestepSpacing, options: TimestepOptions): number[] {
-  const { alphasCumprod, stepsOffset: offset, start, stop = -1 } = options;
+  const { stepsOffset: offset, start, stop = -1 } = options;
   const { rule, steps } = parseSpacing(spacing);
-  checkWindow(alphasCumprod.length, start ?? alphasCumprod.length - 1, stop);
-  const window = alphasCumprod.subarray(stop + 1, (start ?? alphasCumprod.length - 1) + 1);
+  const window = windowOf(options);
   const T = window.length;
   const S = resolveSteps(options.steps, steps, T);
-  checkSteps(S, T);
+  const whole = T === options.alphasCumprod.length;
+  checkSteps(S, T, whole ? undefined : `the timesteps from t = ${stop + T} down to ${stop + 1}`);
   const apply = (count: number) => fitting(rule, { T, S: count, offset, alphasCumprod: window });
   const list = apply(S);
   if (!list)
@@ -61,6 +61,26 @@ export function spacedTimesteps(spacing: TimestepSpacing, options: TimestepOptio
   const shifted = list.map((t) => t + stop + 1).reverse();
   if (start !== undefined) shifted[0] = start;
   return shifted;
+}
+
+/** ᾱ between `start` and `stop`. @throws UsageError when there is nothing between them */
+function windowOf({ alphasCumprod, start = alphasCumprod.length - 1, stop = -1 }: TimestepOptions): Float64Array {
+  checkWindow(alphasCumprod.length, start, stop);
+  return alphasCumprod.subarray(stop + 1, start + 1);
+}
+
+/**
+ * The largest number of steps, up to those asked for (or 50), that a rule has a list of between `start` and `stop`; those
+ * asked for where that is none, where the rule says the number itself, or where no run of the model has as many.
+ */
+export function fittingSteps(spacing: TimestepSpacing, options: TimestepOptions): number {
+  const { stepsOffset: offset, steps: asked = 50 } = options;
+  const { rule, steps } = parseSpacing(spacing);
+  const window = windowOf(options);
+  if (steps !== undefined || !Number.isInteger(asked) || asked > options.alphasCumprod.length) return asked;
+  for (let S = Math.min(asked, window.length); S >= 1; S--)
+    if (fitting(rule, { T: window.length, S, offset, alphasCumprod: window })) return S;
+  return asked;
 }
 
 /** The rule's list if there is one and it stays below T. */

@@ -120,6 +120,8 @@ test("interpolate: a row between seeds, a grid of four, between images; fuse", a
 
 test("edit: by strength, and under a mask only", async () => {
   await run("edit", a, ...short, "--strength", "0.3", "-c", "1", "-o", at("edited.png"));
+  const small = await run("edit", a, "--strength", "0.005", "-S", "50", "-c", "1", "-o", at("little.png"));
+  expect(small.stderr).toMatch(/strength 0\.005 begins at t = 4, where 5 of 50 steps fit: those are taken/);
   const data = new Uint8ClampedArray(4 * 256).fill(255);
   for (let p = 0; p < 128; p++) data.set([0, 0, 0, 255], 4 * p);
   writeFileSync(at("mask.png"), await encodePng({ width: 16, height: 16, data }));

@@ -142,6 +142,28 @@ describe("edit", () => {
     expect(seen[0]).toBe(369);
   });
 
+  it("takes the steps that fit below a small strength, and says so", async () => {
+    const taken = async (more: object) => {
+      const { steps, warnings } = await pipe.edit(one(0), { ...options, ...more });
+      return [steps, warnings.filter((text) => text.includes("strength"))];
+    };
+    const said = (strength: number, t: number, fit: number) => [
+      `strength ${strength} begins at t = ${t}, where ${fit} of 50 steps fit: those are taken`,
+    ];
+    expect(await taken({ strength: 0.02, steps: 50 })).toEqual([20, said(0.02, 19, 20)]);
+    expect(await taken({ strength: 0.0001, steps: 50 })).toEqual([1, said(0.0001, 0, 1)]);
+    expect(await taken({ strength: 0.02, steps: 50, stop: 9 })).toEqual([10, said(0.02, 19, 10)]);
+    expect(await taken({ strength: 0.02, steps: undefined })).toEqual([20, []]);
+    expect(await taken({ strength: 0.02, steps: 20 })).toEqual([20, []]);
+    // What says its own number of steps is refused by what there is.
+    const sections = pipe.edit(one(0), { strength: 0.02, spacing: "10,10,5" });
+    await expect(sections).rejects.toThrow(/from 1 to 20 \(the timesteps from t = 19 down to 0\), got 25/);
+    const start = pipe.generate({ start: 19, steps: 50, classes: [1] });
+    await expect(start).rejects.toThrow(
+      /steps must be .* from 1 to 20 \(the timesteps from t = 19 down to 0\), got 50/,
+    );
+  });
+
   it.each([undefined, { jump: 2, resamples: 3 }])(
     "paints under the mask and nothing else (repaint %j)",
     async (repaint) => {

@@ -1,10 +1,11 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { UsageError } from "../../src/runtime/errors.ts";
 import { alphasCumprod } from "../../src/sampler/betas.ts";
 import { makeSchedule } from "../../src/sampler/schedule.ts";
 import { parseSchedulerConfig } from "../../src/sampler/schedulerConfig.ts";
 import { roundRatio } from "../../src/sampler/timestepRules.ts";
-import { customTimesteps, spacedTimesteps, type TimestepSpacing } from "../../src/sampler/timesteps.ts";
+import { customTimesteps, fittingSteps, spacedTimesteps, type TimestepSpacing } from "../../src/sampler/timesteps.ts";
 import { golden } from "./traces.ts";
 
 const tables = new Map<string, Float64Array>();
@@ -25,6 +26,42 @@ function rounded(n: number, d: number): number {
   const up = (twice + BigInt(d)) / step;
   return Number((twice + BigInt(d)) % step === 0n && up % 2n === 1n ? up - 1n : up);
 }
+
+describe("a window smaller than the steps asked for", () => {
+  const named = fc.constantFrom<TimestepSpacing>(
+    "leading",
+    "trailing",
+    "linspace",
+    "uniform",
+    "quad",
+    "ddim",
+    "karras",
+  );
+  it("has a list of as many as fit, and of no more", () => {
+    fc.assert(
+      fc.property(
+        named,
+        fc.nat(120),
+        fc.integer({ min: 1, max: 60 }),
+        fc.nat(2),
+        (spacing, start, steps, stepsOffset) => {
+          const options = { alphasCumprod: table(1000), start, stepsOffset };
+          const fit = fittingSteps(spacing, { ...options, steps });
+          const has = (S: number) => {
+            try {
+              return spacedTimesteps(spacing, { ...options, steps: S }).length === S;
+            } catch {
+              return false;
+            }
+          };
+          const counts = Array.from({ length: steps }, (_, i) => steps - i);
+          expect(fit).toBe(counts.find(has) ?? steps);
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+});
 
 describe("every S from 1 to T", () => {
   const spacings: TimestepSpacing[] = ["leading", "trailing", "linspace", "uniform", "quad"];
