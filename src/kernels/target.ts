@@ -2,18 +2,30 @@
 import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { Methods, Target } from "../runtime/kernel.ts";
+import { matrixThreads } from "./conv2d/matrix.ts";
 
 /**
- * Software adapters with a fixed subgroup size: textures as linear memory (reading a storage
- * texture is the cheapest fetch there is), shapes in uniforms (a pipeline costs up to seconds to compile), barrier-free subgroup kernels. Everything else:
- * buffers, shapes in the source, matrix units where the device has them.
+ * Sizes of subgroups whose kernels every test run checks: SwiftShader's and llvmpipe's. With 16 lanes
+ * (LP_NATIVE_VECTOR_WIDTH=512) llvmpipe loads the channels of rgba32float textures in the wrong places.
+ */
+const LANES = [4, 8];
+
+/**
+ * Software adapters: shapes in uniforms, because a pipeline costs up to seconds to compile; with a fixed subgroup size
+ * also textures as linear memory (reading a storage texture is the cheapest fetch there is) and barrier-free subgroup
+ * kernels. Everything else: buffers, shapes in the source, matrix units where the device has them and their workgroups
+ * fit.
  */
 export function targetFor(device: Device, methods?: Methods): Target {
-  const { software, subgroupSize, storageTextures, storageBuffers, matrix } = device.capabilities;
-  const lanes = software && [4, 8, 16].includes(subgroupSize) ? subgroupSize : 0;
-  return lanes
-    ? { shapes: "uniform", storage: "texture", lanes, software, storageTextures, storageBuffers, methods }
-    : { shapes: "const", storage: "buffer", lanes: 0, software, storageBuffers, matrix };
+  const { software, subgroupSize, storageTextures, storageBuffers, matrix, maxThreads } = device.capabilities;
+  const limits = { software, maxThreads, storageBuffers };
+  if (!software) {
+    const usable = matrix && matrixThreads(matrix) <= maxThreads ? matrix : undefined;
+    return { shapes: "const", storage: "buffer", lanes: 0, matrix: usable, ...limits };
+  }
+  return LANES.includes(subgroupSize)
+    ? { shapes: "uniform", storage: "texture", lanes: subgroupSize, storageTextures, methods, ...limits }
+    : { shapes: "uniform", storage: "buffer", lanes: 0, ...limits };
 }
 
 /** "high" takes no method that rounds more than f32 has to; "fast" takes whatever is quickest. */

@@ -90,22 +90,29 @@ async function dawn(flags: readonly string[]): Promise<GPU> {
   return gpu;
 }
 
-/** Dawn's start-up remarks about limits it lowers are of no use to anybody who calls this. */
-const requestAdapter = (gpu: GPU, powerPreference?: GPUPowerPreference) => gpu.requestAdapter({ powerPreference });
-
-/** Every adapter that Dawn offers by some preference, best first. */
-export async function listAdapters(flags: readonly string[] = VALIDATED): Promise<GPUAdapter[]> {
-  const gpu = await dawn(flags);
+/** The adapters of a level by every preference, best first. */
+async function adaptersOf(gpu: GPU, featureLevel: "core" | "compatibility"): Promise<GPUAdapter[]> {
   const found = new Map<string, GPUAdapter>();
-  for (const preference of ["high-performance", "low-power"] as const) {
-    const adapter = await requestAdapter(gpu, preference);
+  for (const powerPreference of ["high-performance", "low-power"] as const) {
+    const adapter = await gpu.requestAdapter({ powerPreference, featureLevel });
     if (adapter && !found.has(adapterName(adapter.info))) found.set(adapterName(adapter.info), adapter);
   }
-  if (found.size === 0 && useSoftwareDriver()) {
+  return [...found.values()];
+}
+
+/**
+ * Every adapter that Dawn offers by some preference, best first; where there is none, those of the compatibility level
+ * (OpenGL ES).
+ */
+export async function listAdapters(flags: readonly string[] = VALIDATED): Promise<GPUAdapter[]> {
+  const gpu = await dawn(flags);
+  const found = await adaptersOf(gpu, "core");
+  if (found.length > 0) return found;
+  if (useSoftwareDriver()) {
     instances.delete(flags.join(" "));
     return listAdapters(flags);
   }
-  return [...found.values()];
+  return adaptersOf(gpu, "compatibility");
 }
 
 async function chooseAdapter(flags: readonly string[], wanted: string | undefined): Promise<GPUAdapter> {
@@ -121,7 +128,10 @@ async function chooseAdapter(flags: readonly string[], wanted: string | undefine
   const byIndex = /^\d+$/.test(wanted) ? adapters[Number(wanted)] : undefined;
   const byName = adapters.find((a) => adapterName(a.info).toLowerCase().includes(wanted.toLowerCase()));
   // Dawn lists one adapter per power preference; a name may still select a further one.
-  const further = async () => requestAdapter(await dawn([...flags, `adapter=${wanted}`])).catch(() => null);
+  const further = async () =>
+    dawn([...flags, `adapter=${wanted}`])
+      .then((gpu) => gpu.requestAdapter())
+      .catch(() => null);
   const chosen = byIndex ?? byName ?? (await further());
   if (chosen) return chosen;
   const known = adapters.map((a, i) => `${i}: ${adapterName(a.info)}`).join(", ");

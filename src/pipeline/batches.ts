@@ -199,7 +199,7 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
         if (from === 0) evaluator.begin(encoder, i);
         if (from === 0) loop.encodePrepare(encoder, i);
         program.encode(encoder, from, to);
-        if (to === program.dispatches.length) {
+        if (to === program.parts.length) {
           if (draw && addsNoise(run, rows[i] as PlanRow)) loop.writeStepNoise(draw());
           loop.encodeStep(encoder, i);
         }

@@ -7,6 +7,8 @@ export interface Capabilities {
   /** Lanes of a subgroup when the adapter fixes them (min = max) and has the feature, otherwise 0. */
   subgroupSize: number;
   timestamps: boolean;
+  /** Most threads of a workgroup: 128 on compatibility devices, 256 and more on others. */
+  maxThreads: number;
   /** Most storage textures of a kernel, 0 where shaders cannot read them. */
   storageTextures: number;
   /** Most storage buffers of a kernel. */
@@ -55,6 +57,7 @@ export function capabilitiesOf(gpu: GPUDevice, info: GPUAdapterInfo): Capabiliti
     software: isSoftware(info),
     subgroupSize,
     timestamps: gpu.features.has("timestamp-query"),
+    maxThreads: Math.min(gpu.limits.maxComputeInvocationsPerWorkgroup, gpu.limits.maxComputeWorkgroupSizeX),
     storageTextures: readsStorageTextures() ? gpu.limits.maxStorageTexturesPerShaderStage : 0,
     storageBuffers: gpu.limits.maxStorageBuffersPerShaderStage,
     matrix: usable ? matrixTile(subgroupMatrixConfigs, subgroupSize) : undefined,

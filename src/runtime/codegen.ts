@@ -1,5 +1,5 @@
 /** Binding headers and accessors: how a kernel's body reaches its tensors whatever their storage and dtype. */
-import type { BoundValue, Codegen, Dims, Flags, KernelDef, Target } from "./contract.ts";
+import type { BoundValue, Codegen, Dims, Flags, KernelDef, Target, Variant } from "./contract.ts";
 import { heldFunction, OVERFLOW } from "./overflow.ts";
 import { type BindingKind, storageTexture } from "./pipelines.ts";
 import { TEXTURE_SHIFT, TEXTURE_WIDTH, type Value } from "./values.ts";
@@ -53,7 +53,7 @@ export function makeCodegen<F extends Flags>(
   def: KernelDef<F>,
   target: Target,
   flags: F,
-  workgroup: number,
+  variant: Variant<F>,
   bound: readonly BoundValue[],
   kinds: readonly BindingKind[],
   names: Dims,
@@ -65,7 +65,7 @@ export function makeCodegen<F extends Flags>(
   // Where a texture's part begins is known only when memory is planned for a batch.
   const offsets = bound.filter((b) => b.value.storage === "texture").map((b) => `AT_${b.tensor}`);
   const recorded = bound.some((b) => b.value === OVERFLOW);
-  const words = ["N", ...uniform, ...offsets, ...(recorded ? ["DISPATCH"] : [])];
+  const words = ["N", ...uniform, ...offsets, ...(recorded ? ["DISPATCH"] : []), ...(variant.parts ? ["FIRST"] : [])];
   const fields = words.map((name) => `${name}: ${isFloat(name) ? "f32" : "u32"}`);
   const constants =
     target.shapes === "const"
@@ -97,12 +97,15 @@ export function makeCodegen<F extends Flags>(
   return {
     flags,
     target,
-    workgroup,
+    workgroup: variant.workgroup(target),
     header: header.join("\n"),
     prelude: [
       ...["N", ...uniform].map((name) => `let ${name} = params.${name};`),
       ...offsets.map((name) => `${name} = params.${name};`),
     ].join(" "),
+    first: { none: "vec3u()", x: "vec3u(params.FIRST, 0u, 0u)", y: "vec3u(0u, params.FIRST, 0u)" }[
+      variant.parts ?? "none"
+    ],
     has: (tensor) => by.has(tensor),
     load,
     half(tensor, index) {

@@ -22,6 +22,8 @@ export interface Target {
   readonly software: boolean;
   /** What its matrix units multiply, if it has any that kernels may use. */
   readonly matrix?: MatrixTile;
+  /** Most threads of a workgroup; absent: 256, as the specification has it. */
+  readonly maxThreads?: number;
   /** Most storage textures that a kernel may bind, for reading too; absent: textures are sampled. */
   readonly storageTextures?: number;
   /** Most storage buffers that a kernel may bind; absent: the specification's 8. */
@@ -71,7 +73,12 @@ export interface Codegen<F extends Flags = Flags> {
   half(tensor: string, index: string): string;
   /** Statement: writes a vec4f (or u32) at a linear index. */
   store(tensor: string, index: string, value: string): string;
+  /** Expression: the vec3u of the dispatch's first workgroup, to be added to `workgroup_id`; see {@link Variant.parts}. */
+  readonly first: string;
 }
+
+/** Axis of a grid. */
+export type Axis = "x" | "y";
 
 export interface Variant<F extends Flags> {
   readonly name: string;
@@ -80,6 +87,11 @@ export interface Variant<F extends Flags> {
   /** Threads along x. */
   workgroup(target: Target): number;
   grid(dims: Dims, batch: number, workgroup: number, flags: F): Grid;
+  /**
+   * Axis along which the grid may be done in several dispatches, for work that lasts too long for one. Workgroups must
+   * know nothing of each other, and the body must count from {@link Codegen.first}.
+   */
+  readonly parts?: Axis;
   wgsl(k: Codegen<F>): string;
 }
 
@@ -117,12 +129,20 @@ export interface KernelCall {
   readonly kinds: readonly BindingKind[];
   readonly bound: readonly BoundValue[];
   readonly frame: boolean;
+  /** Axis along which the dispatch may be done in parts; its params uniform then has a dynamic offset. */
+  readonly parts?: Axis;
   /**
    * Contents of the params uniform.
    * @param offsetOf first texel of a value that lies in a texture; default: 0 for all
    * @param dispatch its place in its program (0), under which it records overflows
+   * @param first workgroup on the axis of `parts`
    */
-  params(batch: number, offsetOf?: (value: Value) => number, dispatch?: number): Uint32Array<ArrayBuffer>;
+  params(
+    batch: number,
+    offsetOf?: (value: Value) => number,
+    dispatch?: number,
+    first?: number,
+  ): Uint32Array<ArrayBuffer>;
   grid(batch: number): Grid;
   cost(batch: number): Cost;
 }

@@ -231,12 +231,16 @@ export async function openAdapter(adapter: GPUAdapter): Promise<Device> {
 }
 
 /**
- * Asks a GPU object (`navigator.gpu`, or Dawn's in Node) for its best adapter and opens it.
+ * Asks a GPU object (`navigator.gpu`, or Dawn's in Node) for its best adapter and opens it; where there is none, for one
+ * of the compatibility level (OpenGL ES 3.1, Direct3D 11).
  * @throws DeviceError "unsupported" when there is none.
  */
 export async function openDevice(gpu: GPU | undefined, options: DeviceOptions = {}): Promise<Device> {
   checkOptions("openDevice", options, deviceNames);
-  const adapter = await gpu?.requestAdapter({ powerPreference: options.powerPreference ?? "high-performance" });
+  const { powerPreference = "high-performance" } = options;
+  const adapter =
+    (await gpu?.requestAdapter({ powerPreference })) ??
+    (await gpu?.requestAdapter({ powerPreference, featureLevel: "compatibility" }));
   if (!adapter)
     throw new DeviceError(
       "unsupported",

@@ -88,6 +88,9 @@ export function defineKernel<F extends Flags = Flags>(def: KernelDef<F>): Kernel
         : def.variants.find((v) => v.when?.(target, names, flags) ?? true);
       if (!variant) throw new TypeError(`internal: ${where}: no variant ${forced ?? "fits"}`);
       const workgroup = variant.workgroup(target);
+      const { maxThreads = 256 } = target;
+      if (workgroup > maxThreads)
+        throw new TypeError(`internal: ${where}: ${variant.name} has ${workgroup} threads of at most ${maxThreads}`);
       const kinds = bindingKinds(bound, target);
       let source: string | undefined;
       const frame = def.frame ?? false;
@@ -98,22 +101,28 @@ export function defineKernel<F extends Flags = Flags>(def: KernelDef<F>): Kernel
         label,
         // Written when it is asked for: sizes, costs and memory plans of a network do without.
         get source() {
-          source ??= variant.wgsl(makeCodegen(def, target, flags, workgroup, bound, kinds, names));
+          source ??= variant.wgsl(makeCodegen(def, target, flags, variant, bound, kinds, names));
           return source;
         },
-        kinds: [...kinds, "uniform", ...(frame ? (["uniform"] as const) : [])],
+        kinds: [...kinds, variant.parts ? "part-uniform" : "uniform", ...(frame ? (["uniform"] as const) : [])],
         bound,
         frame,
-        params(batch, offsetOf = () => 0, dispatch = 0) {
+        parts: variant.parts,
+        params(batch, offsetOf = () => 0, dispatch = 0, first = 0) {
           const textures = bound.filter(({ value }) => value.storage === "texture");
-          const words = new Uint32Array(Math.ceil((2 + fields.length + textures.length) / 4) * 4);
+          const last = [
+            ...textures.map(({ value }) => offsetOf(value)),
+            ...(recorded ? [dispatch] : []),
+            ...(variant.parts ? [first] : []),
+          ];
+          const words = new Uint32Array(Math.ceil((1 + fields.length + last.length) / 4) * 4);
           const floats = new Float32Array(words.buffer);
           words[0] = batch;
           fields.forEach(([name, v], i) => {
             if (def.floats?.includes(name)) floats[i + 1] = v;
             else words[i + 1] = v;
           });
-          words.set([...textures.map(({ value }) => offsetOf(value)), dispatch], 1 + fields.length);
+          words.set(last, 1 + fields.length);
           return words;
         },
         grid: (batch) => variant.grid(names, batch, workgroup, flags),

@@ -15,23 +15,29 @@ export const IN_FLIGHT = 2;
 /** Operations per millisecond assumed before anything was measured. */
 const FIRST_RATE = { software: 6e7, gpu: 1e9 };
 
+/** Operations per millisecond, learned from completed work: what one run finds out, the next ones know. */
+const rates = new WeakMap<Device, number>();
+
 export class Pacer {
   readonly #pending: Promise<void>[] = [];
   /** When the last submission was done. */
   #since = 0;
-  /** Floating point operations per millisecond, learned from completed work. */
-  #rate: number;
 
-  constructor(private readonly device: Device) {
-    this.#rate = FIRST_RATE[device.capabilities.software ? "software" : "gpu"];
+  constructor(private readonly device: Device) {}
+
+  get #rate(): number {
+    return rates.get(this.device) ?? FIRST_RATE[this.device.capabilities.software ? "software" : "gpu"];
   }
 
-  /** Cuts a program, or several, into ranges of dispatches that are expected to last at most {@link TARGET_MS} each. */
+  /**
+   * Cuts a program, or several, into ranges of its parts that are expected to last at most {@link TARGET_MS} each: of
+   * dispatches, and of the bands of one that would last longer.
+   */
   *segments(program: Replay): Generator<{ from: number; to: number; flops: number }> {
     let from = 0;
     let flops = 0;
-    for (let i = 0; i < program.dispatches.length; i++) {
-      const own = program.dispatches[i]?.cost.flops ?? 0;
+    for (let i = 0; i < program.parts.length; i++) {
+      const own = program.parts[i]?.flops ?? 0;
       if (i > from && flops + own > this.#rate * TARGET_MS) {
         yield { from, to: i, flops };
         from = i;
@@ -39,7 +45,7 @@ export class Pacer {
       }
       flops += own;
     }
-    yield { from, to: program.dispatches.length, flops };
+    yield { from, to: program.parts.length, flops };
   }
 
   /** Waits until one more submission is allowed. */
@@ -64,7 +70,7 @@ export class Pacer {
     const now = performance.now();
     const ms = now - Math.max(submitted, this.#since);
     this.#since = now;
-    if (ms > 1 && flops > 0) this.#rate = flops / ms;
+    if (ms > 1 && flops > 0) rates.set(this.device, flops / ms);
   }
 
   /** Waits for everything that was submitted. @throws DeviceError when the device failed meanwhile. */

@@ -3,9 +3,10 @@
  * flat list and allocates nothing.
  */
 import type { Device } from "./device.ts";
-import type { Cost, Grid, KernelCall } from "./kernel.ts";
+import type { Cost, KernelCall } from "./kernel.ts";
 import { arrayOf, createArray, type GpuArray, partOf, uploadBuffer } from "./memory.ts";
 import { NEVER, OVERFLOW, type Overflow } from "./overflow.ts";
+import { type Dispatch, encodeParts, LEAST_PART, type Part, rangesOf } from "./parts.ts";
 import { type MemoryPlan, planMemory } from "./planner.ts";
 import type { Value } from "./values.ts";
 
@@ -19,14 +20,8 @@ export interface ProgramInit {
   readonly frame?: GPUBuffer;
   /** Called as pipelines become ready. */
   readonly onCompile?: (done: number, of: number) => void;
-}
-
-export interface Dispatch {
-  readonly call: KernelCall;
-  readonly pipeline: GPUComputePipeline;
-  readonly bindings: GPUBindGroup;
-  readonly grid: Grid;
-  readonly cost: Cost;
+  /** Floating point operations of the smallest part of a dispatch; for tests. */
+  readonly leastPart?: number;
 }
 
 /** Compiles the pipelines of some calls ahead of need, in parallel. */
@@ -49,34 +44,21 @@ export async function compileCalls(
   );
 }
 
-/** A list of dispatches that can be recorded, whole or in part. */
+/** A list of work that can be recorded, whole or some of it. */
 export interface Replay {
-  readonly dispatches: readonly Dispatch[];
-  /** Records dispatches `from`..`to` (exclusive) in one compute pass. */
+  readonly parts: readonly Part[];
+  /** Records parts `from`..`to` (exclusive) in one compute pass. */
   encode(encoder: GPUCommandEncoder, from?: number, to?: number): void;
   /** Layers whose numbers f16 could not hold so far; reads back, where anything is stored as f16. */
   overflows(): Promise<Overflow[]>;
 }
 
-function encodeDispatches(encoder: GPUCommandEncoder, dispatches: readonly Dispatch[], from: number, to: number): void {
-  const pass = encoder.beginComputePass();
-  let current: GPUComputePipeline | undefined;
-  for (let i = from; i < to; i++) {
-    const { pipeline, bindings, grid } = dispatches[i] as Dispatch;
-    if (pipeline !== current) pass.setPipeline(pipeline);
-    current = pipeline;
-    pass.setBindGroup(0, bindings);
-    pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
-  }
-  pass.end();
-}
-
 /** Programs one after the other, any of them several times, as one list. They stay their owner's. */
 export function sequence(programs: readonly Program[]): Replay {
-  const dispatches = programs.flatMap((program) => program.dispatches);
+  const parts = programs.flatMap((program) => program.parts);
   return {
-    dispatches,
-    encode: (encoder, from = 0, to = dispatches.length) => encodeDispatches(encoder, dispatches, from, to),
+    parts,
+    encode: (encoder, from = 0, to = parts.length) => encodeParts(encoder, parts, from, to),
     overflows: async () => (await Promise.all([...new Set(programs)].map((program) => program.overflows()))).flat(),
   };
 }
@@ -89,6 +71,7 @@ export class Program implements Replay {
     readonly label: string,
     readonly batch: number,
     readonly dispatches: readonly Dispatch[],
+    readonly parts: readonly Part[],
     readonly plan: MemoryPlan,
     /** Where every value of the calls lives. Bound to it, the same calls at a smaller batch need no memory of their own. */
     readonly storage: ReadonlyMap<Value, GpuArray>,
@@ -103,7 +86,7 @@ export class Program implements Replay {
    * @throws DeviceError "out-of-memory" when the arenas do not fit; nothing stays allocated
    */
   static async create(device: Device, init: ProgramInit): Promise<Program> {
-    const { calls, batch, external, label } = init;
+    const { calls, batch, external, label, leastPart = LEAST_PART } = init;
     const pipelines = await compileCalls(device, calls, init.onCompile);
     const plan = planMemory(calls, new Set(external.keys()), batch);
     return device.allocate(`${label} at batch ${batch} (${Math.ceil(plan.bytes / 2 ** 20)} MiB)`, () => {
@@ -115,8 +98,10 @@ export class Program implements Replay {
         storage.set(value, partOf(owned[arena] as GpuArray, value, offset, batch));
       const overflow = createOverflow(device, label, calls);
       if (overflow) owned.push(arrayOf(overflow));
-      const params = uploadParams(device, label, calls, batch, storage);
+      const ranges = calls.map((call) => rangesOf(call, batch, leastPart));
+      const params = uploadParams(device, label, calls, ranges, batch, storage);
       if (params) owned.push({ object: params.buffer, resource: { buffer: params.buffer }, bytes: params.buffer.size });
+      const parts: Part[] = [];
       const dispatches = calls.map((call, i): Dispatch => {
         const resources = call.bound.map(
           (b): GPUBindingResource =>
@@ -124,8 +109,10 @@ export class Program implements Replay {
               ? { buffer: overflow as GPUBuffer }
               : (storage.get(b.value)?.resource as GPUBindingResource),
         );
-        if (params)
-          resources.push({ buffer: params.buffer, offset: i * params.stride, size: params.sizes[i] as number });
+        // A block for every part of a dispatch; the bindings of one without parts begin at its only one.
+        const blocks = (ranges[i] as [number, number][]).map((_, j) => (parts.length + j) * (params?.stride ?? 0));
+        const offset = call.parts ? 0 : (blocks[0] as number);
+        if (params) resources.push({ buffer: params.buffer, offset, size: params.sizes[i] as number });
         if (call.frame) {
           if (!init.frame) throw new TypeError(`internal: ${label}: ${call.kernel} needs a frame buffer`);
           resources.push({ buffer: init.frame });
@@ -136,14 +123,21 @@ export class Program implements Replay {
           entries: resources.map((resource, binding) => ({ binding, resource })),
         });
         const pipeline = pipelines[i] as GPUComputePipeline;
-        return { call, pipeline, bindings, grid: call.grid(batch), cost: call.cost(batch) };
+        const offsets = blocks.map((block) => (call.parts ? [block] : []));
+        const [grid, cost] = [call.grid(batch), call.cost(batch)];
+        const dispatch = { call, pipeline, bindings, offsets: offsets[0] as number[], grid, cost };
+        const whole = call.parts === "x" ? grid[0] : grid[1];
+        ranges[i]?.forEach(([first, count], j) => {
+          parts.push({ dispatch, first, count, offsets: offsets[j] as number[], flops: (cost.flops * count) / whole });
+        });
+        return dispatch;
       });
-      return new Program(device, label, batch, dispatches, plan, storage, owned, overflow);
+      return new Program(device, label, batch, dispatches, parts, plan, storage, owned, overflow);
     });
   }
 
-  encode(encoder: GPUCommandEncoder, from = 0, to = this.dispatches.length): void {
-    encodeDispatches(encoder, this.dispatches, from, to);
+  encode(encoder: GPUCommandEncoder, from = 0, to = this.parts.length): void {
+    encodeParts(encoder, this.parts, from, to);
   }
 
   /** Says which step is under way: the fourth word of a frame, as `frames` has it from byte `offset` on. */
@@ -186,20 +180,23 @@ function createOverflow(device: Device, label: string, calls: readonly KernelCal
   return uploadBuffer(device, `${label} overflow`, words);
 }
 
-/** All calls' uniforms in one buffer, each at an aligned offset. */
+/** The uniforms of all parts of all calls in one buffer, each at an aligned offset; `sizes` by call. */
 function uploadParams(
   device: Device,
   label: string,
   calls: readonly KernelCall[],
+  ranges: readonly (readonly [number, number][])[],
   batch: number,
   storage: ReadonlyMap<Value, GpuArray>,
 ) {
   if (calls.length === 0) return undefined;
-  const blocks = calls.map((call, i) => call.params(batch, (value) => storage.get(value)?.offset ?? 0, i));
-  const sizes = blocks.map((b) => b.byteLength);
+  const offsetOf = (value: Value) => storage.get(value)?.offset ?? 0;
+  const blocksOf = calls.map((call, i) => (ranges[i] ?? []).map(([first]) => call.params(batch, offsetOf, i, first)));
+  const sizes = blocksOf.map(([block]) => block?.byteLength ?? 0);
+  const blocks = blocksOf.flat();
   const align = device.gpu.limits.minUniformBufferOffsetAlignment;
   const stride = Math.ceil(Math.max(...sizes) / align) * align;
-  const words = new Uint32Array((stride / 4) * calls.length);
+  const words = new Uint32Array((stride / 4) * blocks.length);
   blocks.forEach((block, i) => words.set(block, (stride / 4) * i));
   return { buffer: uploadBuffer(device, `${label} params`, words, GPUBufferUsage.UNIFORM), stride, sizes };
 }

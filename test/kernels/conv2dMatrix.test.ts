@@ -10,7 +10,7 @@ import { type Device, openDevice } from "../../src/runtime/device.ts";
 import type { KernelCall, MatrixTile, Target } from "../../src/runtime/kernel.ts";
 import { type Conv2dCase, caseName } from "../cases.ts";
 import { nmse } from "../reference/tensor.ts";
-import { runCalls, testDevice } from "../support/gpu.ts";
+import { runCalls, testDevice, testLimits } from "../support/gpu.ts";
 import { decodeF32, piecesOf } from "../support/gpuTensors.ts";
 import { convProblem } from "../support/problems.ts";
 import { emulateMatrices } from "../support/subgroupMatrix.ts";
@@ -68,7 +68,8 @@ const lowered = ({ shape, tile }: MatrixCase) => {
 
 const name = ({ shape, tile }: MatrixCase) => `${caseName("conv2d", shape)} by ${tile.m}×${tile.n}×${tile.k}`;
 
-describe("conv2d on matrix units, emulated", () => {
+// The emulation is in f16, which is a feature.
+describe.skipIf(testLimits)("conv2d on matrix units, emulated", () => {
   for (const it_ of cases)
     it(name(it_), async () => {
       const { tile, rows, splits } = it_;

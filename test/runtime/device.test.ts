@@ -1,5 +1,6 @@
 /** The device: its accounts, its typed errors, and whose it is. */
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { targetFor } from "../../src/kernels/target.ts";
 import { openNodeDevice } from "../../src/node/device.ts";
 import { Device, openAdapter, openDevice, wrapDevice } from "../../src/runtime/device.ts";
 import { DeviceError } from "../../src/runtime/errors.ts";
@@ -239,6 +240,26 @@ describe("capabilities", () => {
     expect(capabilities(over).software).toBe(software);
   });
 
+  it("knows how many threads a workgroup can have", () => {
+    const { gpu } = fakeGpu();
+    Object.assign(gpu.limits, { maxComputeInvocationsPerWorkgroup: 256, maxComputeWorkgroupSizeX: 128 });
+    expect(new Device(gpu, info(), false).capabilities.maxThreads).toBe(128);
+  });
+
+  it("leaves subgroups that no test has seen to kernels without them", () => {
+    const lanesOf = (lanes: number, software = true) => {
+      const { gpu } = fakeGpu();
+      (gpu.features as unknown as Set<string>).add("subgroups");
+      const sizes = { subgroupMinSize: lanes, subgroupMaxSize: lanes, isFallbackAdapter: software };
+      return targetFor(new Device(gpu, info(sizes), false));
+    };
+    for (const lanes of [4, 8]) expect(lanesOf(lanes)).toMatchObject({ lanes, storage: "texture", shapes: "uniform" });
+    // Shapes stay in uniforms: a software adapter compiles for seconds.
+    for (const lanes of [1, 2, 16, 32])
+      expect(lanesOf(lanes)).toMatchObject({ lanes: 0, storage: "buffer", shapes: "uniform" });
+    expect(lanesOf(8, false)).toMatchObject({ lanes: 0, storage: "buffer", shapes: "const" });
+  });
+
   it("has a subgroup size only where it is fixed and subgroups may be used", () => {
     const fixed = { subgroupMinSize: 8, subgroupMaxSize: 8 };
     expect(capabilities(fixed, ["subgroups"]).subgroupSize).toBe(8);
@@ -303,6 +324,22 @@ describe("opening", () => {
       reason: "unsupported",
       message: "adapter Acme 1 opens no device: too many devices",
     });
+  });
+
+  it("falls back to an adapter of the compatibility level, and only where there is no other", async () => {
+    const opened = { limits: {}, info: info(), features: new Set(), requestDevice: async () => fakeGpu().gpu };
+    const asked: (string | undefined)[] = [];
+    const gpu = (level?: string) =>
+      ({
+        requestAdapter: async ({ featureLevel }: GPURequestAdapterOptions) => {
+          asked.push(featureLevel);
+          return featureLevel === level ? opened : null;
+        },
+      }) as unknown as GPU;
+    await openDevice(gpu("compatibility"));
+    expect(asked.splice(0)).toEqual([undefined, "compatibility"]);
+    await openDevice(gpu());
+    expect(asked).toEqual([undefined]);
   });
 
   it("tells a platform without WebGPU from one without an adapter", async () => {

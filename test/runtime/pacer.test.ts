@@ -36,8 +36,7 @@ class Queue {
   }
 }
 
-const program = (flops: readonly number[]) =>
-  ({ dispatches: flops.map((f) => ({ cost: { flops: f, bytes: 0 } })) }) as unknown as Program;
+const program = (flops: readonly number[]) => ({ parts: flops.map((f) => ({ flops: f })) }) as unknown as Program;
 const commands = {} as GPUCommandBuffer;
 
 /** Whether a promise has settled by now. */
@@ -105,6 +104,32 @@ describe("in flight", () => {
 
   it("drain of nothing is done at once", async () => {
     expect(await settled(new Pacer(new Queue().device(true)).drain())).toBe(true);
+  });
+});
+
+describe("a dispatch that lasts too long", () => {
+  /** A convolution of 309 GFLOP, as Stable Diffusion's decoder has one at 512², in its parts. */
+  const decoder = program(new Array(256).fill(309e9 / 256));
+
+  it("is cut where the measured rate says so, also by the pacer of a later run", async () => {
+    const queue = new Queue();
+    const device = queue.device(false);
+    // A quick GPU does it in one go: 10 TFLOP/s.
+    const learn = async (flops: number) => {
+      const pacer = new Pacer(device);
+      pacer.submit(commands, flops);
+      const drained = pacer.drain();
+      await vi.advanceTimersByTimeAsync(100);
+      queue.finish();
+      await drained;
+    };
+    await learn(1e12);
+    expect([...new Pacer(device).segments(decoder)]).toHaveLength(1);
+    // 100 GFLOP/s: more than three seconds, when watchdogs bite after two.
+    await learn(1e10);
+    const segments = [...new Pacer(device).segments(decoder)];
+    expect(segments.length).toBeGreaterThan(30);
+    for (const { flops } of segments) expect(flops).toBeLessThanOrEqual(1e10);
   });
 });
 

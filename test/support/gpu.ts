@@ -12,15 +12,27 @@ import { Program } from "../../src/runtime/program.ts";
 import type { Value } from "../../src/runtime/values.ts";
 import type { RefTensor } from "../reference/tensor.ts";
 import { batchOf, decodeF32, piecesOf, readValue, uploadValue } from "./gpuTensors.ts";
+import { LEVELS, limitedDevice } from "./limits.ts";
 import type { Problem, StoredDType } from "./problems.ts";
 
 export { Inputs, readValue, rounded, uploadValue } from "./gpuTensors.ts";
 
 let device: Device | undefined;
 
+/** Set by `npm run limits`: the level of the specification whose default limits the device has, and no feature. */
+export const testLimits = LEVELS.find((level) => level === process.env.DDIM_TEST_LIMITS);
+
 export async function testDevice(): Promise<Device> {
-  device ??= await openNodeDevice({ fast: process.env.DDIM_TEST_FAST === "1" });
+  device ??= testLimits
+    ? await limitedDevice(testLimits)
+    : await openNodeDevice({ fast: process.env.DDIM_TEST_FAST === "1" });
   return device;
+}
+
+/** Runs what follows on another device, which is disposed with the tests. */
+export function useDevice(other: Device): void {
+  device?.dispose();
+  device = other;
 }
 
 afterAll(() => {
@@ -33,8 +45,9 @@ afterAll(() => {
  * so that cases share pipelines; `constTarget` is for a few cases that check the other form.
  */
 export async function targets(): Promise<{ name: string; target: Target }[]> {
-  const plain: Target = { shapes: "uniform", storage: "buffer", lanes: 0, software: true };
   const own = targetFor(await testDevice());
+  const { maxThreads } = own;
+  const plain: Target = { shapes: "uniform", storage: "buffer", lanes: 0, software: true, maxThreads };
   // A caller's device may allow too few storage textures to read from them.
   const sampled = own.storage === "texture" ? [{ name: "sampled", target: { ...own, storageTextures: 0 } }] : [];
   return [
@@ -46,7 +59,13 @@ export async function targets(): Promise<{ name: string; target: Target }[]> {
 }
 
 /** What a real GPU gets: shapes in the source. */
-export const constTarget: Target = { shapes: "const", storage: "buffer", lanes: 0, software: false };
+export const constTarget: Target = {
+  shapes: "const",
+  storage: "buffer",
+  lanes: 0,
+  software: false,
+  maxThreads: testLimits === "compatibility" ? 128 : 256,
+};
 
 export interface RunInit {
   readonly target: Target;
@@ -56,6 +75,8 @@ export interface RunInit {
   readonly outputs: readonly Value[];
   readonly dtype?: "f32" | "f16";
   readonly frame?: readonly number[];
+  /** Cuts dispatches into as many parts as they allow, and submits each by itself, last ones first. */
+  readonly inParts?: boolean;
 }
 
 /** Runs kernel calls on inputs and reads the outputs back; leaves nothing behind. */
@@ -76,10 +97,20 @@ export async function runCalls(
     if (!external.has(value)) external.set(value, keep(createValueArray(gpu, value, init.batch)));
   const words = Uint32Array.from([...(init.frame ?? [0, 0, 1, 0])]);
   const frame = keep(arrayOf(uploadBuffer(gpu, "frame", words, GPUBufferUsage.UNIFORM))).object as GPUBuffer;
-  const program = await Program.create(gpu, { label: "test", calls, batch: init.batch, external, frame });
-  const encoder = gpu.gpu.createCommandEncoder();
-  program.encode(encoder);
-  gpu.submit([encoder.finish()]);
+  const { batch, inParts } = init;
+  const leastPart = inParts ? 1 : undefined;
+  const program = await Program.create(gpu, { label: "test", calls, batch, external, frame, leastPart });
+  const submit = (from?: number, to?: number) => {
+    const encoder = gpu.gpu.createCommandEncoder();
+    program.encode(encoder, from, to);
+    gpu.submit([encoder.finish()]);
+  };
+  if (inParts)
+    for (const dispatch of program.dispatches) {
+      const own = program.parts.flatMap((part, i) => (part.dispatch === dispatch ? [i] : []));
+      for (const i of own.reverse()) submit(i, i + 1);
+    }
+  else submit();
   const results = [];
   const rows = (value: Value) => (init.inputs.has(value) ? batchOf(init.inputs.get(value) as RefTensor) : init.batch);
   for (const value of init.outputs)

@@ -74,8 +74,9 @@ const productHead = (k: Codegen<ProductFlags>, columns: string): string => `
 ${SUBGROUPS}
 ${k.header}
 @compute @workgroup_size(${k.workgroup})
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
+  let wg = group + ${k.first};
   let LQ = HQ * WQ;
   let LK = HK * WK;
   let blocks = (${columns} + ${k.flags.blocks * k.workgroup - 1}u) / ${k.flags.blocks * k.workgroup}u;
@@ -114,6 +115,7 @@ export const attentionScores = defineKernel<ProductFlags>({
     {
       name: "lanes",
       workgroup: (target) => target.lanes,
+      parts: "x",
       grid: (d, batch, lanes, { blocks }) => productGrid(d, batch, blocks * lanes, d.LK4 as number),
       wgsl: (k) => wgsl`
 ${productHead(k, "LK4")}
@@ -197,6 +199,7 @@ export const attentionValues = defineKernel<ProductFlags>({
     {
       name: "lanes",
       workgroup: (target) => target.lanes,
+      parts: "x",
       grid: (d, batch, lanes, { blocks }) => productGrid(d, batch, blocks * lanes, d.D4 as number),
       wgsl: (k) => wgsl`
 ${productHead(k, "D4")}

@@ -25,8 +25,9 @@ function direct(k: Codegen<AttentionFlags>): string {
   return wgsl`
 ${k.header}
 @compute @workgroup_size(${k.workgroup})
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) invocation: vec3u) {
   ${k.prelude}
+  let id = invocation + ${k.workgroup}u * ${k.first};
   ${DIMS}
   if (id.x >= LQ) { return; }
   let head = id.y * ${d4}u;
@@ -67,8 +68,9 @@ function broadcast(k: Codegen<AttentionFlags>): string {
 ${SUBGROUPS}
 ${k.header}
 @compute @workgroup_size(${lanes})
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
+  let wg = group + ${k.first};
   ${DIMS}
   let head = wg.y * ${d4}u;
   let q0 = wg.x * ${block}u;
@@ -127,6 +129,7 @@ export const attention = defineKernel<AttentionFlags>({
       name: "broadcast",
       when: usesLanes,
       workgroup: (target) => target.lanes,
+      parts: "x",
       grid: (d, batch, lanes, { d4 }) => [
         ceilDiv((d.HQ as number) * (d.WQ as number), queriesPerBlock(d4, lanes)),
         d.HEADS as number,
@@ -138,6 +141,7 @@ export const attention = defineKernel<AttentionFlags>({
     {
       name: "direct",
       workgroup: () => 32,
+      parts: "x",
       grid: (d, batch, wg) => [ceilDiv((d.HQ as number) * (d.WQ as number), wg), d.HEADS as number, batch],
       wgsl: direct,
     },

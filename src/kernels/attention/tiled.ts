@@ -4,8 +4,8 @@
  * rescales (see streaming.ts) turns them into weights there; then values pass through the same memory and each thread
  * sums them for up to 8 queries × 2 vec4s. Everything is f32 whatever is stored.
  *
- * More threads for larger heads keep those sums in registers; columns of threads are as many as a head fills. Workgroup
- * memory is 13.4 KiB for any head, below the 16 KiB that every device has.
+ * More threads for larger heads keep those sums in registers (8 × 4 where a device has 128 at most); columns of threads
+ * are as many as a head fills. Workgroup memory is 13.4 KiB for any head, below the 16 KiB that every device has.
  */
 import type { Codegen, Variant } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
@@ -23,6 +23,9 @@ const MEMORY = 2 * BLOCK * (SLICE + 1);
 const LEAST_LENGTH = 64;
 /** vec4s per head above which a thread per query has no registers for it. */
 const MOST_REGISTERS = 32;
+
+/** vec4s of the largest head whose sums threads can hold. */
+const MOST_GROUPS = 128;
 
 const powerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(n));
 
@@ -48,8 +51,9 @@ var<workgroup> scores: array<f32, ${BLOCK * (BLOCK + 1)}>;
 var<workgroup> largest: array<f32, ${BLOCK}>;
 var<workgroup> rescale: array<f32, ${BLOCK}>;
 @compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
+  let wg = group + ${k.first};
   let LQ = HQ * WQ;
   let LK = HK * WK;
   let head = wg.y * ${d4}u;
@@ -131,15 +135,28 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
 }`;
 }
 
-/** One variant per number of threads: for heads of up to 64, 256 and 512 channels. */
-export const tiledVariants: readonly Variant<AttentionFlags>[] = [64, 128, 256].map((threads, i) => ({
+/** Threads of a workgroup, and the most vec4s per head for which they are enough where more are to be had. */
+const SIZES = [
+  [64, 16],
+  [128, 64],
+  [256, MOST_GROUPS],
+] as const;
+
+/**
+ * One variant per number of threads: for heads of up to 64, 256 and 512 channels. The largest number that a device allows
+ * does what larger ones would: its threads sum for twice as many queries, in the same order.
+ */
+export const tiledVariants: readonly Variant<AttentionFlags>[] = SIZES.map(([threads, groups], i) => ({
   name: `tiled${threads}`,
-  when(target, d, { d4 }) {
+  when({ software, maxThreads = 256 }, d, { d4 }) {
     const lengths = [(d.HQ as number) * (d.WQ as number), (d.HK as number) * (d.WK as number)];
     const worthwhile = lengths.every((l) => l >= LEAST_LENGTH) || d4 > MOST_REGISTERS;
-    return !target.software && worthwhile && d4 <= ([16, 64, 128][i] as number);
+    const [larger = Number.POSITIVE_INFINITY] = SIZES[i + 1] ?? [];
+    const most = larger <= maxThreads ? groups : MOST_GROUPS;
+    return !software && worthwhile && threads <= maxThreads && d4 <= most;
   },
   workgroup: () => threads,
+  parts: "x",
   grid: (d, batch) => [ceilDiv((d.HQ as number) * (d.WQ as number), BLOCK), d.HEADS as number, batch],
   wgsl: tiled,
 }));

@@ -28,8 +28,9 @@ function direct(k: Codegen<GemmFlags>): string {
 ${k.header}
 ${loadHelpers(k)}
 @compute @workgroup_size(${k.workgroup})
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(global_invocation_id) invocation: vec3u) {
   ${k.prelude}
+  let id = invocation + ${k.first};
   if (id.x >= WO * O4) { return; }
   let o4 = id.x % O4;
   let ox = id.x / O4;
@@ -66,8 +67,9 @@ ${finishFunction(k)}
 var<workgroup> pixels: array<vec4f, ${rows * 4}>;
 var<workgroup> weights: array<vec4f, 256>;
 @compute @workgroup_size(${rows})
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
+  let wg = group + ${k.first};
   ${beginTile(k, rows, DEPTH)}
   let quad = lane / 4u;
   let slot = lane % 4u;
@@ -119,6 +121,7 @@ const tiles = (rows: 64 | 128): Variant<GemmFlags> => ({
     !target.software && (rows === 64 || manyTiles((d.HO as number) * (d.WO as number), d.O4 as number)),
   workgroup: () => rows,
   grid: (d, batch) => gemmGrid(d, batch, rows),
+  parts: "y",
   wgsl: tiled,
 });
 
@@ -136,6 +139,7 @@ export const convFused = defineKernel<GemmFlags>({
       name: "direct",
       workgroup: () => 64,
       grid: (d, batch, wg) => [ceilDiv((d.WO as number) * (d.O4 as number), wg), d.HO as number, batch],
+      parts: "y",
       wgsl: direct,
     },
   ],

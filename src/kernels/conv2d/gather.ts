@@ -40,8 +40,9 @@ fn quotient(a: u32, d: u32) -> u32 {
   return select(select(q, q + 1u, rest >= i32(d)), q - 1u, rest < 0);
 }
 @compute @workgroup_size(${lanes})
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
+  let wg = group + ${k.first};
   let M = N * HO * WO;
   let r0 = (wg.z * 32768u + wg.y) * ${rows}u;
   if (r0 >= M) { return; }
@@ -120,6 +121,7 @@ export const convGather = defineKernel<GatherFlags>({
         const rows = ceilDiv(batch * (d.HO as number) * (d.WO as number), size);
         return [ceilDiv(d.O4 as number, blocks * lanes), Math.min(rows, 32768), ceilDiv(rows, 32768)];
       },
+      parts: "y",
       wgsl: body,
     },
   ],

@@ -50,8 +50,9 @@ ${activationFunction(k.flags.act)}
 ${SHARED_MEAN}
 var<workgroup> image: array<vec4f, ${IMAGE_VECTORS}>;
 @compute @workgroup_size(${lanes})
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
+  let wg = group + ${k.first};
   let n = wg.y;
   let size = max(C4 / GROUPS, 1u);
   let elements = f32(PIXELS * size);
@@ -146,6 +147,7 @@ export const convImage = defineKernel<ImageFlags>({
       when: (target) => target.lanes > 0 && IMAGE_PIXELS % target.lanes === 0,
       workgroup: (target) => target.lanes,
       grid: (d, batch, lanes, { blocks }) => [ceilDiv(d.O4 as number, blocks * lanes), batch, 1],
+      parts: "y",
       wgsl: body,
     },
   ],

@@ -27,6 +27,9 @@ export interface MatrixFlags extends GemmFlags {
 }
 
 const SUBGROUPS = 4;
+/** Threads of a workgroup that multiplies tiles. */
+export const matrixThreads = ({ lanes }: MatrixTile): number => SUBGROUPS * lanes;
+
 const COLUMNS = TILE_GROUPS * 4;
 /** Elements between rows of workgroup memory beyond the rows' own: consecutive rows begin in different banks. */
 const SKEW = 8;
@@ -59,8 +62,9 @@ var<workgroup> pixels: array<f16, ${rows * pixelStride}>;
 var<workgroup> weights: array<f16, ${depth * weightStride}>;
 var<workgroup> results: array<f32, ${SUBGROUPS * m * n}>;
 @compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
+  let wg = group + ${k.first};
   ${beginTile(k, rows, depth)}
   let subgroup = lane / ${lanes}u;
   let member = lane % ${lanes}u;
@@ -140,9 +144,10 @@ const common = {
   variants: [
     {
       name: "matrix",
-      workgroup: (target: { matrix?: MatrixTile }) => SUBGROUPS * (target.matrix as MatrixTile).lanes,
+      workgroup: (target: { matrix?: MatrixTile }) => matrixThreads(target.matrix as MatrixTile),
       grid: (d: Readonly<Record<string, number>>, batch: number, _: number, { rows }: MatrixFlags) =>
         gemmGrid(d, batch, rows),
+      parts: "y" as const,
       wgsl: body,
     },
   ],

@@ -9,7 +9,7 @@ import { type PredictionFlags, predictionFunctions } from "./prediction.ts";
 export const perImage = <F extends Flags>(wgsl: Variant<F>["wgsl"]): [Variant<F>] => [
   {
     name: "image",
-    workgroup: (target) => (target.software ? 32 : 256),
+    workgroup: ({ software, maxThreads = 256 }) => (software ? 32 : Math.min(256, maxThreads)),
     grid: (_dims, batch) => [1, 1, batch],
     wgsl,
   },

@@ -41,8 +41,9 @@ function body(k: Codegen<ProductFlags>): string {
 ${SUBGROUPS}
 ${k.header}
 @compute @workgroup_size(${lanes})
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
+  let wg = group + ${k.first};
   let total = N * TP;
   let r0 = wg.y * ${rows}u;
   let blocks = total / ${lanes}u;
@@ -78,6 +79,7 @@ export const winogradProduct = defineKernel<ProductFlags>({
         ceilDiv(batch * (d.TP as number), rows),
         PRODUCTS,
       ],
+      parts: "y",
       wgsl: body,
     },
   ],
