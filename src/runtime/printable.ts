@@ -21,6 +21,16 @@ export const printable = (text: string): string =>
 /** JSON that reads back as the same values, without those characters. */
 export const printableJson = (value: unknown): string => JSON.stringify(value)?.replace(EFFECTIVE, escaped);
 
+/** Most characters of a value in a message. */
+const SHOWN = 60;
+
+/** A value out of a configuration for a message: as Python would write it there, cut where it is long. */
+export function shown(value: unknown): string {
+  const marked = JSON.stringify(value, (_, v) => (typeof v === "number" && !Number.isFinite(v) ? `\0${v}` : v));
+  const text = (marked ?? String(value)).replace(/"\\u0000(NaN|-?Infinity)"/g, "$1");
+  return text.length > SHOWN ? `${text.slice(0, SHOWN - 3)}...` : text;
+}
+
 /** How many names a message lists. */
 const LISTED = 12;
 

@@ -1,8 +1,7 @@
 /** Where in a model the parts of a pipeline are: diffusers' folders, flat folders, or the folder of one network. */
 
 import { FileError } from "../runtime/errors.ts";
-import { findConfig } from "./config.ts";
-import { readJson } from "./json.ts";
+import { findConfig, readConfig } from "./config.ts";
 import { joinPath, label } from "./path.ts";
 import type { ModelSource } from "./source.ts";
 
@@ -28,7 +27,7 @@ export async function readSchedulerConfig(
   for (const folder of ["scheduler", ""]) {
     const path = joinPath(folder, "scheduler_config.json");
     if (await source.exists(path, signal))
-      return { file: label(source, path), config: await readJson(source, path, signal) };
+      return { file: label(source, path), config: await readConfig(source, path, { signal }) };
   }
   return undefined;
 }
@@ -39,5 +38,5 @@ export async function readModelIndex(
   signal?: AbortSignal,
 ): Promise<Record<string, unknown> | undefined> {
   const path = "model_index.json";
-  return (await source.exists(path, signal)) ? readJson(source, path, signal) : undefined;
+  return (await source.exists(path, signal)) ? readConfig(source, path, { signal }) : undefined;
 }

@@ -1,11 +1,12 @@
 /**
  * A strict JSON reader (RFC 8259). The platform's `JSON.parse` keeps the last of two equal keys in silence, reads `1.0`
- * as the integer 1, and tells the position of a mistake on some engines only; a checkpoint's files need all three.
+ * as the integer 1, and tells the position of a mistake on some engines only; a checkpoint's files need all three. Python
+ * moreover writes numbers into configurations that JSON has not (`json.dumps` with its default `allow_nan`).
  */
 
 import { FileError } from "../runtime/errors.ts";
 import { checkPath, label } from "./path.ts";
-import type { ModelSource } from "./source.ts";
+import { type ModelSource, tooLong } from "./source.ts";
 
 /** Nesting that the reference implementation of safetensors allows (serde_json's recursion limit). */
 const MAX_DEPTH = 127;
@@ -21,25 +22,42 @@ const ESCAPES: Record<string, string> = {
   t: "\t",
 };
 
+const WORDS: readonly (readonly [word: string, value: unknown])[] = [
+  ["true", true],
+  ["false", false],
+  ["null", null],
+];
+const PYTHON_WORDS = [...WORDS, ["NaN", Number.NaN], ["Infinity", Infinity], ["-Infinity", -Infinity]] as const;
+
 export interface JsonOptions {
   /** Numbers that are not written as plain non-negative integers stay text: "1.0" cannot pass for a dimension. */
   readonly integers?: boolean;
+  /** `NaN`, `Infinity` and `-Infinity` are numbers, as Python writes and reads them. */
+  readonly nonFinite?: boolean;
+  /** Most members of the outermost object, and most values of any kind in the text. */
+  readonly maxMembers?: number;
+  readonly maxValues?: number;
 }
 
 /**
  * Parses JSON text. Differs from `JSON.parse` in refusing two equal keys in an object, escapes of lone surrogates and
- * nesting beyond 127 levels.
+ * nesting beyond 127 levels. Takes time in proportion to the text.
  *
  * @param file - for messages
  * @throws FileError naming the file and the line and column of the first mistake.
  */
 export function parseJson(file: string, text: string, options: JsonOptions = {}): unknown {
+  const { integers, nonFinite, maxMembers = Infinity, maxValues = Infinity } = options;
   let at = 0;
+  let values = 0;
 
   function fail(problem: string, position = at): never {
-    const before = text.slice(0, position).split("\n");
-    const where = `line ${before.length}, column ${before[before.length - 1]!.length + 1}`;
-    throw new FileError(file, `is not valid JSON (${where}: ${problem})`);
+    let [line, begin] = [1, 0];
+    for (let end = text.indexOf("\n"); end >= 0 && end < position; end = text.indexOf("\n", begin)) {
+      line++;
+      begin = end + 1;
+    }
+    throw new FileError(file, `is not valid JSON (line ${line}, column ${position - begin + 1}: ${problem})`);
   }
 
   function skipSpace(): void {
@@ -71,14 +89,11 @@ export function parseJson(file: string, text: string, options: JsonOptions = {})
     skipSpace();
     const c = text[at];
     if (depth > MAX_DEPTH) fail(`nested deeper than ${MAX_DEPTH} levels`);
+    if (++values > maxValues) throw new FileError(file, `holds more than ${maxValues} values`);
     if (c === "{") return parseObject(depth);
     if (c === "[") return parseArray(depth);
     if (c === '"') return parseString();
-    for (const [word, value] of [
-      ["true", true],
-      ["false", false],
-      ["null", null],
-    ] as const)
+    for (const [word, value] of nonFinite ? PYTHON_WORDS : WORDS)
       if (text.startsWith(word, at)) {
         at += word.length;
         return value;
@@ -88,6 +103,8 @@ export function parseJson(file: string, text: string, options: JsonOptions = {})
 
   function parseObject(depth: number): Record<string, unknown> {
     const object: Record<string, unknown> = {};
+    const most = depth === 0 ? maxMembers : Infinity;
+    let members = 0;
     at++;
     skipSpace();
     if (text[at] === "}") {
@@ -100,10 +117,12 @@ export function parseJson(file: string, text: string, options: JsonOptions = {})
       if (text[at] !== '"') fail(at < text.length ? "expected a key in quotes" : "the text ends too early");
       const key = parseString();
       if (Object.hasOwn(object, key)) fail(`the key ${JSON.stringify(key)} appears twice`, start);
+      if (++members > most) throw new FileError(file, `has more than ${most} entries`);
       expect(":");
-      // Not by assignment: `__proto__` is a key like any other.
       const value = parseValue(depth + 1);
-      Object.defineProperty(object, key, { value, configurable: true, enumerable: true, writable: true });
+      if (key !== "__proto__") object[key] = value;
+      // Not by assignment, which would give the object another prototype.
+      else Object.defineProperty(object, key, { value, configurable: true, enumerable: true, writable: true });
     } while (another("}"));
     return object;
   }
@@ -157,7 +176,7 @@ export function parseJson(file: string, text: string, options: JsonOptions = {})
     const match = number.exec(text)?.[0];
     if (match === undefined) fail(at < text.length ? "expected a value" : "the text ends too early");
     at += match.length;
-    return options.integers && !/^\d+$/.test(match) ? match : Number(match);
+    return integers && !/^\d+$/.test(match) ? match : Number(match);
   }
 
   const value = parseValue(0);
@@ -175,8 +194,19 @@ export function decodeUtf8(file: string, bytes: Uint8Array): string {
   }
 }
 
+/** Configurations and indexes of real models have less than 1 MiB. */
+const MAX_TEXT_BYTES = 4 * 2 ** 20;
+
+/** Reads a configuration's or an index's text. @throws FileError when it is not UTF-8, or longer than 4 MiB */
+export async function readText(source: ModelSource, path: string, signal?: AbortSignal): Promise<string> {
+  const file = label(source, path);
+  const bytes = await source.read(checkPath(source, path), undefined, signal, MAX_TEXT_BYTES);
+  if (bytes.byteLength > MAX_TEXT_BYTES) throw tooLong(file, MAX_TEXT_BYTES);
+  return decodeUtf8(file, bytes);
+}
+
 /**
- * Reads a file that holds one JSON object: a configuration, an index.
+ * Reads a file that holds one JSON object.
  *
  * @throws FileError naming the file, and where in it the mistake is.
  */
@@ -184,9 +214,10 @@ export async function readJson(
   source: ModelSource,
   path: string,
   signal?: AbortSignal,
+  options?: JsonOptions,
 ): Promise<Record<string, unknown>> {
   const file = label(source, path);
-  const value = parseJson(file, decodeUtf8(file, await source.read(checkPath(source, path), undefined, signal)));
+  const value = parseJson(file, await readText(source, path, signal), options);
   if (!isObject(value)) throw new FileError(file, "must hold a JSON object");
   return value;
 }

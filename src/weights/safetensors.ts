@@ -11,8 +11,11 @@ import { decodeUtf8, isObject, parseJson } from "./json.ts";
 import { checkPath, label } from "./path.ts";
 import { type ModelSource, readInto } from "./source.ts";
 
-/** The reference implementation's limit on the header's length. */
-const MAX_HEADER_BYTES = 100_000_000;
+/** Headers of real files have less than 1 MiB; the reference implementation takes up to 100 MB. */
+const MAX_HEADER_BYTES = 25 * 2 ** 20;
+const MAX_TENSORS = 100_000;
+/** An entry of a real file has at most a dozen values. */
+const MAX_HEADER_VALUES = 20 * MAX_TENSORS;
 
 /** Most headers fit, so most files are opened with one read. */
 const FIRST_READ_BYTES = 128 * 1024;
@@ -59,6 +62,10 @@ export async function readHeader(source: ModelSource, path: string, signal?: Abo
   return parseHeader({ file, path, json, size });
 }
 
+/** White space may stand before the JSON: the reference implementation's reader passes over it. */
+const SPACE: ReadonlySet<number> = new Set([0x20, 0x0a, 0x0d, 0x09]);
+const BRACE = 0x7b;
+
 /** The header's length out of the file's first bytes. */
 function headerLength(file: string, first: Uint8Array, size: number): number {
   if (startsWith(first, "version https://git-lfs"))
@@ -67,10 +74,15 @@ function headerLength(file: string, first: Uint8Array, size: number): number {
   const view = new DataView(first.buffer, first.byteOffset, 8);
   const length = view.getUint32(4, true) * 2 ** 32 + view.getUint32(0, true);
   if (length > MAX_HEADER_BYTES)
-    throw new FileError(file, `is not a safetensors file: its header would be ${length} bytes long`);
+    throw new FileError(
+      file,
+      `is not a safetensors file: its header would be ${length} bytes long, over the limit of 25 MiB`,
+    );
   if (length > size - 8)
     throw new FileError(file, `is cut off: its header is ${length} bytes long, the file only ${size} bytes`);
-  if (first[8] !== 0x7b || length === 0) throw new FileError(file, "is not a safetensors file: its header is not JSON");
+  const begin = first.subarray(8, 8 + length).findIndex((byte) => !SPACE.has(byte));
+  if (begin < 0 ? first.byteLength >= 8 + length : first[8 + begin] !== BRACE)
+    throw new FileError(file, "is not a safetensors file: its header is not JSON");
   return length;
 }
 
@@ -78,11 +90,18 @@ function headerLength(file: string, first: Uint8Array, size: number): number {
 function parseHeader(at: { file: string; path: string; json: Uint8Array; size: number }): SafetensorsHeader {
   const { file, path, json, size } = at;
   const dataStart = 8 + json.byteLength;
-  const entries = parseJson(file, decodeUtf8(file, json), { integers: true });
+  const entries = parseJson(file, decodeUtf8(file, json), {
+    integers: true,
+    // One member may be __metadata__.
+    maxMembers: MAX_TENSORS + 1,
+    maxValues: MAX_HEADER_VALUES,
+  });
   if (!isObject(entries)) throw new FileError(file, "the header is not a JSON object");
   const { __metadata__, ...named } = entries;
+  const names = Object.keys(named);
+  if (names.length > MAX_TENSORS) throw new FileError(file, `holds more than ${MAX_TENSORS} tensors`);
   const metadata = parseMetadata(file, __metadata__);
-  const tensors = Object.entries(named).map(([name, entry]) => parseEntry(file, path, name, entry, dataStart));
+  const tensors = names.map((name) => parseEntry(file, path, name, named[name], dataStart));
   tensors.sort((a, b) => a.start - b.start || a.end - b.end);
 
   let end = dataStart;

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { DdimError, FileError, WeightError } from "../../src/runtime/errors.ts";
-import { listed, printable, printableJson } from "../../src/runtime/printable.ts";
+import { listed, printable, printableJson, shown } from "../../src/runtime/printable.ts";
 import { hostileText, INVISIBLE } from "../support/hostile.ts";
 
 test("control, bidirectional and invisible characters become escapes", () => {
@@ -16,15 +16,15 @@ test("control, bidirectional and invisible characters become escapes", () => {
     ["\ud800x\udc00", "\\ud800x\\udc00"],
     ["\u{e0041}", "\\udb40\\udc41"],
   ];
-  for (const [text, shown] of cases) expect(printable(text)).toBe(shown);
+  for (const [text, line] of cases) expect(printable(text)).toBe(line);
 });
 
 test("every text is printable, twice as once, and in JSON also the same value", () => {
   fc.assert(
     fc.property(hostileText, (text) => {
-      const shown = printable(text);
-      expect(shown).not.toMatch(INVISIBLE);
-      expect(printable(shown)).toBe(shown);
+      const line = printable(text);
+      expect(line).not.toMatch(INVISIBLE);
+      expect(printable(line)).toBe(line);
       const json = printableJson({ [text]: [text] });
       expect(json).not.toMatch(INVISIBLE);
       expect(JSON.parse(json)).toEqual({ [text]: [text] });
@@ -57,4 +57,15 @@ test("lists of names are cut after a dozen", () => {
   expect(message.match(/… and 812 more/g)).toHaveLength(3);
   expect(message).not.toContain("conv12.");
   expect(missing).toHaveLength(824);
+});
+
+test("values of configurations are shown as Python writes them", () => {
+  const cases: [unknown, string][] = [
+    [Number.NaN, "NaN"],
+    [[1, -Infinity, "NaN"], '[1,-Infinity,"NaN"]'],
+    [{ a: Infinity, b: null }, '{"a":Infinity,"b":null}'],
+    [undefined, "undefined"],
+    ["x".repeat(100), `"${"x".repeat(56)}...`],
+  ];
+  for (const [value, text] of cases) expect(shown(value)).toBe(text);
 });

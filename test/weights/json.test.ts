@@ -56,6 +56,49 @@ describe("parseJson", () => {
     expect(() => parse(text)).toThrow(`f.json: is not valid JSON (${problem})`);
   });
 
+  test("Python's numbers are numbers where they may be, and nowhere else", () => {
+    const python = (text: string) => parseJson("f.json", text, { nonFinite: true });
+    expect(python('{"a": [NaN, Infinity, -Infinity , -1]}')).toEqual({ a: [Number.NaN, Infinity, -Infinity, -1] });
+    for (const text of ["NaN", "Infinity", "-Infinity"]) {
+      expect(python(text)).toBe(Number(text));
+      expect(() => parse(text)).toThrow("line 1, column 1: expected a value");
+      expect(() => parse(text, true)).toThrow("expected a value");
+    }
+    for (const text of ["nan", "inf", "-NaN", "+Infinity", "- Infinity", "Infinit", "INFINITY", "Infinity1", "NaN.0"])
+      expect(() => python(text), text).toThrow("is not valid JSON");
+  });
+
+  test("reads what Python writes: JSON with numbers that are not finite anywhere", () => {
+    const number = fc.oneof(fc.double(), fc.constantFrom(Number.NaN, Infinity, -Infinity));
+    const { tree } = fc.letrec<{ tree: unknown }>((tie) => ({
+      tree: fc.oneof(
+        { depthSize: "small" },
+        number,
+        fc.constantFrom("NaN", "-Infinity", true, null),
+        fc.array(tie("tree")),
+        fc.dictionary(fc.constantFrom("a", "b", "Infinity"), tie("tree")),
+      ),
+    }));
+    const write = (value: unknown): string =>
+      typeof value === "number"
+        ? String(value)
+        : Array.isArray(value)
+          ? `[${value.map(write).join(", ")}]`
+          : typeof value === "object" && value !== null
+            ? `{${Object.entries(value).map(([key, v]) => `${JSON.stringify(key)}: ${write(v)}`)}}`
+            : JSON.stringify(value);
+    fc.assert(
+      fc.property(tree, (value) => {
+        const read = parseJson("f.json", write(value), { nonFinite: true });
+        expect(write(read)).toBe(write(value));
+      }),
+    );
+  });
+
+  test("says the line and column of a mistake far into a long text", () => {
+    expect(() => parse(`[${"1,\n".repeat(100_000)}x]`)).toThrow("line 100001, column 1: expected a value");
+  });
+
   test("keeps __proto__ a key like any other", () => {
     const value = parse('{"__proto__": {"polluted": 1}}') as Record<string, unknown>;
     expect(Object.keys(value)).toEqual(["__proto__"]);
@@ -74,6 +117,13 @@ describe("parseJson", () => {
 });
 
 describe("readJson", () => {
+  test("refuses a file of more than 4 MiB", async () => {
+    const source = memorySource({ "a.json": `{"a": 1${" ".repeat(4 * 2 ** 20)}}` });
+    expect(await failure(readJson(source, "a.json"))).toBe(
+      "model/a.json: is over 4 MiB, which no such file of a model is",
+    );
+  });
+
   test("reads an object, and names the file when there is none", async () => {
     const bad = Uint8Array.from([0x7b, 0xff, 0x7d]);
     const source = memorySource({ "unet/config.json": '\ufeff{"a": [1.5]}', "list.json": "[]", "bad.json": bad });

@@ -54,6 +54,14 @@ describe("a well-formed file", () => {
     expect([...tensors.keys()]).toEqual(names);
   });
 
+  test("white space may stand before the JSON, as for the reference implementation", async () => {
+    const json = JSON.stringify({ a: entry("U8", [2], 0, 2) });
+    for (const space of [" ", "\n\t\r ", " ".repeat(1000), "\n".repeat(200_000)]) {
+      const { tensors } = await open(rawSafetensors(space + json, 2));
+      expect(tensors.get("a")).toMatchObject({ dtype: "U8", shape: [2], start: 8 + space.length + json.length });
+    }
+  });
+
   test("a header larger than the first read is read to its end", async () => {
     const count = 4000;
     const names = Array.from({ length: count }, (_, i) => `some.rather.long.name.of.a.tensor.${i}`);
@@ -68,6 +76,57 @@ describe("a well-formed file", () => {
   });
 });
 
+describe("limits", () => {
+  const header = (count: number, entryOf: (i: number) => string) =>
+    `{${Array.from({ length: count }, (_, i) => `"${i}":${entryOf(i)}`).join(",")}}`;
+  const nothing = JSON.stringify(entry("U8", [0], 0, 0));
+
+  test("a header of 25 MiB at most", async () => {
+    const most = 25 * 2 ** 20;
+    const opened = await open(rawSafetensors(`{"__metadata__":{"a":"${"x".repeat(most - 27)}"}}  `));
+    expect(opened.metadata.a?.length).toBe(most - 27);
+    expect(await refuse("{}", 0, most + 1)).toContain(
+      `its header would be ${most + 1} bytes long, over the limit of 25 MiB`,
+    );
+  });
+
+  test("100 000 tensors at most, beside metadata", async () => {
+    const most = 100_000;
+    const metadata = (text: string) => `{"__metadata__":{},${text.slice(1)}`;
+    expect((await open(rawSafetensors(metadata(header(most, () => nothing))))).tensors.size).toBe(most);
+    expect(await refuse(header(most + 1, () => nothing))).toContain("holds more than 100000 tensors");
+    expect(await refuse(header(most + 2, () => nothing))).toContain("has more than 100001 entries");
+  });
+
+  test("two million values at most", async () => {
+    expect(await refuse(`{"a":[${"0,".repeat(2e6)}0]}`)).toContain("holds more than 2000000 values");
+  });
+
+  test("overlaps are found in the time that a good header of the size takes", async () => {
+    const good = rawSafetensors(
+      header(50_000, (i) => JSON.stringify(entry("U8", [2], 2 * i, 2 * i + 2))),
+      100_000,
+    );
+    const bad = rawSafetensors(
+      header(50_000, (i) => JSON.stringify(entry("U8", [2], i, i + 2))),
+      50_001,
+    );
+    const timed = async (file: Uint8Array) => {
+      const before = process.cpuUsage();
+      const message = await open(file).then(
+        () => "",
+        (error: Error) => error.message,
+      );
+      const { user, system } = process.cpuUsage(before);
+      return { message, time: user + system };
+    };
+    const [first, second] = [await timed(good), await timed(bad)];
+    expect(first.message).toBe("");
+    expect(second.message).toContain('tensor "1" overlaps tensor "0"');
+    expect(second.time).toBeLessThan(10 * first.time + 1e5);
+  });
+});
+
 describe("a file that is not well-formed", () => {
   test("cut off, or something else", async () => {
     expect(await failure(open(new Uint8Array(7)))).toBe(
@@ -78,7 +137,9 @@ describe("a file that is not well-formed", () => {
     expect(await refuse("{}", 0, 3)).toBe(
       "model/w.safetensors: is cut off: its header is 3 bytes long, the file only 10 bytes",
     );
-    expect(await refuse(" {}")).toContain("its header is not JSON");
+    expect(await refuse(" ")).toContain("its header is not JSON");
+    expect(await refuse(" []")).toContain("its header is not JSON");
+    expect(await refuse("\u000b{}")).toContain("its header is not JSON");
     expect(await refuse("[]")).toContain("its header is not JSON");
     expect(await refuse("")).toContain("its header is not JSON");
     expect(await refuse("{}\n\0")).toContain("is not valid JSON (line 2, column 1: expected nothing more)");
