@@ -1,11 +1,12 @@
 /** What goes into a picture's file, so that the picture can be made again: the parameters, and a command line. */
-import { basename } from "node:path";
 import type { GenerationParameters } from "../image/parameters.ts";
 import type { ResolvedRun } from "../pipeline/run.ts";
 import type { Io } from "./io.ts";
 import { modelArgument } from "./modelFlag.ts";
 import { packageVersion } from "./package.ts";
+import { flagWords, inCurrentFolder } from "./plainCommand.ts";
 import type { SampleFlags } from "./sampleFlags.ts";
+import { quoted } from "./shell.ts";
 
 /** What flags and run do not say. */
 export type RunFacts = Pick<
@@ -54,10 +55,11 @@ export function commandLine(
   run: ResolvedRun,
   { classes, dtype }: Pick<GenerationParameters, "classes" | "dtype">,
 ): string {
-  const words: (string | number | bigint | undefined | false)[] = ["ddim", "sample", "-m", modelArgument(flags.model)];
+  const words = ["ddim", "sample"];
   const add = (flag: string, value: string | number | bigint | undefined) => {
-    if (value !== undefined) words.push(flag, value);
+    if (value !== undefined) words.push(...flagWords(flag, String(value)));
   };
+  add("-m", modelArgument(flags.model));
   add("--weights", flags.weights);
   add("--variant", flags.variant);
   add("--random-weights", flags.randomWeights);
@@ -86,15 +88,37 @@ export function commandLine(
   if (flags.precision !== "fast") add("--precision", flags.precision);
   if (flags.grid) words.push("--grid");
   add("--scale", flags.scale);
-  add("-o", basename(flags.output) + (/[/\\]$/.test(flags.output) ? "/" : ""));
-  return words.map((word) => quoted(String(word))).join(" ");
+  add("-o", inCurrentFolder(flags.output));
+  return words.map(quoted).join(" ");
+}
+
+/** The command that recorded parameters amount to, where the one that was recorded with them is no command of ours. */
+export function commandOf(parameters: GenerationParameters): string {
+  const { model, count, steps, timesteps, seed, eta, sampler, spacing, compat, classes } = parameters;
+  const { guidance, clip, rng, dtype, precision } = parameters;
+  const flags = {
+    "--model": model,
+    "--count": count,
+    ...(timesteps ? { "--timesteps": timesteps } : { "--steps": steps, "--spacing": spacing }),
+    "--seed": seed,
+    "--eta": eta,
+    "--sampler": sampler,
+    "--compat": compat,
+    "--class": classes,
+    "--guidance": guidance,
+    "--rng": rng,
+    "--dtype": dtype,
+    "--precision": precision,
+  };
+  const words = Object.entries(flags).flatMap(([flag, value]) => (value === undefined ? [] : [flag, String(value)]));
+  return ["ddim", "sample", ...words, clip ? "--clip" : "--no-clip"].map(quoted).join(" ");
 }
 
 /** The command as it was typed, but for the folder that its output went to. */
 export function typedCommand({ args = [] }: Pick<Io, "args">): string {
   const isOutput = (i: number) => args[i - 1] === "-o" || args[i - 1] === "--output";
-  return ["ddim", ...args.map((word, i) => quoted(isOutput(i) ? basename(word) : word))].join(" ");
+  const joined = /^(--output=|-o(?=.))(.*)$/s;
+  const shown = (word: string, i: number) =>
+    isOutput(i) ? inCurrentFolder(word) : word.replace(joined, (_, flag, path) => flag + inCurrentFolder(path));
+  return ["ddim", ...args.map((word, i) => quoted(shown(word, i)))].join(" ");
 }
-
-/** For a POSIX shell. */
-const quoted = (word: string) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);

@@ -14,6 +14,7 @@ import { addCommonFlags, type CommonFlags, OUTPUT_FLAGS, whole } from "../flags.
 import { type ImageOutput, planOutput, prepareFolder } from "../imageOutput.ts";
 import { type Io, Terminal } from "../io.ts";
 import { writeFile } from "../output.ts";
+import { typedCommand } from "../provenance.ts";
 import { sheet } from "../sheet.ts";
 import { readLatents } from "../tensorFiles.ts";
 
@@ -64,7 +65,7 @@ async function decode(path: string, flags: DecodeFlags, io: Io): Promise<void> {
   await withAutoencoder(terminal, flags, model, async (autoencoder) => {
     const { image } = await autoencoder.decode(latents, { quantize, signal: io.signal });
     io.signal.throwIfAborted();
-    await write(output, image, flags.scale, `ddim decode ${path}`);
+    await write(output, image, flags.scale, typedCommand(io));
     const [, , height, width] = image.shape;
     if (flags.json)
       terminal.json({

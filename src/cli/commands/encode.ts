@@ -15,6 +15,7 @@ import { addCommonFlags, type CommonFlags, OUTPUT_FLAGS } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 import { addReadFlags, type ReadFlags, readPicture } from "../operation.ts";
 import { checkFile, writeFile } from "../output.ts";
+import { typedCommand } from "../provenance.ts";
 
 const COMMON = ["model", "variant", "dtype", "precision", "device", ...OUTPUT_FLAGS] as const;
 
@@ -51,7 +52,7 @@ async function encode(paths: readonly string[], flags: EncodeFlags, io: Io): Pro
     const tensors = named(model, await autoencoder.encode(images, { signal: io.signal }));
     io.signal.throwIfAborted();
     const f32 = Object.entries(tensors).map(([name, t]) => [name, { dtype: "F32", ...t }] as const);
-    writeFile(output, encodeSafetensors(Object.fromEntries(f32), { command: `ddim encode ${paths.join(" ")}` }));
+    writeFile(output, encodeSafetensors(Object.fromEntries(f32), { command: typedCommand(io) }));
     const { shape } = tensors.latents;
     if (flags.json) terminal.json({ output, shape, dtype: autoencoder.dtype, adapter: autoencoder.device.name });
     else terminal.note(`${output}: latents [${shape.join(", ")}]`);

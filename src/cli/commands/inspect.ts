@@ -37,7 +37,8 @@ async function inspect(path: string | undefined, flags: CommonFlags, command: Co
     return inspectModel(terminal, given, flags);
   refuseFlags(command, [...MODEL_FLAGS.slice(1), ...DEVICE_FLAGS], `${given} is no model`);
   const head = await withFile(given, (handle) => readAt(handle, 0, 12));
-  if (PICTURE.test(given) || pictureKind(head)) return inspectPicture(terminal, given, flags);
+  if (PICTURE.test(given) || pictureKind(head))
+    return inspectPicture(terminal, given, command.parent as Command, flags);
   if (/\.safetensors$/i.test(given)) return inspectSafetensors(terminal, given, flags);
   throw new FileError(given, "is neither a folder nor a PNG or .safetensors file, nor a JPEG or WebP picture");
 }

@@ -1,4 +1,5 @@
 /** Pictures: their size, and the parameters that one was made with: ours, those of other tools, or other texts. */
+import type { Command } from "commander";
 import { pictureKind, pictureSize } from "../../image/header.ts";
 import {
   INFOTEXT_KEYWORD,
@@ -10,8 +11,9 @@ import {
 import { readAt, withFile } from "../../node/file.ts";
 import { readPngTextFile } from "../../node/pngText.ts";
 import { FileError } from "../../runtime/errors.ts";
-import type { CommonFlags } from "../flags.ts";
+import type { OutputFlags } from "../flags.ts";
 import type { Terminal } from "../io.ts";
+import { commandIn, commandLines, isCommand } from "./command.ts";
 
 /** Where the size of a picture stands: profiles and previews may come before it, and take kilobytes. */
 const HEAD = 4 * 2 ** 20;
@@ -28,7 +30,13 @@ const readHeader = (file: string) =>
     return { kind, width, height, text: kind === "png" ? await readPngTextFile(handle, size, file) : {} };
   });
 
-export async function inspectPicture(terminal: Terminal, file: string, flags: CommonFlags): Promise<void> {
+/** @param program whose commands may be shown as such */
+export async function inspectPicture(
+  terminal: Terminal,
+  file: string,
+  program: Command,
+  flags: Pick<OutputFlags, "json">,
+): Promise<void> {
   const { kind, width, height, text } = await readHeader(file);
   const parameters = ownParameters(terminal, text, file);
   const infotext = text[INFOTEXT_KEYWORD];
@@ -36,7 +44,8 @@ export async function inspectPicture(terminal: Terminal, file: string, flags: Co
     parameters || infotext === undefined ? {} : parsePrompts(infotext);
   if (flags.json) {
     const prompts = { prompt, negative_prompt };
-    terminal.json({ file, kind, width, height, parameters: parameters ?? null, ...prompts, text });
+    const command = commandIn(program, parameters?.command ?? text.command, parameters);
+    terminal.json({ file, kind, width, height, command, parameters: parameters ?? null, ...prompts, text });
     return;
   }
   terminal.data(`${file}: ${NAMES[kind]}, ${width} x ${height}`);
@@ -45,11 +54,11 @@ export async function inspectPicture(terminal: Terminal, file: string, flags: Co
   const fields = parameters ?? (infotext === undefined ? {} : parseInfotext(infotext));
   for (const [key, value] of Object.entries(fields)) {
     const shown = Array.isArray(value) ? value.join(" ") : typeof value === "object" ? JSON.stringify(value) : value;
-    terminal.data(`  ${key}: ${shown}`);
+    terminal.data(isCommand(key) ? commandLines(program, String(value), parameters) : `  ${key}: ${shown}`);
   }
   for (const [keyword, value] of Object.entries(text))
     if (keyword !== INFOTEXT_KEYWORD && !(keyword === JSON_KEYWORD && parameters))
-      terminal.data(`  ${keyword}: ${value}`);
+      terminal.data(isCommand(keyword) ? commandLines(program, value) : `  ${keyword}: ${value}`);
   if (Object.keys(text).length === 0) terminal.data("  no parameters");
 }
 
