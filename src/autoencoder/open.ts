@@ -135,7 +135,7 @@ export async function findAutoencoder(
   const { folder, file, json } = found;
   let { spec } = found;
   const warnings: string[] = [];
-  const checkpoint = await openCheckpoint(source, folder, { variant, signal });
+  const checkpoint = await openCheckpoint(source, folder, { variant, original: !("_class_name" in json), signal });
   const stored = await storedScale(checkpoint, signal);
   if (stored !== undefined) spec = { ...spec, scaling_factor: stored };
   if (spec.kind === "vq" && !isObject(json.model) && json.scaling_factor === undefined) {

@@ -8,7 +8,7 @@ import { type DetectedLayout, detectLayout, layouts } from "../unet/layouts/dete
 import type { ClassEmbedder, Layout, WeightSet } from "../unet/layouts/types.ts";
 import { classEmbeddings, type UNetSpec } from "../unet/spec.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
-import { findComponent, readModelIndex, readSchedulerConfig } from "../weights/components.ts";
+import { findComponent, readModelIndex, readSchedulerConfig, schedulerFolders } from "../weights/components.ts";
 import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
 import { sha256, toHex } from "../weights/digests.ts";
 import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
@@ -106,6 +106,7 @@ function checkWeightSet(checkpoint: Checkpoint, { ema }: Layout, weights: Weight
 /** A foreign checkpoint is refused by name even where no configuration lies beside it. */
 async function withoutConfig(source: ModelSource, error: unknown, options: OpenOptions): Promise<never> {
   const { variant, signal } = options;
+  if (source.remote) throw error;
   const checkpoint = await openCheckpoint(source, "", { variant, signal }).catch(() => null);
   if (checkpoint) detectLayout(checkpoint.file, checkpoint.tensors.keys());
   throw error;
@@ -134,13 +135,15 @@ async function madeUp(
 export async function openModel(given: ModelSource, options: OpenOptions = {}): Promise<Model> {
   checkOptions("openModel", options, openNames);
   const { signal, variant, weights = "plain", parseYaml, randomWeights: seed } = options;
+  // First: what a pipeline's parts are is known then, and a server need not be asked for others.
+  const index = await readModelIndex(given, signal);
   const folder = await findComponent(given, "unet", signal).catch((error) => withoutConfig(given, error, options));
   const configPath = (await findConfig(given, folder, signal)) as string;
   const file = label(given, configPath);
   const json = await readConfig(given, configPath, { parseYaml, signal });
   const source =
     seed === undefined ? given : await madeUp(given, { folder, tensors: configuredTensors(json, file) }, seed, options);
-  const checkpoint = await openCheckpoint(source, folder, { variant, signal });
+  const checkpoint = await openCheckpoint(source, folder, { variant, original: !("_class_name" in json), signal });
   const detected = detectLayout(checkpoint.file, checkpoint.tensors.keys());
   const { layout } = detected;
   checkFamily(json, file, detected);
@@ -148,10 +151,11 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   const parsed = layout.parse(json, file, weights);
   const { spec: config, naming, classEmbedder } = parsed;
 
-  const found = (await readSchedulerConfig(source, signal)) ?? (parsed.scheduler && { file, config: parsed.scheduler });
+  const places = source.remote ? schedulerFolders(folder, index) : undefined;
+  const found =
+    (await readSchedulerConfig(source, signal, places)) ?? (parsed.scheduler && { file, config: parsed.scheduler });
   const scheduler = found ? parseSchedulerConfig(found.config, found.file) : null;
   const embeddings = classEmbeddings(config) || (classEmbedder?.count ?? 0);
-  const index = await readModelIndex(source, signal);
   const table = classTable(index, label(source, "model_index.json"), embeddings);
   const nullClass = table.nullClass ?? classEmbedder?.nullClass ?? null;
   const both = weights === "plain" ? [naming] : [naming, layout.parse(json, file, "plain").naming];

@@ -160,6 +160,8 @@ export async function openSafetensors(source: ModelSource, path: string, signal?
 export interface CheckpointOptions {
   /** Which of a folder's sets of weights: "fp16" for `*.fp16.safetensors`. Default: the plain one, or the only one. */
   readonly variant?: string;
+  /** Whether its configuration is an original's, whose weights have the plain names. */
+  readonly original?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -176,7 +178,7 @@ export async function openCheckpoint(
   folder: string,
   options: CheckpointOptions = {},
 ): Promise<Checkpoint> {
-  const path = await locateWeights(source, folder, options.variant, options.signal);
+  const path = await locateWeights(source, folder, options.variant, options.signal, options.original);
   const file = label(source, path);
   const { tensors, metadata } = path.endsWith(".json")
     ? await readShards(source, folder, path, options.signal)

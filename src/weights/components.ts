@@ -19,12 +19,28 @@ export async function findComponent(source: ModelSource, name: string, signal?: 
   );
 }
 
+/**
+ * Where a server has the scheduler's configuration: beside the network's folder, of the parts that `model_index.json`
+ * lists, or where everything lies in one folder.
+ */
+export function schedulerFolders(
+  network: string,
+  index: Readonly<Record<string, unknown>> | undefined,
+): readonly string[] {
+  if (network === "") return [""];
+  if (!index) return SCHEDULER_FOLDERS;
+  return "scheduler" in index ? ["scheduler"] : [];
+}
+
+const SCHEDULER_FOLDERS: readonly string[] = ["scheduler", ""];
+
 /** The scheduler's configuration, in its folder or at the root; undefined where there is none. */
 export async function readSchedulerConfig(
   source: ModelSource,
   signal?: AbortSignal,
+  folders: readonly string[] = SCHEDULER_FOLDERS,
 ): Promise<{ file: string; config: Record<string, unknown> } | undefined> {
-  for (const folder of ["scheduler", ""]) {
+  for (const folder of folders) {
     const path = joinPath(folder, "scheduler_config.json");
     if (await source.exists(path, signal))
       return { file: label(source, path), config: await readConfig(source, path, { signal }) };

@@ -9,13 +9,14 @@ export type ParseYaml = (text: string) => unknown | Promise<unknown>;
 
 export const CONFIG_NAMES = ["config.json", "config.yaml", "config.yml"];
 
-/** The first of the usual names in a folder; undefined where there is none. */
+/** The first of the usual names in a folder, of a server the common ones; undefined where there is none. */
 export async function findConfig(
   source: ModelSource,
   folder: string,
   signal?: AbortSignal,
 ): Promise<string | undefined> {
-  for (const name of CONFIG_NAMES) {
+  const common = folder === "" ? 2 : 1;
+  for (const name of source.remote ? CONFIG_NAMES.slice(0, common) : CONFIG_NAMES) {
     const path = joinPath(folder, name);
     if (await source.exists(path, signal)) return path;
   }

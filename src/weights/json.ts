@@ -195,7 +195,7 @@ export function decodeUtf8(file: string, bytes: Uint8Array): string {
 }
 
 /** Configurations and indexes of real models have less than 1 MiB. */
-const MAX_TEXT_BYTES = 4 * 2 ** 20;
+export const MAX_TEXT_BYTES = 4 * 2 ** 20;
 
 /** Reads a configuration's or an index's text. @throws FileError when it is not UTF-8, or longer than 4 MiB */
 export async function readText(source: ModelSource, path: string, signal?: AbortSignal): Promise<string> {

@@ -33,6 +33,7 @@ const OTHER_FORMATS: { pattern: RegExp; probes: string[]; advice: string }[] = [
  * Finds the weights: the path of a `.safetensors` file, or of a sharded checkpoint's `.json` index. An index goes before
  * a single file, as in diffusers. Without `variant` the plain weights, or the only variant there is.
  *
+ * @param original - whether the configuration is an original's: a server is asked for `model.safetensors` first
  * @throws FileError when there are none: says which variants there are, or how to convert what there is.
  */
 export async function locateWeights(
@@ -40,27 +41,32 @@ export async function locateWeights(
   folder: string,
   variant?: string,
   signal?: AbortSignal,
+  original = false,
 ): Promise<string> {
+  const bases = source.remote && original ? BASES.toReversed() : BASES;
   if (variant !== undefined && !/^[\w-]+$/.test(variant))
     throw new UsageError("variant", `variant ${JSON.stringify(variant)} must be a word such as fp16`);
   const names = source.list ? new Set(await source.list(folder, signal)) : undefined;
   const has = async (name: string) => names?.has(name) ?? source.exists(joinPath(folder, name), signal);
-  const first = async (candidates: string[]) => {
+  const first = async (named: string[]) => {
+    // A server is asked for the single file first, which most models have; it hardly ever has an index beside it.
+    const isIndex = (name: string) => Number(name.endsWith(".json"));
+    const candidates = source.remote ? named.toSorted((a, b) => isIndex(a) - isIndex(b)) : named;
     for (const name of candidates) if (await has(name)) return name;
     return undefined;
   };
 
-  const asked = await first(BASES.flatMap((base) => fileNames(base, variant)));
+  const asked = await first(bases.flatMap((base) => fileNames(base, variant)));
   if (asked) return joinPath(folder, asked);
 
   const found = new Map<string, string>();
   for (const other of names ? variantsIn(names) : COMMON_VARIANTS) {
-    const name = other === variant ? undefined : await first(BASES.flatMap((base) => fileNames(base, other)));
+    const name = other === variant ? undefined : await first(bases.flatMap((base) => fileNames(base, other)));
     if (name) found.set(other, name);
   }
   const where = label(source, folder) || "the model";
   if (variant !== undefined) {
-    const plain = await first(BASES.flatMap((base) => fileNames(base)));
+    const plain = await first(bases.flatMap((base) => fileNames(base)));
     const others = [...(plain ? ["the plain weights"] : []), ...found.keys()];
     const instead = others.length > 0 ? `; it has ${listed(others)}` : "";
     throw new FileError(where, `has no safetensors weights of variant ${variant}${instead}`);

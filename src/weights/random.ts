@@ -46,6 +46,7 @@ export function withRandomWeights(
   };
   return {
     name: source.name,
+    remote: source.remote,
     async read(other, range, signal) {
       if (checkPath(source, other) !== path) return source.read(other, range, signal);
       const { start, end } = range ?? { start: 0, end: size };

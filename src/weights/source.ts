@@ -24,6 +24,8 @@ export interface ByteRange {
 export interface ModelSource {
   /** For messages: a folder, a URL. May be empty. */
   readonly name: string;
+  /** A server, where every question is a request: it is not asked for names that hardly any model has. */
+  readonly remote?: boolean;
   /**
    * The bytes of a file, or exactly those of `range`: never fewer, never others. A whole file of more than `limit` bytes
    * may be refused before all of it is in memory.

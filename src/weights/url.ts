@@ -1,96 +1,173 @@
 /**
  * A model on a web server, read with range requests. Servers differ: some ignore `Range`, some refuse HEAD, some hide
- * headers from other origins, and single-page servers answer a missing file with their front page. What cannot be read
- * rightly is an error here, never other bytes than those asked for.
+ * headers from other origins, buckets answer 403 for what is missing, and single-page servers answer with their front page.
+ * What cannot be read rightly is an error here, never other bytes than those asked for.
  */
 
 import { FileError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { MAX_TEXT_BYTES } from "./json.ts";
+import { OrderedBody } from "./ordered.ts";
 import { checkPath, label } from "./path.ts";
-import { checkRange, fill, type ModelSource, readFailure } from "./source.ts";
+import { type Answer, answered, type Fetch, Requests } from "./requests.ts";
+import { CHANGED, checkRange, type ModelSource, tooLong } from "./source.ts";
 
-export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
+export type { Fetch } from "./requests.ts";
 
 const urlNames: OptionNames<{ fetch?: Fetch }> = { fetch: true };
 
-/** Largest file that is fetched whole, and kept, from a server that ignores `Range`. */
+/** Largest file that is fetched whole, and kept, from a server that ignores `Range`; larger ones are read in order. */
 const WHOLE_FILE_LIMIT = 32 * 2 ** 20;
 
+/** Configurations and indices: read whole when they are looked for, which spares a request, and kept. */
+const TEXT = /\.(json|ya?ml)$/;
+
+/** What tells a file from the one that it was. Servers that hide headers from other origins show the second of the three. */
+interface Version {
+  etag?: string;
+  modified?: string;
+  size?: number;
+}
+
 /**
- * A source below a folder's URL; its query string, if any, is sent with every request.
+ * A source below a folder's URL. Its query, if any, is sent with every request to the URL's own origin, and a user and
+ * password as basic authentication; where a server redirects to, neither is sent.
  *
  * @param options.fetch - replaces the platform's fetch, e.g. to add headers or a cache
  */
 export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): ModelSource {
   checkOptions("urlSource", options, urlNames);
   const base = new URL(url);
-  const fetchFile = options.fetch ?? ((to: string, init?: RequestInit) => globalThis.fetch(to, init));
+  const requests = new Requests(options.fetch ?? ((to, init) => globalThis.fetch(to, init)));
   const source = { name: base.origin + base.pathname.replace(/\/+$/, "") };
-  const sizes = new Map<string, number>();
+  const user = `${decodeURIComponent(base.username)}:${decodeURIComponent(base.password)}`;
+  const login: Record<string, string> = user === ":" ? {} : { Authorization: `Basic ${btoa(user)}` };
+  /** What is known of files: null of those that are not there. */
+  const sizes = new Map<string, number | null>();
+  const versions = new Map<string, Version>();
+  const texts = new Map<string, Uint8Array>();
   let whole: { path: string; bytes: Uint8Array } | undefined;
+  let ordered: OrderedBody | undefined;
 
-  async function request(path: string, init: RequestInit, signal?: AbortSignal): Promise<Response> {
-    signal?.throwIfAborted();
+  function request<T>(
+    path: string,
+    init: { method?: string; headers?: Record<string, string> },
+    signal: AbortSignal | undefined,
+    use: (answer: Answer) => Promise<T>,
+  ): Promise<T> {
     const segments = checkPath(source, path).split("/").map(encodeURIComponent);
-    try {
-      return await fetchFile(`${source.name}/${segments.join("/")}${base.search}`, { ...init, signal });
-    } catch (error) {
-      throw readFailure(label(source, path), error, signal);
-    }
+    const headers = { ...login, ...init.headers };
+    const to = `${source.name}/${segments.join("/")}${base.search}`;
+    return requests.get(label(source, path), to, { ...init, headers }, signal, use);
   }
 
-  const getRange = (path: string, start: number, end: number, signal?: AbortSignal) =>
-    request(path, { headers: { Range: `bytes=${start}-${end - 1}` } }, signal);
+  const getRange = <T>(
+    path: string,
+    start: number,
+    end: number,
+    signal: AbortSignal | undefined,
+    use: (answer: Answer) => Promise<T>,
+  ) => request(path, { headers: { Range: `bytes=${start}-${end - 1}` } }, signal, use);
 
-  /** The file's size, or undefined where the server has no such file. */
-  async function find(path: string, signal?: AbortSignal): Promise<number | undefined> {
+  /** Compares a file with what it was, or remembers it. @throws FileError when it is another one */
+  function checkVersion(path: string, { headers }: Response, size: number | undefined): void {
+    // A compressed answer has a tag of its own.
+    if (isEncoded(headers)) return;
+    const known = versions.get(path) ?? {};
+    const now: Version = {
+      etag: headers.get("etag") ?? undefined,
+      modified: headers.get("last-modified") ?? undefined,
+      size,
+    };
+    const both = { ...now };
+    for (const key of ["etag", "modified", "size"] as const) {
+      if ((known[key] ?? now[key]) !== (now[key] ?? known[key])) throw new FileError(label(source, path), CHANGED);
+      Object.assign(both, { [key]: known[key] ?? now[key] });
+    }
+    const found = sizes.get(path);
+    if (typeof found === "number" && size !== undefined && found !== size)
+      throw new FileError(label(source, path), CHANGED);
+    versions.set(path, both);
+  }
+
+  /** The file's size, or null where the server has no such file. */
+  async function find(path: string, signal?: AbortSignal): Promise<number | null> {
     const known = sizes.get(path);
     if (known !== undefined) return known;
-    let response = await request(path, { method: "HEAD" }, signal);
-    let size = response.ok ? contentLength(response) : undefined;
-    if (size === undefined && !isMissing(response)) {
-      // HEAD is refused, or tells no length: the first byte's range tells it.
-      response = await getRange(path, 0, 1, signal);
-      size = response.status === 200 ? contentLength(response) : rangeTotal(response);
-      await response.body?.cancel();
-      if (size === undefined && response.ok && !isMissing(response))
-        size = (await keepWhole(path, await request(path, {}, signal), signal)).byteLength;
-    }
-    if (isMissing(response)) return undefined;
-    if (size === undefined) throw new FileError(label(source, path), answered(response));
+    const size = TEXT.test(path) ? await findText(path, signal) : await findSize(path, signal);
     sizes.set(path, size);
     return size;
   }
 
-  /** The whole file, of a server that does not serve parts; kept until another one is asked for. */
-  async function keepWhole(path: string, response: Response, signal?: AbortSignal): Promise<Uint8Array> {
-    whole = { path, bytes: await readAll(path, response, WHOLE_FILE_LIMIT, signal) };
-    return whole.bytes;
+  async function findText(path: string, signal?: AbortSignal): Promise<number | null> {
+    return request(path, {}, signal, async (answer) => {
+      if (isMissing(answer.response)) {
+        await answer.cancel();
+        return null;
+      }
+      const bytes = await readAll(path, answer, MAX_TEXT_BYTES);
+      texts.set(path, bytes);
+      return bytes.byteLength;
+    });
   }
 
-  async function readAll(path: string, response: Response, limit: number, signal?: AbortSignal): Promise<Uint8Array> {
+  async function findSize(path: string, signal?: AbortSignal): Promise<number | null> {
+    const told = await request(path, { method: "HEAD" }, signal, async (answer) => {
+      const { response } = answer;
+      await answer.cancel();
+      // Not every server that refuses HEAD refuses GET.
+      if (isMissing(response)) return response.status === 403 ? undefined : null;
+      // Nor are all those right that tell a length of 0.
+      return (response.ok && contentLength(response)) || undefined;
+    });
+    if (told !== undefined) return told;
+    // The first byte's range tells it.
+    const size = await getRange(path, 0, 1, signal, async (answer) => {
+      const { response } = answer;
+      await answer.cancel();
+      if (isMissing(response)) return null;
+      const size = response.status === 200 ? contentLength(response) : rangeTotal(response);
+      if (size === undefined && !response.ok) throw new FileError(label(source, path), answered(response));
+      return size;
+    });
+    if (size !== undefined) return size;
+    return request(path, {}, signal, async (answer) => (await keepWhole(path, answer)).byteLength);
+  }
+
+  /** The whole file, of a server that does not serve parts; kept until another one is asked for. */
+  async function keepWhole(path: string, answer: Answer): Promise<Uint8Array> {
+    const bytes = await readAll(
+      path,
+      answer,
+      WHOLE_FILE_LIMIT,
+      () =>
+        `the server does not serve parts of files (range requests), and this one is over ${WHOLE_FILE_LIMIT >> 20} MiB, which it does not tell either: download the folder and open it from disk`,
+    );
+    whole = { path, bytes };
+    return bytes;
+  }
+
+  async function readAll(path: string, answer: Answer, limit: number, problem?: () => string): Promise<Uint8Array> {
     const file = label(source, path);
-    if (isMissing(response) || response.status !== 200 || !response.body) {
-      await response.body?.cancel();
-      throw new FileError(file, isMissing(response) ? "there is no such file on the server" : answered(response));
+    const { response } = answer;
+    if (isMissing(response) || response.status !== 200) {
+      await answer.cancel();
+      throw refusal(file, response);
     }
     const parts: Uint8Array[] = [];
     let length = 0;
-    const reader = response.body.getReader();
-    try {
-      for (let part = await reader.read(); !part.done; part = await reader.read()) {
-        parts.push(part.value);
-        length += part.value.byteLength;
-        if (length > limit)
-          throw new FileError(
-            file,
-            `the server does not serve parts of files (range requests), and this one is over ${limit >> 20} MiB: download the folder and open it from disk`,
-          );
+    for (let part = await answer.next(); part; part = await answer.next()) {
+      parts.push(part);
+      length += part.byteLength;
+      if (length > limit) {
+        await answer.cancel();
+        throw problem ? new FileError(file, problem()) : tooLong(file, limit);
       }
-    } catch (error) {
-      await reader.cancel().catch(() => {});
-      throw readFailure(file, error, signal);
     }
+    const told = contentLength(response);
+    if (told !== undefined && told !== length)
+      throw new FileError(file, `gave ${length} bytes when the server told of ${told}`);
+    checkVersion(path, response, contentLength(response));
     const bytes = new Uint8Array(length);
     let at = 0;
     for (const part of parts) {
@@ -104,77 +181,136 @@ export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): M
     const file = label(source, path);
     const end = start + target.byteLength;
     checkRange(file, start, end, Number.MAX_SAFE_INTEGER);
+    signal?.throwIfAborted();
     if (target.byteLength === 0) return;
-    let bytes = whole?.path === path ? whole.bytes : undefined;
-    if (!bytes) {
-      const response = await getRange(path, start, end, signal);
-      if (response.status === 206) return fillFromPart(file, response, start, target, signal);
+    if (ordered?.path === path) return ordered.readInto(start, target, signal);
+    if (whole?.path !== path && !(await fillPart(path, start, target, signal)))
+      return readInto(path, start, target, signal);
+    if (whole?.path !== path) return;
+    checkRange(file, start, end, whole.bytes.byteLength);
+    target.set(whole.bytes.subarray(start, end));
+  }
+
+  /** @returns false when the server gave all of the file, which is now `whole` or `ordered` */
+  function fillPart(path: string, start: number, target: Uint8Array, signal?: AbortSignal): Promise<boolean> {
+    const file = label(source, path);
+    const end = start + target.byteLength;
+    return getRange(path, start, end, signal, async (answer) => {
+      const { response } = answer;
+      if (response.status === 206) {
+        await checkPart(path, answer, start, end);
+        let filled = 0;
+        for (let part = await answer.next(); part; part = await answer.next()) {
+          if (filled + part.byteLength > target.byteLength) {
+            await answer.cancel();
+            throw new FileError(file, `gave more than the ${target.byteLength} bytes that were asked for`);
+          }
+          target.set(part, filled);
+          filled += part.byteLength;
+        }
+        if (filled !== target.byteLength)
+          throw new FileError(file, `gave ${filled} bytes when ${target.byteLength} were asked for`);
+        return true;
+      }
       if (response.status === 416) {
-        await response.body?.cancel();
+        await answer.cancel();
+        checkVersion(path, response, rangeTotal(response));
         throw new FileError(
           file,
           `is cut off: bytes ${start} to ${end} were needed, and the server does not have them`,
         );
       }
-      bytes = await keepWhole(path, response, signal);
+      const length = response.status === 200 && !isMissing(response) ? contentLength(response) : undefined;
+      if (length === undefined || length <= WHOLE_FILE_LIMIT) {
+        await keepWhole(path, answer);
+        return false;
+      }
+      ordered?.close();
+      const check = (other: Response) => {
+        if (isMissing(other) || other.status !== 200) throw refusal(file, other);
+        checkVersion(path, other, contentLength(other));
+      };
+      check(response);
+      const open = <T>(signal: AbortSignal | undefined, use: (answer: Answer) => Promise<T>) =>
+        request(path, {}, signal, use);
+      ordered = new OrderedBody({ path, file, size: length, open, check }, answer);
+      return false;
+    });
+  }
+
+  async function checkPart(path: string, answer: Answer, start: number, end: number): Promise<void> {
+    const { headers } = answer.response;
+    // Another origin's script may not see Content-Range unless the server exposes it; the length is then the only witness.
+    const range = headers.get("content-range");
+    const wanted = `bytes ${start}-${end - 1}/`;
+    try {
+      checkVersion(path, answer.response, rangeTotal(answer.response));
+      if ((range !== null && !range.startsWith(wanted)) || isEncoded(headers) || !answer.response.body)
+        throw new FileError(
+          label(source, path),
+          `the server answered with another part (${range}, ${headers.get("content-encoding") ?? "identity"}) than ${wanted.slice(0, -1)}`,
+        );
+    } catch (error) {
+      await answer.cancel();
+      throw error;
     }
-    checkRange(file, start, end, bytes.byteLength);
-    target.set(bytes.subarray(start, end));
   }
 
   return {
     ...source,
+    remote: true,
     readInto,
-    async read(path, range, signal) {
-      if (!range) return readAll(path, await request(path, {}, signal), Infinity, signal);
+    async read(path, range, signal, limit = Number.POSITIVE_INFINITY) {
+      signal?.throwIfAborted();
+      if (!range) {
+        const kept = texts.get(path);
+        if (kept) return kept.slice();
+        const most = TEXT.test(path) ? Math.min(limit, MAX_TEXT_BYTES) : limit;
+        return request(path, {}, signal, (answer) => readAll(path, answer, most));
+      }
       checkRange(label(source, path), range.start, range.end, Number.MAX_SAFE_INTEGER);
       const bytes = new Uint8Array(range.end - range.start);
       await readInto(path, range.start, bytes, signal);
       return bytes;
     },
     async size(path, signal) {
+      signal?.throwIfAborted();
       const size = await find(path, signal);
-      if (size === undefined) throw new FileError(label(source, path), "there is no such file on the server");
+      if (size === null) throw new FileError(label(source, path), "there is no such file on the server");
       return size;
     },
-    exists: async (path, signal) => (await find(path, signal)) !== undefined,
+    async exists(path, signal) {
+      signal?.throwIfAborted();
+      return (await find(path, signal)) !== null;
+    },
+    async stamp(path) {
+      const { etag, size } = versions.get(path) ?? {};
+      // A weak one (W/"…") may be the same for other bytes.
+      return etag?.startsWith('"') && size !== undefined ? `${etag} ${size}` : undefined;
+    },
   };
 }
 
-async function fillFromPart(
-  file: string,
-  response: Response,
-  start: number,
-  target: Uint8Array,
-  signal?: AbortSignal,
-): Promise<void> {
-  // Another origin's script may not see Content-Range unless the server exposes it; the length is then the only witness.
-  const range = response.headers.get("content-range");
-  const encoding = response.headers.get("content-encoding") ?? "identity";
-  const wanted = `bytes ${start}-${start + target.byteLength - 1}/`;
-  if ((range !== null && !range.startsWith(wanted)) || encoding !== "identity" || !response.body) {
-    await response.body?.cancel();
-    throw new FileError(
-      file,
-      `the server answered with another part (${range}, ${encoding}) than ${wanted.slice(0, -1)}`,
-    );
-  }
-  try {
-    await fill(file, response.body, target);
-  } catch (error) {
-    throw readFailure(file, error, signal);
-  }
+function refusal(file: string, response: Response): FileError {
+  if (response.status === 403)
+    return new FileError(file, `${answered(response)}, as some do for files that are not there`);
+  return new FileError(file, isMissing(response) ? "there is no such file on the server" : answered(response));
 }
 
-/** No such file: says so, or is the HTML page that servers of single-page applications send instead. */
+/**
+ * No such file: says so, or is the HTML page that servers of single-page applications send instead. Buckets that may not
+ * be listed answer 403.
+ */
 function isMissing(response: Response): boolean {
-  if (response.status === 404 || response.status === 410) return true;
+  if (response.status === 404 || response.status === 410 || response.status === 403) return true;
   return response.ok && (response.headers.get("content-type") ?? "").startsWith("text/html");
 }
 
+const isEncoded = (headers: Headers): boolean => (headers.get("content-encoding") ?? "identity") !== "identity";
+
 function contentLength(response: Response): number | undefined {
   // The length of compressed content says nothing about the file's.
-  if ((response.headers.get("content-encoding") ?? "identity") !== "identity") return undefined;
+  if (isEncoded(response.headers)) return undefined;
   return wholeNumber(response.headers.get("content-length"));
 }
 
@@ -186,8 +322,4 @@ function rangeTotal(response: Response): number | undefined {
 
 function wholeNumber(text: string | null | undefined): number | undefined {
   return text && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
-}
-
-function answered(response: Response): string {
-  return `the server answered ${response.status} ${response.statusText}`.trimEnd();
 }
