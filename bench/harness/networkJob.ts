@@ -16,7 +16,7 @@ export type OpenFor = (model: Model, load: Load) => Promise<Device>;
 async function load(openFor: OpenFor, job: Job): Promise<{ pipeline: DiffusionPipeline; inputs: ForwardInputs }> {
   if (!job.model) throw new EngineError("the job names no model");
   const model = await openModelRef(job.model);
-  const inputs = await readForwardInputs(job.inputs, model, new AbortController().signal);
+  const inputs = await readForwardInputs(job.inputs, model, "error", new AbortController().signal);
   const device = await openFor(model, loadOf(inputs));
   return { pipeline: await createPipeline(model, { device, dtype: job.dtype }), inputs };
 }

@@ -3,7 +3,7 @@ import { InvalidArgumentError } from "commander";
 import { Autoencoder } from "../autoencoder/autoencoder.ts";
 import type { AutoencoderModel } from "../autoencoder/open.ts";
 import { openAutoencoder } from "../node/model.ts";
-import type { DeviceFlags, ModelFlags } from "./flags.ts";
+import type { DeviceFlags, ModelFlags, NumberFlags } from "./flags.ts";
 import type { Terminal } from "./io.ts";
 import { modelSource } from "./modelFlag.ts";
 import { openProgress } from "./progress.ts";
@@ -30,7 +30,7 @@ export async function openFirstStage(
 
 export async function withAutoencoder<T>(
   terminal: Terminal,
-  flags: Omit<DeviceFlags, "cache"> & { memory?: number },
+  flags: Omit<DeviceFlags, "cache"> & NumberFlags & { memory?: number },
   model: AutoencoderModel,
   use: (autoencoder: Autoencoder) => Promise<T>,
 ): Promise<T> {
@@ -43,6 +43,8 @@ export async function withAutoencoder<T>(
       dtype: flags.dtype === "f16" ? "f16" : "f32",
       precision: flags.precision,
       memory: flags.memory,
+      nonFinite: flags.nonFinite,
+      onWarning: (text) => terminal.warn([text]),
       onProgress: ({ loaded, total }) => progress.show("loading %", Math.floor((100 * loaded) / total), 100),
     });
     try {

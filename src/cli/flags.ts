@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Precision } from "../kernels/target.ts";
 import { cacheFolder } from "../node/tuningFolder.ts";
 import { UsageError } from "../runtime/errors.ts";
+import { type NonFinite, nonFiniteChoices } from "../runtime/finite.ts";
 import type { ScheduleOptions } from "../sampler/scheduleTypes.ts";
 import { compatNames, samplers, sigmaRules } from "../sampler/systems.ts";
 import { timestepSpacings } from "../sampler/timesteps.ts";
@@ -25,6 +26,11 @@ export interface DeviceFlags {
   device?: string;
 }
 
+/** What happens to numbers that are not finite. */
+export interface NumberFlags {
+  nonFinite: NonFinite;
+}
+
 /** What is printed. */
 export interface OutputFlags {
   quiet?: true;
@@ -32,7 +38,9 @@ export interface OutputFlags {
   json?: true;
 }
 
-export interface CommonFlags extends ModelFlags, DeviceFlags, OutputFlags {}
+export interface LoadFlags extends ModelFlags, DeviceFlags, OutputFlags {}
+
+export interface CommonFlags extends LoadFlags, NumberFlags {}
 
 export interface TraceFlag {
   trace?: string;
@@ -113,6 +121,10 @@ const commonFlags: FlagTable<CommonFlags> = {
   cache: () =>
     new Option("--cache <dir>", "keep packed weights and what `ddim tune` measures in this folder; see the README"),
   device: () => new Option("--device <name|index>", "which adapter, see `ddim doctor`"),
+  nonFinite: () =>
+    new Option("--non-finite <what>", "numbers that are not finite, or that f16 cannot hold, end the work, or warn")
+      .choices(nonFiniteChoices)
+      .default("error"),
   quiet: () => new Option("-q, --quiet", "no progress, notes or warnings"),
   verbose: () => new Option("-v, --verbose", "more to read: kernel timings, stack traces"),
   json: () => new Option("--json", "one machine-readable object on stdout"),
@@ -121,8 +133,10 @@ const commonFlags: FlagTable<CommonFlags> = {
 export const MODEL_FLAGS = ["model", "weights", "variant", "randomWeights"] as const satisfies (keyof ModelFlags)[];
 export const DEVICE_FLAGS = ["dtype", "precision", "cache", "device"] as const satisfies (keyof DeviceFlags)[];
 export const OUTPUT_FLAGS = ["quiet", "verbose", "json"] as const satisfies (keyof OutputFlags)[];
-/** Of whoever evaluates a model. */
-export const ALL_FLAGS = [...MODEL_FLAGS, ...DEVICE_FLAGS, ...OUTPUT_FLAGS] as const;
+/** Of whoever puts a model on a device. */
+export const LOAD_FLAGS = [...MODEL_FLAGS, ...DEVICE_FLAGS, ...OUTPUT_FLAGS] as const;
+/** Of whoever evaluates it. */
+export const ALL_FLAGS = [...LOAD_FLAGS, "nonFinite"] as const satisfies (keyof CommonFlags)[];
 
 export const addCommonFlags = (command: Command, names: readonly (keyof CommonFlags)[]): Command =>
   addFlags(command, commonFlags, names);

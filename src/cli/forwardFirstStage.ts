@@ -73,7 +73,7 @@ export async function forwardFirstStage(
   const model = await openFirstStage(terminal, flags);
   checkKind(model, component);
   const { half } = COMPONENTS[component];
-  const sample = await readSample(flags.input, io.signal);
+  const sample = await readSample(flags.input, flags.nonFinite, io.signal);
   checkShape(sample, component, half === "encode" ? model.spec.in_channels : model.spec.latent_channels);
   for (const path of [output, flags.taps]) if (path !== undefined) checkFile(path, true);
   await withAutoencoder(terminal, flags, model, async (autoencoder) => {

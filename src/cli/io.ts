@@ -40,6 +40,7 @@ const printed = (lines: Lines) =>
 /** Both streams with the levels of `-q` and `-v`. */
 export class Terminal {
   readonly colors: ReturnType<typeof createColors>;
+  readonly #warned = new Set<string>();
 
   constructor(
     readonly io: Io,
@@ -76,10 +77,12 @@ export class Terminal {
     if (!this.level.quiet) this.say(lines);
   }
 
-  /** One line each, cut where it is longer than an error may be. */
+  /** One line each, cut where it is longer than an error may be; the same warning once. */
   warn(texts: readonly string[]): void {
+    const fresh = [...new Set(texts)].filter((text) => !this.#warned.has(text));
+    for (const text of fresh) this.#warned.add(text);
     if (this.level.quiet) return;
-    for (const text of texts) this.io.stderr.write(`${this.colors.yellow("warning:")} ${message(text)}\n`);
+    for (const text of fresh) this.io.stderr.write(`${this.colors.yellow("warning:")} ${message(text)}\n`);
   }
 
   detail(lines: Lines): void {

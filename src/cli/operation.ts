@@ -18,6 +18,7 @@ import {
   batch,
   type FlagTable,
   type ModelFlags,
+  type NumberFlags,
   type OutputFlags,
   SAMPLER_FLAGS,
   type SamplerFlags,
@@ -98,7 +99,7 @@ export type OperationOptions = Awaited<ReturnType<typeof operationOptions>>;
 
 /** What the flags say, for any of the operations. */
 export async function operationOptions(
-  flags: OperationFlags & SamplerFlags,
+  flags: OperationFlags & SamplerFlags & NumberFlags,
   { model, terminal }: Prepared,
 ): Promise<Pick<GenerateOptions, "classes" | "batch" | "context" | "signal"> & ReturnType<typeof samplerOptions>> {
   const { signal } = terminal.io;
@@ -106,7 +107,7 @@ export async function operationOptions(
     ...samplerOptions(flags),
     classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
     batch: flags.batch,
-    ...(flags.context === undefined ? {} : await readContexts(flags.context, false, signal)),
+    ...(flags.context === undefined ? {} : await readContexts(flags.context, false, flags.nonFinite, signal)),
     signal,
   };
 }

@@ -23,7 +23,9 @@ export async function generateOptions(flags: SampleFlags, model: Model, signal: 
     guidanceInterval: flags.guidanceInterval,
     guidanceRescale: flags.guidanceRescale,
     negativeClass: classes(flags.negativeClass)?.[0],
-    ...(flags.context === undefined ? {} : await readContexts(flags.context, guides(flags.guidance), signal)),
+    ...(flags.context === undefined
+      ? {}
+      : await readContexts(flags.context, guides(flags.guidance), flags.nonFinite, signal)),
     antithetic: flags.antithetic,
     resume: flags.resume === undefined ? undefined : await readState(flags.resume, signal),
     noise: flags.noise === undefined ? undefined : await readNoise(flags.noise, signal),

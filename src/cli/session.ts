@@ -6,7 +6,7 @@ import { createPipeline } from "../pipeline/load.ts";
 import type { Model } from "../pipeline/model.ts";
 import type { DiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { LoadEvent } from "../pipeline/types.ts";
-import { cacheOf, type DeviceFlags } from "./flags.ts";
+import { cacheOf, type DeviceFlags, type NumberFlags } from "./flags.ts";
 import type { Terminal } from "./io.ts";
 import { openProgress, type Progress, showLoading } from "./progress.ts";
 import { type Load, threadsFor } from "./threads.ts";
@@ -20,7 +20,7 @@ export interface Session {
   readonly progress: Progress;
 }
 
-export interface PipelineFlags extends DeviceFlags {
+export interface PipelineFlags extends DeviceFlags, Partial<NumberFlags> {
   memory?: number;
 }
 
@@ -63,6 +63,8 @@ export async function withPipeline<T>(
       tuning: folder === undefined ? undefined : tuningFolder(folder),
       packed: cache === undefined ? undefined : packedFolder(cache, (text) => terminal.warn([text])),
       memory: flags.memory,
+      nonFinite: flags.nonFinite,
+      onWarning: (text) => terminal.warn([text]),
       signal,
       onProgress,
     });

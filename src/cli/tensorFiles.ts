@@ -5,37 +5,40 @@ import type { Model } from "../pipeline/model.ts";
 import { checkSize } from "../pipeline/run.ts";
 import type { ForwardInputs, GenerateOptions, Tensor } from "../pipeline/types.ts";
 import { FileError } from "../runtime/errors.ts";
+import { firstNonFinite, type NonFinite } from "../runtime/finite.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
 
 /**
- * One tensor as float32, every value finite.
+ * One tensor as float32. With `nonFinite` "error" every value is finite; with "warn" the library warns of those that are not.
  * @throws FileError when it is missing, of a type without conversion, or holds a value that is not finite.
  */
-async function readTensor(file: Checkpoint, name: string, signal: AbortSignal): Promise<Tensor> {
+async function readTensor(file: Checkpoint, name: string, nonFinite: NonFinite, signal: AbortSignal): Promise<Tensor> {
   const data = await file.read(name, signal);
-  const bad = data.findIndex((value) => !Number.isFinite(value));
-  if (bad >= 0) throw new FileError(file.file, `tensor "${name}" holds ${data[bad]} at position ${bad}`);
+  const bad = firstNonFinite(data);
+  if (bad >= 0 && nonFinite === "error")
+    throw new FileError(file.file, `tensor "${name}" holds ${data[bad]} at position ${bad}`);
   return { shape: file.info(name).shape, data };
 }
 
 /** The starting noise `x_T` of a run, N x C x H x W. */
 export async function readNoise(path: string, signal: AbortSignal): Promise<Tensor> {
-  return readTensor(await openSafetensorsFile(path, signal), "x_T", signal);
+  return readTensor(await openSafetensorsFile(path, signal), "x_T", "error", signal);
 }
 
 /** What one half of an autoencoder takes: `sample`, N x C x H x W. */
-export async function readSample(path: string, signal: AbortSignal): Promise<Tensor> {
-  return readTensor(await openSafetensorsFile(path, signal), "sample", signal);
+export async function readSample(path: string, nonFinite: NonFinite, signal: AbortSignal): Promise<Tensor> {
+  return readTensor(await openSafetensorsFile(path, signal), "sample", nonFinite, signal);
 }
 
 /** Latents N x C x H x W: `latents`, which a sampler works on, or else `sample`, which a decoder takes as it is. */
 export async function readLatents(
   path: string,
+  nonFinite: NonFinite,
   signal: AbortSignal,
 ): Promise<{ name: "latents" | "sample"; tensor: Tensor }> {
   const file = await openSafetensorsFile(path, signal);
   const name = file.tensors.has("latents") || !file.tensors.has("sample") ? "latents" : "sample";
-  return { name, tensor: await readTensor(file, name, signal) };
+  return { name, tensor: await readTensor(file, name, nonFinite, signal) };
 }
 
 /**
@@ -45,18 +48,23 @@ export async function readLatents(
  * @throws FileError when one is missing or holds what no network takes; ShapeError, UsageError when the model does not
  * take images of that kind or size.
  */
-export async function readForwardInputs(path: string, model: Model, signal: AbortSignal): Promise<ForwardInputs> {
+export async function readForwardInputs(
+  path: string,
+  model: Model,
+  nonFinite: NonFinite,
+  signal: AbortSignal,
+): Promise<ForwardInputs> {
   const file = await openSafetensorsFile(path, signal);
-  const sample = await readTensor(file, "sample", signal);
+  const sample = await readTensor(file, "sample", nonFinite, signal);
   checkSample(sample, model.config.in_channels);
   const [, , height, width] = sample.shape as [number, number, number, number];
   checkSize(model, { height, width });
-  const timestep = await readTensor(file, "timestep", signal);
+  const timestep = await readTensor(file, "timestep", nonFinite, signal);
   const { classes, added, context_dim } = model.config;
   /** The first of some tensors that the file has, where the network takes it. */
   const optional = (takes: boolean, ...names: string[]) => {
     const name = takes ? names.find((tensor) => file.tensors.has(tensor)) : undefined;
-    return name === undefined ? undefined : readTensor(file, name, signal);
+    return name === undefined ? undefined : readTensor(file, name, nonFinite, signal);
   };
   const labels = await optional(classes.kind !== "none" || model.classEmbedder !== null, "class_labels");
   const vectors = (labels?.shape.length ?? 0) > 1;
@@ -88,6 +96,7 @@ const CONTEXTS = {
 export async function readContexts(
   path: string,
   guided: boolean,
+  nonFinite: NonFinite,
   signal: AbortSignal,
 ): Promise<Pick<GenerateOptions, keyof typeof CONTEXTS>> {
   const file = await openSafetensorsFile(path, signal);
@@ -96,7 +105,7 @@ export async function readContexts(
     const name = names.find((tensor) => file.tensors.has(tensor)) ?? names[0];
     const free = option.startsWith("negative");
     if (option !== "context" && (!file.tensors.has(name) || (free && !guided))) continue;
-    found[option as keyof typeof CONTEXTS] = await readTensor(file, name, signal);
+    found[option as keyof typeof CONTEXTS] = await readTensor(file, name, nonFinite, signal);
   }
   return found;
 }

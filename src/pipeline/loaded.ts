@@ -4,7 +4,7 @@ import { methodsFor, targetFor } from "../kernels/target.ts";
 import { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { type Judge, judgeBy, type NonFinite } from "../runtime/finite.ts";
+import { type Judge, judgeBy, type NonFinite, toConsole } from "../runtime/finite.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { checkOptions } from "../runtime/options.ts";
 import { compileCalls } from "../runtime/program.ts";
@@ -45,8 +45,7 @@ export class LoadedModel {
     /** Most bytes of activations. */
     private readonly memoryLimit: number | undefined,
     private readonly nonFinite: NonFinite | undefined,
-    /** Hears of numbers that are not finite, outside of sampling. */
-    private readonly judge: Judge,
+    private readonly warn: (text: string) => void,
   ) {
     this.#preview = firstStage && new LatentPreview(firstStage);
   }
@@ -55,7 +54,8 @@ export class LoadedModel {
   static async create(model: Model, device: Device, options: CreateOptions): Promise<LoadedModel> {
     const began = performance.now();
     const { signal, onProgress, nonFinite } = options;
-    const judge = judgeBy(nonFinite, options.onWarning);
+    const warn = options.onWarning ?? toConsole;
+    const judge = judgeBy(nonFinite, warn);
     const dtype = options.dtype === "f16" ? "f16" : "f32";
     const tuning = await tuningFor(model, device, dtype, options);
     const target = targetFor(device, methodsFor(options.precision, tuning ? measuredMethods(tuning) : undefined));
@@ -102,8 +102,13 @@ export class LoadedModel {
       firstStage,
       memory,
       nonFinite,
-      judge,
+      warn,
     );
+  }
+
+  /** Hears of numbers that are not finite. */
+  get #judge(): Judge {
+    return judgeBy(this.nonFinite, this.warn);
   }
 
   lower(
@@ -146,12 +151,25 @@ export class LoadedModel {
 
   /** What runs of the sampler use. */
   get engine(): Engine {
-    const { device, target, model, weights, classRows, firstStage, memoryLimit: memory, nonFinite } = this;
+    const { device, target, model, weights, classRows, firstStage, memoryLimit: memory, nonFinite, warn } = this;
     const lower = (height: number, width: number, length: number | undefined) =>
       this.lower(height, width, "step", length);
     const timestepRows = (t: readonly number[]) => this.#timestepRows("timestep", t);
     const preview = this.#preview;
-    return { device, target, model, weights, classRows, firstStage, memory, lower, timestepRows, preview, nonFinite };
+    return {
+      device,
+      target,
+      model,
+      weights,
+      classRows,
+      firstStage,
+      memory,
+      lower,
+      timestepRows,
+      preview,
+      nonFinite,
+      warn,
+    };
   }
 
   /**
@@ -176,7 +194,7 @@ export class LoadedModel {
       inputs,
       maxRows: maxRows(device, lowered),
       check,
-      judge: this.judge,
+      judge: this.#judge,
       timestepRows: (name: string, t: readonly number[]) => this.#timestepRows(name, t),
     };
   }
@@ -184,8 +202,11 @@ export class LoadedModel {
   /** Weights of another lowering, which the caller frees. */
   loadWeights({ recipes }: LoweredNetwork, signal?: AbortSignal): Promise<WeightStore> {
     const { checkpoint, naming } = this.model;
-    const { judge } = this;
-    return WeightStore.load(this.device, this.target, recipes, checkpoint, { locate: naming.locate, signal, judge });
+    return WeightStore.load(this.device, this.target, recipes, checkpoint, {
+      locate: naming.locate,
+      signal,
+      judge: this.#judge,
+    });
   }
 
   /** Bytes of the weights on the GPU. */

@@ -39,6 +39,7 @@ export interface Engine {
   /** Most bytes of activations. */
   readonly memory: number | undefined;
   readonly nonFinite: NonFinite | undefined;
+  readonly warn: (text: string) => void;
 }
 
 export interface RunOptions {
@@ -167,7 +168,10 @@ export async function* runImages(
   const began = performance.now();
   const { device, model } = engine;
   const warnings = [...run.warnings];
-  const judge = judgeBy(engine.nonFinite, (text) => warnings.push(text));
+  const judge = judgeBy(engine.nonFinite, (text) => {
+    warnings.push(text);
+    engine.warn(text);
+  });
   judgeInputs(run, judge);
   const { in_channels: channels } = model.config;
   const lowered = engine.lower(run.height, run.width, run.contexts?.length);

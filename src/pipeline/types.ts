@@ -50,10 +50,10 @@ export interface LoadOptions {
   memory?: number;
   /**
    * What happens to numbers that are not finite, or that f16 cannot hold, in weights, inputs or results: "error" (default)
-   * ends the call with a NonFiniteError; "warn" goes on, and tells `onWarning` or the result's `warnings`.
+   * ends the call with a NonFiniteError; "warn" goes on, and tells `onWarning` and the result's `warnings`.
    */
   nonFinite?: NonFinite;
-  /** Receives warnings of calls whose result has no place for them; default: `console.warn`. */
+  /** Receives warnings while the pipeline works; default: `console.warn`. */
   onWarning?: (text: string) => void;
   /** For URL sources. */
   fetch?: typeof fetch;

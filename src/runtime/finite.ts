@@ -10,7 +10,7 @@ export type NonFinite = "error" | "warn";
 export const nonFiniteChoices = ["error", "warn"] as const satisfies readonly NonFinite[];
 
 // biome-ignore lint/suspicious/noConsole: who asked for warnings and gave nobody to tell finds them where a platform has them
-const toConsole = (text: string) => console.warn(text);
+export const toConsole = (text: string) => console.warn(text);
 
 /** Throws a failure, or tells it and returns; does nothing where there is none. */
 export type Judge = (failure: NonFiniteError | undefined) => void;

@@ -52,7 +52,7 @@ describe("f16", () => {
     const { images, warnings } = await half.generate({ steps: 2, seed: 1, spacing: "trailing" });
     expect(images).toHaveLength(1);
     expect(warnings).toEqual([expect.stringMatching(/^conv_in has numbers beyond 65504/)]);
-    expect(warned).toEqual([]);
+    expect(warned.splice(0)).toEqual([warnings.at(-1)]);
     const { data } = await half.forward({ sample, timestep: [3] });
     expect(data.every(Number.isFinite)).toBe(true);
     expect(warned).toEqual([expect.stringMatching(/^conv_in has numbers beyond 65504/)]);

@@ -111,7 +111,7 @@ async function benchForward(flags: BenchFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   if (!(flags.seconds > 0)) throw new UsageError("seconds", `--seconds must be above 0, got ${flags.seconds}`);
   const model = await openFlaggedModel(flags, io.signal, { firstStage: false });
-  const inputs = await readForwardInputs(flags.input, model, io.signal);
+  const inputs = await readForwardInputs(flags.input, model, flags.nonFinite, io.signal);
   if (flags.trace !== undefined) checkFile(flags.trace, true);
   await withPipeline(terminal, flags, { model, load: loadOf(inputs) }, async ({ pipeline }) => {
     // Ends the measurement at its next submission.

@@ -18,7 +18,7 @@ import { typedCommand } from "../provenance.ts";
 import { sheet } from "../sheet.ts";
 import { readLatents } from "../tensorFiles.ts";
 
-const COMMON = ["model", "variant", "dtype", "precision", "device", ...OUTPUT_FLAGS] as const;
+const COMMON = ["model", "variant", "dtype", "precision", "device", "nonFinite", ...OUTPUT_FLAGS] as const;
 
 interface DecodeFlags extends Pick<CommonFlags, (typeof COMMON)[number]> {
   output: string;
@@ -57,7 +57,7 @@ async function decode(path: string, flags: DecodeFlags, io: Io): Promise<void> {
   const { spec } = model;
   if (!flags.quantize && spec.kind !== "vq")
     throw new UsageError("quantize", `${model.name} describes no VQModel: it never quantises`);
-  const { name, tensor } = await readLatents(path, io.signal);
+  const { name, tensor } = await readLatents(path, flags.nonFinite, io.signal);
   const [count] = checkShape(tensor, "decode", spec.latent_channels);
   const output = planOutput(flags.output, count, flags.overwrite === true);
   const latents = name === "latents" ? fromSampler(spec, tensor) : tensor;

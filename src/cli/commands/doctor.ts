@@ -4,18 +4,27 @@ import type { Command } from "commander";
 import { targetFor } from "../../kernels/target.ts";
 import { listAdapters } from "../../node/device.ts";
 import { openModel } from "../../node/model.ts";
+import type { Model } from "../../pipeline/model.ts";
 import { type SelfTestResult, selfTest } from "../../pipeline/selfTest.ts";
 import type { Device } from "../../runtime/device.ts";
 import { DeviceError } from "../../runtime/errors.ts";
 import { ADVICE, describeAdapter, printAdapter } from "../adapters.ts";
-import { addCommonFlags, type CommonFlags, OUTPUT_FLAGS, type OutputFlags } from "../flags.ts";
+import {
+  addCommonFlags,
+  type CommonFlags,
+  MODEL_FLAGS,
+  type ModelFlags,
+  OUTPUT_FLAGS,
+  type OutputFlags,
+} from "../flags.ts";
 import { goldenRun } from "../goldenRun.ts";
+import { halfRange } from "../halfRange.ts";
 import { type Io, type Lines, Terminal } from "../io.ts";
 import { countVariants, lower } from "../kernels.ts";
-import { modelSource } from "../modelFlag.ts";
+import { modelSource, openFlaggedModel } from "../modelFlag.ts";
 import { packageVersion } from "../package.ts";
 
-interface DoctorFlags extends Pick<CommonFlags, "device">, OutputFlags {}
+interface DoctorFlags extends ModelFlags, Pick<CommonFlags, "device">, OutputFlags {}
 
 export function addDoctor(program: Command, io: Io): void {
   const command = program
@@ -23,10 +32,11 @@ export function addDoctor(program: Command, io: Io): void {
     .summary("what this machine offers, and whether the kernels work on it")
     .description(
       "Lists adapters with their limits and features, then tests the kernels on one of them, with WebGPU's " +
-        "validation switched on, samples an image whose pixels are known, and says how far storing f16 moves images.",
+        "validation switched on, samples an image whose pixels are known, and says how far storing f16 moves images. " +
+        "With -m it also tells whether that model's numbers stay within what f16 holds.",
     )
-    .addHelpText("after", "\nExample:\n  $ ddim doctor --device 0");
-  addCommonFlags(command, ["device", ...OUTPUT_FLAGS]);
+    .addHelpText("after", "\nExamples:\n  $ ddim doctor --device 0\n  $ ddim doctor -m crawl-tiles-32");
+  addCommonFlags(command, [...MODEL_FLAGS, "device", ...OUTPUT_FLAGS]);
   command.action((flags: DoctorFlags) => doctor(flags, io));
 }
 
@@ -34,6 +44,8 @@ async function doctor(flags: DoctorFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   const say = (lines: Lines) => !flags.json && terminal.data(lines);
   const { versions, platform, arch } = process;
+  const named = MODEL_FLAGS.some((name) => flags[name] !== undefined);
+  const model = named ? await openFlaggedModel(flags, io.signal, { firstStage: false }) : undefined;
   const host = { version: packageVersion(), node: versions.node, platform: `${platform} ${arch}` };
   say(`ddim-webgpu ${host.version}, Node ${host.node}, ${host.platform}`);
   const adapters = (await listAdapters()).map(describeAdapter);
@@ -50,7 +62,7 @@ async function doctor(flags: DoctorFlags, io: Io): Promise<void> {
     const names = kernels.map(({ kernel, variant }) => `${kernel}/${variant}`);
     say(["", device.name, `    kernels of the default model: ${names.join(", ")}`]);
     const checks: SelfTestResult[] = [];
-    for await (const check of runChecks(device, io.signal)) {
+    for await (const check of runChecks(device, io.signal, model)) {
       checks.push(check);
       if (!flags.json && (!check.ok || !flags.quiet)) terminal.check(check.ok, `${check.name}: ${check.detail}`);
     }
@@ -71,10 +83,11 @@ async function chosenKernels(device: Device, signal: AbortSignal) {
   return countVariants(lower(config, targetFor(device), config.sample_size ?? { height: 16, width: 16 }, "f32"));
 }
 
-async function* runChecks(device: Device, signal: AbortSignal): AsyncGenerator<SelfTestResult> {
+async function* runChecks(device: Device, signal: AbortSignal, model?: Model): AsyncGenerator<SelfTestResult> {
   for await (const check of selfTest(device)) {
     signal.throwIfAborted();
     yield check;
   }
   yield* goldenRun(device, signal);
+  if (model) yield halfRange(model, device, signal);
 }

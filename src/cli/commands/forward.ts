@@ -51,7 +51,7 @@ async function forward(flags: ForwardFlags, command: Command, io: Io): Promise<v
   }
   checkComponent(component);
   const model = await openFlaggedModel(flags, io.signal, { firstStage: false });
-  const inputs = await readForwardInputs(flags.input, model, io.signal);
+  const inputs = await readForwardInputs(flags.input, model, flags.nonFinite, io.signal);
   checkFile(flags.output, true);
   for (const path of [flags.trace, flags.taps]) if (path !== undefined) checkFile(path, true);
   terminal.warn(model.warnings);

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { pictureKind } from "../../image/header.ts";
 import { readAt, withFile } from "../../node/file.ts";
 import { FileError, UsageError } from "../../runtime/errors.ts";
-import { ALL_FLAGS, addCommonFlags, type CommonFlags, DEVICE_FLAGS, MODEL_FLAGS, refuseFlags } from "../flags.ts";
+import { addCommonFlags, DEVICE_FLAGS, LOAD_FLAGS, type LoadFlags, MODEL_FLAGS, refuseFlags } from "../flags.ts";
 import { inspectModel } from "../inspect/model.ts";
 import { inspectPicture } from "../inspect/picture.ts";
 import { inspectSafetensors } from "../inspect/safetensors.ts";
@@ -23,11 +23,11 @@ export function addInspect(program: Command, io: Io): void {
         "PNG: its size and the parameters it was made with. JPEG, WebP: their size. Safetensors: table of tensors.",
     )
     .addHelpText("after", "\nExamples:\n  $ ddim inspect out.png\n  $ ddim inspect crawl-tiles-32 --json");
-  addCommonFlags(command, ALL_FLAGS);
-  command.action((path: string | undefined, flags: CommonFlags) => inspect(path, flags, command, io));
+  addCommonFlags(command, LOAD_FLAGS);
+  command.action((path: string | undefined, flags: LoadFlags) => inspect(path, flags, command, io));
 }
 
-async function inspect(path: string | undefined, flags: CommonFlags, command: Command, io: Io): Promise<void> {
+async function inspect(path: string | undefined, flags: LoadFlags, command: Command, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   if (path !== undefined && flags.model !== undefined)
     throw new UsageError("model", `-m ${flags.model}: a path is given too, ${path}; one of them is enough`);

@@ -5,14 +5,14 @@ import { tuningFile, tuningFolder } from "../../node/tuningFolder.ts";
 import { tuneModel } from "../../pipeline/tuning.ts";
 import { formatTuning, parseTuning, type TuningTable, tuningHash, tuningScope } from "../../pipeline/tuningTable.ts";
 import { FileError, UsageError } from "../../runtime/errors.ts";
-import { ALL_FLAGS, addCommonFlags, type CommonFlags, cacheOf } from "../flags.ts";
+import { addCommonFlags, cacheOf, LOAD_FLAGS, type LoadFlags } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
 import { checkFile, writeFile } from "../output.ts";
 import { openProgress } from "../progress.ts";
 import { plural, table } from "../table.ts";
 
-interface TuneFlags extends CommonFlags {
+interface TuneFlags extends LoadFlags {
   export?: string;
   import?: string;
 }
@@ -29,7 +29,7 @@ export function addTune(program: Command, io: Io): void {
     .option("--import <file>", "take a table from this file first, and measure only what it lacks")
     .option("--export <file>", "also write the table to this file, replacing it")
     .addHelpText("after", "\nExample:\n  $ ddim tune -m crawl-tiles-32 --export methods.json");
-  addCommonFlags(command, ALL_FLAGS);
+  addCommonFlags(command, LOAD_FLAGS);
   command.action((flags: TuneFlags) => tune(flags, io));
 }
 

@@ -15,7 +15,7 @@ import type { Target } from "../../runtime/kernel.ts";
 import { makeSchedule } from "../../sampler/schedule.ts";
 import { layouts } from "../../unet/layouts/detect.ts";
 import { elementCount } from "../../weights/checkpoint.ts";
-import { type CommonFlags, cacheOf } from "../flags.ts";
+import { cacheOf, type LoadFlags } from "../flags.ts";
 import type { Terminal } from "../io.ts";
 import { countVariants, lower } from "../kernels.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
@@ -27,7 +27,7 @@ const ANY_GPU: Target = { shapes: "const", storage: "buffer", lanes: 0, software
 /** For models that leave the size open. */
 const SOME_SIZE = { height: 64, width: 64 };
 
-export async function inspectModel(terminal: Terminal, path: string | undefined, flags: CommonFlags): Promise<void> {
+export async function inspectModel(terminal: Terminal, path: string | undefined, flags: LoadFlags): Promise<void> {
   const { weights, variant, randomWeights } = flags;
   const model = await openFlaggedModel({ model: path, weights, variant, randomWeights }, terminal.io.signal);
   const { adapter, target, room } = await chooseTarget(terminal, flags);
@@ -55,7 +55,7 @@ export async function inspectModel(terminal: Terminal, path: string | undefined,
 /** What the kernels would be made for: the adapter that would be used, or where there is none, any GPU. */
 async function chooseTarget(
   terminal: Terminal,
-  flags: CommonFlags,
+  flags: LoadFlags,
 ): Promise<{ adapter: string | null; target: Target; room: DeviceRoom }> {
   try {
     const device = await terminal.io.openDevice({ adapter: flags.device });
@@ -72,7 +72,7 @@ async function chooseTarget(
 }
 
 /** The kernels that a device would get, with what `ddim tune` remembers of it. */
-async function targetOf(device: Device, terminal: Terminal, flags: CommonFlags): Promise<Target> {
+async function targetOf(device: Device, terminal: Terminal, flags: LoadFlags): Promise<Target> {
   const folder = cacheOf(flags, terminal.io.env);
   const tuning = folder === undefined ? undefined : await tuningFolder(folder).load(await tuningScope(device));
   return targetFor(device, methodsFor(flags.precision, tuning && measuredMethods(tuning)));

@@ -1,11 +1,11 @@
 /** The table of tensors in one safetensors file, from its header. */
 import { openSafetensorsFile } from "../../node/folder.ts";
 import { elementCount } from "../../weights/checkpoint.ts";
-import type { CommonFlags } from "../flags.ts";
+import type { LoadFlags } from "../flags.ts";
 import type { Terminal } from "../io.ts";
 import { bytes, plural, quantity, table } from "../table.ts";
 
-export async function inspectSafetensors(terminal: Terminal, file: string, flags: CommonFlags): Promise<void> {
+export async function inspectSafetensors(terminal: Terminal, file: string, flags: LoadFlags): Promise<void> {
   const { tensors: found, metadata, totalBytes } = await openSafetensorsFile(file, terminal.io.signal);
   const tensors = [...found.values()].map(({ name, dtype, shape, start, end }) => ({
     name,
