@@ -15,7 +15,7 @@ import { type Decoded, decodeState } from "./decoding.ts";
 import type { LatentPreview } from "./latentPreview.ts";
 import { type Model, modelId } from "./model.ts";
 import type { ResolvedRun } from "./run.ts";
-import { checkResume, fingerprint } from "./saved.ts";
+import { checkResume, checksum, fingerprint } from "./saved.ts";
 import type { Generation, SavedRun, Step, StepStatistics, Tensor } from "./types.ts";
 
 /** Memory that an automatic batch may plan for, beside the weights. */
@@ -228,13 +228,16 @@ export async function* runImages(
         const { done, value } = await batch.next();
         begun ??= performance.now();
         if (!done) {
-          const save = async () => ({
-            ...(await value.save()),
-            fingerprint: await own(),
-            seed: run.seed,
-            batch: size,
-            done: samples.slice(0, first * image),
-          });
+          const save = async () => {
+            const kept = {
+              ...(await value.save()),
+              seed: run.seed,
+              batch: size,
+              done: samples.slice(0, first * image),
+            };
+            const saved = { ...kept, fingerprint: await own() };
+            return { ...saved, checksum: checksum(saved) };
+          };
           yield { ...value, save, ms: performance.now() - began, msLeft: left(first, value.index, begun) };
           continue;
         }

@@ -1,17 +1,20 @@
 /** Runs that stop and go on: what must be the same, and what is kept. */
 import { UsageError } from "../runtime/errors.ts";
+import { planSlots } from "../sampler/loopCalls.ts";
 import type { ResolvedRun } from "./run.ts";
-import type { SavedRun } from "./types.ts";
+import type { SavedRun, Tensor } from "./types.ts";
 
-/** FNV-1a in two 32-bit lanes: not for security, only to notice that a run is another one. */
-function hash(text: string): string {
+/** FNV-1a of 32-bit words in two lanes: not for security, only to notice that a run is another one, or damaged. */
+function hashOf(words: Uint32Array): string {
   let [a, b] = [0x811c9dc5, 0x01000193];
-  for (let i = 0; i < text.length; i++) {
-    a = Math.imul(a ^ text.charCodeAt(i), 0x01000193);
-    b = Math.imul(b ^ text.charCodeAt(i), 0x85ebca6b) ^ (b >>> 15);
+  for (const word of words) {
+    a = Math.imul(a ^ word, 0x01000193);
+    b = Math.imul(b ^ word, 0x85ebca6b) ^ (b >>> 15);
   }
   return [a, b].map((v) => (v >>> 0).toString(16).padStart(8, "0")).join("");
 }
+
+const hash = (text: string) => hashOf(Uint32Array.from({ length: text.length }, (_, i) => text.charCodeAt(i)));
 
 /** What begins a fingerprint since models are identified by all of their bytes. */
 const VERSION = "2-";
@@ -37,21 +40,81 @@ export function fingerprint(model: string, run: ResolvedRun): string {
   return VERSION + all;
 }
 
+/** Bits of floats, and how many there are. */
+const ofFloats = (data: Float32Array) =>
+  `${data.length} ${hashOf(new Uint32Array(data.buffer, data.byteOffset, data.length))}`;
+
+/** Of all that a saved run holds: another bit anywhere is another checksum. */
+export function checksum({
+  fingerprint,
+  seed,
+  batch,
+  first,
+  row,
+  state,
+  history,
+  done,
+}: Omit<SavedRun, "checksum">): string {
+  const header = [fingerprint, String(seed), batch, first, row, state.shape];
+  return hash(JSON.stringify([...header, ofFloats(state.data), ofFloats(history), ofFloats(done)]));
+}
+
+const isWhole = (v: unknown, least: number) => Number.isSafeInteger(v) && (v as number) >= least;
+const isFloats = (v: unknown): v is Float32Array => v instanceof Float32Array;
+
+/** Whether a state is a tensor of so many values as its shape says. */
+function isState(v: unknown): boolean {
+  const { shape, data } = Object(v) as Partial<Tensor>;
+  if (!Array.isArray(shape) || shape.length !== 4 || !shape.every((d) => isWhole(d, 1))) return false;
+  return isFloats(data) && data.length === shape.reduce((a, b) => a * b, 1);
+}
+
+const FIELDS: Readonly<Record<Exclude<keyof SavedRun, "checksum">, (v: unknown) => boolean>> = {
+  fingerprint: (v) => typeof v === "string",
+  seed: (v) => typeof v === "bigint" && BigInt.asUintN(64, v) === v,
+  batch: (v) => isWhole(v, 1),
+  first: (v) => isWhole(v, 0),
+  row: (v) => isWhole(v, 0),
+  state: isState,
+  history: isFloats,
+  done: isFloats,
+};
+
+/** What is wrong with a saved run by itself; undefined where nothing is. */
+export function damageOf(saved: SavedRun): string | undefined {
+  const bad = Object.entries(FIELDS).find(([name, fits]) => !fits(Object(saved)[name]));
+  if (bad) return `${bad[0]} is not what it should be`;
+  // Earlier versions had none, and are told by their fingerprints.
+  if (saved.checksum === undefined && !saved.fingerprint.startsWith(VERSION)) return undefined;
+  return saved.checksum === checksum(saved) ? undefined : "the checksum is another";
+}
+
+/** Whether a saved run has the sizes of the run that it is of. */
+function fits({ batch, first, row, state, history, done }: SavedRun, run: ResolvedRun, channels: number): boolean {
+  const shape = [Math.min(batch, run.count - first), channels, run.height, run.width];
+  const image = channels * run.height * run.width;
+  return (
+    first < run.count &&
+    first % batch === 0 &&
+    row <= run.plan.rows.length &&
+    state.shape.join() === shape.join() &&
+    history.length === planSlots(run.plan) * state.data.length &&
+    done.length === first * image
+  );
+}
+
 /** @throws UsageError when the state is of another run or an earlier version, or damaged */
 export function checkResume(resume: SavedRun, own: string, run: ResolvedRun, channels: number): void {
-  if (!String(resume.fingerprint).startsWith(VERSION))
-    throw new UsageError(
-      "resume",
-      "the saved state is of an earlier version, which identified models by the beginnings of their tensors only: start the run again",
+  const refuse = (why: string): never => {
+    throw new UsageError("resume", `the saved state ${why}`);
+  };
+  const { fingerprint } = Object(resume) as Partial<SavedRun>;
+  if (typeof fingerprint === "string" && !fingerprint.startsWith(VERSION))
+    refuse(
+      "is of an earlier version, which identified models by the beginnings of their tensors only: start the run again",
     );
-  if (resume.fingerprint !== own)
-    throw new UsageError(
-      "resume",
-      "the saved state is of a run with other options or another model; resume with the same ones",
-    );
-  const image = channels * run.height * run.width;
-  const n = Math.min(resume.batch, run.count - resume.first);
-  const fits = n > 0 && resume.state.data.length === n * image && resume.done.length === resume.first * image;
-  if (!fits || !(resume.row >= 0 && resume.row <= run.plan.rows.length))
-    throw new UsageError("resume", "the saved state does not have the sizes that it says it has");
+  const damage = damageOf(resume);
+  if (damage) refuse(`is damaged: ${damage}; start the run again`);
+  if (fingerprint !== own) refuse("is of a run with other options or another model; resume with the same ones");
+  if (!fits(resume, run, channels)) refuse("is damaged: it does not have the sizes of its run; start the run again");
 }

@@ -163,6 +163,8 @@ export interface SavedRun {
   readonly history: Float32Array;
   /** States of the batches before it, [first, C, H, W]; of a latent model, its latents. */
   readonly done: Float32Array;
+  /** Of everything else here, so that what was damaged is not gone on with. */
+  readonly checksum: string;
 }
 
 /** Numbers about the predicted x0 of one image in one evaluation, before it is bounded. */

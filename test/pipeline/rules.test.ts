@@ -100,6 +100,49 @@ describe("a saved run", () => {
     saved = { ...(saved as SavedRun), fingerprint: "0123456789abcdef" };
     await expect(resume(folder)).rejects.toThrow(/saved state is of an earlier version/);
   });
+
+  it("is refused where a field is not what it should be, or differs in a single bit", async () => {
+    const options: GenerateOptions = { steps: 3, seed: 2, classes: [0], count: 3, batch: 2, sampler: "dpmpp2m" };
+    let saved: SavedRun | undefined;
+    for await (const step of pipe.steps(options))
+      if (step.image === 2 && step.index === 1) {
+        saved = await step.save();
+        break;
+      }
+    const { state, history, done, ...rest } = saved!;
+    const whole = { ...rest, state, history, done };
+    const nudged = (data: Float32Array) => data.map((v, i) => (i === 5 ? -v : v));
+    const changes: object[] = [
+      { row: null },
+      { row: 4 },
+      { row: Number.NaN },
+      { batch: 3 },
+      { batch: 0.5 },
+      { first: 0 },
+      { first: 4 },
+      { seed: 2 },
+      { seed: 3n },
+      { fingerprint: 2 },
+      { checksum: "00" },
+      { checksum: undefined },
+      { state: { ...state, data: nudged(state.data) } },
+      { state: { ...state, data: [...state.data] } },
+      { state: { shape: [768], data: state.data } },
+      { state: null },
+      { history: nudged(history) },
+      { history: undefined },
+      { history: history.subarray(1) },
+      { done: nudged(done) },
+      { done: new Float32Array() },
+    ];
+    for (const change of changes) {
+      const resumed = pipe.generate({ ...options, resume: { ...whole, ...change } as SavedRun, seed: 2 });
+      await expect(resumed, JSON.stringify(Object.keys(change))).rejects.toThrow(/the saved state is damaged: /);
+    }
+    expect((await pipe.generate({ ...options, resume: structuredClone(whole) })).samples.data).toEqual(
+      (await pipe.generate(options)).samples.data,
+    );
+  });
 });
 
 describe("noise", () => {
