@@ -26,6 +26,8 @@ export class PngRows {
   private readonly reach: number;
   /** The row above the strip, zeros at first, and the strip's rows, each with its filter's number. */
   private buffer = new Uint8Array(0);
+  /** Where the strip's rows begin; 0 in a pass of one row, which may be a whole picture and needs no row above. */
+  private first = 0;
   private stride = 0;
   /** Rows that the buffer takes, and bytes of it that are filled. */
   private capacity = 0;
@@ -55,11 +57,12 @@ export class PngRows {
   feed(bytes: Uint8Array): number {
     let at = 0;
     while (at < bytes.length && !this.complete) {
-      const count = Math.min(bytes.length - at, this.stride * (1 + this.capacity) - this.filled);
+      const full = this.first + this.stride * this.capacity;
+      const count = Math.min(bytes.length - at, full - this.filled);
       this.buffer.set(bytes.subarray(at, at + count), this.filled);
       at += count;
       this.filled += count;
-      if (this.filled === this.stride * (1 + this.capacity)) this.end();
+      if (this.filled === full) this.end();
     }
     return at;
   }
@@ -71,20 +74,21 @@ export class PngRows {
     if (this.y === 0) {
       this.stride = 1 + rowBytes(this.header, pass.width);
       this.capacity = Math.min(pass.height, Math.max(1, Math.floor(STRIP / pass.width)));
-      this.buffer = new Uint8Array(this.stride * (1 + this.capacity));
+      this.first = pass.height > 1 ? this.stride : 0;
+      this.buffer = new Uint8Array(this.first + this.stride * this.capacity);
     }
     this.capacity = Math.min(this.capacity, pass.height - this.y);
-    this.filled = this.stride;
+    this.filled = this.first;
   }
 
   private end(): void {
     const [pass] = this.passes as [PngPass];
-    const { stride, capacity, buffer, y } = this;
-    for (let row = 1; row <= capacity; row++) this.undo(row * stride);
-    const rows = buffer.subarray(stride, stride * (1 + capacity));
+    const { stride, capacity, buffer, first, y } = this;
+    for (let row = 0; row < capacity; row++) this.undo(first + row * stride);
+    const rows = buffer.subarray(first, first + stride * capacity);
     if (pass.width <= STRIP) this.use({ pass, x: 0, y, width: pass.width, height: capacity, rows });
     else this.useParts(pass, rows);
-    buffer.copyWithin(0, capacity * stride, (1 + capacity) * stride);
+    if (first > 0) buffer.copyWithin(0, capacity * stride, (1 + capacity) * stride);
     this.y += capacity;
     if (this.y === pass.height) {
       this.passes.shift();
@@ -113,9 +117,9 @@ export class PngRows {
     if (filter === 0) return;
     for (let i = 1; i < stride; i++) {
       const at = start + i;
-      const up = buffer[at - stride] as number;
+      const up = buffer[at - stride] ?? 0;
       const left = i <= reach ? 0 : (buffer[at - reach] as number);
-      const corner = i <= reach ? 0 : (buffer[at - stride - reach] as number);
+      const corner = i <= reach ? 0 : (buffer[at - stride - reach] ?? 0);
       buffer[at] = (buffer[at] as number) + predict(left, up, corner);
     }
   }

@@ -40,22 +40,21 @@ export async function readAt(handle: FileHandle, position: number, length: numbe
 const METADATA = 64 * 2 ** 20;
 
 /**
- * A picture's whole file, and where sentences about it go, which begin with its name.
+ * A picture's whole file.
  * @param limit Most pixels; a file that is larger than these could take, uncompressed, is not read.
  */
-export async function readPictureFile(
-  path: string,
-  limit: number,
-  { onWarning = (text) => process.emitWarning(text) }: ReadOptions,
-): Promise<{ bytes: Uint8Array; warn: (text: string) => void }> {
-  const bytes = await withFile(path, async (handle, size) => {
+export const readPictureFile = (path: string, limit: number): Promise<Uint8Array> =>
+  withFile(path, async (handle, size) => {
     // Sixteen bits of each of four channels.
-    if (size > 8 * limit + METADATA)
-      throw new FileError(
-        path,
-        `has ${size} bytes, more than a picture of ${limit} pixels takes (--max-pixels, maxPixels)`,
-      );
+    if (size > 8 * limit + METADATA) {
+      const problem = `has ${size} bytes, more than a picture of ${limit} pixels takes`;
+      throw new FileError(path, `${problem}; --max-pixels N (library: maxPixels) raises it`);
+    }
     return readAt(handle, 0, size);
   });
-  return { bytes, warn: (text) => onWarning(`${path}: ${text}`) };
-}
+
+/** Where sentences about a file go, which begin with its name. */
+export const warner =
+  (path: string, { onWarning = (text) => process.emitWarning(text) }: ReadOptions) =>
+  (text: string): void =>
+    onWarning(`${path}: ${text}`);

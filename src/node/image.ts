@@ -4,7 +4,7 @@ import { pixelLimit, type ReadOptions } from "../image/limits.ts";
 import { oriented } from "../image/orientation.ts";
 import type { RgbaImage } from "../image/rgba.ts";
 import { FileError } from "../runtime/errors.ts";
-import { readPictureFile } from "./file.ts";
+import { readPictureFile, warner } from "./file.ts";
 import { decodeJpeg } from "./jpeg.ts";
 import { decodePng } from "./png.ts";
 import { decodeWebp } from "./webp.ts";
@@ -14,14 +14,16 @@ const DECODERS = { png: decodePng, jpeg: decodeJpeg, webp: decodeWebp };
 /**
  * Reads a PNG, JPEG or WebP file as eight-bit RGBA, alpha untouched, the way up that its EXIF orientation says. Takes at most
  * three times the bytes of its pixels, which are four each.
+ * @param from a path, or the file's bytes
  * @throws FileError when the file cannot be read, is none of them, is cut off or damaged, or has more pixels than the limit;
  *   UsageError for a limit that is none
  */
-export async function readImage(path: string, options: ReadOptions = {}): Promise<RgbaImage> {
+export async function readImage(from: string | Uint8Array, options: ReadOptions = {}): Promise<RgbaImage> {
   const limit = pixelLimit("readImage", options);
-  const { bytes, warn } = await readPictureFile(path, limit, options);
+  const name = typeof from === "string" ? from : "picture";
+  const bytes = typeof from === "string" ? await readPictureFile(from, limit) : from;
   const kind = pictureKind(bytes);
-  if (!kind) throw new FileError(path, "is neither a PNG nor a JPEG file, nor WebP");
-  const { image, orientation } = await DECODERS[kind](bytes, path, { limit, warn });
+  if (!kind) throw new FileError(name, "is neither a PNG nor a JPEG file, nor WebP");
+  const { image, orientation } = await DECODERS[kind](bytes, name, { limit, warn: warner(name, options) });
   return oriented(image, orientation);
 }

@@ -3,17 +3,18 @@
  * leaves pixels that a file lacks as they lay in memory, and holds a picture several times.
  */
 import { Readable } from "node:stream";
-import { createInflate, deflateSync } from "node:zlib";
+import { constants, createInflate, deflateSync } from "node:zlib";
 import type { PNG } from "pngjs";
 import { checkPixels, pixelLimit, type ReadOptions } from "../image/limits.ts";
 import { pngOrientation } from "../image/orientation.ts";
 import { type PngChunk, readChunks, writeChunks } from "../image/pngChunks.ts";
 import { type PngHeader, parsePngHeader, pngDataBytes } from "../image/pngHeader.ts";
 import { PngRows, type PngStrip } from "../image/pngRows.ts";
+import { greyScale, packSamples } from "../image/pngSamples.ts";
 import type { RgbaImage } from "../image/rgba.ts";
 import { FileError } from "../runtime/errors.ts";
 import type { Decode } from "./decoder.ts";
-import { readPictureFile } from "./file.ts";
+import { readPictureFile, warner } from "./file.ts";
 
 export const decodePng: Decode = async (bytes, path, options) => {
   const chunks = chunksOf(bytes, path);
@@ -50,7 +51,7 @@ function chunksOf(bytes: Uint8Array, path: string): PngChunk[] {
 }
 
 /** The palette and the transparent colours, as much of them as the format has. */
-function colourChunks(chunks: readonly PngChunk[], { colour }: PngHeader, path: string): PngChunk[] {
+function colourChunks(chunks: readonly PngChunk[], { colour, depth }: PngHeader, path: string): PngChunk[] {
   const palette = colour === 3 ? chunks.find(({ type }) => type === "PLTE") : undefined;
   const entries = palette ? palette.data.length / 3 : 0;
   if (colour === 3 && !(Number.isInteger(entries) && entries >= 1 && entries <= 256))
@@ -60,39 +61,46 @@ function colourChunks(chunks: readonly PngChunk[], { colour }: PngHeader, path: 
   const most = { 0: 2, 2: 6 }[colour] ?? entries;
   if (transparent && colour !== 3 && transparent.data.length < most)
     throw unreadable(path, "is damaged: its tRNS chunk does not fit its colours");
-  return [
-    ...(palette ? [palette] : []),
-    ...(transparent ? [{ type: "tRNS", data: transparent.data.subarray(0, most) }] : []),
-  ];
+  const data = Uint8Array.from(transparent?.data.subarray(0, most) ?? []);
+  if (transparent && colour === 0 && depth < 8) {
+    // A grey level among few becomes what the samples become; one that they do not have stays one.
+    const level = (data[0] as number) * 256 + (data[1] as number);
+    data.set(level < 2 ** depth ? [0, level * greyScale(depth)] : [255, 255]);
+  }
+  return [...(palette ? [palette] : []), ...(transparent ? [{ type: "tRNS", data }] : [])];
 }
 
-/** RGBA of a strip, as a picture of its own. */
+/** RGBA of a strip, as a picture of one row, of eight bits unless a transparent colour has sixteen. */
 function decodeStrip(
   { sync }: typeof PNG,
-  { depth, colour }: PngHeader,
-  { width, height, rows }: PngStrip,
+  header: PngHeader,
+  strip: PngStrip,
   colours: readonly PngChunk[],
   path: string,
 ): Uint32Array {
+  const wide = header.depth === 16 && colours.length > 0;
+  const pixels = strip.width * strip.height;
   const ihdr = Buffer.alloc(13);
-  ihdr.writeUInt32BE(width, 0);
-  ihdr.writeUInt32BE(height, 4);
-  ihdr.set([depth, colour], 8);
+  ihdr.writeUInt32BE(pixels, 0);
+  ihdr.writeUInt32BE(1, 4);
+  ihdr.set([wide ? 16 : 8, header.colour], 8);
+  const samples = packSamples(strip, header, wide);
   const file = writeChunks([
     { type: "IHDR", data: ihdr },
     ...colours,
-    { type: "IDAT", data: deflateSync(rows, { level: 0 }) },
+    { type: "IDAT", data: deflateSync(Buffer.concat([Buffer.alloc(1), samples]), { level: 0 }) },
     { type: "IEND", data: new Uint8Array(0) },
   ]);
   try {
     const { data } = sync.read(Buffer.from(file.buffer), { checkCRC: false });
-    return new Uint32Array(data.buffer, data.byteOffset, width * height);
+    return new Uint32Array(data.buffer, data.byteOffset, pixels);
   } catch (cause) {
     throw unreadable(path, "is damaged: it has pixels whose colours are not in its palette", cause);
   }
 }
 
 function place({ pass, x, y, width, height }: PngStrip, from: Uint32Array, header: PngHeader, to: Uint32Array): void {
+  if (width === header.width && pass.dy === 1) return to.set(from, y * width);
   for (let j = 0; j < height; j++) {
     const start = (pass.y + (y + j) * pass.dy) * header.width + pass.x + x * pass.dx;
     if (pass.dx === 1) to.set(from.subarray(j * width, (j + 1) * width), start);
@@ -108,7 +116,8 @@ async function inflateInto(
   path: string,
   warn: (text: string) => void,
 ): Promise<void> {
-  const inflate = createInflate();
+  // Where the data end, what they gave is pixels, and rows tell whether it is enough; the checksum behind them may be missing.
+  const inflate = createInflate({ finishFlush: constants.Z_SYNC_FLUSH });
   const source = Readable.from(idat, { objectMode: true });
   source.pipe(inflate);
   let taken = 0;
@@ -121,9 +130,7 @@ async function inflateInto(
     }
   } catch (cause) {
     if (cause instanceof FileError) throw cause;
-    if (rows.complete) return warn("its pixel data have no valid end");
-    if ((cause as NodeJS.ErrnoException).code !== "Z_BUF_ERROR")
-      throw unreadable(path, "is damaged: its pixel data cannot be decompressed", cause);
+    throw unreadable(path, "is damaged: its pixel data cannot be decompressed", cause);
   } finally {
     source.destroy();
     inflate.destroy();
@@ -141,6 +148,6 @@ async function inflateInto(
  */
 export async function readPng(path: string, options: ReadOptions = {}): Promise<RgbaImage> {
   const limit = pixelLimit("readPng", options);
-  const { bytes, warn } = await readPictureFile(path, limit, options);
-  return (await decodePng(bytes, path, { limit, warn })).image;
+  const bytes = await readPictureFile(path, limit);
+  return (await decodePng(bytes, path, { limit, warn: warner(path, options) })).image;
 }

@@ -5,6 +5,7 @@ import {
   type GenerationParameters,
   parseInfotext,
   parseParameters,
+  parsePrompts,
 } from "../../src/image/parameters.ts";
 import { encodePng } from "../../src/image/png.ts";
 import { readPngText } from "../../src/image/pngText.ts";
@@ -115,6 +116,20 @@ describe("parseInfotext", () => {
       "Lora hashes": "a: 1, b: 2",
       Eta: "0.1",
     });
+  });
+
+  it("parts prompts from settings as diffusion-webui does", () => {
+    const settings = "Steps: 20, Sampler: DDIM, Seed: 1";
+    expect(parsePrompts(`a: b, c\n${settings}`)).toEqual({ prompt: "a: b, c" });
+    expect(parsePrompts(`Negative prompt: x\ny\n${settings}`)).toEqual({ negativePrompt: "x\ny" });
+    expect(parsePrompts(`one\ntwo\nNegative prompt: Steps: 3\n${settings}`)).toEqual({
+      prompt: "one\ntwo",
+      negativePrompt: "Steps: 3",
+    });
+    expect(parsePrompts("a cat, sitting: calm")).toEqual({ prompt: "a cat, sitting: calm" });
+    expect(parseInfotext("a cat, sitting: calm")).toEqual({});
+    expect(parsePrompts(settings)).toEqual({});
+    expect(parsePrompts("")).toEqual({});
   });
 
   it("finds nothing where there is nothing", () => {
