@@ -13,8 +13,30 @@ export type EncodableTensor = { readonly shape: readonly number[] } & (
 );
 
 /**
- * The bytes of a safetensors file. Tensors are ordered by element size, largest first, then by name, and the header is
- * padded with spaces to a multiple of 8, so every tensor is aligned and equal input gives equal bytes.
+ * The header of a safetensors file whose tensors lie one after the other in this order, padded with spaces to a multiple
+ * of 8: the length, then JSON.
+ */
+export function layOut(
+  tensors: Iterable<{ readonly name: string; readonly dtype: Dtype; readonly shape: readonly number[] }>,
+  metadata?: Readonly<Record<string, string>>,
+): { header: Uint8Array<ArrayBuffer>; bytes: number } {
+  const entries: [string, unknown][] = metadata ? [["__metadata__", metadata]] : [];
+  let end = 0;
+  for (const { name, dtype, shape } of tensors) {
+    const start = end;
+    end += (DTYPE_BITS[dtype] / 8) * shape.reduce((product, dimension) => product * dimension, 1);
+    entries.push([name, { dtype, shape, data_offsets: [start, end] }]);
+  }
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
+  const header = new Uint8Array(8 + Math.ceil(json.length / 8) * 8).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(header.length - 8), true);
+  header.set(json, 8);
+  return { header, bytes: end };
+}
+
+/**
+ * The bytes of a safetensors file. Tensors are ordered by element size, largest first, then by name, so every tensor is
+ * aligned and equal input gives equal bytes.
  *
  * @throws ShapeError when a tensor's data does not have as many elements as its shape.
  */
@@ -26,23 +48,17 @@ export function encodeSafetensors(
   const entries = Object.entries(tensors).sort(
     ([a, x], [b, y]) => bits(y.dtype) - bits(x.dtype) || (a < b ? -1 : a > b ? 1 : 0),
   );
-  const header: [string, unknown][] = metadata ? [["__metadata__", metadata]] : [];
-  let end = 0;
-  for (const [name, { dtype, shape, data }] of entries) {
+  for (const [name, { shape, data }] of entries) {
     const count = shape.reduce((product, dimension) => product * dimension, 1);
     if (count !== data.length) throw new ShapeError("encodeSafetensors", name, `${data.length} elements`, shape);
-    header.push([name, { dtype, shape, data_offsets: [end, end + data.byteLength] }]);
-    end += data.byteLength;
   }
-  let json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
-  const padded = new Uint8Array(Math.ceil(json.length / 8) * 8).fill(0x20);
-  padded.set(json);
-  json = padded;
-
-  const file = new Uint8Array(8 + json.length + end);
-  new DataView(file.buffer).setBigUint64(0, BigInt(json.length), true);
-  file.set(json, 8);
-  let at = 8 + json.length;
+  const { header, bytes } = layOut(
+    entries.map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
+    metadata,
+  );
+  const file = new Uint8Array(header.length + bytes);
+  file.set(header);
+  let at = header.length;
   for (const [, { data }] of entries) {
     file.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
     at += data.byteLength;
