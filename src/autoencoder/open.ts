@@ -83,13 +83,13 @@ interface Configured {
 /** The first configuration of an autoencoder. */
 async function findConfigured(source: ModelSource, options: OpenAutoencoderOptions): Promise<Configured | null> {
   // A pipeline lists its parts, which spares asking a server for files that are not there.
-  const index = await readModelIndex(source, options.signal);
+  const index = source.weights === undefined ? await readModelIndex(source, options.signal) : undefined;
   for (const folder of index ? FOLDERS.filter((name) => name in index) : FOLDERS) {
-    const path = await findConfig(source, folder, options.signal);
-    if (path === undefined) continue;
-    const json = await readConfig(source, path, options);
+    const place = await findConfig(source, folder, options.signal);
+    if (place === undefined) continue;
+    const json = await readConfig(place.source, place.path, options);
     if (folder === "" && !describes(json)) continue;
-    const file = label(source, path);
+    const file = label(place.source, place.path);
     const spec = isObject(json.model) ? parseLdmAutoencoder(json, file) : parseAutoencoderConfig(json, file);
     return { folder, file, json, spec };
   }

@@ -21,9 +21,9 @@ export function byteCount(text: string): number {
 /** The autoencoder of `-m`; says on stderr what was assumed. */
 export async function openFirstStage(
   terminal: Terminal,
-  flags: Pick<ModelFlags, "model" | "variant">,
+  flags: Pick<ModelFlags, "model" | "config" | "variant">,
 ): Promise<AutoencoderModel> {
-  const model = await openAutoencoder(modelSource(flags.model), { signal: terminal.io.signal, variant: flags.variant });
+  const model = await openAutoencoder(modelSource(flags), { signal: terminal.io.signal, variant: flags.variant });
   terminal.warn(model.warnings);
   return model;
 }

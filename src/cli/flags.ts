@@ -13,6 +13,7 @@ import type { Io } from "./io.ts";
 /** Which model. */
 export interface ModelFlags {
   model?: string;
+  config?: string;
   weights?: WeightSet;
   variant?: string;
   randomWeights?: bigint;
@@ -106,7 +107,13 @@ export function seed(text: string): bigint {
 
 const commonFlags: FlagTable<CommonFlags> = {
   model: () =>
-    new Option("-m, --model <dir>", "folder of a model, or its name in weights/ (default: pixel-avatars-16)"),
+    new Option(
+      "-m, --model <path>",
+      "folder of a model, its name in weights/, or one .safetensors, .ckpt, .pt, .pth or .bin file " +
+        "(default: pixel-avatars-16)",
+    ),
+  config: () =>
+    new Option("--config <file>", "the model's configuration, JSON or YAML, in place of the one beside its weights"),
   weights: () =>
     new Option("--weights <set>", "ema takes the moving average, where a checkpoint has one").choices(["plain", "ema"]),
   variant: () => new Option("--variant <name>", "which files of weights, such as fp16 for *.fp16.safetensors"),
@@ -130,7 +137,13 @@ const commonFlags: FlagTable<CommonFlags> = {
   json: () => new Option("--json", "one machine-readable object on stdout"),
 };
 
-export const MODEL_FLAGS = ["model", "weights", "variant", "randomWeights"] as const satisfies (keyof ModelFlags)[];
+export const MODEL_FLAGS = [
+  "model",
+  "config",
+  "weights",
+  "variant",
+  "randomWeights",
+] as const satisfies (keyof ModelFlags)[];
 export const DEVICE_FLAGS = ["dtype", "precision", "cache", "device"] as const satisfies (keyof DeviceFlags)[];
 export const OUTPUT_FLAGS = ["quiet", "verbose", "json"] as const satisfies (keyof OutputFlags)[];
 /** Of whoever puts a model on a device. */

@@ -23,7 +23,7 @@ const DRIFT = 0.01;
 const DRIFT_RUN = { seed: 1, count: 8, steps: 20 };
 
 export async function* goldenRun(device: Device, signal: AbortSignal): AsyncGenerator<SelfTestResult> {
-  const model = await openModel(modelSource(undefined), { signal });
+  const model = await openModel(modelSource({}), { signal });
   const open = (dtype: "f32" | "f16") => createPipeline(model, { device, dtype, signal });
   const images = async (pipeline: DiffusionPipeline) =>
     (await pipeline.generate({ ...DRIFT_RUN, signal })).samples.data;

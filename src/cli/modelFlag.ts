@@ -1,7 +1,10 @@
-/** What `-m` means: a folder as it is, or the bare name of a model in a `weights` folder, here or in the package. */
+/**
+ * What `-m` means: a folder or one file of weights as it is, or the bare name of a model in a `weights` folder, here or in
+ * the package.
+ */
 import { realpathSync } from "node:fs";
 import { basename, dirname, join, sep } from "node:path";
-import { folderSource } from "../node/folder.ts";
+import { toNodeSource } from "../node/folder.ts";
 import { openModel } from "../node/model.ts";
 import type { Model, OpenOptions } from "../pipeline/model.ts";
 import { FileError } from "../runtime/errors.ts";
@@ -13,19 +16,18 @@ import { isFolder, pathKind } from "./paths.ts";
 export const DEFAULT_MODEL = "pixel-avatars-16";
 
 /**
- * The folder of a model.
+ * The folder of a model, or its one file.
  * @param given - the flag's value; without it the model that comes with the package
- * @throws FileError when there is no such folder.
+ * @throws FileError when there is neither.
  */
 export function findModel(given: string | undefined): string {
   const shipped = join(packageRoot(), "weights");
   if (given === undefined) return join(shipped, DEFAULT_MODEL);
   const bare = !given.includes("/") && !given.includes(sep) && given !== "." && given !== "..";
   const candidates = bare ? [given, join("weights", given), join(shipped, given)] : [given];
-  const found = candidates.find((path) => isFolder(path));
+  const found = candidates.find((path) => isFolder(path)) ?? candidates.find((path) => pathKind(path) !== undefined);
   if (found !== undefined) return found;
-  if (pathKind(given) === "file") throw new FileError(given, "is not a folder");
-  throw new FileError(given, bare ? "there is no such folder, here or in weights/" : "there is no such folder");
+  throw new FileError(given, `there is no such folder or file${bare ? ", here or in weights/" : ""}`);
 }
 
 /** The value of `-m` that finds the same model again: for the package's own, one that works in every folder. */
@@ -35,8 +37,9 @@ export function modelArgument(given: string | undefined): string {
   return given === undefined || own ? basename(folder) : given;
 }
 
-export function modelSource(given: string | undefined): ModelSource {
-  return folderSource(findModel(given));
+/** The files of the model of `-m`, with the configuration of `--config`. @throws FileError */
+export function modelSource({ model, config }: Pick<ModelFlags, "model" | "config">): ModelSource {
+  return toNodeSource(findModel(model), { config });
 }
 
 /** The model of `-m`, with the weights that `--weights` chooses or, by `--random-weights`, with made-up ones. */
@@ -46,5 +49,5 @@ export function openFlaggedModel(
   { firstStage }: Pick<OpenOptions, "firstStage"> = {},
 ): Promise<Model> {
   const { weights, variant, randomWeights } = flags;
-  return openModel(modelSource(flags.model), { signal, weights, variant, randomWeights, firstStage });
+  return openModel(modelSource(flags), { signal, weights, variant, randomWeights, firstStage });
 }

@@ -1,12 +1,36 @@
 /**
  * Files that a command writes. Whether they can be written is found out before the work begins; they appear whole or not
  * at all: written under another name beside their place, then renamed, without a moment at which Ctrl-C could come between.
+ * Where the name is a symbolic link, the file that it leads to is written; what is no regular file is never replaced.
  */
-import { mkdirSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { mkdirSync, readlinkSync, renameSync, statSync, unlinkSync, writeFileSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import process from "node:process";
 import { FileError } from "../runtime/errors.ts";
 import { isFolder, pathKind } from "./paths.ts";
+
+/** The links that a path may lead through before it is taken for a circle. */
+const MAX_LINKS = 40;
+
+/** Where a path leads through links, whether there is a file or not yet. @throws FileError for a circle of links */
+function target(path: string): string {
+  let at = path;
+  for (let i = 0; i < MAX_LINKS; i++) {
+    try {
+      at = resolve(dirname(at), readlinkSync(at));
+    } catch {
+      return at;
+    }
+  }
+  throw new FileError(path, "is a symbolic link that leads in a circle");
+}
+
+/** @throws FileError when something is there that is no regular file, such as a device or a pipe */
+function checkRegular(path: string): void {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats && !stats.isFile()) throw new FileError(path, stats.isDirectory() ? "is a folder" : "is not a file");
+}
 
 const temporaryName = (path: string) => join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
 
@@ -16,12 +40,12 @@ const temporaryName = (path: string) => join(dirname(path), `.${basename(path)}.
  * there.
  */
 export function checkFile(path: string, overwrite: boolean): void {
-  const kind = pathKind(path);
-  if (kind === "folder") throw new FileError(path, "is a folder");
-  if (kind && !overwrite) throw new FileError(path, "exists already; --overwrite replaces it");
-  const folder = dirname(path);
+  const end = attempt(path, () => target(path));
+  attempt(path, () => checkRegular(path));
+  if (pathKind(end) && !overwrite) throw new FileError(path, "exists already; --overwrite replaces it");
+  const folder = dirname(end);
   if (!isFolder(folder)) throw new FileError(path, `cannot be written, there is no folder ${folder}`);
-  probe(path, temporaryName(path));
+  probe(path, temporaryName(end));
 }
 
 /**
@@ -47,11 +71,13 @@ export function makeFolder(path: string): void {
 
 /** @throws FileError when the file cannot be written; then it is as it was before. */
 export function writeFile(path: string, content: Uint8Array | string): void {
-  const temporary = temporaryName(path);
+  const end = attempt(path, () => target(path));
+  const temporary = temporaryName(end);
   try {
     attempt(path, () => {
+      checkRegular(path);
       writeFileSync(temporary, content);
-      renameSync(temporary, path);
+      renameSync(temporary, end);
     });
   } catch (error) {
     if (pathKind(temporary)) unlinkSync(temporary);
@@ -59,10 +85,38 @@ export function writeFile(path: string, content: Uint8Array | string): void {
   }
 }
 
-function attempt(path: string, action: () => void): void {
+/** {@link writeFile} of pieces, each of which is written before the next is asked for. @throws also what they throw */
+export async function writePieces(path: string, pieces: AsyncIterable<Uint8Array>): Promise<void> {
+  const end = attempt(path, () => target(path));
+  const temporary = temporaryName(end);
+  let file: FileHandle | undefined;
   try {
-    action();
-  } catch (cause) {
+    file = await open(temporary, "w").catch(unwritable(path));
+    for await (const piece of pieces) await file.writeFile(piece).catch(unwritable(path));
+    await file.close().catch(unwritable(path));
+    file = undefined;
+    attempt(path, () => {
+      checkRegular(path);
+      renameSync(temporary, end);
+    });
+  } catch (error) {
+    await file?.close().catch(() => {});
+    if (pathKind(temporary)) unlinkSync(temporary);
+    throw error;
+  }
+}
+
+const unwritable =
+  (path: string) =>
+  (cause: unknown): never => {
+    if (cause instanceof FileError) throw cause;
     throw new FileError(path, `cannot be written (${(cause as NodeJS.ErrnoException).code})`, { cause });
+  };
+
+function attempt<T>(path: string, action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    return unwritable(path)(cause);
   }
 }

@@ -1,6 +1,7 @@
 /** The commands, with what holds for all of them: nothing is printed or ended behind the caller's back. */
 import { Command } from "commander";
 import { addBench } from "./commands/bench.ts";
+import { addConvert } from "./commands/convert.ts";
 import { addDecode } from "./commands/decode.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addEdit, addNoise } from "./commands/edit.ts";
@@ -32,6 +33,7 @@ const commands: readonly AddCommand[] = [
   addDecode,
   addForward,
   addInspect,
+  addConvert,
   addDoctor,
   addTune,
   addBench,

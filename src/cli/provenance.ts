@@ -60,6 +60,7 @@ export function commandLine(
     if (value !== undefined) words.push(...flagWords(flag, String(value)));
   };
   add("-m", modelArgument(flags.model));
+  add("--config", flags.config);
   add("--weights", flags.weights);
   add("--variant", flags.variant);
   add("--random-weights", flags.randomWeights);

@@ -6,7 +6,9 @@ import { basename, dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { FileError } from "../runtime/errors.ts";
 import { type Checkpoint, openSafetensors } from "../weights/checkpoint.ts";
+import { isWeights } from "../weights/locate.ts";
 import { checkPath, label } from "../weights/path.ts";
+import { singleFileSource, withConfig } from "../weights/single.ts";
 import {
   type ByteRange,
   CHANGED,
@@ -16,8 +18,7 @@ import {
   readFailure,
   tooLong,
 } from "../weights/source.ts";
-import { type SourceLike, toSource } from "../weights/to-source.ts";
-import type { Fetch } from "../weights/url.ts";
+import { type SourceLike, type SourceOptions, toConfig, toSource } from "../weights/to-source.ts";
 
 /** Node reads less than 2 GiB at once. */
 const MAX_READ_BYTES = 2 ** 30;
@@ -147,13 +148,38 @@ export function folderSource(directory: string): ModelSource {
   };
 }
 
-/** Like the core's `toSource`, but a string that is not an http(s) URL, and a file: URL, is a folder. */
-export function toNodeSource(from: SourceLike, options: { fetch?: Fetch } = {}): ModelSource {
-  if (from instanceof URL)
-    return from.protocol === "file:" ? folderSource(fileURLToPath(from)) : toSource(from, options);
-  if (typeof from === "string" && !/^https?:\/\//i.test(from))
-    return folderSource(/^file:\/\//i.test(from) ? fileURLToPath(from) : from);
-  return toSource(from, options);
+const isWebUrl = (text: string) => /^https?:\/\//i.test(text);
+
+/** The path that a string or `file:` URL is; undefined for what is on the web, or no place. */
+function pathOf(from: unknown): string | undefined {
+  if (from instanceof URL) return from.protocol === "file:" ? fileURLToPath(from) : undefined;
+  if (typeof from !== "string" || isWebUrl(from)) return undefined;
+  return /^file:\/\//i.test(from) ? fileURLToPath(from) : from;
+}
+
+/** A folder, or one file of weights in it. @throws FileError when it is neither */
+function diskSource(path: string): ModelSource {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (!stats || stats.isDirectory()) return folderSource(path);
+  if (!stats.isFile()) throw new FileError(path, "is not a file");
+  if (!isWeights(path))
+    throw new FileError(path, "is neither a folder nor a .safetensors, .ckpt, .pt, .pth or .bin file");
+  return singleFileSource(folderSource(dirname(path)), basename(path));
+}
+
+/**
+ * Like the core's `toSource`, but a string that is not an http(s) URL, and a file: URL, is a folder or one file of weights.
+ * @throws FileError when there is neither
+ */
+export function toNodeSource(from: SourceLike, { fetch, config }: SourceOptions = {}): ModelSource {
+  const path = pathOf(from);
+  const source = path === undefined ? toSource(from, { fetch }) : diskSource(path);
+  if (config === undefined) return source;
+  const configPath = pathOf(config);
+  if (configPath === undefined) return withConfig(source, toConfig(config, { fetch }));
+  if (!(statSync(configPath, { throwIfNoEntry: false })?.isFile() ?? true))
+    throw new FileError(configPath, "is not a file");
+  return withConfig(source, { source: folderSource(dirname(configPath)), path: basename(configPath) });
 }
 
 /**

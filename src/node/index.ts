@@ -45,17 +45,17 @@ function tuningStore({ tuning, tune, cache }: LoadOptions & CacheOptions): LoadO
 
 /**
  * Opens a model and puts it on a GPU; without `options.device` on one that Dawn opens, freed with the pipeline.
- * @param source a folder's path, a `file:` or web URL, File[], or an object with `read(path)`
+ * @param source the path of a folder or of one file of weights, a `file:` or web URL of either, File[], or an object with `read(path)`
  */
 export async function loadPipeline(
   source: Parameters<typeof toNodeSource>[0],
   options: LoadOptions & NodeDeviceOptions & CacheOptions = {},
 ): Promise<DiffusionPipeline> {
   checkOptions("loadPipeline", options, nodeNames);
-  const { variant, weights, parseYaml = parseYamlText, fetch, cache, ...loading } = options;
+  const { variant, weights, config, parseYaml = parseYamlText, fetch, cache, ...loading } = options;
   const { adapter, fast, threads, matrices = options.dtype === "f16", ...rest } = loading;
   const { signal } = rest;
-  const model = await openModel(toNodeSource(source, { fetch }), { variant, weights, parseYaml, signal });
+  const model = await openModel(toNodeSource(source, { fetch, config }), { variant, weights, parseYaml, signal });
   const packed =
     options.packed ?? (cache === undefined ? undefined : packedFolder(cache, (text) => process.emitWarning(text)));
   return createPipeline(model, { ...rest, tuning: tuningStore(options), packed }, () =>

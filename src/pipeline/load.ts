@@ -10,16 +10,16 @@ import type { LoadOptions } from "./types.ts";
 
 /**
  * Opens a model and puts it on a GPU.
- * @param source a URL, the files of an `<input webkitdirectory>` or pairs `[path, File]`, a directory's handle, a drop's
+ * @param source a URL (of a folder, or of one file of weights), a File of weights, the files of an `<input webkitdirectory>` or pairs `[path, File]`, a directory's handle, a drop's
  *   `DataTransfer` (while its event is handled), or an object with `read(path)`
  * @throws FileError, ConfigError, WeightError for a model that cannot be right; UsageError; DeviceError; the signal's
  *   reason
  */
 export async function loadPipeline(source: SourceLike, options: LoadOptions = {}): Promise<DiffusionPipeline> {
   checkOptions("loadPipeline", options, loadNames);
-  const { variant, weights, parseYaml, fetch, ...rest } = options;
+  const { variant, weights, config, parseYaml, fetch, ...rest } = options;
   const { signal } = rest;
-  const model = await openModel(toSource(source, { fetch }), { variant, weights, parseYaml, signal });
+  const model = await openModel(toSource(source, { fetch, config }), { variant, weights, parseYaml, signal });
   return createPipeline(model, rest);
 }
 

@@ -14,7 +14,7 @@ import { sha256, toHex } from "../weights/digests.ts";
 import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
 import { label } from "../weights/path.ts";
 import { withRandomWeights } from "../weights/random.ts";
-import type { ModelSource } from "../weights/source.ts";
+import type { ConfigPlace, ModelSource } from "../weights/source.ts";
 import { configuredTensors, expectedTensors } from "./expected.ts";
 
 export interface Model {
@@ -96,6 +96,13 @@ function checkFamily(json: Readonly<Record<string, unknown>>, file: string, { la
     throw new ConfigError(file, "(root)", `belongs to ${family.title}, but the checkpoint beside it is in ${reason}`);
 }
 
+/** The last part of the source's name, or that of the one file, without its ending. */
+function nameOf({ name, weights }: ModelSource): string {
+  const path = weights === undefined ? name : weights.replace(/\.[^.]*$/, "");
+  const parts = path.replace(/[/\\]+$/, "").split(/[/\\]/);
+  return parts.at(-1) || "model";
+}
+
 function checkWeightSet(checkpoint: Checkpoint, { ema }: Layout, weights: WeightSet): void {
   if (weights !== "plain" && weights !== "ema")
     throw new UsageError("weights", `weights must be plain or ema, got ${String(weights)}`);
@@ -134,16 +141,19 @@ async function madeUp(
  */
 export async function openModel(given: ModelSource, options: OpenOptions = {}): Promise<Model> {
   checkOptions("openModel", options, openNames);
-  const { signal, variant, weights = "plain", parseYaml, randomWeights: seed } = options;
+  const { signal, variant, weights: asked = "plain", parseYaml, randomWeights: seed } = options;
   // First: what a pipeline's parts are is known then, and a server need not be asked for others.
   const index = await readModelIndex(given, signal);
   const folder = await findComponent(given, "unet", signal).catch((error) => withoutConfig(given, error, options));
-  const configPath = (await findConfig(given, folder, signal)) as string;
-  const file = label(given, configPath);
-  const json = await readConfig(given, configPath, { parseYaml, signal });
+  const place = (await findConfig(given, folder, signal)) as ConfigPlace;
+  const file = label(place.source, place.path);
+  const json = await readConfig(place.source, place.path, { parseYaml, signal });
   const source =
     seed === undefined ? given : await madeUp(given, { folder, tensors: configuredTensors(json, file) }, seed, options);
-  const checkpoint = await openCheckpoint(source, folder, { variant, original: !("_class_name" in json), signal });
+  const original = !("_class_name" in json);
+  const checkpoint = await openCheckpoint(source, folder, { variant, weights: asked, original, signal });
+  // A file of the moving average alone names its tensors as one of plain weights does.
+  const weights = asked === "ema" && checkpoint.metadata.weights === "ema" ? "plain" : asked;
   const detected = detectLayout(checkpoint.file, checkpoint.tensors.keys());
   const { layout } = detected;
   checkFamily(json, file, detected);
@@ -165,11 +175,7 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   const bounded = firstStage && (scheduler?.clip_sample || scheduler?.thresholding);
   const named = table.labels?.length ?? embeddings - (nullClass === null ? 0 : 1);
   return {
-    name:
-      source.name
-        .replace(/[/\\]+$/, "")
-        .split(/[/\\]/)
-        .at(-1) || "model",
+    name: nameOf(source),
     source,
     config,
     scheduler,
@@ -180,7 +186,7 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
     networkTensors: [...new Set(expectedTensors(parsed, [naming]).map(({ name }) => name))],
     layout: layout.id,
     naming,
-    weights,
+    weights: asked,
     classEmbedder,
     reading: parsed.reading,
     firstStage,
@@ -231,8 +237,9 @@ const HASH_READS = 16;
  * KiB of each. Pictures of versions up to 0.1.0 name their model so; {@link modelId} identifies the bytes.
  */
 export async function modelHash(model: Model, signal?: AbortSignal): Promise<string> {
-  const { checkpoint, source, config, scheduler, reading, firstStage } = model;
-  const byName = ({ tensors }: Checkpoint) => [...tensors.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const { checkpoint, config, scheduler, reading, firstStage } = model;
+  const byName = ({ tensors, source }: Checkpoint) =>
+    [...tensors.values()].map((tensor) => ({ ...tensor, source })).sort((a, b) => (a.name < b.name ? -1 : 1));
   const tensors = [checkpoint, ...(firstStage ? [firstStage.checkpoint] : [])].flatMap(byName);
   const table = tensors.map(({ name, dtype, shape }) => [name, dtype, shape]);
   const facts = [
@@ -243,7 +250,7 @@ export async function modelHash(model: Model, signal?: AbortSignal): Promise<str
     ...(firstStage ? [firstStage.spec] : []),
   ];
   const parts: Uint8Array[] = [new TextEncoder().encode(JSON.stringify(facts))];
-  const sample = ({ file, start, end }: (typeof tensors)[number]) =>
+  const sample = ({ source, file, start, end }: (typeof tensors)[number]) =>
     source.read(file, { start, end: Math.min(end, start + HASH_SAMPLE) }, signal);
   for (let i = 0; i < tensors.length; i += HASH_READS)
     parts.push(...(await Promise.all(tensors.slice(i, i + HASH_READS).map(sample))));

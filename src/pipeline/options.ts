@@ -11,6 +11,7 @@ export const loadNames: OptionNames<LoadOptions> = {
   packed: true,
   variant: true,
   weights: true,
+  config: true,
   parseYaml: true,
   memory: true,
   nonFinite: true,
@@ -21,9 +22,16 @@ export const loadNames: OptionNames<LoadOptions> = {
 };
 
 /** Those of a model that is open: nothing of it is chosen any more. */
-export type CreateOptions = Omit<LoadOptions, "variant" | "weights" | "parseYaml" | "fetch">;
+export type CreateOptions = Omit<LoadOptions, "variant" | "weights" | "config" | "parseYaml" | "fetch">;
 
-export const createNames: OptionNames<CreateOptions> = without(loadNames, "variant", "weights", "parseYaml", "fetch");
+export const createNames: OptionNames<CreateOptions> = without(
+  loadNames,
+  "variant",
+  "weights",
+  "config",
+  "parseYaml",
+  "fetch",
+);
 
 export const generateNames: OptionNames<GenerateOptions> = {
   steps: true,

@@ -18,9 +18,9 @@ export async function openScheduler(
   const { signal } = options;
   const found = await readSchedulerConfig(source, signal);
   if (found) return parseSchedulerConfig(found.config, found.file);
-  const path = await findConfig(source, "", signal);
-  if (path === undefined) return null;
-  const [file, json] = [label(source, path), await readConfig(source, path, options)];
+  const place = await findConfig(source, "", signal);
+  if (place === undefined) return null;
+  const [file, json] = [label(place.source, place.path), await readConfig(place.source, place.path, options)];
   const own = layouts.find((layout) => layout.configures(json))?.parse(json, file, "plain").scheduler;
   return own ? parseSchedulerConfig(own, file) : null;
 }

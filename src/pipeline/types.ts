@@ -10,6 +10,7 @@ import type { Rng } from "../sampler/hostNoise.ts";
 import type { ScheduleOptions } from "../sampler/scheduleTypes.ts";
 import type { WeightSet } from "../unet/layouts/types.ts";
 import type { ParseYaml } from "../weights/config.ts";
+import type { ConfigLike } from "../weights/to-source.ts";
 import type { TuningStore } from "./tuningTable.ts";
 
 /** Element type of weights and activations; the sampler's state, schedule and step are always f32/f64. */
@@ -42,8 +43,13 @@ export interface LoadOptions {
   packed?: PackedStore;
   /** Which set of weights, for example "fp16" for `*.fp16.safetensors`. */
   variant?: string;
-  /** "ema": the moving average of the weights, where a checkpoint has one beside the plain ones (latent-diffusion's). */
+  /** "ema": the moving average of the weights, where a checkpoint has one beside the plain ones. */
   weights?: WeightSet;
+  /**
+   * The configuration, in place of the one that lies with the weights: a URL (in Node also a path), a file, or the keys and
+   * values themselves.
+   */
+  config?: ConfigLike;
   /** Reads the originals' YAML configurations; ddim-webgpu/node brings one. */
   parseYaml?: ParseYaml;
   /** Most bytes that activations may take beside the weights: batches get smaller, and pictures are decoded in tiles. */

@@ -6,7 +6,7 @@ import { canDecode, decodeFloats } from "./convert.ts";
 import { canDigest, type Digests, DigestWalk } from "./digests.ts";
 import { DTYPE_BITS } from "./dtype.ts";
 import { isObject, readJson } from "./json.ts";
-import { locateWeights } from "./locate.ts";
+import { isPickle, locateWeights } from "./locate.ts";
 import { canonicalName } from "./names.ts";
 import { checkPath, joinPath, label } from "./path.ts";
 import { readHeader, type TensorInfo } from "./safetensors.ts";
@@ -34,7 +34,8 @@ export class Checkpoint {
   readonly totalBytes: number;
   /** The `__metadata__` of the files. */
   readonly metadata: Readonly<Record<string, string>>;
-  readonly #source: ModelSource;
+  /** Where its files are read from: a pickle's is the pickle as safetensors. */
+  readonly source: ModelSource;
   readonly #digests: Digests | undefined;
 
   /** @param hashed whether tensors are hashed as they are read, see {@link digests} */
@@ -45,7 +46,7 @@ export class Checkpoint {
     metadata: Readonly<Record<string, string>>,
     hashed = false,
   ) {
-    this.#source = source;
+    this.source = source;
     this.#digests = hashed && canDigest() ? new Map() : undefined;
     this.file = file;
     this.tensors = tensors;
@@ -64,7 +65,7 @@ export class Checkpoint {
   async readBytes(name: string, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
     const tensor = this.info(name);
     const bytes = new Uint8Array(tensor.end - tensor.start);
-    await readInto(this.#source, tensor.file, tensor.start, bytes, signal);
+    await readInto(this.source, tensor.file, tensor.start, bytes, signal);
     return bytes;
   }
 
@@ -82,9 +83,9 @@ export class Checkpoint {
   /** Stored bytes of many tensors, in the order of the files. Every name is checked before the first read. */
   async *pieces(names: Iterable<string>, options?: StreamOptions): AsyncGenerator<TensorPiece & { name: string }> {
     const wanted = new Map([...names].map((name) => [this.info(name), name]));
-    const fileLabel = (path: string) => label(this.#source, path);
+    const fileLabel = (path: string) => label(this.source, path);
     const walk = this.#digests && new DigestWalk(this.#digests);
-    for await (const piece of streamTensors(this.#source, wanted.keys(), fileLabel, options)) {
+    for await (const piece of streamTensors(this.source, wanted.keys(), fileLabel, options)) {
       const name = wanted.get(piece.tensor)!;
       walk?.add(name, piece);
       yield { ...piece, name };
@@ -121,7 +122,7 @@ export class Checkpoint {
     const files = new Set([...names].map((name) => this.info(name).file));
     const stamps: Record<string, string> = {};
     for (const file of [...files].sort()) {
-      const stamp = await this.#source.stamp?.(file, signal);
+      const stamp = await this.source.stamp?.(file, signal);
       if (stamp === undefined) return undefined;
       stamps[file] = stamp;
     }
@@ -162,26 +163,50 @@ export interface CheckpointOptions {
   readonly variant?: string;
   /** Whether its configuration is an original's, whose weights have the plain names. */
   readonly original?: boolean;
+  /** "ema": the moving average, of a pickle that keeps one apart from the plain weights. */
+  readonly weights?: "plain" | "ema";
   readonly signal?: AbortSignal;
+}
+
+/** The source with those of some files that are pickles as safetensors. What reads them is loaded where it is needed. */
+async function withoutPickles(source: ModelSource, paths: Iterable<string>, options: CheckpointOptions) {
+  let plain = source;
+  for (const path of paths)
+    if (isPickle(path)) plain = await (await import("./pickle/source.ts")).pickleSource(plain, path, options);
+  return plain;
+}
+
+/**
+ * Opens one file of weights by its name, as a table of what it holds: safetensors, or a pickle of PyTorch's. Names stay as
+ * they are.
+ */
+export async function openWeights(
+  source: ModelSource,
+  path: string,
+  options: Omit<CheckpointOptions, "variant"> = {},
+): Promise<Checkpoint> {
+  return openSafetensors(await withoutPickles(source, [path], options), path, options.signal);
 }
 
 /**
  * Opens the weights in a network's folder: `diffusion_pytorch_model.safetensors` or `model.safetensors`, in one file or
- * in shards with an index, plain or a variant. Reads headers only.
+ * in shards with an index, plain or a variant, else a pickle of PyTorch's. Reads headers only.
  *
  * @param folder - in the source; "" is its root
  * @throws FileError when there are none, when their format is another (it says how to convert), when a shard is missing
  * or holds other tensors than the index says, or when a header is wrong.
  */
 export async function openCheckpoint(
-  source: ModelSource,
+  given: ModelSource,
   folder: string,
   options: CheckpointOptions = {},
 ): Promise<Checkpoint> {
-  const path = await locateWeights(source, folder, options.variant, options.signal, options.original);
-  const file = label(source, path);
-  const { tensors, metadata } = path.endsWith(".json")
-    ? await readShards(source, folder, path, options.signal)
+  const path = await locateWeights(given, folder, options.variant, options.signal, options.original);
+  const file = label(given, path);
+  const shards = path.endsWith(".json") ? await expectedShards(given, folder, path, options.signal) : undefined;
+  const source = await withoutPickles(given, shards?.keys() ?? [path], options);
+  const { tensors, metadata } = shards
+    ? await readShards(source, shards, file, options.signal)
     : await readHeader(source, path, options.signal);
   if (metadata.format === "pd")
     throw new FileError(file, "was saved for Paddle, which stores matrices transposed: save it with to_diffusers=True");
@@ -195,8 +220,8 @@ export async function openCheckpoint(
   return new Checkpoint(source, file, named, metadata, true);
 }
 
-/** Reads the headers of all the shards that an index names, and checks them against it. */
-async function readShards(source: ModelSource, folder: string, indexPath: string, signal?: AbortSignal) {
+/** The shards that an index names, and the tensors that it says are in each. */
+async function expectedShards(source: ModelSource, folder: string, indexPath: string, signal?: AbortSignal) {
   const index = label(source, indexPath);
   const { weight_map: weightMap } = await readJson(source, indexPath, signal);
   if (!isObject(weightMap)) throw new FileError(index, "has no weight_map");
@@ -209,7 +234,16 @@ async function readShards(source: ModelSource, folder: string, indexPath: string
   for (const path of expected.keys())
     if (!(await source.exists(path, signal)))
       throw new FileError(label(source, path), `this shard is missing; ${index} names it`);
+  return expected;
+}
 
+/** Reads the headers of all the shards, and checks them against their index. */
+async function readShards(
+  source: ModelSource,
+  expected: Map<string, Set<string>>,
+  index: string,
+  signal?: AbortSignal,
+) {
   const tensors = new Map<string, TensorInfo>();
   let metadata: Readonly<Record<string, string>> = {};
   for (const [path, names] of expected) {

@@ -3,6 +3,7 @@
 import { FileError } from "../runtime/errors.ts";
 import { findConfig, readConfig } from "./config.ts";
 import { joinPath, label } from "./path.ts";
+import { configsOf } from "./single.ts";
 import type { ModelSource } from "./source.ts";
 
 /**
@@ -13,6 +14,11 @@ import type { ModelSource } from "./source.ts";
  */
 export async function findComponent(source: ModelSource, name: string, signal?: AbortSignal): Promise<string> {
   for (const folder of [name, ""]) if ((await findConfig(source, folder, signal)) !== undefined) return folder;
+  if (source.weights !== undefined)
+    throw new FileError(
+      label(source, source.weights),
+      `has no configuration beside it: neither ${configsOf(source.weights, source.remote).join(" nor ")}; --config FILE (config in the library) names one`,
+    );
   throw new FileError(
     label(source, "") || "the model",
     `has neither ${name}/config.json nor config.json or config.yaml`,

@@ -2,23 +2,28 @@
 import { FileError } from "../runtime/errors.ts";
 import { isObject, readJson, readText } from "./json.ts";
 import { joinPath, label } from "./path.ts";
-import type { ModelSource } from "./source.ts";
+import type { ConfigPlace, ModelSource } from "./source.ts";
 
 /** What a YAML text says, as JSON would. The core brings no reader of its own; ddim-webgpu/node does. */
 export type ParseYaml = (text: string) => unknown | Promise<unknown>;
 
 export const CONFIG_NAMES = ["config.json", "config.yaml", "config.yml"];
 
-/** The first of the usual names in a folder, of a server the common ones; undefined where there is none. */
+/**
+ * The configuration of a folder: the first of the usual names that is there, of a server the common ones, or at the root the
+ * source's own, where it has one.
+ * @returns undefined where there is none
+ */
 export async function findConfig(
   source: ModelSource,
   folder: string,
   signal?: AbortSignal,
-): Promise<string | undefined> {
+): Promise<ConfigPlace | undefined> {
+  if (source.config) return folder === "" ? source.config(signal) : undefined;
   const common = folder === "" ? 2 : 1;
   for (const name of source.remote ? CONFIG_NAMES.slice(0, common) : CONFIG_NAMES) {
     const path = joinPath(folder, name);
-    if (await source.exists(path, signal)) return path;
+    if (await source.exists(path, signal)) return { source, path };
   }
   return undefined;
 }

@@ -1,6 +1,6 @@
 /**
  * Which file of a network's folder holds the weights. The names are diffusers' (`utils/constants.py`, `_add_variant`,
- * `_fetch_index_file` and its legacy twin) and, for other layouts, plain `model.safetensors`.
+ * `_fetch_index_file` and its legacy twin) and, for other layouts, plain `model.safetensors`; after those PyTorch's pickles.
  */
 
 import { FileError, UsageError } from "../runtime/errors.ts";
@@ -9,6 +9,17 @@ import { joinPath, label } from "./path.ts";
 import type { ModelSource } from "./source.ts";
 
 const BASES = ["diffusion_pytorch_model", "model"];
+
+/** Pickles that go by other names. */
+const PICKLES = ["pytorch_model.bin", "model.ckpt", "model.pt", "model.pth"];
+
+const PICKLE_ENDING = /\.(bin|ckpt|pt|pth)$/i;
+
+/** Whether a file's name says that it is a pickle. */
+export const isPickle = (path: string): boolean => PICKLE_ENDING.test(path);
+
+/** Whether a file's name says that it holds weights that can be read here. */
+export const isWeights = (path: string): boolean => isPickle(path) || /\.safetensors$/i.test(path);
 
 /** Variants to ask for where the source cannot list a folder. */
 const COMMON_VARIANTS = ["fp16", "bf16"];
@@ -21,17 +32,12 @@ const OTHER_FORMATS: { pattern: RegExp; probes: string[]; advice: string }[] = [
     advice:
       "is Paddle's format: load the model with ppdiffusers' from_pretrained and save it with save_pretrained(folder, to_diffusers=True)",
   },
-  {
-    pattern: /\.(bin|ckpt|pt|pth)$|\.bin\.index\.json$/,
-    probes: ["diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.bin", "pytorch_model.bin", "model.ckpt"],
-    advice:
-      "is a PyTorch pickle, which can run code when opened: tools/to_safetensors.py of this package writes its tensors as safetensors; or load the model with diffusers' from_pretrained and save it with save_pretrained",
-  },
 ];
 
 /**
- * Finds the weights: the path of a `.safetensors` file, or of a sharded checkpoint's `.json` index. An index goes before
- * a single file, as in diffusers. Without `variant` the plain weights, or the only variant there is.
+ * Finds the weights: the path of a `.safetensors` file, of a pickle, or of a sharded checkpoint's `.json` index. An index
+ * goes before a single file, as in diffusers, and safetensors before pickles. Without `variant` the plain weights, or the
+ * only variant there is.
  *
  * @param original - whether the configuration is an original's: a server is asked for `model.safetensors` first
  * @throws FileError when there are none: says which variants there are, or how to convert what there is.
@@ -46,6 +52,13 @@ export async function locateWeights(
   const bases = source.remote && original ? BASES.toReversed() : BASES;
   if (variant !== undefined && !/^[\w-]+$/.test(variant))
     throw new UsageError("variant", `variant ${JSON.stringify(variant)} must be a word such as fp16`);
+  if (source.weights !== undefined && folder === "") {
+    if (variant === undefined) return source.weights;
+    throw new UsageError(
+      "variant",
+      `${label(source, source.weights)} is one file, so there is no variant ${variant} of it`,
+    );
+  }
   const names = source.list ? new Set(await source.list(folder, signal)) : undefined;
   const has = async (name: string) => names?.has(name) ?? source.exists(joinPath(folder, name), signal);
   const first = async (named: string[]) => {
@@ -56,25 +69,31 @@ export async function locateWeights(
     return undefined;
   };
 
-  const asked = await first(bases.flatMap((base) => fileNames(base, variant)));
+  const all = (ending: string, variant?: string) => bases.flatMap((base) => fileNames(base, ending, variant));
+  const pickles = (variant?: string) => [...all("bin", variant), ...(variant === undefined ? PICKLES : [])];
+  const either = async (variant?: string) => (await first(all("safetensors", variant))) ?? (await first(pickles(variant)));
+  const asked = await either(variant);
   if (asked) return joinPath(folder, asked);
 
   const found = new Map<string, string>();
   for (const other of names ? variantsIn(names) : COMMON_VARIANTS) {
-    const name = other === variant ? undefined : await first(bases.flatMap((base) => fileNames(base, other)));
+    const name = other === variant ? undefined : await either(other);
     if (name) found.set(other, name);
   }
   const where = label(source, folder) || "the model";
   if (variant !== undefined) {
-    const plain = await first(bases.flatMap((base) => fileNames(base)));
+    const plain = await either();
     const others = [...(plain ? ["the plain weights"] : []), ...found.keys()];
     const instead = others.length > 0 ? `; it has ${listed(others)}` : "";
-    throw new FileError(where, `has no safetensors weights of variant ${variant}${instead}`);
+    throw new FileError(where, `has no weights of variant ${variant}${instead}`);
   }
   if (found.size === 1) return joinPath(folder, [...found.values()][0]!);
   if (found.size > 1)
     throw new FileError(where, `has several variants of the weights (${listed([...found.keys()])}): choose one`);
 
+  // A pickle of any other name, where it is the only one.
+  const others = [...(names ?? [])].filter(isPickle);
+  if (others.length === 1) return joinPath(folder, others[0]!);
   for (const { pattern, probes, advice } of OTHER_FORMATS) {
     const name = names ? [...names].sort().find((name) => pattern.test(name)) : await first(probes);
     if (name) throw new FileError(label(source, joinPath(folder, name)), advice);
@@ -83,17 +102,17 @@ export async function locateWeights(
 }
 
 /** The names that weights may have, the preferred one first. */
-function fileNames(base: string, variant?: string): string[] {
-  const file = `${base}.safetensors`;
+function fileNames(base: string, ending: string, variant?: string): string[] {
+  const file = `${base}.${ending}`;
   if (variant === undefined) return [`${file}.index.json`, file];
-  return [`${file}.index.${variant}.json`, `${file}.${variant}.index.json`, `${base}.${variant}.safetensors`];
+  return [`${file}.index.${variant}.json`, `${file}.${variant}.index.json`, `${base}.${variant}.${ending}`];
 }
 
 /** The variants that a folder's files are of. */
 function variantsIn(names: Iterable<string>): Set<string> {
   const bases = BASES.join("|");
-  const single = new RegExp(`^(?:${bases})\\.([\\w-]+)\\.safetensors$`);
-  const index = new RegExp(`^(?:${bases})\\.safetensors(?:\\.index\\.([\\w-]+)|\\.([\\w-]+)\\.index)\\.json$`);
+  const single = new RegExp(`^(?:${bases})\\.([\\w-]+)\\.(?:safetensors|bin)$`);
+  const index = new RegExp(`^(?:${bases})\\.(?:safetensors|bin)(?:\\.index\\.([\\w-]+)|\\.([\\w-]+)\\.index)\\.json$`);
   const variants = new Set<string>();
   for (const name of names) {
     const match = single.exec(name) ?? index.exec(name);

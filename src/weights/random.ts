@@ -6,9 +6,10 @@
  * Every value is uniform and a function of (seed, tensor's name, index). Matrices and kernels have a standard deviation
  * of 0.9/√fan-in, so that activations keep their size; norms' weights are 1 ± 0.2, biases ± 0.1 (standard deviations).
  */
+import { layOut } from "./encode.ts";
 import type { ExpectedTensor } from "./match.ts";
 import { checkPath, joinPath, label } from "./path.ts";
-import { checkRange, type ModelSource } from "./source.ts";
+import { checkRange, delegating, type ModelSource, readInto } from "./source.ts";
 
 const WEIGHTS = "diffusion_pytorch_model.safetensors";
 /** Files that would be taken for weights too. */
@@ -34,10 +35,10 @@ export function withRandomWeights(
   seed: bigint,
 ): ModelSource {
   const path = joinPath(folder, WEIGHTS);
-  const { header, made, size } = layOut(tensors, seed);
+  const { header, made, size } = places(tensors, seed);
   const isHidden = (path: string) =>
     path.slice(0, Math.max(0, path.lastIndexOf("/"))) === folder && OTHER_WEIGHTS.test(path);
-  const readInto = async (start: number, target: Uint8Array, signal?: AbortSignal) => {
+  const readMade = async (start: number, target: Uint8Array, signal?: AbortSignal) => {
     signal?.throwIfAborted();
     const end = start + target.byteLength;
     checkRange(label(source, path), start, end, size);
@@ -45,24 +46,24 @@ export function withRandomWeights(
     for (const tensor of made) if (tensor.start < end && tensor.end > start) fill(tensor, start, target);
   };
   return {
-    name: source.name,
-    remote: source.remote,
-    async read(other, range, signal) {
-      if (checkPath(source, other) !== path) return source.read(other, range, signal);
+    ...delegating(source),
+    weights: undefined,
+    async read(other, range, signal, limit) {
+      if (checkPath(source, other) !== path) return source.read(other, range, signal, limit);
       const { start, end } = range ?? { start: 0, end: size };
       checkRange(label(source, path), start, end, size);
       const bytes = new Uint8Array(end - start);
-      await readInto(start, bytes, signal);
+      await readMade(start, bytes, signal);
       return bytes;
     },
     async readInto(other, start, target, signal) {
-      if (checkPath(source, other) === path) return readInto(start, target, signal);
-      if (source.readInto) return source.readInto(other, start, target, signal);
-      target.set(await source.read(other, { start, end: start + target.byteLength }, signal));
+      if (checkPath(source, other) === path) return readMade(start, target, signal);
+      return readInto(source, other, start, target, signal);
     },
     size: async (other, signal) => (checkPath(source, other) === path ? size : source.size(other, signal)),
     exists: async (other, signal) =>
       checkPath(source, other) === path || (!isHidden(other) && (await source.exists(other, signal))),
+    stamp: undefined,
     list:
       source.list &&
       (async (place, signal) => {
@@ -73,22 +74,17 @@ export function withRandomWeights(
 }
 
 /** The file's header and the places of its tensors, one after the other. */
-function layOut(tensors: Iterable<ExpectedTensor>, seed: bigint) {
-  const entries: [string, unknown][] = [];
+function places(tensors: Iterable<ExpectedTensor>, seed: bigint) {
+  const all = [...tensors];
+  const { header, bytes } = layOut(all.map(({ name, shape }) => ({ name, dtype: "F32", shape })));
   const made: MadeTensor[] = [];
-  let end = 0;
-  for (const { name, shape } of tensors) {
+  let end = header.length;
+  for (const { name, shape } of all) {
     const start = end;
     end += 4 * shape.reduce((product, dimension) => product * dimension, 1);
-    entries.push([name, { dtype: "F32", shape, data_offsets: [start, end] }]);
     made.push({ start, end, keys: keysOf(name, seed), ...distribution(name, shape) });
   }
-  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
-  const header = new Uint8Array(8 + Math.ceil(json.length / 8) * 8).fill(0x20);
-  new DataView(header.buffer).setBigUint64(0, BigInt(header.length - 8), true);
-  header.set(json, 8);
-  const moved = made.map((t) => ({ ...t, start: t.start + header.length, end: t.end + header.length }));
-  return { header, made: moved, size: header.length + end };
+  return { header, made, size: header.length + bytes };
 }
 
 function distribution(name: string, shape: readonly number[]): { mean: number; deviation: number } {

@@ -42,8 +42,34 @@ export interface ModelSource {
    * tells as much.
    */
   stamp?(path: string, signal?: AbortSignal): Promise<string | undefined>;
+  /** Path of the file that holds the weights, where a file was named and not a folder. */
+  readonly weights?: string;
+  /** The configuration, where it has a place of its own: one that was named, or that belongs to such a file. */
+  config?(signal?: AbortSignal): Promise<ConfigPlace | undefined>;
   /** Names of the files directly in a folder ("" is the model's own), where the source can tell; in no order. */
   list?(folder: string, signal?: AbortSignal): Promise<string[]>;
+}
+
+/** Where a configuration is. */
+export interface ConfigPlace {
+  readonly source: ModelSource;
+  readonly path: string;
+}
+
+/** All that a source does, for one that does some of it otherwise. */
+export function delegating(source: ModelSource): ModelSource {
+  return {
+    name: source.name,
+    remote: source.remote,
+    weights: source.weights,
+    config: source.config && ((signal) => source.config!(signal)),
+    read: (path, range, signal, limit) => source.read(path, range, signal, limit),
+    readInto: (path, start, target, signal) => readInto(source, path, start, target, signal),
+    size: (path, signal) => source.size(path, signal),
+    exists: (path, signal) => source.exists(path, signal),
+    stamp: source.stamp && ((path, signal) => source.stamp!(path, signal)),
+    list: source.list && ((folder, signal) => source.list!(folder, signal)),
+  };
 }
 
 /** Reads into `target` through whichever method the source has. The source's promise about lengths is checked. */

@@ -2,8 +2,10 @@
 
 import { UsageError } from "../runtime/errors.ts";
 import { fileListSource, type PathAndFile } from "./files.ts";
+import { isWeights } from "./locate.ts";
 import { type FileGetter, objectSource } from "./object.ts";
-import type { ModelSource } from "./source.ts";
+import { singleFileSource, withConfig } from "./single.ts";
+import type { ConfigPlace, ModelSource } from "./source.ts";
 import { directoryHandleSource, droppedSource } from "./tree.ts";
 import { type Fetch, urlSource } from "./url.ts";
 
@@ -14,6 +16,7 @@ import { type Fetch, urlSource } from "./url.ts";
 export type SourceLike =
   | string
   | URL
+  | File
   | Iterable<File | PathAndFile>
   | FileSystemDirectoryHandle
   | DataTransfer
@@ -21,12 +24,55 @@ export type SourceLike =
   | ModelSource
   | FileGetter;
 
+/** A configuration apart from the model's files: a URL, a file, or the keys and values themselves. */
+export type ConfigLike = string | URL | File | Readonly<Record<string, unknown>>;
+
+export interface SourceOptions {
+  readonly fetch?: Fetch;
+  /** In place of the configuration that lies with the weights. */
+  readonly config?: ConfigLike;
+}
+
 /**
- * Makes a {@link ModelSource} of whatever the caller has.
+ * Makes a {@link ModelSource} of whatever the caller has. A File, and a URL that ends as files of weights do, are one file.
  *
  * @throws UsageError when it is none of the accepted things. Folders on disk are opened by the `./node` entry point.
  */
-export function toSource(from: SourceLike, options: { fetch?: Fetch } = {}): ModelSource {
+export function toSource(from: SourceLike, { config, ...options }: SourceOptions = {}): ModelSource {
+  const file = singleFile(from, options);
+  const source = file ? singleFileSource(file.source, file.path) : folderLike(from, options);
+  return config === undefined ? source : withConfig(source, toConfig(config, options));
+}
+
+/** Where a configuration is that was named. @throws UsageError when it is none of the accepted things */
+export function toConfig(config: ConfigLike, options: { fetch?: Fetch } = {}): ConfigPlace {
+  if (typeof config === "string" || config instanceof URL) return fileAt(absoluteUrl(config), options);
+  if (config instanceof Blob) return { source: fileListSource([[config.name, config]]), path: config.name };
+  if (typeof config !== "object" || config === null)
+    throw new UsageError("config", "config must be a URL, a file or an object of keys and values");
+  const bytes = new TextEncoder().encode(JSON.stringify(config));
+  return {
+    source: objectSource({ read: async (path) => (path === "config.json" ? bytes : undefined) }),
+    path: "config.json",
+  };
+}
+
+function singleFile(from: SourceLike, options: { fetch?: Fetch }): ConfigPlace | undefined {
+  if (from instanceof Blob) return { source: fileListSource([[from.name, from]]), path: from.name };
+  if (typeof from !== "string" && !(from instanceof URL)) return undefined;
+  const url = absoluteUrl(from);
+  return isWeights(url.pathname) ? fileAt(url, options) : undefined;
+}
+
+/** A URL's folder as a source, which keeps its query, and the file in it. */
+function fileAt(url: URL, options: { fetch?: Fetch }): ConfigPlace {
+  const folder = new URL(url);
+  const slash = url.pathname.lastIndexOf("/");
+  folder.pathname = url.pathname.slice(0, slash);
+  return { source: urlSource(folder, options), path: decodeURIComponent(url.pathname.slice(slash + 1)) };
+}
+
+function folderLike(from: SourceLike, options: { fetch?: Fetch }): ModelSource {
   if (typeof from === "string" || from instanceof URL) return urlSource(absoluteUrl(from), options);
   if (typeof from === "object" && from !== null) {
     if ("read" in from) return "size" in from && "exists" in from ? from : objectSource(from);
@@ -41,7 +87,7 @@ export function toSource(from: SourceLike, options: { fetch?: Fetch } = {}): Mod
   }
   throw new UsageError(
     "source",
-    "the model's source must be a URL, a list of files, a directory's handle, what was dropped, or an object with read(path)",
+    "the model's source must be a URL, a file or a list of files, a directory's handle, what was dropped, or an object with read(path)",
   );
 }
 

@@ -18,7 +18,7 @@ import { typedCommand } from "../provenance.ts";
 import { sheet } from "../sheet.ts";
 import { readLatents } from "../tensorFiles.ts";
 
-const COMMON = ["model", "variant", "dtype", "precision", "device", "nonFinite", ...OUTPUT_FLAGS] as const;
+const COMMON = ["model", "config", "variant", "dtype", "precision", "device", "nonFinite", ...OUTPUT_FLAGS] as const;
 
 interface DecodeFlags extends Pick<CommonFlags, (typeof COMMON)[number]> {
   output: string;

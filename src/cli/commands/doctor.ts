@@ -79,7 +79,7 @@ async function doctor(flags: DoctorFlags, io: Io): Promise<void> {
 }
 
 async function chosenKernels(device: Device, signal: AbortSignal) {
-  const { config } = await openModel(modelSource(undefined), { signal });
+  const { config } = await openModel(modelSource({}), { signal });
   return countVariants(lower(config, targetFor(device), config.sample_size ?? { height: 16, width: 16 }, "f32"));
 }
 

@@ -6,7 +6,7 @@
 import { FileError } from "../../runtime/errors.ts";
 import { type Bytes, readAll, slice } from "./bytes.ts";
 import { Storage, torchType } from "./tensor.ts";
-import { type FindStorage, lastName, Nested, torchMeanings } from "./torch.ts";
+import { type FindStorage, lastName, type Nested, torchMeanings } from "./torch.ts";
 import { unpickle } from "./unpickle.ts";
 import { Dict, Global } from "./values.ts";
 import { zipParts } from "./zip.ts";
@@ -73,7 +73,12 @@ interface LegacyView {
   readonly storage: Storage;
 }
 
-async function readLegacy(bytes: Bytes, file: string, signal: AbortSignal | undefined, depth: number): Promise<unknown> {
+async function readLegacy(
+  bytes: Bytes,
+  file: string,
+  signal: AbortSignal | undefined,
+  depth: number,
+): Promise<unknown> {
   const roots = new Map<string, Storage>();
   const views = new Map<string, LegacyView>();
   const find: FindStorage = (id) => {
@@ -100,7 +105,8 @@ async function readLegacy(bytes: Bytes, file: string, signal: AbortSignal | unde
   };
   let value = await next();
   if (value === MAGIC) {
-    if ((await next()) !== LEGACY_PROTOCOL) throw new FileError(file, "is of a protocol of PyTorch's that is not known");
+    if ((await next()) !== LEGACY_PROTOCOL)
+      throw new FileError(file, "is of a protocol of PyTorch's that is not known");
     const system = await next();
     if (system instanceof Dict && system.named().get("little_endian") === false)
       throw new FileError(file, "was written on a big-endian machine: load it with torch.load there and save it again");
@@ -120,14 +126,23 @@ async function readLegacy(bytes: Bytes, file: string, signal: AbortSignal | unde
 }
 
 /** Storages lie one after the other, each behind its length in elements, a 64-bit integer. */
-function placeStorages(bytes: Bytes, start: number, keys: readonly string[], roots: Map<string, Storage>, file: string): void {
+function placeStorages(
+  bytes: Bytes,
+  start: number,
+  keys: readonly string[],
+  roots: Map<string, Storage>,
+  file: string,
+): void {
   let at = start;
   for (const [i, key] of keys.entries()) {
     const storage = roots.get(key);
     if (!storage || storage.bytes) throw new FileError(file, `is damaged: storage ${key} belongs to nothing`);
     const size = storage.count * storage.type.bytes;
     if (at + 8 + size > bytes.size)
-      throw new FileError(file, `is cut off: storage ${key} would end at byte ${at + 8 + size}, the file at ${bytes.size}`);
+      throw new FileError(
+        file,
+        `is cut off: storage ${key} would end at byte ${at + 8 + size}, the file at ${bytes.size}`,
+      );
     storage.bytes = afterLength(bytes, at, storage, key, file);
     storage.order = i;
     at += 8 + size;
@@ -142,7 +157,8 @@ function afterLength(bytes: Bytes, at: number, { count, type }: Storage, key: st
     async readInto(start, target, signal) {
       if (!checked) {
         const length = new DataView((await readAll(slice(bytes, at, 8), signal)).buffer).getBigInt64(0, true);
-        if (length !== BigInt(count)) throw new FileError(file, `is damaged: storage ${key} has ${length} elements, not ${count}`);
+        if (length !== BigInt(count))
+          throw new FileError(file, `is damaged: storage ${key} has ${length} elements, not ${count}`);
         checked = true;
       }
       await bytes.readInto(at + 8 + start, target, signal);
@@ -154,7 +170,11 @@ function afterLength(bytes: Bytes, at: number, { count, type }: Storage, key: st
 function storageId(id: readonly unknown[], file: string) {
   const [, type, key, , count] = id;
   const found = type instanceof Global ? torchType(lastName(type)) : undefined;
-  if (!found) throw new FileError(file, `holds a storage of a type that is not known${type instanceof Global ? `, ${type.name}` : ""}`);
+  if (!found)
+    throw new FileError(
+      file,
+      `holds a storage of a type that is not known${type instanceof Global ? `, ${type.name}` : ""}`,
+    );
   if (typeof count !== "number" || !Number.isSafeInteger(count * found.bytes) || count < 0)
     throw new FileError(file, "is damaged: a storage has no length");
   return { type: found, key: String(key), count };
@@ -164,7 +184,8 @@ function storageId(id: readonly unknown[], file: string) {
 async function resolveNested(nested: readonly Nested[], file: string, signal: AbortSignal | undefined, depth: number) {
   for (const [i, storage] of nested.entries()) {
     const inner = depth > 0 ? undefined : await readTorchFile(storage.saved, file, signal, depth + 1);
-    if (!(inner instanceof Storage) || !inner.bytes) throw new FileError(file, "is damaged: a storage inside it is none");
+    if (!(inner instanceof Storage) || !inner.bytes)
+      throw new FileError(file, "is damaged: a storage inside it is none");
     storage.bytes = inner.bytes;
     storage.bigEndian = inner.bigEndian;
     storage.type = inner.type;

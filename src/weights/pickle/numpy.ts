@@ -38,7 +38,10 @@ export class NumpyArray {
 }
 
 /** An array as a tensor; undefined for one of objects, or of a type that no tensor has. @throws FileError */
-export function numpyTensor({ type, shape, columnMajor, axes, data }: NumpyArray, file: string): PickledTensor | undefined {
+export function numpyTensor(
+  { type, shape, columnMajor, axes, data }: NumpyArray,
+  file: string,
+): PickledTensor | undefined {
   const element = type instanceof NumpyType ? type.type : undefined;
   if (!element || Array.isArray(data)) return undefined;
   if (!Array.isArray(shape) || !shape.every((n) => Number.isSafeInteger(n) && n >= 0) || shape.length > 64)
@@ -53,7 +56,11 @@ export function numpyTensor({ type, shape, columnMajor, axes, data }: NumpyArray
   const strides = stridesOf(shape, columnMajor);
   if (axes === undefined) return new PickledTensor(storage, shape, strides, 0);
   const order = axes as number[];
-  if (!Array.isArray(axes) || [...axes].sort((a, b) => a - b).some((axis, i) => axis !== i) || axes.length !== shape.length)
+  if (
+    !Array.isArray(axes) ||
+    [...axes].sort((a, b) => a - b).some((axis, i) => axis !== i) ||
+    axes.length !== shape.length
+  )
     throw new FileError(file, "is damaged: an array has no order of axes");
   const turned = (values: readonly number[]) => order.map((axis) => values[axis] as number);
   return new PickledTensor(storage, turned(shape), turned(strides), 0);
@@ -75,8 +82,11 @@ export function numpyCalls(file: string): [string, (args: readonly unknown[]) =>
   const scalar = ([type, value]: readonly unknown[]) => {
     const element = type instanceof NumpyType ? type.type : undefined;
     const bytes = typeof value === "string" ? (fromLatin1(value) ?? value) : value;
-    if (!element?.dtype || !(bytes instanceof Uint8Array) || bytes.byteLength !== element.bytes) return new Stub("scalar");
-    return numberOf(element.dtype, (type as NumpyType).bigEndian ? bytes.slice().reverse() : bytes) ?? new Stub("scalar");
+    if (!element?.dtype || !(bytes instanceof Uint8Array) || bytes.byteLength !== element.bytes)
+      return new Stub("scalar");
+    return (
+      numberOf(element.dtype, (type as NumpyType).bigEndian ? bytes.slice().reverse() : bytes) ?? new Stub("scalar")
+    );
   };
   const fromBuffer = ([data, type, shape, order, axes]: readonly unknown[]) => {
     const made = new NumpyArray();

@@ -7,7 +7,7 @@ import { FileError } from "../../runtime/errors.ts";
 import { DTYPE_BITS, type Dtype } from "../dtype.ts";
 import { layOut } from "../encode.ts";
 import { checkPath, label } from "../path.ts";
-import { checkRange, type ModelSource } from "../source.ts";
+import { checkRange, delegating, type ModelSource, readInto as readFrom } from "../source.ts";
 import { type Bytes, fileBytes } from "./bytes.ts";
 import { readTorchFile } from "./file.ts";
 import { findState } from "./state.ts";
@@ -81,11 +81,11 @@ export async function pickleSource(
   }
 
   return {
-    name: source.name,
+    ...delegating(source),
     place: state.place,
     leftOut: state.leftOut,
-    async read(other, range, signal) {
-      if (other !== path) return source.read(other, range, signal);
+    async read(other, range, signal, limit) {
+      if (other !== path) return source.read(other, range, signal, limit);
       const { start, end: stop } = range ?? { start: 0, end };
       checkRange(file, start, stop, end);
       const target = new Uint8Array(stop - start);
@@ -93,13 +93,9 @@ export async function pickleSource(
       return target;
     },
     async readInto(other, start, target, signal) {
-      if (other === path) return readInto(start, target, signal);
-      if (source.readInto) return source.readInto(other, start, target, signal);
-      target.set(await source.read(other, { start, end: start + target.byteLength }, signal));
+      return other === path ? readInto(start, target, signal) : readFrom(source, other, start, target, signal);
     },
     size: async (other, signal) => (other === path ? end : source.size(other, signal)),
-    exists: (other, signal) => source.exists(other, signal),
-    list: source.list && ((folder, signal) => source.list!(folder, signal)),
   };
 }
 

@@ -12,7 +12,15 @@ const PLAIN = [
 ];
 /** Keys under which they keep the moving average. */
 const EMA = [
-  ...["ema", "ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "model_ema_state_dict", "ema_model_state_dict"],
+  ...[
+    "ema",
+    "ema_state_dict",
+    "state_dict_ema",
+    "model_ema",
+    "ema_model",
+    "model_ema_state_dict",
+    "ema_model_state_dict",
+  ],
   ...["params_ema", "ema_params", "ema_net", "net_ema", "unet_ema", "ema_unet", "g_ema", "shadow"],
 ];
 /** Names in lucidrains' EMA, which holds the network twice. */
@@ -64,7 +72,9 @@ interface Candidate {
 function candidatesIn(content: unknown, place: string, level: number): Candidate[] {
   if (level > MAX_LEVELS) return [];
   if (Array.isArray(content)) {
-    const states = content.flatMap((item, i) => (isState(item) ? [{ dict: item, place: `item ${i}`, ema: false }] : []));
+    const states = content.flatMap((item, i) =>
+      isState(item) ? [{ dict: item, place: `item ${i}`, ema: false }] : [],
+    );
     return states.map((state, i) => ({ ...state, ema: i > 0 && i === states.length - 1 }));
   }
   if (!(content instanceof Dict)) return [];

@@ -131,8 +131,7 @@ export function orderedBytes(tensor: PickledTensor, file: string, name: string):
   const bytes = storage.bytes as Bytes;
   const from = offset * type.bytes;
   if (size === 0) return memoryBytes(new Uint8Array(0));
-  if (contiguous && !storage.bigEndian)
-    return slice(bytes, from, size);
+  if (contiguous && !storage.bigEndian) return slice(bytes, from, size);
   let kept: WeakRef<Uint8Array> | undefined;
   return {
     size,

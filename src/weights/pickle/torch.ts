@@ -49,7 +49,9 @@ export function torchMeanings(file: string, findStorage: FindStorage): Meanings 
   const fromOther = ([data, dtype]: readonly unknown[]): unknown => {
     const own = data instanceof NumpyArray ? numpyTensor(data, file) : data;
     const type = dtype instanceof Global ? torchType(lastName(dtype)) : undefined;
-    return own instanceof PickledTensor && own.type.dtype === type?.dtype ? own : new Stub("a tensor of another device");
+    return own instanceof PickledTensor && own.type.dtype === type?.dtype
+      ? own
+      : new Stub("a tensor of another device");
   };
 
   const calls = new Map<string, Call>([
@@ -70,7 +72,8 @@ export function torchMeanings(file: string, findStorage: FindStorage): Meanings 
     [
       "torch.storage._load_from_bytes",
       ([saved]) => {
-        const bytes = saved instanceof Uint8Array ? memoryBytes(saved) : isBytes(saved) ? saved : fail("a storage is no bytes");
+        const bytes =
+          saved instanceof Uint8Array ? memoryBytes(saved) : isBytes(saved) ? saved : fail("a storage is no bytes");
         const storage = new Nested(bytes);
         nested.push(storage);
         return storage;
@@ -96,10 +99,11 @@ export function torchMeanings(file: string, findStorage: FindStorage): Meanings 
     if (!Array.isArray(items)) return new Stub("dict");
     budget.spend({ items: 2 * items.length });
     if (from instanceof Dict) for (const item of items) made.items.push(item);
-    else for (const pair of items) {
-      if (!Array.isArray(pair) || pair.length !== 2) return fail("a dict is made of what are no pairs");
-      made.items.push(pair[0], pair[1]);
-    }
+    else
+      for (const pair of items) {
+        if (!Array.isArray(pair) || pair.length !== 2) return fail("a dict is made of what are no pairs");
+        made.items.push(pair[0], pair[1]);
+      }
     return made;
   }
 

@@ -502,7 +502,8 @@ const narrow = (value: bigint): number | bigint =>
 
 /** Python's spelling of a float. */
 function pythonFloat(text: string): number | undefined {
-  if (/^[+-]?(inf|nan)$/i.test(text)) return /nan/i.test(text) ? Number.NaN : text.startsWith("-") ? -Infinity : Infinity;
+  if (/^[+-]?(inf|nan)$/i.test(text))
+    return /nan/i.test(text) ? Number.NaN : text.startsWith("-") ? -Infinity : Infinity;
   return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : undefined;
 }
 

@@ -25,7 +25,8 @@ const INFLATION_BASE = 16 * 2 ** 20;
 export async function zipParts(archive: Bytes, file: string, signal?: AbortSignal): Promise<Map<string, Bytes>> {
   const damaged = (what: string) => new FileError(file, `is a damaged zip archive: ${what}`);
   const { start, size, count } = await findDirectory(archive, file, signal);
-  if (size > MAX_DIRECTORY_BYTES || count > MAX_PARTS) throw new FileError(file, `has ${count} parts, too many to be weights`);
+  if (size > MAX_DIRECTORY_BYTES || count > MAX_PARTS)
+    throw new FileError(file, `has ${count} parts, too many to be weights`);
   if (start + size > archive.size) throw damaged("its directory lies outside");
   const bytes = new Uint8Array(size);
   await archive.readInto(start, bytes, signal);
@@ -67,7 +68,8 @@ async function findDirectory(archive: Bytes, file: string, signal?: AbortSignal)
   await archive.readInto(from, tail, signal);
   const view = new DataView(tail.buffer);
   let at = tail.byteLength - 22;
-  while (at >= 0 && !(view.getUint32(at, true) === END && at + 22 + view.getUint16(at + 20, true) === tail.byteLength)) at--;
+  while (at >= 0 && !(view.getUint32(at, true) === END && at + 22 + view.getUint16(at + 20, true) === tail.byteLength))
+    at--;
   if (at < 0) throw new FileError(file, "is cut off: it begins as a zip archive and has no directory at its end");
   const small = {
     count: view.getUint16(at + 10, true),
@@ -77,10 +79,12 @@ async function findDirectory(archive: Bytes, file: string, signal?: AbortSignal)
   if (at < 20 || view.getUint32(at - 20, true) !== LOCATOR_64) return small;
   const record = new Uint8Array(56);
   const recordAt = uint64(view, at - 12);
-  if (recordAt + record.byteLength > archive.size) throw new FileError(file, "is a damaged zip archive: its end points outside");
+  if (recordAt + record.byteLength > archive.size)
+    throw new FileError(file, "is a damaged zip archive: its end points outside");
   await archive.readInto(recordAt, record, signal);
   const large = new DataView(record.buffer);
-  if (large.getUint32(0, true) !== END_64) throw new FileError(file, "is a damaged zip archive: its end points elsewhere");
+  if (large.getUint32(0, true) !== END_64)
+    throw new FileError(file, "is a damaged zip archive: its end points elsewhere");
   return { count: uint64(large, 32), size: uint64(large, 40), start: uint64(large, 48) };
 }
 

@@ -1,0 +1,38 @@
+/** The table of tensors in one file of weights, safetensors or a pickle, from what describes them. */
+import { basename, dirname } from "node:path";
+import { folderSource } from "../../node/folder.ts";
+import { elementCount, openWeights } from "../../weights/checkpoint.ts";
+import { isPickle } from "../../weights/locate.ts";
+import type { LoadFlags } from "../flags.ts";
+import type { Terminal } from "../io.ts";
+import { bytes, plural, quantity, table } from "../table.ts";
+
+export async function inspectTensors(terminal: Terminal, file: string, flags: LoadFlags): Promise<void> {
+  const { tensors: found, metadata, totalBytes } = await open(file, terminal.io.signal);
+  const kind = isPickle(file) ? "pickle" : "safetensors";
+  const tensors = [...found.values()].map(({ name, dtype, shape, start, end }) => ({
+    name,
+    dtype,
+    shape,
+    bytes: end - start,
+  }));
+  const elements = [...found.values()].reduce((sum, tensor) => sum + elementCount(tensor), 0);
+  if (flags.json) {
+    terminal.json({ file, kind, tensors, elements, bytes: totalBytes, metadata });
+    return;
+  }
+  terminal.data(
+    `${file}: ${kind}, ${plural(tensors.length, "tensor")}, ${quantity(elements)} values, ${bytes(totalBytes)}`,
+  );
+  const rows = tensors.map(({ name, dtype, shape, bytes: size }) => [
+    name,
+    dtype,
+    `[${shape.join(", ")}]`,
+    bytes(size),
+  ]);
+  terminal.data(table(["tensor", "type", "shape", "size"], rows));
+  for (const [key, value] of Object.entries(metadata)) terminal.data(`${key}: ${value}`);
+}
+
+const open = (file: string, signal: AbortSignal) =>
+  openWeights(folderSource(dirname(file)), basename(file), { signal });
