@@ -8,6 +8,7 @@ import { toNodeSource } from "../node/folder.ts";
 import { openModel } from "../node/model.ts";
 import type { Model, OpenOptions } from "../pipeline/model.ts";
 import { FileError } from "../runtime/errors.ts";
+import { isWeights } from "../weights/locate.ts";
 import type { ModelSource } from "../weights/source.ts";
 import type { ModelFlags } from "./flags.ts";
 import { packageRoot } from "./package.ts";
@@ -27,7 +28,10 @@ export function findModel(given: string | undefined): string {
   const candidates = bare ? [given, join("weights", given), join(shipped, given)] : [given];
   const found = candidates.find((path) => isFolder(path)) ?? candidates.find((path) => pathKind(path) !== undefined);
   if (found !== undefined) return found;
-  throw new FileError(given, `there is no such folder or file${bare ? ", here or in weights/" : ""}`);
+  throw new FileError(
+    given,
+    `there is no such ${isWeights(given) ? "file" : "folder"}${bare ? ", here or in weights/" : ""}`,
+  );
 }
 
 /** The value of `-m` that finds the same model again: for the package's own, one that works in every folder. */

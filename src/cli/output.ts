@@ -26,10 +26,10 @@ function target(path: string): string {
   throw new FileError(path, "is a symbolic link that leads in a circle");
 }
 
-/** @throws FileError when something is there that is no regular file, such as a device or a pipe */
+/** @throws FileError when something is there that is neither a file nor a folder, such as a device or a pipe */
 function checkRegular(path: string): void {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  if (stats && !stats.isFile()) throw new FileError(path, stats.isDirectory() ? "is a folder" : "is not a file");
+  const stats = pathKind(path) === "file" ? statSync(path, { throwIfNoEntry: false }) : undefined;
+  if (stats && !stats.isFile()) throw new FileError(path, "is not a file");
 }
 
 const temporaryName = (path: string) => join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
@@ -41,7 +41,8 @@ const temporaryName = (path: string) => join(dirname(path), `.${basename(path)}.
  */
 export function checkFile(path: string, overwrite: boolean): void {
   const end = attempt(path, () => target(path));
-  attempt(path, () => checkRegular(path));
+  if (pathKind(end) === "folder") throw new FileError(path, "is a folder");
+  checkRegular(end);
   if (pathKind(end) && !overwrite) throw new FileError(path, "exists already; --overwrite replaces it");
   const folder = dirname(end);
   if (!isFolder(folder)) throw new FileError(path, `cannot be written, there is no folder ${folder}`);
@@ -75,7 +76,7 @@ export function writeFile(path: string, content: Uint8Array | string): void {
   const temporary = temporaryName(end);
   try {
     attempt(path, () => {
-      checkRegular(path);
+      checkRegular(end);
       writeFileSync(temporary, content);
       renameSync(temporary, end);
     });
@@ -96,7 +97,7 @@ export async function writePieces(path: string, pieces: AsyncIterable<Uint8Array
     await file.close().catch(unwritable(path));
     file = undefined;
     attempt(path, () => {
-      checkRegular(path);
+      checkRegular(end);
       renameSync(temporary, end);
     });
   } catch (error) {

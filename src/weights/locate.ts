@@ -71,7 +71,8 @@ export async function locateWeights(
 
   const all = (ending: string, variant?: string) => bases.flatMap((base) => fileNames(base, ending, variant));
   const pickles = (variant?: string) => [...all("bin", variant), ...(variant === undefined ? PICKLES : [])];
-  const either = async (variant?: string) => (await first(all("safetensors", variant))) ?? (await first(pickles(variant)));
+  const either = async (variant?: string) =>
+    (await first(all("safetensors", variant))) ?? (await first(pickles(variant)));
   const asked = await either(variant);
   if (asked) return joinPath(folder, asked);
 

@@ -170,7 +170,7 @@ test("anything else is refused", async () => {
   const file = join(scratch, "notes.txt");
   writeFileSync(file, "hello");
   const failures: [string, string][] = [
-    [file, "notes.txt: is neither a folder nor a PNG or .safetensors file"],
+    [file, "notes.txt: is neither a folder, nor a PNG, JPEG or WebP picture, nor a .safetensors,"],
     [join(scratch, "none.png"), "none.png: cannot be read (ENOENT)"],
     [join(scratch, "none"), "none: there is no such folder"],
   ];

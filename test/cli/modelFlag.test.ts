@@ -2,7 +2,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import process from "node:process";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { findModel, modelArgument } from "../../src/cli/modelFlag.ts";
+import { findModel, modelArgument, modelSource } from "../../src/cli/modelFlag.ts";
 import { scratchFolder } from "../support/cli.ts";
 
 const scratch = scratchFolder();
@@ -31,7 +31,8 @@ test("anything else is a path", () => {
   expect(findModel(shipped)).toBe(shipped);
   expect(() => findModel("./mine")).toThrow("./mine: there is no such folder");
   expect(() => findModel("nobody")).toThrow("nobody: there is no such folder, here or in weights/");
-  expect(() => findModel("file")).toThrow("file: is not a folder");
+  expect(() => findModel("no.ckpt")).toThrow("no.ckpt: there is no such file, here or in weights/");
+  expect(() => modelSource({ model: "file" })).toThrow("file: is neither a folder nor a .safetensors, .ckpt,");
 });
 
 test("a picture names the package's models by name and others as they were given", () => {

@@ -34,12 +34,24 @@ describe("locateWeights", () => {
     ],
     [["model.non_ema.safetensors"], "non_ema", "model.non_ema.safetensors"],
     [[`${B}.bin`, `${B}.safetensors`], undefined, `${B}.safetensors`],
+    [[`${B}.bin`, "model.safetensors"], undefined, "model.safetensors"],
+    [[`${B}.bin`], undefined, `${B}.bin`],
+    [[`${B}.bin`, `${B}.bin.index.json`], undefined, `${B}.bin.index.json`],
+    [[`${B}.bin`, `${B}.fp16.bin`], "fp16", `${B}.fp16.bin`],
+    [[`${B}.fp16.bin`], undefined, `${B}.fp16.bin`],
+    [["pytorch_model.bin"], undefined, "pytorch_model.bin"],
+    [["model.ckpt"], undefined, "model.ckpt"],
   ])("in %j, variant %s: %s", async (names, variant, expected) => {
     for (const source of both(names)) expect(await locate(source, variant)).toBe(expected);
   });
 
   test("a variant of any name is found where the source can list the folder", async () => {
     expect(await locate(memorySource({ [`${B}.non_ema.safetensors`]: "" }))).toBe(`${B}.non_ema.safetensors`);
+  });
+
+  test("a pickle of any name, where it is alone", async () => {
+    expect(await locate(memorySource({ "weights.pt": "", "config.yml": "" }))).toBe("weights.pt");
+    expect(await failure(locate(memorySource({ "a.pt": "", "b.ckpt": "" })))).toContain("has no weights");
   });
 
   test("in a component's folder", async () => {
@@ -50,10 +62,14 @@ describe("locateWeights", () => {
   test("says what there is instead of the variant asked for", async () => {
     for (const source of both([`${B}.safetensors`, `${B}.bf16.safetensors`]))
       expect(await failure(locate(source, "fp16"))).toBe(
-        "model: has no safetensors weights of variant fp16; it has the plain weights, bf16",
+        "model: has no weights of variant fp16; it has the plain weights, bf16",
       );
     for (const source of both([`${B}.bin`]))
-      expect(await failure(locate(source, "fp16"))).toBe("model: has no safetensors weights of variant fp16");
+      expect(await failure(locate(source, "fp16"))).toBe(
+        "model: has no weights of variant fp16; it has the plain weights",
+      );
+    for (const source of both(["config.json"]))
+      expect(await failure(locate(source, "fp16"))).toBe("model: has no weights of variant fp16");
     for (const source of both([`${B}.fp16.safetensors`, `${B}.bf16.safetensors`]))
       expect(await failure(locate(source))).toMatch(
         /^model: has several variants of the weights \(.*16, .*16\): choose one$/,
@@ -63,19 +79,13 @@ describe("locateWeights", () => {
     );
   });
 
-  test("says how to convert Paddle's and PyTorch's files", async () => {
+  test("says how to convert Paddle's files", async () => {
     for (const source of both(["model_state.pdparams", "config.json"]))
       expect(await failure(locate(source))).toMatch(
         /^model\/model_state\.pdparams: is Paddle's format: .*to_diffusers=True/,
       );
     for (const source of both(["diffusion_paddle_model.safetensors"]))
       expect(await failure(locate(source))).toContain("is Paddle's format");
-    for (const name of [`${B}.bin`, "pytorch_model.bin", "model.ckpt"])
-      for (const source of both([name]))
-        expect(await failure(locate(source))).toMatch(
-          new RegExp(`^model/${name}: is a PyTorch pickle, which can run code when opened: .*save_pretrained`),
-        );
-    expect(await failure(locate(memorySource({ "weights.pt": "" })))).toContain("is a PyTorch pickle");
   });
 
   test("says what it looked for when there is nothing", async () => {
