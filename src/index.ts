@@ -30,6 +30,7 @@ export {
   tuningHash,
 } from "./pipeline/tuningTable.ts";
 export type * from "./pipeline/types.ts";
+export type { UpscaleOptions } from "./pipeline/upscale.ts";
 export { type Device, openDevice, wrapDevice } from "./runtime/device.ts";
 export * from "./runtime/errors.ts";
 export { chromeTrace, type KernelTiming, summarise } from "./runtime/profiler.ts";

@@ -74,7 +74,7 @@ function middle(graph: Graph, name: string, x: Value, spec: AutoencoderSpec): Va
 /** Norm, SiLU and the last convolution of a half. */
 function last(graph: Graph, half: string, x: Value, outputs: number, spec: AutoencoderSpec, dtype?: "f32"): Value {
   const normed = graph.activation(`${half}.conv_norm_out`, norm(graph, `${half}.conv_norm_out`, x, spec), "silu");
-  return conv(graph, `${half}.conv_out`, normed, outputs, 3, dtype);
+  return conv(graph, `${half}.conv_out`, normed, outputs, 3, { dtype });
 }
 
 /** Image to mean and logvar (`kl`), or to latents that are not quantised (`vq`). @throws ShapeError for too small an image */

@@ -67,6 +67,12 @@ function decoderParams(spec: AutoencoderSpec): ExpectedTensor[] {
   return buildDecoder(spec, { height: 1, width: 1, dtype, storage, quantize, scale: 1, shift: 0 }).graph.params();
 }
 
+/** Pipelines of diffusers that do not go by the configuration's factor, and what they take instead. */
+const FORCED_SCALES: Readonly<Record<string, number>> = {
+  LDMSuperResolutionPipeline: 1,
+  StableDiffusionUpscalePipeline: 0.08333,
+};
+
 /** The factor that latent-diffusion measured and kept in the checkpoint, which goes before the configuration's. */
 async function storedScale(checkpoint: Checkpoint, signal?: AbortSignal): Promise<number | undefined> {
   return checkpoint.tensors.has("scale_factor") ? (await checkpoint.read("scale_factor", signal))[0] : undefined;
@@ -78,6 +84,8 @@ interface Configured {
   readonly file: string;
   readonly json: Json;
   readonly spec: AutoencoderSpec;
+  /** Class of the pipeline that it is a part of. */
+  readonly pipeline: string;
 }
 
 /** The first configuration of an autoencoder. */
@@ -91,7 +99,7 @@ async function findConfigured(source: ModelSource, options: OpenAutoencoderOptio
     if (folder === "" && !describes(json)) continue;
     const file = label(place.source, place.path);
     const spec = isObject(json.model) ? parseLdmAutoencoder(json, file) : parseAutoencoderConfig(json, file);
-    return { folder, file, json, spec };
+    return { folder, file, json, spec, pipeline: String(index?._class_name ?? "") };
   }
   return null;
 }
@@ -138,7 +146,12 @@ export async function findAutoencoder(
   const checkpoint = await openCheckpoint(source, folder, { variant, original: !("_class_name" in json), signal });
   const stored = await storedScale(checkpoint, signal);
   if (stored !== undefined) spec = { ...spec, scaling_factor: stored };
-  if (spec.kind === "vq" && !isObject(json.model) && json.scaling_factor === undefined) {
+  const forced = Object.hasOwn(FORCED_SCALES, found.pipeline) ? FORCED_SCALES[found.pipeline] : undefined;
+  if (forced !== undefined) {
+    if (json.scaling_factor !== undefined && json.scaling_factor !== forced)
+      warnings.push(`${file}: scaling_factor ${spec.scaling_factor} is not used: diffusers' pipeline takes ${forced}`);
+    spec = { ...spec, scaling_factor: forced };
+  } else if (spec.kind === "vq" && !isObject(json.model) && json.scaling_factor === undefined) {
     spec = { ...spec, scaling_factor: 1 };
     warnings.push(
       `${file}: scaling_factor is missing: taken as 1, as such models are trained (diffusers takes 0.18215)`,

@@ -4,6 +4,7 @@ import type { ImageSize } from "../network/configReader.ts";
 import type { NetworkDType } from "../pipeline/types.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { byteSize } from "../runtime/values.ts";
+import type { NetworkInit } from "../unet/build.ts";
 import { type LoweredNetwork, lowerNetwork, plannedBytes } from "../unet/evaluator.ts";
 import type { UNetSpec } from "../unet/spec.ts";
 
@@ -13,9 +14,9 @@ export function lower(
   target: Target,
   size: ImageSize,
   dtype: NetworkDType,
-  contextLength?: number,
+  inputs: Pick<NetworkInit, "contextLength" | "concat"> = {},
 ): LoweredNetwork {
-  return lowerNetwork(spec, target, { size, dtype, timesteps: "step", contextLength });
+  return lowerNetwork(spec, target, { size, dtype, timesteps: "step", ...inputs });
 }
 
 /** How often one evaluation dispatches each variant of each kernel, most often first. */

@@ -19,6 +19,7 @@ import {
   type FlagTable,
   type ModelFlags,
   type NumberFlags,
+  number,
   type OutputFlags,
   SAMPLER_FLAGS,
   type SamplerFlags,
@@ -31,7 +32,7 @@ import { openFlaggedModel } from "./modelFlag.ts";
 import { checkFile, writeFile } from "./output.ts";
 import { typedCommand } from "./provenance.ts";
 import { sheet } from "./sheet.ts";
-import { readContexts } from "./tensorFiles.ts";
+import { readConcat, readContexts } from "./tensorFiles.ts";
 
 /** How pictures are read. */
 export interface ReadFlags {
@@ -52,11 +53,13 @@ export interface OperationFlags {
   seed?: bigint;
   batch?: number;
   context?: string;
+  concat?: string;
+  guidance?: number;
   memory?: number;
 }
 
 /** Of the way there and back again: DDIM with eta 0, which has no noise and so no seed. */
-export const PATH_FLAGS = ["class", "batch", "context", "memory"] as const satisfies (keyof OperationFlags)[];
+export const PATH_FLAGS = ["class", "batch", "context", "concat", "memory"] as const satisfies (keyof OperationFlags)[];
 const NOISY = ["eta", "sampler", "sigma", "temperature"] as const satisfies (keyof SamplerFlags)[];
 export type PathSampler = Exclude<keyof SamplerFlags, (typeof NOISY)[number]>;
 export const PATH_SAMPLER = SAMPLER_FLAGS.filter((name): name is PathSampler => !NOISY.some((noisy) => noisy === name));
@@ -68,6 +71,13 @@ const operationFlags: FlagTable<OperationFlags> = {
   batch: () =>
     new Option("-b, --batch <n>", "images at a time, or auto for what fits (default: auto)").argParser(batch),
   context: () => new Option("--context <file>", "safetensors with encoder_hidden_states, 1 or N x L x D"),
+  concat: () =>
+    new Option("--concat <file>", "safetensors with what the network reads beside its state, 1 or N x C x H x W"),
+  guidance: () =>
+    new Option(
+      "--guidance <w>",
+      "classifier-free guidance, away from the null class or from `negative` of the context's file (default: 1)",
+    ).argParser(number),
   memory: () => new Option("--memory <size>", "most bytes beside the weights, such as 2G").argParser(byteCount),
 };
 
@@ -95,19 +105,26 @@ export interface Prepared {
   readonly model: Model;
 }
 
+type OperationOption = "classes" | "batch" | "context" | "negativeContext" | "concat" | "guidance" | "signal";
+
 export type OperationOptions = Awaited<ReturnType<typeof operationOptions>>;
 
 /** What the flags say, for any of the operations. */
 export async function operationOptions(
   flags: OperationFlags & SamplerFlags & NumberFlags,
   { model, terminal }: Prepared,
-): Promise<Pick<GenerateOptions, "classes" | "batch" | "context" | "signal"> & ReturnType<typeof samplerOptions>> {
+): Promise<Pick<GenerateOptions, OperationOption> & ReturnType<typeof samplerOptions>> {
   const { signal } = terminal.io;
+  const { nonFinite } = flags;
   return {
     ...samplerOptions(flags),
     classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
     batch: flags.batch,
-    ...(flags.context === undefined ? {} : await readContexts(flags.context, false, flags.nonFinite, signal)),
+    guidance: flags.guidance,
+    ...(flags.context === undefined
+      ? {}
+      : await readContexts(flags.context, { model, guided: (flags.guidance ?? 1) !== 1, nonFinite }, signal)),
+    concat: flags.concat === undefined ? undefined : await readConcat(flags.concat, { model, nonFinite }, signal),
     signal,
   };
 }
@@ -140,7 +157,7 @@ export async function readImages(
   flags: ReadFlags,
 ): Promise<Tensor> {
   const { sample_size: size } = model.config;
-  const channels = model.firstStage?.spec.in_channels ?? model.config.in_channels;
+  const channels = model.firstStage?.spec.in_channels ?? model.stateChannels;
   if (!size) throw new UsageError("model", `${model.name} names no sample_size, so images cannot be fitted to it`);
   const { height, width } = checkSize(model, size);
   const scale = pixelScale(model);

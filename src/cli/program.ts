@@ -14,6 +14,7 @@ import { addInvert } from "./commands/invert.ts";
 import { addSample } from "./commands/sample.ts";
 import { addSchedule } from "./commands/schedule.ts";
 import { addTune } from "./commands/tune.ts";
+import { addUpscale } from "./commands/upscale.ts";
 import type { Io } from "./io.ts";
 import { packageVersion } from "./package.ts";
 
@@ -26,6 +27,7 @@ const commands: readonly AddCommand[] = [
   addInterpolate,
   addFuse,
   addEdit,
+  addUpscale,
   addNoise,
   addEval,
   addSchedule,

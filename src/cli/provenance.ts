@@ -68,6 +68,7 @@ export function commandLine(
   else if (flags.noise === undefined) add("-n", run.count);
   add("--noise", flags.noise);
   add("--context", flags.context);
+  add("--concat", flags.concat);
   if (flags.timesteps) add("--timesteps", flags.timesteps.join(","));
   else add("-S", flags.sweep && flags.steps ? String(flags.steps) : run.schedule.steps.length);
   add("--seed", run.seed);

@@ -33,6 +33,7 @@ export interface SampleFlags extends CommonFlags, SamplerFlags, TraceFlag {
   resume?: string;
   noise?: string;
   context?: string;
+  concat?: string;
   memory?: number;
   rng: Rng;
   output: string;
@@ -65,6 +66,7 @@ export function addSampleFlags(command: Command): Command {
       "--context <file>",
       "safetensors with encoder_hidden_states, 1 or N x L x D, and for guidance `negative`; see the README",
     )
+    .option("--concat <file>", "safetensors with what the network reads beside its state, 1 or N x C x H x W")
     .addOption(new Option("--rng <name>", "whose noise a seed means, see docs/rng.md").choices(rngs).default("philox"))
     .option("--antithetic", "images 2j and 2j + 1 get noise of opposite signs")
     .option("--sweep", "one picture of one x_T under all of --eta a,b,c, -S a,b,c, --guidance a,b,c and -c a,b,c")

@@ -4,8 +4,9 @@ import { checkSample } from "../pipeline/forwardInputs.ts";
 import type { Model } from "../pipeline/model.ts";
 import { checkSize } from "../pipeline/run.ts";
 import type { ForwardInputs, GenerateOptions, Tensor } from "../pipeline/types.ts";
-import { FileError } from "../runtime/errors.ts";
+import { FileError, UsageError } from "../runtime/errors.ts";
 import { firstNonFinite, type NonFinite } from "../runtime/finite.ts";
+import { listed } from "../runtime/printable.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
 
 /**
@@ -43,8 +44,8 @@ export async function readLatents(
 
 /**
  * The inputs of one network evaluation: `sample`, `timestep` and, where the file has them, `class_labels` (ids or
- * numbers with one dimension, vectors with two), `encoder_hidden_states` or `context`, `added/text_embeds` and
- * `added/time_ids`.
+ * numbers with one dimension, vectors with two), `encoder_hidden_states` or `context`, `added/text_embeds`,
+ * `added/time_ids` and `timestep_cond`. Tensors that the network does not take are not read.
  * @throws FileError when one is missing or holds what no network takes; ShapeError, UsageError when the model does not
  * take images of that kind or size.
  */
@@ -60,7 +61,7 @@ export async function readForwardInputs(
   const [, , height, width] = sample.shape as [number, number, number, number];
   checkSize(model, { height, width });
   const timestep = await readTensor(file, "timestep", nonFinite, signal);
-  const { classes, added, context_dim } = model.config;
+  const { classes, added, context_dim, time } = model.config;
   /** The first of some tensors that the file has, where the network takes it. */
   const optional = (takes: boolean, ...names: string[]) => {
     const name = takes ? names.find((tensor) => file.tensors.has(tensor)) : undefined;
@@ -76,6 +77,7 @@ export async function readForwardInputs(
     context: await optional(context_dim !== null, "encoder_hidden_states", "context"),
     textEmbeds: await optional(added.kind === "text_time", "added/text_embeds"),
     timeIds: await optional(added.kind === "text_time", "added/time_ids"),
+    timestepCond: await optional(time.cond !== undefined, "timestep_cond"),
   };
 }
 
@@ -91,23 +93,50 @@ const CONTEXTS = {
 
 /**
  * What a run's network attends to, and the added conditions. Those of guidance are read only where there is any.
- * @throws FileError when there is no context, or it holds what no network takes
+ * @throws UsageError when the network takes neither; FileError when there is no context, or it holds what no network takes
  */
 export async function readContexts(
   path: string,
-  guided: boolean,
-  nonFinite: NonFinite,
+  { model: { name: model, config }, guided, nonFinite }: { model: Model; guided: boolean; nonFinite: NonFinite },
   signal: AbortSignal,
 ): Promise<Pick<GenerateOptions, keyof typeof CONTEXTS>> {
+  if (config.context_dim === null && config.added.kind === "none")
+    throw new UsageError("context", `--context ${path}: ${model} attends to no context and takes none`);
   const file = await openSafetensorsFile(path, signal);
+  // A network that is told the guidance scale leads away from nothing.
+  const led = guided && config.time.cond === undefined;
   const found: Partial<Record<keyof typeof CONTEXTS, Tensor>> = {};
   for (const [option, names] of Object.entries(CONTEXTS)) {
     const name = names.find((tensor) => file.tensors.has(tensor)) ?? names[0];
     const free = option.startsWith("negative");
-    if (option !== "context" && (!file.tensors.has(name) || (free && !guided))) continue;
+    const needed = option === "context" && config.context_dim !== null;
+    if (!needed && (!file.tensors.has(name) || (free && !led))) continue;
     found[option as keyof typeof CONTEXTS] = await readTensor(file, name, nonFinite, signal);
   }
   return found;
+}
+
+/** What a network may read beside its state, by the tensors that hold it. */
+const CONCAT = ["concat", "c_concat"];
+
+/**
+ * What a run's network reads beside its state, 1 or N x C x H x W: `concat`, or else the only tensor of the file.
+ * @throws UsageError when the network reads nothing; FileError when it is not told which of several it is
+ */
+export async function readConcat(
+  path: string,
+  { model, nonFinite }: { model: Model; nonFinite: NonFinite },
+  signal: AbortSignal,
+): Promise<Tensor> {
+  if (!model.concat)
+    throw new UsageError("concat", `--concat ${path}: ${model.name} takes nothing beside its state, and no concat`);
+  const file = await openSafetensorsFile(path, signal);
+  const names = [...file.tensors.keys()];
+  const [only, ...others] = names;
+  const name = CONCAT.find((known) => file.tensors.has(known)) ?? (others.length === 0 ? only : undefined);
+  if (name === undefined)
+    throw new FileError(path, `has no tensor "concat" among ${listed(names)}, and cannot be told which it is`);
+  return readTensor(file, name, nonFinite, signal);
 }
 
 /** What the names of modules' outputs begin with. */

@@ -19,11 +19,18 @@ export function layer(
   return { weight: param(`${name}.weight`, ...shape), bias: param(`${name}.bias`, outputs), segments };
 }
 
-/** A convolution that keeps the size; `side` of its kernel is odd. */
-export function conv(graph: Graph, name: string, x: Value, outputs: number, side: number, dtype?: "f32"): Value {
+/** A convolution that keeps the size; `side` of its kernel is odd. `label`: of its output and packed weights. */
+export function conv(
+  graph: Graph,
+  name: string,
+  x: Value,
+  outputs: number,
+  side: number,
+  { dtype, label = name }: { dtype?: "f32"; label?: string } = {},
+): Value {
   const p = (side - 1) / 2;
   const options = { kernel: [side, side], pad: [p, p, p, p], dtype } as const;
-  return graph.conv2d(name, x, [layer(name, channels(x), outputs, side)], options);
+  return graph.conv2d(label, x, [layer(name, channels(x), outputs, side)], options);
 }
 
 export const conv3 = (graph: Graph, name: string, x: Value, outputs: number): Value => conv(graph, name, x, outputs, 3);

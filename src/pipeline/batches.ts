@@ -13,6 +13,7 @@ import { type RowNumbers, SamplerLoop } from "../sampler/loop.ts";
 import { addsNoise, isGuided, type PlanRow } from "../sampler/plan.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
 import { blameWeights } from "./blame.ts";
+import { concatRows } from "./concat.ts";
 import type { Guidance } from "./conditions.ts";
 import type { LatentPreview } from "./latentPreview.ts";
 import type { Model } from "./model.ts";
@@ -65,7 +66,7 @@ export interface BatchResult {
 }
 
 /** Numbers of one state. */
-const stateOf = ({ run, model }: BatchInit): number => model.config.in_channels * run.height * run.width;
+const stateOf = ({ run, model }: BatchInit): number => model.stateChannels * run.height * run.width;
 
 /** The state to begin with, where the GPU does not make it, and the noise of the steps from there on. */
 function hostNoise(init: BatchInit): { start?: Float32Array; draw?: Draw } {
@@ -91,19 +92,22 @@ function guidanceOf({ run: { guidance, plan }, first, images }: BatchInit): Guid
 function labels({ run, first, images }: BatchInit, guidance?: Guidance): Uint32Array<ArrayBuffer> | undefined {
   if (!run.classes) return undefined;
   const own = run.classes.slice(first, first + images);
-  const free = guidance ? own.map(() => guidance.freeClass as number) : [];
+  const free = guidance ? own.map((id) => guidance.freeClass ?? id) : [];
   return Uint32Array.from([...own, ...free]);
 }
 
 type Rows = Float32Array | undefined;
 
+/** This batch's part of rows that every image of the run has. */
+const partOf = (rows: Float32Array, { run: { count }, first, images }: BatchInit): Float32Array =>
+  rows.subarray((first * rows.length) / count, ((first + images) * rows.length) / count);
+
 /** What the network is told beside classes, first of every image, then without the condition. */
 function contextsOf(init: BatchInit, guidance?: Guidance): { context?: Float32Array; added?: Float32Array } {
   const { run, model, classRows, first, images } = init;
-  const { contexts, classes, count } = run;
+  const { contexts, classes } = run;
   if (!contexts) return {};
-  const part = (rows: Float32Array | null): Rows =>
-    rows?.subarray((first * rows.length) / count, ((first + images) * rows.length) / count);
+  const part = (rows: Float32Array | null): Rows => (rows ? partOf(rows, init) : undefined);
   const lookUp = (ids: readonly (number | null)[]): Rows => {
     const width = model.classEmbedder?.width ?? 0;
     const rows = new Float32Array(ids.length * width);
@@ -138,7 +142,7 @@ function createLoop(init: BatchInit, evaluator: Evaluator, guidance?: Guidance):
   const part = (data: Float32Array) => data.subarray(first * size, (first + images) * size);
   const { inpaint } = run;
   return SamplerLoop.create(device, target, {
-    shape: [model.config.in_channels, run.height, run.width],
+    shape: [model.stateChannels, run.height, run.width],
     plan: run.plan,
     seed: run.seed,
     images: Array.from({ length: images }, (_, i) => run.firstImage + first + i),
@@ -155,7 +159,7 @@ function createLoop(init: BatchInit, evaluator: Evaluator, guidance?: Guidance):
 
 /** The state in a buffer of its own, so that the network's memory can be freed before it is decoded. */
 async function copyState({ device, run, model, images }: BatchInit, { state }: Evaluator): Promise<GPUBuffer> {
-  const bytes = images * run.height * run.width * padded4(model.config.in_channels) * 4;
+  const bytes = images * run.height * run.width * padded4(model.stateChannels) * 4;
   const { object } = await device.allocate("latents", () => createArray(device, "latents", "buffer", "f32", bytes));
   const encoder = device.gpu.createCommandEncoder();
   encoder.copyBufferToBuffer(state, 0, object as GPUBuffer, 0, bytes);
@@ -178,6 +182,8 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
     timesteps: init.timesteps,
     steps: rows.length,
     classes: labels(init, guidance),
+    timestepCond: run.guidanceEmbedding && partOf(run.guidanceEmbedding, init),
+    concat: run.concat && concatRows(run.concat, first, images, guidance ? 2 : 1),
     ...contextsOf(init, guidance),
     onCompile: init.onCompile,
   });
@@ -208,7 +214,7 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
         pacer.submit(encoder.finish(), flops);
       }
       const own = loop;
-      const shape = [images, init.model.config.in_channels, run.height, run.width];
+      const shape = [images, init.model.stateChannels, run.height, run.width];
       yield {
         index: i,
         of: rows.length,

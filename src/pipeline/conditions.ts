@@ -1,5 +1,6 @@
 /** Classes and guidance of a run: what the network is told about every image. */
 import { ConfigError, UsageError } from "../runtime/errors.ts";
+import { timestepSinusoid } from "../sampler/embedding.ts";
 import { classEmbeddings } from "../unet/spec.ts";
 import type { Model } from "./model.ts";
 import type { GenerateOptions } from "./types.ts";
@@ -10,7 +11,7 @@ export interface Guidance {
   readonly scales: readonly number[];
   /** φ of the rescaling, 0 without. */
   readonly rescale: number;
-  /** The class that guidance leads away from; null where it is a context. */
+  /** The class that guidance leads away from; null where it is a context, and the image's own class stays. */
   readonly freeClass: number | null;
 }
 
@@ -43,6 +44,11 @@ export function resolveClasses(
       "class_embed_type",
       `a model of type ${kind} can be evaluated, not sampled: its conditions are not class ids`,
     );
+  if (!classes && model.lowResolution)
+    throw new UsageError(
+      "classes",
+      `the classes of ${model.name} are noise levels of the low-resolution picture: choose one, such as 20`,
+    );
   const cycle =
     classes ??
     Array.from({ length: embeddings }, (_, i) => i).filter(
@@ -53,19 +59,54 @@ export function resolveClasses(
   return Array.from({ length: count }, (_, i) => cycle[(firstImage + i) % cycle.length] as number);
 }
 
-/** @returns undefined where no image needs a second evaluation. @throws UsageError */
-export function resolveGuidance(model: Model, options: GenerateOptions, count: number): Guidance | undefined {
-  const { guidance = 1, guidanceRescale: rescale = 0, guidanceInterval, negativeClass, firstImage = 0 } = options;
+/** The scale of every image. @throws UsageError */
+function scalesOf({ guidance = 1, firstImage = 0 }: GenerateOptions, count: number): readonly number[] {
   const list = typeof guidance === "number" ? [guidance] : guidance;
   if (list.length === 0) throw new UsageError("guidance", "guidance must hold at least one number");
   for (const w of list)
     if (!Number.isFinite(w)) throw new UsageError("guidance", `guidance must be a number, got ${w}`);
+  return Array.from({ length: count }, (_, i) => list[(firstImage + i) % list.length] as number);
+}
+
+/** Options that say what guidance leads away from, or where. */
+const AWAY = [
+  ...["guidanceRescale", "guidanceInterval", "negativeClass", "negativeContext"],
+  ...["negativeTextEmbeds", "negativeTimeIds"],
+] as readonly (keyof GenerateOptions)[];
+
+/**
+ * The guidance scale of every image as a network with `time_cond_proj_dim` takes it: sinusoids of 1000 (w - 1), as
+ * diffusers' get_guidance_scale_embedding has them. Such networks are evaluated once whatever the scale.
+ * @returns [count, width]; undefined where the network takes no scale
+ * @throws UsageError
+ */
+export function guidanceEmbedding(model: Model, options: GenerateOptions, count: number): Float32Array | undefined {
+  const { cond: width } = model.config.time;
+  if (width === undefined) return undefined;
+  const given = AWAY.find((option) => options[option] !== undefined);
+  if (given)
+    throw new UsageError(
+      given,
+      `${given} means nothing here: ${model.name} takes the guidance scale itself, and is not evaluated without its conditions`,
+    );
+  const rows = new Float32Array(count * width);
+  for (const [i, w] of scalesOf(options, count).entries())
+    rows.set(timestepSinusoid(1000 * (w - 1), width, { flip_sin_to_cos: false, freq_shift: 1 }), i * width);
+  return rows;
+}
+
+/** @returns undefined where no image needs a second evaluation. @throws UsageError */
+export function resolveGuidance(model: Model, options: GenerateOptions, count: number): Guidance | undefined {
+  if (model.config.time.cond !== undefined) return undefined;
+  const { guidanceRescale: rescale = 0, guidanceInterval, negativeClass } = options;
+  const scales = scalesOf(options, count);
   if (!(rescale >= 0 && rescale <= 1))
     throw new UsageError("guidanceRescale", `guidance rescale must be from 0 to 1, got ${rescale}`);
   const [low, high] = guidanceInterval ?? [0, 0];
   if (!(low <= high))
     throw new UsageError("guidanceInterval", `guidance interval ${low}, ${high}: the lower timestep comes first`);
-  const shown = list.find((w) => w !== 1);
+  const { guidance = 1 } = options;
+  const shown = [guidance].flat().find((w) => w !== 1);
   if (shown === undefined) {
     for (const option of ["guidanceRescale", "guidanceInterval", "negativeClass"] as const)
       if (options[option] !== undefined)
@@ -83,14 +124,16 @@ export function resolveGuidance(model: Model, options: GenerateOptions, count: n
       "negativeClass",
       "a negative class needs classes, but the context is given; give a negative one",
     );
-  if (byClass && negativeClass === undefined && model.nullClass === null)
+  // Guidance leads away from a context then, and the class, such as an upscaler's noise level, is that of the image.
+  const keepsClass = classes.kind === "embedding" && context_dim !== null && !looksUp;
+  if (byClass && negativeClass === undefined && model.nullClass === null && !keepsClass)
     throw new UsageError(
       "guidance",
       `guidance ${shown} needs a null class, and the model_index.json of ${model.name} names no null_class; or choose a negative class`,
     );
   const freeClass = negativeClass === undefined ? model.nullClass : checkClass(model, negativeClass, "negativeClass");
   return {
-    scales: Array.from({ length: count }, (_, i) => list[(firstImage + i) % list.length] as number),
+    scales,
     rescale,
     freeClass: byClass ? freeClass : null,
   };

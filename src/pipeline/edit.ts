@@ -5,10 +5,12 @@ import { addNoise } from "../sampler/forward.ts";
 import { initialNoise } from "../sampler/philox.ts";
 import { wholeSeed } from "../sampler/seed.ts";
 import { fittingSteps } from "../sampler/timesteps.ts";
+import { type ConcatInput, checkConcat, missingConcat } from "./concat.ts";
 import { latentMask } from "./encoding.ts";
+import { maskInput, paintedMask } from "./maskInput.ts";
 import type { Model } from "./model.ts";
 import { repaintNames } from "./options.ts";
-import { resolveRun, resolveSchedule } from "./run.ts";
+import { type ResolvedRun, resolveRun, resolveSchedule, stateSize } from "./run.ts";
 import type { Generation, InpaintOptions, Tensor } from "./types.ts";
 import { checkImages, defaultClasses, type OnImages, onImagesNames, type Workshop } from "./workshop.ts";
 
@@ -16,7 +18,8 @@ export interface EditOptions extends OnImages, Omit<Partial<InpaintOptions>, "kn
   /**
    * How much of the image goes, above 0 to 1: the run starts at t = round(strength · T) - 1 exactly. Without a mask 0.6; with
    * one, 1. `start` says the timestep itself. All steps are taken whatever the strength, but for those that there are no
-   * timesteps for: then fewer, which a warning says.
+   * timesteps for: then fewer, which a warning says. Networks that read the mask themselves start from noise alone at 1, and
+   * at the timesteps of any run.
    */
   strength?: number;
 }
@@ -72,12 +75,53 @@ function beginningOf(model: Model, options: EditOptions): Beginning {
   };
 }
 
+/**
+ * By a network that reads a mask and the masked picture beside its state: it keeps what is not masked by itself. What is
+ * wrong with the options is known before anything is encoded.
+ */
+async function paint(workshop: Workshop, image: Tensor, options: EditOptions): Promise<Generation> {
+  const { strength = 1, mask, repaint, paste, ...rest } = options;
+  const { model } = workshop;
+  if (!mask) throw missingConcat(model);
+  for (const [option, given] of [["repaint", repaint] as const, ["paste", paste] as const])
+    if (given !== undefined)
+      throw new UsageError(
+        option,
+        `${option} means nothing here: ${model.name} reads the mask, and keeps the rest itself`,
+      );
+  const [count = 0, , height = 0, width = 0] = image.shape;
+  const size = stateSize(model, { height, width });
+  const painted = paintedMask(image, mask);
+  const whole = rest.start === undefined && strength === 1;
+  const { warnings, ...beginning } = beginningOf(model, options);
+  const chosen = { ...rest, ...(whole ? {} : beginning), classes: options.classes ?? defaultClasses(model) };
+  const channels = (model.concat as ConcatInput).channels;
+  const shape = [count, channels, size.height, size.width];
+  const made = (concat: Tensor, noise?: Tensor) =>
+    resolveRun(model, noise ? { ...chosen, noise, concat } : { ...chosen, count, concat });
+  made({ shape, data: new Float32Array(shape.reduce((a, b) => a * b)) });
+  const concat = await maskInput(workshop, image, painted, options.signal);
+  if (whole) return workshop.run(made(concat), options);
+  const known = await workshop.encode(image, options.signal);
+  return workshop.run(noisyRun(made(concat, known), known, warnings), options);
+}
+
+/** A run that starts from a picture, made as noisy as it is at the run's first timestep. */
+function noisyRun(run: ResolvedRun, { shape, data }: Tensor, warnings: readonly string[]): ResolvedRun {
+  const first = run.schedule.steps[0]?.t as number;
+  const noisy = addNoise(data, noiseOf(shape, run.seed, run.firstImage), first, run.schedule);
+  return { ...run, noise: { shape, data: noisy }, warnings: [...run.warnings, ...warnings] };
+}
+
 export async function edit(workshop: Workshop, image: Tensor, options: EditOptions): Promise<Generation> {
   checkOptions("edit", options, editNames);
   const { strength: _, mask, repaint, paste, ...rest } = options;
   if (repaint) checkOptions("repaint", repaint, repaintNames);
   const { model } = workshop;
   checkImages(workshop, image, "edit");
+  const paints = model.concat?.kind === "mask-masked" || model.concat?.kind === "masked-mask";
+  if (paints && !options.concat) return paint(workshop, image, options);
+  checkConcat(model, options);
   if (repaint && !mask) throw new UsageError("repaint", "repaint resamples the pixels of a mask, but there is none");
   const { warnings, ...beginning } = beginningOf(model, options);
   const chosen = { ...rest, ...beginning, classes: options.classes ?? defaultClasses(model) };
@@ -86,10 +130,7 @@ export async function edit(workshop: Workshop, image: Tensor, options: EditOptio
   resolveSchedule(model, chosen);
   const known = await workshop.encode(image, options.signal);
   const run = resolveRun(model, { ...chosen, noise: known, inpaint: kept && { known, mask: kept, repaint, paste } });
-  const first = run.schedule.steps[0]?.t as number;
-  const data = addNoise(known.data, noiseOf(known.shape, run.seed, run.firstImage), first, run.schedule);
-  const noise = { shape: known.shape, data };
-  return workshop.run({ ...run, noise, warnings: [...run.warnings, ...warnings] }, options);
+  return workshop.run(noisyRun(run, known, warnings), options);
 }
 
 /** @throws UsageError for a timestep that the model does not have */

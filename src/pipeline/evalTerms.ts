@@ -6,12 +6,14 @@ import { addNoise } from "../sampler/forward.ts";
 import { stepNoise } from "../sampler/philox.ts";
 import { referenceX0 } from "../sampler/referenceStep.ts";
 import { wholeSeed } from "../sampler/seed.ts";
-import { resolveClasses } from "./conditions.ts";
+import { checkConcat, joinChannels, resolveConcat } from "./concat.ts";
+import { guidanceEmbedding, resolveClasses } from "./conditions.ts";
 import { resolveSchedule } from "./run.ts";
 import type { Tensor } from "./types.ts";
 import { checkImages, defaultClasses, type OnImages, type Workshop } from "./workshop.ts";
 
-export interface EvalOptions extends Pick<OnImages, "steps" | "spacing" | "timesteps" | "clip" | "classes" | "signal"> {
+export interface EvalOptions
+  extends Pick<OnImages, "steps" | "spacing" | "timesteps" | "clip" | "classes" | "concat" | "signal"> {
   /** Of the forward process (0): image i at the step's number, as docs/rng.md has it. */
   seed?: number | bigint;
   onEvaluation?: (done: number, of: number) => void;
@@ -23,6 +25,7 @@ const evalNames: OptionNames<EvalOptions> = {
   timesteps: true,
   clip: true,
   classes: true,
+  concat: true,
   seed: true,
   signal: true,
   onEvaluation: true,
@@ -49,9 +52,12 @@ export async function evalTerms(workshop: Workshop, given: Tensor, options: Eval
   const { seed = 0, onEvaluation, ...chosen } = options;
   const noiseSeed = wholeSeed(seed);
   const n = checkImages(workshop, given, "eval");
+  checkConcat(model, options);
   const images = await workshop.encode(given, options.signal);
   const [, c, h, w] = images.shape as [number, number, number, number];
   const size = c * h * w;
+  const concat = resolveConcat(model, options, n, { height: h, width: w });
+  const timestepCond = guidanceEmbedding(model, {}, 1);
   const schedule = resolveSchedule(model, chosen);
   const classes = resolveClasses(model, { classes: options.classes ?? defaultClasses(model) }, n);
   const part = (data: ArrayLike<number>, i: number) =>
@@ -66,8 +72,14 @@ export async function evalTerms(workshop: Workshop, given: Tensor, options: Eval
     const noise = new Float32Array(n * size);
     for (let k = 0; k < n; k++) noise.set(stepNoise(noiseSeed, k, i, [c, h, w]), k * size);
     const xt = addNoise(images.data, noise, step.t, schedule);
+    const state = { shape: images.shape, data: xt };
     const output = await workshop.forward(
-      { sample: { shape: images.shape, data: xt }, timestep: [step.tNetwork], classLabels: classes ?? undefined },
+      {
+        sample: concat ? joinChannels(state, concat) : state,
+        timestep: [step.tNetwork],
+        classLabels: classes ?? undefined,
+        timestepCond: timestepCond && { shape: [1, timestepCond.length], data: timestepCond },
+      },
       options.signal,
     );
     const channels = output.shape[1] as number;

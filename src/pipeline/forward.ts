@@ -48,7 +48,7 @@ export async function load(prepared: Prepared, from: number, to: number): Promis
   const { device, lowered, weights, inputs, model } = prepared;
   const n = checkSample(inputs.sample, model.config.in_channels);
   const [, c, h, w] = inputs.sample.shape as [number, number, number, number];
-  const { classes, added, context } = conditions({ ...prepared, network: lowered.network }, n);
+  const { classes, added, timestepCond, context } = conditions({ ...prepared, network: lowered.network }, n);
   const timesteps = perImage("timestep", inputs.timestep, n).slice(from, to);
   const part = <T extends Uint32Array<ArrayBuffer> | Float32Array>(rows: T | undefined) =>
     rows?.slice((from * rows.length) / n, (to * rows.length) / n) as T | undefined;
@@ -58,6 +58,7 @@ export async function load(prepared: Prepared, from: number, to: number): Promis
     timesteps: prepared.timestepRows("timestep", timesteps),
     classes: part(classes),
     added: part(added),
+    timestepCond: part(timestepCond),
     context: part(context),
   });
   const rows = toRows(inputs.sample.data.subarray(from * c * h * w, to * c * h * w), to - from, c, h * w);
@@ -78,8 +79,11 @@ export async function run({ device, check }: Prepared, evaluator: Evaluator, pac
 
 /** Inputs that are not finite are named before anything runs. */
 export function checkInputs({ inputs, judge }: Pick<Prepared, "inputs" | "judge">): void {
-  const { sample, classVectors, context, textEmbeds, timeIds } = inputs;
-  const named = { sample, class_labels: classVectors, context, text_embeds: textEmbeds, time_ids: timeIds };
+  const { sample, classVectors, context, textEmbeds, timeIds, timestepCond } = inputs;
+  const named = {
+    ...{ sample, class_labels: classVectors, context, text_embeds: textEmbeds, time_ids: timeIds },
+    timestep_cond: timestepCond,
+  };
   for (const [name, tensor] of Object.entries(named))
     if (tensor) judge(nonFiniteIn(name, tensor.data, tensor.shape[0] as number));
 }

@@ -46,6 +46,7 @@ export interface Conditions {
   /** Ids, or vectors. */
   readonly classes?: Uint32Array<ArrayBuffer> | Float32Array;
   readonly added?: Float32Array;
+  readonly timestepCond?: Float32Array;
   readonly context?: Float32Array;
 }
 
@@ -112,6 +113,14 @@ export function addedOf(
   return rows;
 }
 
+function timestepCondOf({ model, inputs }: ConditionInit, n: number): Float32Array | undefined {
+  const { timestepCond: given } = inputs;
+  const { cond } = model.config.time;
+  if (given && cond === undefined)
+    throw new UsageError("timestep_cond", `${model.name} has no time_cond_proj_dim and takes no timestep_cond`);
+  return given && rowsOf("timestep_cond", given, n, [cond as number]);
+}
+
 /** Tokens of a context as given; undefined where a network takes none. @throws UsageError, ShapeError */
 export function contextLength(model: Model, { context }: Pick<ForwardInputs, "context">): number | undefined {
   const { context_dim: width } = model.config;
@@ -154,6 +163,7 @@ export function conditions(init: ConditionInit, n: number): Conditions {
   return {
     classes: classesOf(init, n),
     added: addedOf(init, n),
+    timestepCond: timestepCondOf(init, n),
     context: context && rowsOf("context", context, n, shape.slice(1)),
   };
 }

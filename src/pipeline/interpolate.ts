@@ -31,7 +31,7 @@ function latentOf({ model }: Workshop, corner: number | bigint | Tensor, size: G
   if (typeof corner === "object" && corner !== null && "data" in corner) return corner;
   const { height, width } = (size && stateSize(model, size)) ?? model.config.sample_size ?? { height: 0, width: 0 };
   if (height < 1) throw new UsageError("size", `${model.name} names no sample_size, so a size must be given`);
-  const { in_channels: channels } = model.config;
+  const { stateChannels: channels } = model;
   return {
     shape: [1, channels, height, width],
     data: initialNoise(wholeSeed(corner, "corners"), 0, channels, height, width),
@@ -99,6 +99,8 @@ export async function fuse(workshop: Workshop, a: Tensor, b: Tensor, options: Fu
       "convention",
       "exact latents come in pairs that cannot be mixed; use fixed-point, next or current",
     );
+  if (rest.concat && rest.concat.shape[0] !== 1)
+    throw new ShapeError("fuse", "concat", "[1, C, H, W], the same for both images", rest.concat.shape);
   const both = Float32Array.from([...a.data, ...b.data]);
   const { latents } = await invert(workshop, { shape: [2, ...a.shape.slice(1)], data: both }, rest);
   const half = latents.data.length / 2;

@@ -10,6 +10,7 @@ import {
 } from "../sampler/inversion.ts";
 import type { Plan } from "../sampler/plan.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
+import { checkConcat } from "./concat.ts";
 import { resolveRun } from "./run.ts";
 import type { Generation, Tensor } from "./types.ts";
 import { checkImages, defaultClasses, type OnImages, onImagesNames, type Workshop } from "./workshop.ts";
@@ -78,6 +79,7 @@ export async function invert(workshop: Workshop, images: Tensor, options: Invert
   if (!Number.isInteger(iterations) || iterations < 1)
     throw new UsageError("iterations", `iterations must be a whole number from 1, got ${iterations}`);
   const count = checkImages(workshop, images, "invert");
+  checkConcat(workshop.model, options);
   const states = await workshop.encode(images, options.signal);
   const run = resolveWay(workshop, states, options, (schedule) => planInversion(schedule, convention, iterations));
   const { samples, history, numbers, warnings } = await workshop.run({ ...run, decode: false }, options);

@@ -61,7 +61,8 @@ export class LoadedModel {
     const target = targetFor(device, methodsFor(options.precision, tuning ? measuredMethods(tuning) : undefined));
     const size = model.config.sample_size ?? { height: 64, width: 64 };
     const contextLength = model.classEmbedder ? 1 : undefined;
-    const lowered = lowerNetwork(model.config, target, { size, dtype, timesteps: "step", contextLength });
+    const concat = model.concat?.channels;
+    const lowered = lowerNetwork(model.config, target, { size, dtype, timesteps: "step", contextLength, concat });
     const learned = model.config.time.type === "learned";
     const timeRows = learned ? await model.checkpoint.read("time_proj.weight", signal) : null;
     const { classEmbedder } = model;
@@ -119,7 +120,9 @@ export class LoadedModel {
     pin?: (network: Network) => readonly Value[],
   ): LoweredNetwork {
     const key = `${height}×${width} ${timesteps} ${contextLength}`;
-    const init = { size: { height, width }, dtype: this.dtype, timesteps, contextLength };
+    // A single evaluation takes all channels as one sample.
+    const concat = timesteps === "step" ? this.model.concat?.channels : undefined;
+    const init = { size: { height, width }, dtype: this.dtype, timesteps, contextLength, concat };
     if (pin) return lowerNetwork(this.model.config, this.target, init, pin);
     let lowered = this.#lowered.get(key);
     if (!lowered) {

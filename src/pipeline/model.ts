@@ -15,7 +15,9 @@ import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
 import { label } from "../weights/path.ts";
 import { withRandomWeights } from "../weights/random.ts";
 import type { ConfigPlace, ModelSource } from "../weights/source.ts";
+import { type ConcatInput, divideInput } from "./concat.ts";
 import { configuredTensors, expectedTensors } from "./expected.ts";
+import { type LowResolution, readLowResolution } from "./lowResolution.ts";
 
 export interface Model {
   /** Last part of the source's name. */
@@ -43,6 +45,11 @@ export interface Model {
   readonly classEmbedder: ClassEmbedder | null;
   /** The autoencoder whose latents the network works on; null where it works on pixels. */
   readonly firstStage: AutoencoderModel | null;
+  /** Channels of the sampler's state, the first of the network's input; and what the network reads beside it. */
+  readonly stateChannels: number;
+  readonly concat: ConcatInput | null;
+  /** How a low-resolution picture is made noisy; null where it is not. */
+  readonly lowResolution: LowResolution | null;
   /** Sentences about what was assumed. */
   readonly warnings: readonly string[];
 }
@@ -172,6 +179,9 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   matchTensors(checkpoint, expectedTensors(parsed, both), { ignore: layout.besides, layout: detected.reason });
   const firstStage =
     options.firstStage === false ? null : await findAutoencoder(source, { variant, parseYaml, signal });
+  const pipeline = String(index?._class_name ?? "");
+  const { conditioning } = parsed;
+  const input = divideInput({ config, firstStage, scheduler, pipeline, conditioning });
   const bounded = firstStage && (scheduler?.clip_sample || scheduler?.thresholding);
   const named = table.labels?.length ?? embeddings - (nullClass === null ? 0 : 1);
   return {
@@ -190,6 +200,8 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
     classEmbedder,
     reading: parsed.reading,
     firstStage,
+    ...input,
+    lowResolution: await readLowResolution(source, index, signal),
     warnings: [
       ...parsed.warnings,
       ...(found ? unreadKeys(found.config, found.file) : []),

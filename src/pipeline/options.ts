@@ -64,6 +64,7 @@ export const generateNames: OptionNames<GenerateOptions> = {
   timeIds: true,
   negativeTextEmbeds: true,
   negativeTimeIds: true,
+  concat: true,
   antithetic: true,
   firstImage: true,
   inpaint: true,
@@ -88,6 +89,7 @@ export const forwardNames: OptionNames<ForwardInputs> = {
   context: true,
   textEmbeds: true,
   timeIds: true,
+  timestepCond: true,
 };
 
 export const signalNames: OptionNames<{ signal?: AbortSignal }> = { signal: true };

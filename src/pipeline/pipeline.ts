@@ -22,6 +22,7 @@ import { evaluateTapped, type TappedOutput } from "./tapped.ts";
 import type { TuningTable } from "./tuningTable.ts";
 import { Turns } from "./turns.ts";
 import type { ForwardInputs, GenerateOptions, Generation, MemoryReport, NetworkDType, Step, Tensor } from "./types.ts";
+import { type UpscaleOptions, upscale } from "./upscale.ts";
 import type { WorkOptions, Workshop } from "./workshop.ts";
 
 const tapsNames: OptionNames<{ modules?: readonly string[]; signal?: AbortSignal }> = { modules: true, signal: true };
@@ -188,9 +189,21 @@ export class DiffusionPipeline {
     return fuse(this.#workshop(), a, b, options);
   }
 
-  /** Image to image from an exact noise level, or in-painting with a mask. */
+  /**
+   * Image to image from an exact noise level, or in-painting with a mask; by a network that was trained to paint, whose input
+   * the mask and the masked image are, where the model has one.
+   */
   edit(image: Tensor, options: EditOptions = {}): Promise<Generation> {
     return edit(this.#workshop(), image, options);
+  }
+
+  /**
+   * Small pictures enlarged, by a network that reads them beside its state (latent-diffusion's super-resolution, Stable
+   * Diffusion's x4 upscaler).
+   * @param images [N, C, H, W] in −1..1
+   */
+  upscale(images: Tensor, options: UpscaleOptions = {}): Promise<Generation> {
+    return upscale(this.#workshop(), images, options);
   }
 
   /** The forward process at some timesteps; the noise is that of `seed` for images 0, 1, …: [timesteps · N, C, H, W]. */

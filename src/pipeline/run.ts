@@ -9,7 +9,8 @@ import { type Plan, type PlanOptions, planSchedule } from "../sampler/plan.ts";
 import { makeSchedule } from "../sampler/schedule.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
 import { halvings } from "../unet/spec.ts";
-import { type Guidance, resolveClasses, resolveGuidance } from "./conditions.ts";
+import { checkConcat, concatCount, resolveConcat } from "./concat.ts";
+import { type Guidance, guidanceEmbedding, resolveClasses, resolveGuidance } from "./conditions.ts";
 import { type ContextRows, contextCount, resolveContexts } from "./contexts.ts";
 import type { Model } from "./model.ts";
 import { generateNames, inpaintNames, repaintNames } from "./options.ts";
@@ -33,6 +34,10 @@ export interface ResolvedRun extends ImageSize {
   readonly classes: readonly number[] | null;
   readonly guidance: Guidance | undefined;
   readonly contexts: ContextRows | null;
+  /** What the network is told of the guidance scale, [count, width]; undefined where it is not. */
+  readonly guidanceEmbedding: Float32Array | undefined;
+  /** What the network reads beside its state, [1 or count, C, H, W]. */
+  readonly concat: Tensor | undefined;
   readonly antithetic: boolean;
   readonly schedule: Schedule;
   readonly plan: Plan;
@@ -52,8 +57,11 @@ function wholeNumber(option: string, value: number, least: number): number {
 }
 
 /** Every level but the last halves the image; with an odd size a skip connection would not fit its partner. */
+export const sizeMultiple = ({ config }: Model): number => (config.odd_sizes ? 1 : 2 ** halvings(config));
+
+/** @throws UsageError for a size of the state that is no multiple of {@link sizeMultiple} */
 export function checkSize(model: Model, size: ImageSize): ImageSize {
-  const multiple = model.config.odd_sizes ? 1 : 2 ** halvings(model.config);
+  const multiple = sizeMultiple(model);
   for (const side of ["height", "width"] as const) {
     const value = wholeNumber("size", size[side], 1);
     if (value % multiple !== 0)
@@ -85,9 +93,10 @@ export function stateSize(model: Model, size: ImageSize): ImageSize {
   return scaled(size, 1 / scale);
 }
 
-function resolveSize(model: Model, { noise, size }: GenerateOptions): ImageSize {
-  const [, , height, width] = noise?.shape ?? [];
-  const given = noise ? { height: height as number, width: width as number } : model.config.sample_size;
+function resolveSize(model: Model, { noise, concat, size }: GenerateOptions): ImageSize {
+  const state = noise ?? (concat?.shape.length === 4 ? concat : undefined);
+  const [, , height, width] = state?.shape ?? [];
+  const given = state ? { height: height as number, width: width as number } : model.config.sample_size;
   const chosen = size ? stateSize(model, size) : given;
   if (!chosen) throw new UsageError("size", `${model.name} names no sample_size, so a size must be given`);
   return checkSize(model, chosen);
@@ -102,7 +111,7 @@ function checkPixels({ size, usage }: GPUBuffer, bytes: number): void {
 function checkNoise(model: Model, { shape, data }: Tensor, size: Partial<ImageSize> = {}): number {
   const [count = 0, , h = 0, w = 0] = shape;
   const { height = h, width = w } = size;
-  const { in_channels: channels } = model.config;
+  const { stateChannels: channels } = model;
   if (shape.length !== 4 || count < 1 || shape.some((v, i) => v !== [count, channels, height, width][i]))
     throw new ShapeError(
       "generate",
@@ -124,7 +133,7 @@ function resolveInpaint(model: Model, { inpaint }: GenerateOptions, count: numbe
   checkOptions("inpaint", inpaint, inpaintNames);
   if (inpaint.repaint) checkOptions("repaint", inpaint.repaint, repaintNames);
   const { known, mask, paste = true } = inpaint;
-  const { in_channels: channels } = model.config;
+  const { stateChannels: channels } = model;
   const pixels = size.height * size.width;
   const expected = [count, channels, size.height, size.width];
   if (known.shape.join() !== expected.join() || known.data.length !== count * channels * pixels)
@@ -180,9 +189,10 @@ export function resolveRun(
 ): ResolvedRun {
   checkOptions("generate", options, generateNames);
   const schedule = resolveSchedule(model, options);
+  checkConcat(model, options);
   const { noise } = options;
   const asked = options.size && stateSize(model, options.size);
-  const named = options.count ?? contextCount(options) ?? 1;
+  const named = options.count ?? contextCount(options) ?? concatCount(options) ?? 1;
   const count = noise ? checkNoise(model, noise, asked) : wholeNumber("count", named, 1);
   const size = resolveSize(model, options);
   const picture = scaled(size, pixelScale(model));
@@ -193,19 +203,19 @@ export function resolveRun(
   if (noise && options.antithetic)
     throw new UsageError("antithetic", "antithetic pairs mirror noise made from the seed, but noise is given");
   const plan = planner(schedule, { interval: options.guidanceInterval, repaint: options.inpaint?.repaint });
-  const { in_channels: channels, out_channels: outputs } = model.config;
+  const { in_channels: inputs, out_channels: outputs } = model.config;
+  const { stateChannels: channels, firstStage } = model;
   if (outputs < channels)
     throw new ConfigError(
       model.checkpoint.file,
       "out_channels",
       `${outputs} channels are no prediction for ${channels}`,
     );
-  const latents = model.firstStage?.spec.latent_channels ?? channels;
-  if (latents !== channels)
+  if (firstStage && firstStage.spec.latent_channels !== channels)
     throw new ConfigError(
       model.checkpoint.file,
       "in_channels",
-      `${channels} channels, but the autoencoder has latents of ${latents}`,
+      `${inputs} channels, but the autoencoder has latents of ${firstStage.spec.latent_channels}`,
     );
   if (plan.learned && outputs < 2 * channels)
     throw new ConfigError(model.checkpoint.file, "out_channels", "a learned variance needs a second half of channels");
@@ -224,6 +234,8 @@ export function resolveRun(
     classes: resolveClasses(model, options, count),
     guidance,
     contexts: resolveContexts(model, options, count, guidance !== undefined),
+    guidanceEmbedding: guidanceEmbedding(model, options, count),
+    concat: resolveConcat(model, options, count, size),
     schedule,
     plan,
     noise,

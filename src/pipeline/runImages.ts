@@ -145,7 +145,7 @@ class RunDecoder {
 }
 
 /** What a run is given beside its start, which `resolveRun` checks. */
-function judgeInputs({ inpaint, contexts, count }: ResolvedRun, judge: Judge): void {
+function judgeInputs({ inpaint, contexts, concat, count }: ResolvedRun, judge: Judge): void {
   const named = {
     known: inpaint?.known,
     context: contexts?.context,
@@ -154,6 +154,7 @@ function judgeInputs({ inpaint, contexts, count }: ResolvedRun, judge: Judge): v
     "negativeTextEmbeds or negativeTimeIds": contexts?.freeAdded,
   };
   for (const [name, data] of Object.entries(named)) if (data) judge(nonFiniteIn(name, data, count));
+  if (concat) judge(nonFiniteIn("concat", concat.data, concat.shape[0] as number));
 }
 
 /**
@@ -173,7 +174,7 @@ export async function* runImages(
     engine.warn(text);
   });
   judgeInputs(run, judge);
-  const { in_channels: channels } = model.config;
+  const { stateChannels: channels } = model;
   const lowered = engine.lower(run.height, run.width, run.contexts?.length);
   // Only for runs that are saved or resumed: of latents it reads the decoder, which is loaded at the end.
   let hashed: Promise<string> | undefined;

@@ -28,8 +28,9 @@ export function fingerprint(model: string, run: ResolvedRun): string {
   const rows = plan.rows.map(({ tNetwork, update, jump }) => [tNetwork, update, jump]);
   const { contexts } = run;
   const told = [contexts?.context, contexts?.freeContext, contexts?.added, contexts?.freeAdded];
-  const given = [run.noise?.data, run.inpaint?.known, run.inpaint?.mask, ...(contexts ? told : [])].map((d) =>
-    d ? hash(d.join()) : null,
+  const beside = [run.guidanceEmbedding, run.concat?.data].filter((d) => d !== undefined);
+  const given = [run.noise?.data, run.inpaint?.known, run.inpaint?.mask, ...(contexts ? told : []), ...beside].map(
+    (d) => (d ? hash(d.join()) : null),
   );
   const all = hash(
     JSON.stringify([

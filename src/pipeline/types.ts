@@ -92,7 +92,7 @@ export interface GenerateOptions
   classes?: readonly number[];
   /**
    * Classifier-free guidance scale w in e_u + w·(e_c − e_u), one for all or a list taken in turn; where all are 1 (default)
-   * an evaluation costs half.
+   * an evaluation costs half. Networks with `time_cond_proj_dim` (LCM) are told w instead, and evaluated once.
    */
   guidance?: number | readonly number[];
   /** Guidance acts where low ≤ t ≤ high (Kynkäänniemi et al. 2024); elsewhere w is 1. */
@@ -114,6 +114,11 @@ export interface GenerateOptions
   /** Their counterparts under guidance; `negativeTimeIds` default to `timeIds`. */
   negativeTextEmbeds?: Tensor;
   negativeTimeIds?: Tensor;
+  /**
+   * [1 or N, C, H, W], as large as the state, for networks that read more channels than it has: they stand after the state's
+   * in every evaluation. N without `count` is the number of images, and H and W without `size` are the state's.
+   */
+  concat?: Tensor;
   /** Images 2j and 2j + 1 get noise of opposite signs. Not with `noise`, and not with rng "torch-batch". */
   antithetic?: boolean;
   /**
@@ -242,6 +247,8 @@ export interface ForwardInputs {
   textEmbeds?: Tensor;
   /** [N, K] or [1, K]: numbers that SDXL-class networks embed beside them. */
   timeIds?: Tensor;
+  /** [N, D] or [1, D]: what networks with `time_cond_proj_dim` add to the timestep (LCM's guidance); default: nothing. */
+  timestepCond?: Tensor;
 }
 
 export interface MemoryReport {

@@ -37,11 +37,11 @@ function checkTensor({ shape, data }: Tensor, name: string, what: string, channe
 
 /** @returns how many images there are. @throws ShapeError naming `name` */
 export const checkImages = ({ model }: Workshop, images: Tensor, name: string): number =>
-  checkTensor(images, name, "images", model.firstStage?.spec.in_channels ?? model.config.in_channels);
+  checkTensor(images, name, "images", model.firstStage?.spec.in_channels ?? model.stateChannels);
 
 /** @returns how many states of the sampler there are. @throws ShapeError naming `name` */
 export const checkLatents = ({ model }: Workshop, latents: Tensor, name: string): number =>
-  checkTensor(latents, name, "latents", model.config.in_channels);
+  checkTensor(latents, name, "latents", model.stateChannels);
 
 /** The classes of images whose class is unknown: the model's "no class", where it has one. */
 export const defaultClasses = ({ nullClass }: Model): readonly number[] | undefined =>

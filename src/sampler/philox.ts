@@ -8,6 +8,9 @@
 /** The step number under which the starting noise x_T is drawn; step i of a run draws under i. */
 export const startStep = 0xffffffff;
 
+/** Of the noise on a low-resolution picture, before any step. */
+export const lowResolutionStep = 0xc0000000;
+
 const multiplierA = 0xd2511f53;
 const multiplierB = 0xcd9e8d57;
 const weylA = 0x9e3779b9;

@@ -4,12 +4,16 @@ import { channels, conv3, groupNorm, layer } from "../network/layers.ts";
 import type { Activation, EmbRef, Graph, WeightSpec } from "../runtime/graph.ts";
 import { channelGroups, makeValue, type Storage, type Value } from "../runtime/values.ts";
 
+const segmentsOf = (specs: readonly WeightSpec[]) => specs.flatMap((s) => s.segments);
+
 /**
  * All resnets' projections of the time embedding, gathered into one table with a row per (step, image): one matrix
- * product instead of one per resnet and step.
+ * product instead of one per resnet and step; two where some take the embedding without its activation.
  */
 export class EmbeddingTable {
-  readonly specs: WeightSpec[] = [];
+  /** Projections of the activated embedding, and, after them in a row, of the embedding as it is. */
+  readonly activated: WeightSpec[] = [];
+  readonly plain: WeightSpec[] = [];
   #value: Value | undefined;
 
   constructor(
@@ -17,14 +21,21 @@ export class EmbeddingTable {
     private readonly storage: Storage,
   ) {}
 
-  /** @param parts 1, or 2 for scale and shift */
-  add(name: string, outputs: number, parts: number): EmbRef {
+  /**
+   * The reference is complete only after the last call.
+   * @param parts 1, or 2 for scale and shift. @param plain of the embedding without its activation
+   */
+  add(name: string, outputs: number, parts: number, plain = false): EmbRef {
     const segments = Array.from({ length: parts }, () => outputs);
-    const group = this.specs.reduce((sum, s) => sum + channelGroups(s.segments), 0);
-    this.specs.push(layer(name, this.width, outputs * parts, 0, segments));
+    const own = plain ? this.plain : this.activated;
+    const before = channelGroups(segmentsOf(own));
+    own.push(layer(name, this.width, outputs * parts, 0, segments));
+    const group = () => before + (plain ? channelGroups(segmentsOf(this.activated)) : 0);
     const table = () => this.value;
     return {
-      group,
+      get group() {
+        return group();
+      },
       get table() {
         return table();
       },
@@ -33,7 +44,7 @@ export class EmbeddingTable {
 
   /** The table as the network's input; complete only after the last {@link add}. */
   get value(): Value {
-    const segments = this.specs.flatMap((s) => s.segments);
+    const segments = segmentsOf([...this.activated, ...this.plain]);
     this.#value ??= makeValue({
       name: "time_embedding.projections",
       shape: [1, 1, segments.reduce((a, b) => a + b, 0)],
@@ -54,6 +65,8 @@ export interface ResnetInit {
   readonly scaleShift: boolean;
   /** Divides the sum of both branches. */
   readonly scaleFactor?: number;
+  /** The projection takes the time embedding without the activation before it. */
+  readonly skipTimeAct?: boolean;
   /** Resamples both branches: nearest ×2, or the mean of 2×2 pixels. */
   readonly resample?: "up" | "down";
 }
@@ -61,7 +74,7 @@ export interface ResnetInit {
 /** ResnetBlock2D. */
 export function resnet(graph: Graph, table: EmbeddingTable, name: string, x: Value, init: ResnetInit): Value {
   const { outputs, groups, eps, act, scaleShift, resample, scaleFactor = 1 } = init;
-  const emb = table.add(`${name}.time_emb_proj`, outputs, scaleShift ? 2 : 1);
+  const emb = table.add(`${name}.time_emb_proj`, outputs, scaleShift ? 2 : 1, init.skipTimeAct);
   let h = graph.activation(`${name}.norm1`, groupNorm(graph, `${name}.norm1`, x, groups, eps), act);
   let shortcut = x;
   if (resample === "up") {

@@ -8,7 +8,7 @@ import { attention, channels, conv, downsample, groupNorm, layer, upsample } fro
 import { type Activation, Graph, type ParamRef } from "../runtime/graph.ts";
 import { type DType, makeValue, type Storage, type Value } from "../runtime/values.ts";
 import { EmbeddingTable, type ResnetInit, resnet } from "./blocks.ts";
-import { type Attention, classEmbeddings, type Mid, type UNetSpec } from "./spec.ts";
+import { type Attention, classEmbeddings, type Level, type Mid, type UNetSpec } from "./spec.ts";
 import { Context, transformer } from "./transformer.ts";
 
 /** What feeds the class embedding: labels index a table, vectors are rows per image. */
@@ -25,11 +25,15 @@ export interface Network {
   readonly embed: Graph;
   /** State x, f32 [H, W, C] in a buffer. */
   readonly sample: Value;
+  /** The channels of the input after the state's, where they are apart from it; likewise. */
+  readonly concat: Value | null;
   /** Sinusoids (or learned rows) of timesteps, [rows, width], made on the host. */
   readonly timesteps: Value;
   readonly classes: ClassInput | null;
   /** What else is embedded with the timestep, rows per image. */
   readonly added: Value | null;
+  /** What is added to the timestep's sinusoids, rows per image. */
+  readonly timestepCond: Value | null;
   readonly context: NetworkContext | null;
   /** Output of `embed`; shares its storage with `table`, the same rows as `main` reads them. */
   readonly projections: Value;
@@ -47,6 +51,8 @@ export interface NetworkInit {
   readonly timesteps: "image" | "step";
   /** Tokens of the context, where the network attends to one; 77, those of CLIP's text encoders, where none is given. */
   readonly contextLength?: number;
+  /** How many of the input's channels, the last, are a value of their own (0). */
+  readonly concat?: number;
 }
 
 /** What the parts of a network share while it is built. */
@@ -70,6 +76,13 @@ function attend(build: Build, name: string, index: number, x: Value, init: Atten
   return attention(graph, name, x, { headDim, groups, eps: spec.norm_eps, scaleFactor });
 }
 
+/** What a level's resnets have of their own. */
+const ofLevel = ({ channels, scale_factor, skip_time_act }: Level) => ({
+  outputs: channels,
+  scaleFactor: scale_factor,
+  skipTimeAct: skip_time_act,
+});
+
 /** Where the model is cut for its levels going down; skip connections in order of production. */
 function downPath(build: Build, first: Value): { x: Value; skips: Value[] } {
   const { graph, spec, table, resnets } = build;
@@ -81,14 +94,14 @@ function downPath(build: Build, first: Value): { x: Value; skips: Value[] } {
   };
   spec.down.forEach((level, index) => {
     const name = `down_blocks.${index}`;
-    const outputs = level.channels;
+    const own = { ...resnets, ...ofLevel(level) };
     for (let i = 0; i < level.resnets; i++) {
-      const h = resnet(graph, table, `${name}.resnets.${i}`, x, { ...resnets, outputs });
+      const h = resnet(graph, table, `${name}.resnets.${i}`, x, own);
       keep(level.attention ? attend(build, `${name}.attentions.${i}`, i, h, level.attention) : h);
     }
     const label = `${name}.downsamplers.0`;
     if (level.resample === "conv") keep(downsample(graph, label, x, spec.downsample_padding));
-    if (level.resample === "resnet") keep(resnet(graph, table, label, x, { ...resnets, outputs, resample: "down" }));
+    if (level.resample === "resnet") keep(resnet(graph, table, label, x, { ...own, resample: "down" }));
     if (level.resample === "pool") keep(graph.avgPool(label, x));
   });
   return { x, skips };
@@ -107,16 +120,16 @@ function upPath(build: Build, start: Value, skips: Value[]): Value {
   let x = start;
   spec.up.forEach((level, index) => {
     const name = `up_blocks.${index}`;
-    const outputs = level.channels;
+    const own = { ...resnets, ...ofLevel(level) };
     for (let i = 0; i < level.resnets; i++) {
       const label = `${name}.resnets.${i}`;
-      x = resnet(graph, table, label, graph.concat(label, x, skips.pop() as Value), { ...resnets, outputs });
+      x = resnet(graph, table, label, graph.concat(label, x, skips.pop() as Value), own);
       if (level.attention) x = attend(build, `${name}.attentions.${i}`, i, x, level.attention);
     }
     const label = `${name}.upsamplers.0`;
     const like = spec.odd_sizes ? skips.at(-1) : undefined;
     if (level.resample === "conv") x = upsample(graph, label, x, like);
-    if (level.resample === "resnet") x = resnet(graph, table, label, x, { ...resnets, outputs, resample: "up" });
+    if (level.resample === "resnet") x = resnet(graph, table, label, x, { ...own, resample: "up" });
     if (level.resample === "pool") x = graph.upsample(label, x);
   });
   return x;
@@ -160,11 +173,18 @@ function embedGraph(
   spec: UNetSpec,
   table: EmbeddingTable,
   init: NetworkInit,
-): Pick<Network, "embed" | "timesteps" | "classes" | "added" | "projections"> {
+): Pick<Network, "embed" | "timesteps" | "classes" | "added" | "timestepCond" | "projections"> {
   const embed = new Graph("f32", init.storage);
   const { time } = spec;
   const timesteps = rowsInput("timesteps", time.inputs, "f32");
-  const rows = embed.rows("time_proj", init.timesteps, timesteps);
+  let rows = embed.rows("time_proj", init.timesteps, timesteps);
+  const timestepCond = time.cond === undefined ? null : rowsInput("timestep_cond", time.cond, "f32");
+  if (timestepCond) {
+    const label = "time_embedding.cond_proj";
+    const { weight, segments } = layer(label, timestepCond.shape[1] as number, time.inputs, 0);
+    const given = embed.rows("timestep_cond", "image", timestepCond);
+    rows = embed.add("time_proj.sum", rows, embed.conv2d(label, given, [{ weight, segments }]));
+  }
   const timestep = embeddingMlp(embed, "time_embedding", rows, time.dim, time.act);
   let emb = embed.activation("time_embedding.linear_2", timestep, time.post_act);
   const classes = classInput(spec);
@@ -178,9 +198,15 @@ function embedGraph(
     emb = embed.add("emb", emb, vector);
   }
   emb = embed.activation("emb.sum", emb, time.sum_act);
-  const projections = embed.conv2d("time_emb_proj", embed.activation("emb", emb, spec.act_fn), table.specs);
-  embed.output(projections);
-  return { embed, timesteps, classes, added, projections };
+  const activated = embed.activation("emb", emb, spec.act_fn);
+  const label = "time_emb_proj";
+  const products = [
+    ...(table.activated.length > 0 ? [embed.conv2d(label, activated, table.activated)] : []),
+    ...(table.plain.length > 0 ? [embed.conv2d(`${label}.plain`, emb, table.plain)] : []),
+  ];
+  const [first, second] = products as [Value, Value?];
+  const projections = embed.output(second ? embed.concat(label, first, second) : first);
+  return { embed, timesteps, classes, added, timestepCond, projections };
 }
 
 /** Tokens of CLIP's text encoders. */
@@ -193,28 +219,31 @@ export function buildUNet(spec: UNetSpec, init: NetworkInit): Network {
   const main = new Graph(dtype, storage);
   const table = new EmbeddingTable(spec.time.dim * (spec.classes.concat ? 2 : 1), storage);
   const context = spec.context_dim === null ? null : new Context(contextLength, spec.context_dim, dtype, storage);
-  const sample = makeValue({
-    name: "sample",
-    shape: [height, width, spec.in_channels],
-    batched: true,
-    dtype: "f32",
-    storage: "buffer",
-  });
+  const { concat: more = 0 } = init;
+  const input = (name: string, channels: number) =>
+    makeValue({ name, shape: [height, width, channels], batched: true, dtype: "f32", storage: "buffer" });
+  const sample = input("sample", spec.in_channels - more);
+  const concat = more > 0 ? input("concat", more) : null;
+  const all = concat ? main.concat("sample", sample, concat) : sample;
   const { act_fn: act, norm_num_groups: groups, norm_eps: eps, scale_shift: scaleShift } = spec;
   const build: Build = { graph: main, spec, table, resnets: { groups, eps, act, scaleShift }, context };
-  const centered = spec.center_input_sample ? main.scaleShift("center_input_sample", sample, 2, -1) : sample;
-  const first = conv(main, "conv_in", centered, spec.channels, spec.conv_in_kernel);
+  const centered = spec.center_input_sample ? main.scaleShift("center_input_sample", all, 2, -1) : all;
+  // Weights for an input in two parts are packed otherwise, under another name.
+  const label = concat ? "conv_in+concat" : "conv_in";
+  const first = conv(main, "conv_in", centered, spec.channels, spec.conv_in_kernel, { label });
   const down = downPath(build, first);
   const mid = spec.mid ? middle(build, down.x, spec.mid) : down.x;
   const up = upPath(build, mid, down.skips);
   const normed = groupNorm(main, "conv_norm_out", up, groups, eps);
   const activated = main.activation("conv_norm_out", normed, spec.out_act);
-  const output = main.output(conv(main, "conv_out", activated, spec.out_channels, spec.conv_out_kernel, "f32"));
+  const output = main.output(
+    conv(main, "conv_out", activated, spec.out_channels, spec.conv_out_kernel, { dtype: "f32" }),
+  );
   const embed = embedGraph(spec, table, init);
   const learned =
     spec.time.type === "learned"
       ? [{ name: "time_proj.weight", shape: [spec.time.num_train_timesteps, spec.time.inputs] }]
       : [];
   const params = [...learned, ...embed.embed.params(), ...(context?.graph.params() ?? []), ...main.params()];
-  return { main, ...embed, context, table: table.value, sample, output, params };
+  return { main, ...embed, context, table: table.value, sample, concat, output, params };
 }

@@ -32,7 +32,6 @@ const FIXED = {
   attention_type: "default",
   encoder_hid_dim: null,
   encoder_hid_dim_type: null,
-  time_cond_proj_dim: null,
   time_embedding_type: "positional",
 } as const;
 
@@ -96,6 +95,7 @@ export function parseConditionalConfig(json: Readonly<Record<string, unknown>>, 
     r.fail("norm_num_groups", `${groups} groups do not divide ${bad} channels of block_out_channels`);
   const channels = widths[0] as number;
   const act = activation(r, "act_fn");
+  const cond = r.countOrNull("time_cond_proj_dim", null);
   const shift = r.choice("resnet_time_scale_shift", "default", ["default", "scale_shift"]);
   const spec: UNetSpec = {
     sample_size: imageSize(r),
@@ -119,6 +119,7 @@ export function parseConditionalConfig(json: Readonly<Record<string, unknown>>, 
       act,
       post_act: optionalActivation(r, "timestep_post_act"),
       sum_act: optionalActivation(r, "time_embedding_act_fn"),
+      ...(cond === null ? {} : { cond }),
     },
     classes: classEmbedding(r),
     added: addedEmbedding(r),

@@ -30,40 +30,66 @@ function blockTypes(r: ConfigReader, direction: "Down" | "Up", fallback: readonl
   });
 }
 
-/** A value for all levels, or a list with one for each. */
-function perLevel<T>(r: ConfigReader, key: string, fallback: T, count: number, fits: (v: unknown) => boolean): T[] {
+/** A value for all levels, or a list with one for each: a function of the level, which checks what it returns. */
+function perLevel<T>(
+  r: ConfigReader,
+  key: string,
+  fallback: T,
+  count: number,
+  fits: (v: unknown) => boolean,
+): (level: number) => T {
   const given = r.get(key);
   const value = given === undefined ? fallback : given;
   const list = Array.isArray(value) ? value : Array.from({ length: count }, () => value);
   if (list.length !== count) r.fail(key, `has ${list.length} entries, block_out_channels ${count}`);
-  for (const v of list) if (!fits(v)) r.fail(key, `${JSON.stringify(v)} is not supported`);
-  return list as T[];
+  return (level) => {
+    if (!fits(list[level])) r.fail(key, `${JSON.stringify(list[level])} is not supported`);
+    return list[level] as T;
+  };
 }
 
-/** Blocks of every transformer: a number for a level, or a list with one for each of its resnets. */
-function depths(r: ConfigReader, down: readonly number[], up: readonly number[]): { down: number[][]; up: number[][] } {
+/** Blocks of the transformers: of a level's, one after each of so many resnets. */
+interface Depths {
+  down(level: number, resnets: number): number[];
+  mid(): number[];
+  up(level: number, resnets: number): number[];
+}
+
+/**
+ * A number of blocks for a level, or a list with one for each of its resnets. Surplus entries are allowed, and entries of
+ * levels without transformers may be anything; but the middle takes the last entry, and without a list of its own the way
+ * up the entries from the last on, surplus or not.
+ */
+function depths(r: ConfigReader, count: number): Depths {
   const [key, reverse] = ["transformer_layers_per_block", "reverse_transformer_layers_per_block"] as const;
-  const read = (name: string) =>
-    perLevel<number | number[]>(r, name, 1, down.length, (v) => isCount(v) || (Array.isArray(v) && v.every(isCount)));
-  const spread = (name: string, given: readonly (number | number[])[], resnets: readonly number[]) =>
-    resnets.map((count, level) => {
-      const depth = given[level] as number | number[];
-      if (!Array.isArray(depth)) return Array.from({ length: count }, () => depth);
-      if (depth.length !== count) r.fail(name, `has ${depth.length} entries for a level of ${count} resnets`);
-      return depth;
-    });
+  const read = (name: string): unknown[] => {
+    const value = r.get(name) ?? 1;
+    const list = Array.isArray(value) ? value : Array.from({ length: count }, () => value);
+    if (list.length < count) r.fail(name, `has ${list.length} entries, block_out_channels ${count}`);
+    return list;
+  };
+  const isDepth = (v: unknown): v is number => Number.isInteger(v) && (v as number) >= 0;
+  const spread = (name: string, depth: unknown, resnets: number): number[] => {
+    const list: unknown[] = Array.isArray(depth) ? depth : Array.from({ length: resnets }, () => depth);
+    if (list.length < resnets) r.fail(name, `has ${list.length} entries for a level of ${resnets} resnets`);
+    return list.slice(0, resnets).map((v) => (isDepth(v) ? v : r.fail(name, `${JSON.stringify(v)} is not supported`)));
+  };
   const own = read(key);
-  if ((r.get(reverse) ?? null) !== null)
-    return { down: spread(key, own, down), up: spread(reverse, read(reverse), up) };
-  if (own.some(Array.isArray)) r.fail(reverse, `is required where ${key} holds lists`);
-  return { down: spread(key, own, down), up: spread(key, [...own].reverse(), up) };
+  const reversed = (r.get(reverse) ?? null) !== null;
+  if (!reversed && own.some(Array.isArray)) r.fail(reverse, `is required where ${key} holds lists`);
+  const up = reversed ? read(reverse) : [...own].reverse();
+  return {
+    down: (level, resnets) => spread(key, own[level], resnets),
+    mid: () => spread(key, own.at(-1), 1),
+    up: (level, resnets) => spread(reversed ? reverse : key, up[level], resnets),
+  };
 }
 
 /** Makes the attention of a level, by its place going down. */
 class Attentions {
-  readonly #heads: readonly (number | null)[];
-  readonly #onlyCross: readonly boolean[];
-  readonly #contexts: readonly number[];
+  readonly #heads: (level: number) => number | null;
+  readonly #onlyCross: (level: number) => boolean;
+  readonly #contexts: (level: number) => number;
   readonly #linear: boolean;
   readonly #used = new Set<number>();
 
@@ -79,12 +105,12 @@ class Attentions {
     this.#linear = r.flag("use_linear_projection", false);
   }
 
-  transformer(level: number, depths: readonly number[], only_cross = this.#onlyCross[level] as boolean): Transformer {
-    const [channels, heads] = [this.widths[level] as number, this.#heads[level] as number | null];
+  transformer(level: number, depths: readonly number[], only_cross = this.#onlyCross(level)): Transformer {
+    const [channels, heads] = [this.widths[level] as number, this.#heads(level)];
     if (heads === null) return this.r.fail("attention_head_dim", "null is not supported: it is a number of heads here");
     if (heads > channels)
       this.r.fail("attention_head_dim", `${heads} heads do not fit a block of ${channels} channels`);
-    this.#used.add(this.#contexts[level] as number);
+    this.#used.add(this.#contexts(level));
     const head_dim = Math.floor(channels / heads);
     return { kind: "transformer", heads, head_dim, depths, linear_projection: this.#linear, only_cross };
   }
@@ -92,7 +118,7 @@ class Attentions {
   /** @param entry of attention_head_dim */
   self(level: number, entry: number): SelfAttention {
     const channels = this.widths[level] as number;
-    const head_dim = this.#heads[entry] ?? channels;
+    const head_dim = this.#heads(entry) ?? channels;
     if (head_dim > channels)
       this.r.fail(
         "attention_head_dim",
@@ -110,22 +136,21 @@ class Attentions {
   }
 }
 
-function middle(r: ConfigReader, attentions: Attentions, last: number, depth: number): Mid | null {
+function middle(r: ConfigReader, attentions: Attentions, last: number, depth: Depths["mid"]): Mid | null {
   const types = ["UNetMidBlock2DCrossAttn", "UNetMidBlock2D"] as const;
   const scale_factor = r.positive("mid_block_scale_factor", 1);
   if (r.get("mid_block_type") === null) return null;
   // In this model nothing but the first resnet is left of a UNetMidBlock2D.
   if (r.choice("mid_block_type", types[0], types) === types[1]) return { resnets: 1, attention: null, scale_factor };
-  return { resnets: 2, attention: attentions.transformer(last, [depth], false), scale_factor };
+  return { resnets: 2, attention: attentions.transformer(last, depth(), false), scale_factor };
 }
 
-/** Resnets that resample take these keys; all others ignore them. */
-function checkResampling(r: ConfigReader, types: readonly BlockType[]): void {
-  const [skip, scale] = ["resnet_skip_time_act", "resnet_out_scale_factor"] as const;
-  const given = { [skip]: r.flag(skip, false), [scale]: r.positive(scale, 1) };
-  if (types.every(({ resample }) => resample === "conv")) return;
-  if (given[skip]) r.fail(skip, "true is not supported");
-  if (given[scale] !== 1) r.fail(scale, `${given[scale]} is not supported`);
+/** Of the levels whose blocks resample by resnets, all resnets take these keys; all others ignore them. */
+function resnetKeys(r: ConfigReader): (type: BlockType) => Pick<Level, "scale_factor" | "skip_time_act"> {
+  const scale_factor = r.positive("resnet_out_scale_factor", 1);
+  const skip_time_act = r.flag("resnet_skip_time_act", false);
+  const own = { ...(scale_factor === 1 ? {} : { scale_factor }), ...(skip_time_act ? { skip_time_act } : {}) };
+  return ({ resample }) => (resample === "resnet" ? own : {});
 }
 
 /** @throws ConfigError */
@@ -138,24 +163,28 @@ export function readLevels(
   const [crossDown, crossUp] = ["CrossAttnDownBlock2D", "CrossAttnUpBlock2D"];
   const downTypes = blockTypes(r, "Down", [crossDown, crossDown, crossDown, "DownBlock2D"], count);
   const upTypes = blockTypes(r, "Up", ["UpBlock2D", crossUp, crossUp, crossUp], count);
-  checkResampling(r, [...downTypes, ...upTypes]);
+  const keys = resnetKeys(r);
   const attentions = new Attentions(r, widths, groups);
   const resnets = perLevel(r, "layers_per_block", 2, count, isCount);
-  const upResnets = [...resnets].reverse().map((n) => n + 1);
-  const depth = depths(r, resnets, upResnets);
-  const level = ({ attends, resample }: BlockType, i: number, place: number, blocks: readonly number[]): Level => ({
-    channels: widths[place] as number,
-    resnets: blocks.length,
-    attention:
-      attends === "transformer"
-        ? attentions.transformer(place, blocks)
-        : // Going up, plain attention takes the entries in the order of going down, as diffusers does.
-          attends && attentions.self(place, i),
-    resample: i < count - 1 ? resample : "none",
-  });
-  const down = downTypes.map((type, i) => level(type, i, i, depth.down[i] as number[]));
-  const up = upTypes.map((type, i) => level(type, i, count - 1 - i, depth.up[i] as number[]));
-  const mid = middle(r, attentions, count - 1, depth.down[count - 1]?.[0] as number);
+  const depth = depths(r, count);
+  const level = (type: BlockType, i: number, direction: "down" | "up"): Level => {
+    const place = direction === "down" ? i : count - 1 - i;
+    const own = resnets(place) + (direction === "down" ? 0 : 1);
+    return {
+      channels: widths[place] as number,
+      resnets: own,
+      attention:
+        type.attends === "transformer"
+          ? attentions.transformer(place, depth[direction](i, own))
+          : // Going up, plain attention takes the entries in the order of going down, as diffusers does.
+            type.attends && attentions.self(place, i),
+      resample: i < count - 1 ? type.resample : "none",
+      ...keys(type),
+    };
+  };
+  const down = downTypes.map((type, i) => level(type, i, "down"));
+  const up = upTypes.map((type, i) => level(type, i, "up"));
+  const mid = middle(r, attentions, count - 1, depth.mid);
   const downsample_padding = r.count("downsample_padding", 1, 0);
   return {
     down,

@@ -102,7 +102,8 @@ export function parseUNet2DConfig(json: Readonly<Record<string, unknown>>, file:
   const midType = r.get("mid_block_type");
   if (midType !== undefined && midType !== null && typeof midType !== "string")
     r.fail("mid_block_type", `expected a name or null, got ${JSON.stringify(midType)}`);
-  checkGroups(r, widths, groups, midGroups);
+  const midAttention = r.flag("add_attention", true) && midType !== null;
+  checkGroups(r, widths, groups, midAttention ? midGroups : null);
   const attention = attentionReader(r);
   const layers = r.count("layers_per_block", 2);
   const levels = (types: readonly BlockType[], channels: readonly number[], resnets: number): Level[] =>
@@ -113,7 +114,6 @@ export function parseUNet2DConfig(json: Readonly<Record<string, unknown>>, file:
       resample: i < types.length - 1 ? resample : "none",
     }));
   const [first, last] = [widths[0] as number, widths.at(-1) as number];
-  const midAttention = r.flag("add_attention", true);
   const scale_factor = r.positive("mid_block_scale_factor", 1);
   const spec: UNetSpec = {
     sample_size: imageSize(r),

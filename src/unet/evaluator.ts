@@ -9,6 +9,7 @@ import { pinValues } from "../network/taps.ts";
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import type { KernelCall, Target } from "../runtime/kernel.ts";
+import { toRows } from "../runtime/layout.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import type { Overflow } from "../runtime/overflow.ts";
 import { planMemory } from "../runtime/planner.ts";
@@ -50,9 +51,10 @@ export function lowerNetwork(
 }
 
 /** Values that an evaluator keeps for all its steps, beside the table; a row of each per image. */
-function keptValues({ sample, main, embed, projections, context }: Network): Value[] {
+function keptValues({ sample, concat, main, embed, projections, context }: Network): Value[] {
   const embedded = embed.outputs.filter((value) => value !== projections);
-  return [sample, ...main.outputs, ...embedded, ...(context ? [context.input, ...context.graph.outputs] : [])];
+  const given = [sample, ...(concat ? [concat] : [])];
+  return [...given, ...main.outputs, ...embedded, ...(context ? [context.input, ...context.graph.outputs] : [])];
 }
 
 /** Bytes that an evaluator of so many rows allocates beside the weights. */
@@ -80,8 +82,12 @@ export interface EvaluatorInit {
   readonly classes?: Uint32Array<ArrayBuffer> | Float32Array;
   /** Added conditions, [rows, width]. */
   readonly added?: Float32Array;
+  /** What is added to the timesteps' sinusoids, [rows, width]; nothing where it is left out. */
+  readonly timestepCond?: Float32Array;
   /** [rows, length, width], as long as the network was lowered for. */
   readonly context?: Float32Array;
+  /** What the network reads beside the state, [rows, C, H, W], where it was lowered to take that apart. */
+  readonly concat?: Float32Array;
   readonly onCompile?: (done: number, of: number) => void;
 }
 
@@ -133,14 +139,15 @@ export class Evaluator {
         for (let i = 0; i < steps; i++) frames.set([i % stretch, i - (i % stretch), rows, i], i * 4);
         const { UNIFORM, COPY_DST, COPY_SRC } = GPUBufferUsage;
         const table = keep(createValueArray(device, network.table, rows * stretch));
-        const kept = keptValues(network).filter((value) => value !== network.context?.input);
+        const uploaded = [network.context?.input, network.concat];
+        const kept = keptValues(network).filter((value) => !uploaded.includes(value));
         const external = new Map<Value, GpuArray>([
           ...kept.map((value) => [value, keep(createValueArray(device, value, rows))] as const),
           [network.table, table],
           [network.projections, table],
           [network.timesteps, upload("timesteps", paddedRows(network.timesteps, init.timesteps, stretch))],
         ]);
-        const { classes, added, context } = network;
+        const { classes, added, timestepCond, context } = network;
         const input = <T extends ArrayBufferView>(
           value: Value,
           data: T | undefined,
@@ -153,6 +160,15 @@ export class Evaluator {
         if (classes?.kind === "vectors")
           input(classes.vectors, init.classes as Float32Array, (data) => paddedRows(classes.vectors, data, 1));
         if (added) input(added, init.added, (data) => paddedRows(added, data, 1));
+        if (timestepCond) {
+          const none = () => new Float32Array(rows * (timestepCond.shape[1] as number));
+          input(timestepCond, init.timestepCond ?? none(), (data) => paddedRows(timestepCond, data, 1));
+        }
+        const { concat } = network;
+        if (concat) {
+          const [height, width, channels] = concat.shape as [number, number, number];
+          input(concat, init.concat, (data) => toRows(data, rows, channels, height * width));
+        }
         if (context) input(context.input, init.context, (data) => paddedRows(context.input, data, 1));
         return {
           external,

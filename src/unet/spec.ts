@@ -43,6 +43,10 @@ export interface Level {
   resnets: number;
   attention: Attention | null;
   resample: Resample;
+  /** Divides the sums of the resnets' branches, of those that resample too; 1 where absent. */
+  scale_factor?: number;
+  /** Its resnets project the time embedding without the activation before it. */
+  skip_time_act?: boolean;
 }
 
 export interface Mid {
@@ -69,6 +73,8 @@ export interface TimeEmbedding {
   post_act: Activation;
   /** On the sum of all embeddings, before the resnets take it. */
   sum_act: Activation;
+  /** Width of a vector that is projected and added to the sinusoids (LCM's embedding of the guidance scale); else absent. */
+  cond?: number;
 }
 
 /** What is added to the time embedding for a class; with `concat`, appended to it. */

@@ -40,7 +40,7 @@ export function schedulerFolders(
 
 const SCHEDULER_FOLDERS: readonly string[] = ["scheduler", ""];
 
-/** The scheduler's configuration, in its folder or at the root; undefined where there is none. */
+/** The scheduler's configuration, in the first of some folders; undefined where there is none. */
 export async function readSchedulerConfig(
   source: ModelSource,
   signal?: AbortSignal,

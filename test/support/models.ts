@@ -31,6 +31,7 @@ export async function readEvaluation(path: string): Promise<{ inputs: ForwardInp
     context: tensors.encoder_hidden_states,
     textEmbeds: tensors["added/text_embeds"],
     timeIds: tensors["added/time_ids"],
+    timestepCond: tensors.timestep_cond,
   };
   return { inputs, output: output! };
 }

@@ -116,6 +116,7 @@ testDefaults(parse, DEFAULTS, {
   context_dim: 1280,
 });
 
+const RESNET = "ResnetDownsampleBlock2D";
 const self = (head_dim: number): SelfAttention => ({ kind: "self", head_dim, norm_groups: 32 });
 const projected = { projection_class_embeddings_input_dim: 2816 };
 const heads = (...counts: number[]) =>
@@ -184,6 +185,26 @@ const CHANGES: [key: keyof typeof DEFAULTS, change: Record<string, unknown>, eff
     { transformer_layers_per_block: [1, 2, 10, 3] },
     levels((t, i) => ({ depths: t.depths.map(() => [1, 2, 10, 3][i]!) })),
   ],
+  // The middle takes the last entry, the way up begins with it.
+  [
+    "transformer_layers_per_block",
+    { transformer_layers_per_block: [0, 2, 3, 4, 5, 6] },
+    {
+      down: [
+        level(320, 2, transformer(8, 40, 0, 0)),
+        level(640, 2, transformer(8, 80, 2, 2)),
+        level(1280, 2, transformer(8, 160, 3, 3)),
+        DOWN[3]!,
+      ],
+      mid: { ...MID, attention: transformer(8, 160, 6) },
+      up: [
+        UP[0]!,
+        level(1280, 3, transformer(8, 160, 5, 5, 5)),
+        level(640, 3, transformer(8, 80, 4, 4, 4)),
+        level(320, 3, transformer(8, 40, 3, 3, 3), true),
+      ],
+    },
+  ],
   [
     "reverse_transformer_layers_per_block",
     {
@@ -246,14 +267,24 @@ const CHANGES: [key: keyof typeof DEFAULTS, change: Record<string, unknown>, eff
   // All arithmetic is in float32 as it is.
   ["upcast_attention", { upcast_attention: true }, {}],
   ["resnet_time_scale_shift", { resnet_time_scale_shift: "scale_shift" }, { scale_shift: true }],
-  // Only blocks that resample by resnets read these.
+  // Only blocks that resample by resnets read these, the last one too.
   ["resnet_skip_time_act", { resnet_skip_time_act: true }, {}],
   ["resnet_out_scale_factor", { resnet_out_scale_factor: 2 }, {}],
+  [
+    "resnet_skip_time_act",
+    { resnet_skip_time_act: true, down_block_types: [...DEFAULTS.down_block_types.slice(0, 3), RESNET] },
+    { down: [...DOWN.slice(0, 3), { ...level(1280, 2, null, true), skip_time_act: true }], odd_sizes: false },
+  ],
+  [
+    "resnet_out_scale_factor",
+    { resnet_out_scale_factor: 2, down_block_types: [...DEFAULTS.down_block_types.slice(0, 3), RESNET] },
+    { down: [...DOWN.slice(0, 3), { ...level(1280, 2, null, true), scale_factor: 2 }], odd_sizes: false },
+  ],
   ["time_embedding_type", {}, {}],
   ["time_embedding_dim", { time_embedding_dim: 512 }, { time: { ...TIME, dim: 512 } }],
   ["time_embedding_act_fn", { time_embedding_act_fn: "swish" }, { time: { ...TIME, sum_act: "silu" } }],
   ["timestep_post_act", { timestep_post_act: "mish" }, { time: { ...TIME, post_act: "mish" } }],
-  ["time_cond_proj_dim", {}, {}],
+  ["time_cond_proj_dim", { time_cond_proj_dim: 256 }, { time: { ...TIME, cond: 256 } }],
   ["conv_in_kernel", { conv_in_kernel: 5 }, { conv_in_kernel: 5 }],
   ["conv_out_kernel", { conv_out_kernel: 1 }, { conv_out_kernel: 1 }],
   ["attention_type", {}, {}],
@@ -346,7 +377,7 @@ testRefusals(parse, [
   ["attention_type", { attention_type: "gated" }, /"gated"/],
   ["encoder_hid_dim", { encoder_hid_dim: 4096 }, /4096/],
   ["encoder_hid_dim_type", { encoder_hid_dim_type: "text_proj" }, /"text_proj"/],
-  ["time_cond_proj_dim", { time_cond_proj_dim: 256 }, /256/],
+  ["time_cond_proj_dim", { time_cond_proj_dim: 0 }, /got 0/],
   ["time_embedding_type", { time_embedding_type: "fourier" }, /"fourier"/],
   ["time_embedding_act_fn", { time_embedding_act_fn: "tanh" }, /"tanh"/],
   ["addition_embed_type", { addition_embed_type: "image_hint" }, /"image_hint"/],
@@ -374,8 +405,10 @@ testRefusals(parse, [
     { transformer_layers_per_block: [[1, 2], 1, 1, 1] },
     /is required where transformer_layers_per_block holds lists/,
   ],
-  ["resnet_skip_time_act", { resnet_skip_time_act: true, down_block_types: blocks("ResnetDownsampleBlock2D") }, /true/],
-  ["resnet_out_scale_factor", { resnet_out_scale_factor: 2, down_block_types: blocks("ResnetDownsampleBlock2D") }, /2/],
+  ["resnet_skip_time_act", { resnet_skip_time_act: 1 }, /got 1/],
+  ["resnet_out_scale_factor", { resnet_out_scale_factor: 0 }, /got 0/],
+  ["transformer_layers_per_block", { transformer_layers_per_block: [1, -1, 1, 1] }, /-1 is not supported/],
+  ["transformer_layers_per_block", { transformer_layers_per_block: [1, 1, 1, 1, 1.5] }, /1\.5 is not supported/],
   ["down_block_types", { down_block_types: blocks("SimpleCrossAttnDownBlock2D") }, /SimpleCrossAttn/],
   ["down_block_types", { down_block_types: blocks("KCrossAttnDownBlock2D") }, /KCrossAttn/],
   ["up_block_types", { up_block_types: ["UpBlock2D"] }, /has 1 entries, block_out_channels 4/],

@@ -7,6 +7,7 @@ import zlib
 
 import torch
 from diffusers import UNet2DConditionModel, UNet2DModel
+from random_weights import randomise
 from safetensors.torch import save_file
 
 torch.set_num_threads(1)
@@ -136,6 +137,20 @@ NETWORKS = {
         ),
         [(9, 7, [40, 41]), (1, 1, [600]), (1, 37, [600])],
     ),
+    "unused_groups": (
+        dict(
+            sample_size=4,
+            block_out_channels=(8, 12),
+            norm_num_groups=4,
+            attention_head_dim=4,
+            attn_norm_num_groups=7,
+            add_attention=False,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+        ),
+        [(4, 4, [10, 990])],
+    ),
 }
 
 # name: (configuration, [(height, width, timesteps, length of the context)], channels of the pooled text embedding)
@@ -213,26 +228,81 @@ CONDITIONAL = {
         [(6, 4, [1, 500], 2)],
         5,
     ),
+    "cross_surplus": (
+        dict(
+            in_channels=3,
+            out_channels=3,
+            block_out_channels=(8, 8, 12),
+            norm_num_groups=4,
+            attention_head_dim=[None, 2, 3],
+            cross_attention_dim=[None, 7, 7],
+            only_cross_attention=[None, False, True],
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+            transformer_layers_per_block=[0, 2, 0, 1, 2],
+        ),
+        [(8, 4, [3, 700], 5)],
+        None,
+    ),
+    "cross_surplus_lists": (
+        dict(
+            in_channels=2,
+            out_channels=2,
+            block_out_channels=(6, 9),
+            norm_num_groups=3,
+            attention_head_dim=3,
+            cross_attention_dim=5,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            layers_per_block=1,
+            transformer_layers_per_block=[[0, 4], None, [2, 7, 9]],
+            reverse_transformer_layers_per_block=["none", [1, 2, 3], 5],
+        ),
+        [(4, 6, [250], 2)],
+        None,
+    ),
+    "cross_resnet_keys": (
+        dict(
+            in_channels=4,
+            out_channels=4,
+            block_out_channels=(8, 12, 8),
+            norm_num_groups=4,
+            attention_head_dim=2,
+            cross_attention_dim=6,
+            down_block_types=("ResnetDownsampleBlock2D", "CrossAttnDownBlock2D", "ResnetDownsampleBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "ResnetUpsampleBlock2D", "ResnetUpsampleBlock2D"),
+            layers_per_block=1,
+            resnet_skip_time_act=True,
+            resnet_out_scale_factor=1.7,
+            time_cond_proj_dim=11,
+        ),
+        [(8, 12, [20, 640], 3)],
+        None,
+    ),
+    "cross_skip_all": (
+        dict(
+            in_channels=4,
+            out_channels=4,
+            block_out_channels=(8, 12),
+            norm_num_groups=4,
+            attention_head_dim=2,
+            cross_attention_dim=6,
+            down_block_types=("ResnetDownsampleBlock2D", "ResnetDownsampleBlock2D"),
+            up_block_types=("ResnetUpsampleBlock2D", "ResnetUpsampleBlock2D"),
+            mid_block_type=None,
+            layers_per_block=[1, 2],
+            resnet_time_scale_shift="scale_shift",
+            resnet_skip_time_act=True,
+            resnet_out_scale_factor=0.6,
+            class_embed_type="timestep",
+            num_class_embeds=1000,
+            act_fn="gelu",
+        ),
+        [(4, 4, [999], 1)],
+        None,
+    ),
 }
-
-
-def randomise(model, generator):
-    """No parameter stays at 0 or 1; all are exact in float16, in which they are stored."""
-
-    def draw(shape, scale, mean=0.0):
-        return (mean + scale * torch.randn(shape, generator=generator)).half().float()
-
-    with torch.no_grad():
-        for name, p in sorted(model.named_parameters()):
-            norm = "norm" in name.split(".")[-2]
-            if "class_embedding.weight" in name or "time_proj" in name:
-                p.copy_(draw(p.shape, 0.6))
-            elif name.endswith("bias"):
-                p.copy_(draw(p.shape, 0.2 if norm else 0.1))
-            elif norm:
-                p.copy_(draw(p.shape, 0.2, 1.0))
-            else:
-                p.copy_(draw(p.shape, 0.9 / (p[0].numel() ** 0.5)))
 
 
 def make(kind, name, config):
@@ -255,6 +325,8 @@ def common_inputs(config, height, width, timesteps, generator):
         "sample": torch.randn((n, config.get("in_channels", 3), height, width), generator=generator),
         "timestep": torch.tensor(timesteps),
     }
+    if config.get("time_cond_proj_dim"):
+        inputs["timestep_cond"] = torch.randn((n, config["time_cond_proj_dim"]), generator=generator)
     if "num_class_embeds" in config:
         inputs["class_labels"] = torch.randint(config["num_class_embeds"], (n,), generator=generator)
     elif config.get("class_embed_type") == "timestep":
@@ -293,7 +365,8 @@ for name, (config, runs, text) in CONDITIONAL.items():
     for height, width, timesteps, length in runs:
         inputs = common_inputs(config, height, width, timesteps, generator)
         n = len(timesteps)
-        shape = (n, length, config["cross_attention_dim"])
+        width = config["cross_attention_dim"]
+        shape = (n, length, width if isinstance(width, int) else width[-1])
         inputs["encoder_hidden_states"] = torch.randn(shape, generator=generator)
         if text:
             ids = (config["projection_class_embeddings_input_dim"] - text) // config["addition_time_embed_dim"]

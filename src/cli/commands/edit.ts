@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { fitImage } from "../../image/resize.ts";
 import { toRgbaImages } from "../../image/samples.ts";
+import { checkConcat } from "../../pipeline/concat.ts";
 import { forwardNoise } from "../../pipeline/edit.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import {
@@ -57,11 +58,14 @@ export function addEdit(program: Command, io: Io): void {
     .description("Adds noise to an image and takes it away again; with a mask, only where the mask is white.")
     .argument("<image>", "PNG, JPEG or WebP file")
     .option("--strength <s>", "0 to 1: begins at t = round(s T) - 1 (default: 0.6; 1 with a mask)", number)
-    .option("--mask <file>", "PNG, JPEG or WebP file; white is repainted, black is kept")
+    .option(
+      "--mask <file>",
+      "PNG, JPEG or WebP file; white is repainted, black is kept; read by networks made for in-painting",
+    )
     .option("--repaint <jump,resamples>", "RePaint: go back up after every so many steps, so many times", repaint)
     .addHelpText("after", "\nExample:\n  $ ddim edit face.png --mask hat.png --repaint 5,5 -o edited.png");
   addPictureFlags(command, "edited.png");
-  addOperationFlags(command, ["class", "seed", "batch", "context", "memory"]);
+  addOperationFlags(command, ["class", "seed", "batch", "context", "concat", "guidance", "memory"]);
   addCommonFlags(addSamplerFlags(command), ALL_FLAGS);
   command.action((path: string, flags: EditFlags) => edit(path, flags, io));
 }
@@ -95,6 +99,7 @@ async function edit(path: string, flags: EditFlags, io: Io): Promise<void> {
   const prepared = await prepareOperation(flags, io);
   const { terminal, model } = prepared;
   const options = await operationOptions(flags, prepared);
+  if (flags.mask === undefined) checkConcat(model, options);
   const image = await readImages([path], prepared, flags);
   const mask = flags.mask === undefined ? undefined : await readMask(flags.mask, image.shape, flags, terminal);
   await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {

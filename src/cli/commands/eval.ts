@@ -1,5 +1,6 @@
 /** `ddim eval`: what a model gets wrong about images, timestep by timestep. */
 import type { Command } from "commander";
+import { checkConcat } from "../../pipeline/concat.ts";
 import { parseClasses } from "../classFlag.ts";
 import {
   ALL_FLAGS,
@@ -16,11 +17,13 @@ import { openFlaggedModel } from "../modelFlag.ts";
 import { addOperationFlags, addReadFlags, type ReadFlags, readImages } from "../operation.ts";
 import { withPipeline } from "../session.ts";
 import { table } from "../table.ts";
+import { readConcat } from "../tensorFiles.ts";
 
 const SAMPLER = ["steps", "spacing", "timesteps", "clip"] as const satisfies (keyof SamplerFlags)[];
 
 interface EvalFlags extends CommonFlags, Pick<SamplerFlags, (typeof SAMPLER)[number]>, ReadFlags {
   class?: string;
+  concat?: string;
   seed?: bigint;
 }
 
@@ -33,7 +36,7 @@ export function addEval(program: Command, io: Io): void {
     .option("--seed <n>", "of the forward process (default: 0)", seed)
     .addHelpText("after", "\nExample:\n  $ ddim eval face.png -S 100");
   addReadFlags(command, "images of another size than the model's");
-  addSamplerFlags(addOperationFlags(command, ["class"]), SAMPLER);
+  addSamplerFlags(addOperationFlags(command, ["class", "concat"]), SAMPLER);
   addCommonFlags(command, ALL_FLAGS);
   command.action((paths: string[], flags: EvalFlags) => evaluate(paths, flags, io));
 }
@@ -41,12 +44,18 @@ export function addEval(program: Command, io: Io): void {
 async function evaluate(paths: readonly string[], flags: EvalFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   const model = await openFlaggedModel(flags, io.signal);
+  const concat =
+    flags.concat === undefined
+      ? undefined
+      : await readConcat(flags.concat, { model, nonFinite: flags.nonFinite }, io.signal);
+  checkConcat(model, { concat });
   const images = await readImages(paths, { model, terminal }, flags);
   const { steps, spacing, timesteps, clip } = samplerOptions(flags);
   await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {
     const terms = await pipeline.evalTerms(images, {
       ...{ steps, spacing, timesteps, clip },
       classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
+      concat,
       seed: flags.seed,
       signal: io.signal,
       onEvaluation: (done, of) => progress.show("evaluating", done, of),

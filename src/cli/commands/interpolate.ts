@@ -1,5 +1,6 @@
 /** `ddim interpolate` and `ddim fuse`: images between images. */
 import { type Command, InvalidArgumentError } from "commander";
+import { checkConcat } from "../../pipeline/concat.ts";
 import type { Generation, Tensor } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import {
@@ -94,6 +95,7 @@ async function interpolate(paths: readonly string[], flags: InterpolateFlags, io
   const prepared = await prepareOperation(flags, io);
   const { terminal, model } = prepared;
   const options = await operationOptions(flags, prepared);
+  checkConcat(model, options);
   const images = paths.length > 0 ? await readImages(paths, prepared, flags) : undefined;
   const latents = flags.latents === undefined ? undefined : await readNoise(flags.latents, io.signal);
   const count = flags.seeds?.length ?? (images ?? latents)?.shape[0];
@@ -120,6 +122,7 @@ async function fuse(paths: readonly [string, string], flags: FuseFlags, io: Io):
   const prepared = await prepareOperation(flags, io);
   const { terminal, model } = prepared;
   const options = pathOptions(await operationOptions(flags, prepared));
+  checkConcat(model, options);
   const [a, b] = parts(await readImages(paths, prepared, flags)) as [Tensor, Tensor];
   await withPipeline(terminal, flags, { model }, async (session) => {
     const onStep = shower(session, "fusing");

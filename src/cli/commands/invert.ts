@@ -2,6 +2,7 @@
 import { type Command, Option } from "commander";
 import { enlarge } from "../../image/rgba.ts";
 import { toRgbaImages } from "../../image/samples.ts";
+import { checkConcat } from "../../pipeline/concat.ts";
 import type { Reconstruction } from "../../pipeline/invert.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import { type Inversion as Convention, inversions } from "../../sampler/inversion.ts";
@@ -57,6 +58,7 @@ async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Pro
   const prepared = await prepareOperation(flags, io);
   const { terminal, model } = prepared;
   const options = pathOptions(await operationOptions(flags, prepared));
+  checkConcat(model, options);
   const images = await readImages(paths, prepared, flags);
   const chosen = { ...options, convention: flags.convention, iterations: flags.iterations };
   await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {

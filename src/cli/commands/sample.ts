@@ -58,6 +58,7 @@ async function sample(flags: SampleFlags, io: Io): Promise<void> {
     const generation = await generate({ ...plan.options, profile: timed }, plan, flags, session);
     io.signal.throwIfAborted();
     const { device, dtype, model, target } = pipeline;
+    const inputs = { contextLength: plan.run.contexts?.length, concat: model.concat?.channels };
     const parameters = parametersOf(flags, plan.run, {
       model: model.name,
       modelHash: await modelId(model, io.signal),
@@ -65,7 +66,7 @@ async function sample(flags: SampleFlags, io: Io): Promise<void> {
       precision: flags.precision,
       tuning: pipeline.tuning ? await tuningHash(pipeline.tuning) : undefined,
       adapter: device.name,
-      variants: variantsHash(lower(model.config, target, plan.run, dtype, plan.run.contexts?.length)),
+      variants: variantsHash(lower(model.config, target, plan.run, dtype, inputs)),
     });
     await writeImages(plan, generation, parameters, flags);
     session.progress.stop();

@@ -5,6 +5,7 @@ import { methodsFor, targetFor } from "../../kernels/target.ts";
 import type { DeviceRoom } from "../../network/limits.ts";
 import { splitParam } from "../../network/places.ts";
 import { tuningFolder } from "../../node/tuningFolder.ts";
+import { concatNames } from "../../pipeline/concat.ts";
 import type { Model } from "../../pipeline/model.ts";
 import { measuredMethods, tuningScope } from "../../pipeline/tuningTable.ts";
 import type { NetworkDType } from "../../pipeline/types.ts";
@@ -33,7 +34,8 @@ export async function inspectModel(terminal: Terminal, path: string | undefined,
   const { adapter, target, room } = await chooseTarget(terminal, flags);
   const dtype = flags.dtype === "f16" ? "f16" : "f32";
   const size = model.config.sample_size ?? SOME_SIZE;
-  const lowerTo = (type: NetworkDType) => lower(model.config, target, size, type, model.classEmbedder ? 1 : undefined);
+  const [contextLength, concat] = [model.classEmbedder ? 1 : undefined, model.concat?.channels];
+  const lowerTo = (type: NetworkDType) => lower(model.config, target, size, type, { contextLength, concat });
   const lowered = lowerTo(dtype);
   const plans = (["f32", "f16"] as const).map((type) =>
     reportMemory(type === dtype ? lowered : lowerTo(type), type, room),
@@ -105,6 +107,8 @@ function describe(model: Model, params: readonly ParamRef[]) {
     stored_as: [...dtypes],
     sample_size: config.sample_size && [config.sample_size.height, config.sample_size.width],
     in_channels: config.in_channels,
+    state_channels: model.stateChannels,
+    concat: model.concat,
     out_channels: config.out_channels,
     context_dim: config.context_dim,
     classes: classCount,
@@ -159,7 +163,8 @@ function print(terminal: Terminal, report: Report): void {
   const dispatches = kernels.reduce((sum, { calls }) => sum + calls, 0);
   const lines = [
     `${name}: ${networkName(report)}, ${quantity(parameters)} parameters, ${bytes(report.bytes)} as ${stored_as.join(", ")}`,
-    `${first ? "latents" : "images"}: ${report.in_channels} channels${report.sample_size ? `, ${report.sample_size.join(" x ")}` : ""}`,
+    `${first ? "latents" : "images"}: ${report.state_channels} channels${report.sample_size ? `, ${report.sample_size.join(" x ")}` : ""}`,
+    ...(report.concat ? [`beside them: ${report.concat.channels} channels, ${concatNames[report.concat.kind]}`] : []),
     ...(first
       ? [
           `first stage: ${first.kind}, ${quantity(first.parameters)} parameters, a latent is ${first.pixels_per_latent} x ${first.pixels_per_latent} pixels, scaling factor ${first.scaling_factor}`,

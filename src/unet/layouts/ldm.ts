@@ -35,8 +35,8 @@ const TRAINING = [
   ...["num_timesteps_cond", "cond_stage_trainable", "cond_stage_forward", "scale_by_std", "scale_factor", "use_ema"],
   ...["loss_type", "ckpt_path", "ignore_keys", "load_only_unet", "monitor", "first_stage_key", "cond_stage_key"],
   ...["log_every_t", "clip_denoised", "original_elbo_weight", "v_posterior", "l_simple_weight", "scheduler_config"],
-  ...["use_positional_encodings", "learn_logvar", "logvar_init", "channels", "first_stage_config", "concat_mode"],
-  ...["conditioning_key", "unet_trainable"],
+  ...["use_positional_encodings", "learn_logvar", "logvar_init", "channels", "first_stage_config"],
+  "unet_trainable",
 ];
 
 const SCHEDULES: Readonly<Record<string, string>> = {
@@ -132,6 +132,15 @@ function parseConditioner(json: unknown, file: string): ClassEmbedder | null {
   return { tensor: "cond_stage_model.embedding.weight", count, width: params.count("embed_dim", 0), nullClass };
 }
 
+/** What the network is told beside the state and the time, as the constructor finds it out (DiffusionWrapper). */
+function conditioningOf(r: ConfigReader): Parsed["conditioning"] {
+  const stage = r.get("cond_stage_config");
+  const mode = r.flag("concat_mode", true) ? "concat" : "crossattn";
+  const key = r.get("conditioning_key") ?? mode;
+  if (stage === undefined || stage === "__is_unconditional__") return undefined;
+  return key === "concat" || key === "hybrid" ? key : undefined;
+}
+
 function parse(json: Readonly<Record<string, unknown>>, file: string, weights: WeightSet): Parsed {
   const model = section(json.model, file, "model");
   const r = section(model.get("params"), file, "model.params");
@@ -143,10 +152,11 @@ function parse(json: Readonly<Record<string, unknown>>, file: string, weights: W
   network.refuseRest();
   const scheduler = parseDiffusion(r);
   const classEmbedder = parseConditioner(r.get("cond_stage_config"), file);
+  const conditioning = conditioningOf(r);
   for (const key of TRAINING) r.get(key);
   r.refuseRest();
   const naming = ldmNaming(spec, order, weights);
-  return { spec, naming, scheduler, classEmbedder, reading: `${order} ${weights}`, warnings: [] };
+  return { spec, naming, scheduler, classEmbedder, conditioning, reading: `${order} ${weights}`, warnings: [] };
 }
 
 export const ldm: Layout = {

@@ -24,6 +24,8 @@ export interface Parsed {
   /** What it says about noise levels and sampling, under the keys of diffusers' schedulers; null: nothing. */
   readonly scheduler: Readonly<Record<string, unknown>> | null;
   readonly classEmbedder: ClassEmbedder | null;
+  /** Latent-diffusion's conditioning_key, where what the network reads beside its state is in it. */
+  readonly conditioning?: "concat" | "hybrid";
   /** What else decides which numbers the network gets from the same file; "" where nothing does. */
   readonly reading: string;
   /** Sentences about what was assumed. */
