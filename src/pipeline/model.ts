@@ -15,7 +15,7 @@ import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
 import { label } from "../weights/path.ts";
 import { withRandomWeights } from "../weights/random.ts";
 import type { ConfigPlace, ModelSource } from "../weights/source.ts";
-import { type ConcatInput, divideInput } from "./concat.ts";
+import { type ConcatInput, divideInput } from "./divideInput.ts";
 import { configuredTensors, expectedTensors } from "./expected.ts";
 import { type LowResolution, readLowResolution } from "./lowResolution.ts";
 
