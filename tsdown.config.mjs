@@ -29,5 +29,7 @@ export default defineConfig({
   },
   fixedExtension: false,
   dts: true,
+  // What the declarations need whatever a consumer's tsconfig lists: GPUDevice and its like, and Symbol.dispose.
+  banner: { dts: '/// <reference types="ddim-webgpu/webgpu-types" />\n/// <reference lib="esnext.disposable" />' },
   report: false,
 });

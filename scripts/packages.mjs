@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = new URL("..", import.meta.url);
 const PEERS = new URL("bench/peers/", ROOT);
+const RUNTIMES = new URL("test/runtimes/", ROOT);
 
 /**
  * @typedef {object} LockedPackage
@@ -19,6 +20,9 @@ export const ensurePackages = () => ensure(ROOT, "the packages of package-lock.j
 
 /** onnxruntime, some 290 MB: the tests' oracle and the benchmarks' rival, never part of the quick start. */
 export const ensurePeers = () => ensure(PEERS, "onnxruntime (bench/peers)");
+
+/** Deno and Bun, some 190 MB, in which the tests run the package beside Node. */
+export const ensureRuntimes = () => ensure(RUNTIMES, "Deno and Bun (test/runtimes)");
 
 /**
  * @param {URL} folder
