@@ -82,8 +82,11 @@ export const whole = (least: number) => (text: string) => {
 /** Numbers between commas. */
 export const numbers = (text: string) => text.split(",").map((part) => number(part.trim()));
 
-/** Images at a time; undefined: what fits. */
-export const batch = (text: string) => (text === "auto" ? undefined : whole(1)(text));
+/** Images at a time, or as many as fit. */
+export type Batch = number | "auto";
+export const batch = (text: string): Batch => (text === "auto" ? text : whole(1)(text));
+/** undefined: as many as fit. */
+export const batchSize = (given: Batch | undefined): number | undefined => (given === "auto" ? undefined : given);
 
 /** A number, or several between commas. */
 export const numberOrList = (text: string): number | number[] => {

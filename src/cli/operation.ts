@@ -15,7 +15,9 @@ import { byteCount } from "./autoencoder.ts";
 import { parseClasses } from "./classFlag.ts";
 import {
   addFlags,
+  type Batch,
   batch,
+  batchSize,
   type FlagTable,
   type ModelFlags,
   type NumberFlags,
@@ -51,7 +53,7 @@ export interface PictureFlags extends ReadFlags {
 export interface OperationFlags {
   class?: string;
   seed?: bigint;
-  batch?: number;
+  batch?: Batch;
   context?: string;
   concat?: string;
   guidance?: number;
@@ -119,7 +121,7 @@ export async function operationOptions(
   return {
     ...samplerOptions(flags),
     classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
-    batch: flags.batch,
+    batch: batchSize(flags.batch),
     guidance: flags.guidance,
     ...(flags.context === undefined
       ? {}

@@ -7,6 +7,7 @@ import {
   addCommonFlags,
   addSamplerFlags,
   addTraceFlag,
+  type Batch,
   batch,
   type CommonFlags,
   number,
@@ -20,7 +21,7 @@ import {
 
 export interface SampleFlags extends CommonFlags, SamplerFlags, TraceFlag {
   count?: number;
-  batch?: number;
+  batch?: Batch;
   seed?: bigint;
   class?: string;
   guidance: number | number[];

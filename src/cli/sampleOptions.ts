@@ -2,7 +2,7 @@
 import type { Model } from "../pipeline/model.ts";
 import type { GenerateOptions } from "../pipeline/types.ts";
 import { parseClasses } from "./classFlag.ts";
-import { samplerOptions } from "./flags.ts";
+import { batchSize, samplerOptions } from "./flags.ts";
 import type { SampleFlags } from "./sampleFlags.ts";
 import { readState } from "./stateFile.ts";
 import { readConcat, readContexts, readNoise } from "./tensorFiles.ts";
@@ -16,7 +16,7 @@ export async function generateOptions(flags: SampleFlags, model: Model, signal: 
   return {
     ...samplerOptions(flags),
     count: flags.count,
-    batch: flags.batch,
+    batch: batchSize(flags.batch),
     seed: flags.seed,
     rng: flags.rng,
     classes: classes(flags.class),

@@ -1,4 +1,5 @@
 /** `ddim sample`: noise becomes images. Everything that can be wrong is found out before a device is opened. */
+
 import { join } from "node:path";
 import type { Command } from "commander";
 import { formatParameters, type GenerationParameters } from "../../image/parameters.ts";
@@ -10,6 +11,7 @@ import { tuningHash } from "../../pipeline/tuningTable.ts";
 import type { GenerateOptions, Generation, Step, Tensor } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
+import { batchSize } from "../flags.ts";
 import { type ImageOutput, planOutput, prepareFolder } from "../imageOutput.ts";
 import { type Io, Terminal } from "../io.ts";
 import { lower, variantsHash } from "../kernels.ts";
@@ -50,7 +52,7 @@ async function sample(flags: SampleFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   const plan = await prepare(flags, io);
   terminal.warn(plan.run.warnings);
-  const images = Math.min(plan.run.count, flags.batch ?? plan.run.count);
+  const images = Math.min(plan.run.count, batchSize(flags.batch) ?? plan.run.count);
   const { width, height } = plan.run.picture;
   await withPipeline(terminal, flags, { model: plan.model, load: { images, height, width } }, async (session) => {
     const { pipeline } = session;
