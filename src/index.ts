@@ -8,6 +8,7 @@ export { grid } from "./image/grid.ts";
 export { MAX_PIXELS, type ReadOptions } from "./image/limits.ts";
 export { encodePng } from "./image/png.ts";
 export { readPngText } from "./image/pngText.ts";
+export { readImage } from "./image/readImage.ts";
 export { type Fit, fitImage } from "./image/resize.ts";
 export { defaultScale, enlarge, type RgbaImage } from "./image/rgba.ts";
 export { fromRgbaImages, toRgbaImages } from "./image/samples.ts";

@@ -1,7 +1,7 @@
 /** Files of pictures on disk. */
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import type { ReadOptions } from "../image/limits.ts";
+import { checkFileSize } from "../image/limits.ts";
 import { FileError } from "../runtime/errors.ts";
 
 /**
@@ -36,25 +36,12 @@ export async function readAt(handle: FileHandle, position: number, length: numbe
   return bytes.subarray(0, filled);
 }
 
-/** Bytes of metadata that a file may hold beside its pixels. */
-const METADATA = 64 * 2 ** 20;
-
 /**
  * A picture's whole file.
  * @param limit Most pixels; a file that is larger than these could take, uncompressed, is not read.
  */
 export const readPictureFile = (path: string, limit: number): Promise<Uint8Array> =>
   withFile(path, async (handle, size) => {
-    // Sixteen bits of each of four channels.
-    if (size > 8 * limit + METADATA) {
-      const problem = `has ${size} bytes, more than a picture of ${limit} pixels takes`;
-      throw new FileError(path, `${problem}; --max-pixels N (library: maxPixels) raises it`);
-    }
+    checkFileSize(size, limit, path);
     return readAt(handle, 0, size);
   });
-
-/** Where sentences about a file go, which begin with its name. */
-export const warner =
-  (path: string, { onWarning = (text) => process.emitWarning(text) }: ReadOptions) =>
-  (text: string): void =>
-    onWarning(`${path}: ${text}`);

@@ -1,10 +1,10 @@
 /** Pictures from disk: PNG, JPEG and WebP, told apart by their first bytes. */
 import { pictureKind } from "../image/header.ts";
-import { pixelLimit, type ReadOptions } from "../image/limits.ts";
+import { pixelLimit, type ReadOptions, warner } from "../image/limits.ts";
 import { oriented } from "../image/orientation.ts";
 import type { RgbaImage } from "../image/rgba.ts";
 import { FileError } from "../runtime/errors.ts";
-import { readPictureFile, warner } from "./file.ts";
+import { readPictureFile } from "./file.ts";
 import { decodeJpeg } from "./jpeg.ts";
 import { decodePng } from "./png.ts";
 import { decodeWebp } from "./webp.ts";

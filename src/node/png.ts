@@ -5,7 +5,7 @@
 import { Readable } from "node:stream";
 import { constants, createInflate, deflateSync } from "node:zlib";
 import type { PNG } from "pngjs";
-import { checkPixels, pixelLimit, type ReadOptions } from "../image/limits.ts";
+import { checkPixels, pixelLimit, type ReadOptions, warner } from "../image/limits.ts";
 import { pngOrientation } from "../image/orientation.ts";
 import { type PngChunk, readChunks, writeChunks } from "../image/pngChunks.ts";
 import { type PngHeader, parsePngHeader, pngDataBytes } from "../image/pngHeader.ts";
@@ -14,7 +14,7 @@ import { greyScale, packSamples } from "../image/pngSamples.ts";
 import type { RgbaImage } from "../image/rgba.ts";
 import { FileError } from "../runtime/errors.ts";
 import type { Decode } from "./decoder.ts";
-import { readPictureFile, warner } from "./file.ts";
+import { readPictureFile } from "./file.ts";
 
 export const decodePng: Decode = async (bytes, path, options) => {
   const chunks = chunksOf(bytes, path);

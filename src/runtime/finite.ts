@@ -4,13 +4,11 @@
  */
 import { NonFiniteError, UsageError } from "./errors.ts";
 import type { Overflow } from "./overflow.ts";
+import { toConsole } from "./printable.ts";
 
 export type NonFinite = "error" | "warn";
 
 export const nonFiniteChoices = ["error", "warn"] as const satisfies readonly NonFinite[];
-
-// biome-ignore lint/suspicious/noConsole: who asked for warnings and gave nobody to tell finds them where a platform has them
-export const toConsole = (text: string) => console.warn(text);
 
 /** Throws a failure, or tells it and returns; does nothing where there is none. */
 export type Judge = (failure: NonFiniteError | undefined) => void;

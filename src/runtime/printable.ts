@@ -53,3 +53,6 @@ export function message(text: string): string {
   // The cut may have parted a pair of surrogates.
   return printable(cut);
 }
+
+// biome-ignore lint/suspicious/noConsole: who gave nobody to tell finds warnings where a platform has them
+export const toConsole = (text: string): void => console.warn(text);

@@ -2,6 +2,7 @@
  * The core in a browser: a headless Chromium on whatever adapter it has (without a GPU its own software adapter, which has
  * no shader-f16 and subgroups of four) samples an avatar and has to get what Node gets.
  */
+import { readFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { readPngText } from "../../src/image/pngText.ts";
 import { maxAbs, nmse } from "../reference/tensor.ts";
@@ -94,4 +95,67 @@ test("encodePng writes a PNG that the browser decodes, with its text", async () 
   });
   expect(pixels.drawn).toEqual(pixels.given);
   expect(await readPngText(Uint8Array.from(png))).toMatchObject({ parameters: "Seed: 7, Größe: 5x3" });
+});
+
+test("readImage reads what the browser reads, pixel by pixel, within the limits and whole", async () => {
+  const results = await browser.page.evaluate(async () => {
+    const fetched = async (name: string) =>
+      new Uint8Array(await (await fetch(`/golden/pictures/${name}`)).arrayBuffer());
+    const reading = async (from: Blob | Uint8Array, maxPixels?: number) => {
+      const warnings: string[] = [];
+      try {
+        const { width, height, data } = await ddim.readImage(from, {
+          maxPixels,
+          onWarning: (text) => warnings.push(text),
+        });
+        return { width, height, data: [...data], warnings };
+      } catch (error) {
+        return `${(error as Error).name} ${(error as Error).message}`;
+      }
+    };
+    // Every alpha, and colours that would not survive being multiplied with it.
+    const data = Uint8ClampedArray.from({ length: 64 * 4 * 4 }, (_, i) => (i % 4 === 3 ? i >> 2 : (i * 37) % 256));
+    const own = await ddim.encodePng({ width: 64, height: 4, data });
+    const bitmap = [0x42, 0x4d, 58, 0, 0, 0, 0, 0, 0, 0, 54, 0, 0, 0, 40, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 24, 0];
+    return {
+      given: [...data],
+      own: await reading(own),
+      surplus: await reading(new Blob([own, "more"])),
+      bmp: await reading(Uint8Array.from([...bitmap, ...Array(24).fill(0), 3, 2, 1, 0])),
+      turned: await reading(await fetched("turned-fill.jpg")),
+      webp: await reading(await fetched("alpha-lossless.webp")),
+      animated: await reading(new File([await fetched("animated.webp")], "a.webp")),
+      refused: [
+        await reading(new File([own.subarray(0, 300)], "cut.png")),
+        await reading((await fetched("420.jpg")).subarray(0, 500)),
+        await reading((await fetched("lossy.webp")).subarray(0, 100)),
+        await reading(new TextEncoder().encode("no picture")),
+        await reading(own, 255),
+      ],
+    };
+  });
+  expect(results.own).toEqual({ width: 64, height: 4, data: results.given, warnings: [] });
+  expect(results.surplus).toMatchObject({
+    data: results.given,
+    warnings: ["picture: 4 bytes after its end were passed over"],
+  });
+  expect(results.bmp).toMatchObject({ width: 1, height: 1, data: [1, 2, 3, 255] });
+  const pixels = JSON.parse(readFileSync(goldenPath("pictures/pixels.json"), "utf8"));
+  for (const [name, result] of [
+    ["turned-fill.jpg", results.turned],
+    ["alpha-lossless.webp", results.webp],
+    ["animated.webp", results.animated],
+  ] as const) {
+    const { width, height, rgba } = pixels[name];
+    const image = result as { width: number; height: number; data: number[] };
+    expect([name, image.width, image.height]).toEqual([name, width, height]);
+    expect(maxAbs(image.data, Buffer.from(rgba, "base64"))).toBeLessThanOrEqual(2);
+  }
+  expect(results.refused).toEqual([
+    expect.stringMatching(/^FileError cut\.png: is cut off at byte 300/),
+    expect.stringMatching(/^FileError picture: .*is cut off at byte 500/),
+    expect.stringMatching(/^FileError picture: is cut off at byte 100 of \d+/),
+    "FileError picture: is no picture that this browser reads, or is damaged",
+    expect.stringMatching(/^FileError picture: has 64 x 4 pixels, more than the limit of 255/),
+  ]);
 });
