@@ -23,10 +23,10 @@ import { type SourceLike, type SourceOptions, toConfig, toSource } from "../weig
 /** Node reads less than 2 GiB at once. */
 const MAX_READ_BYTES = 2 ** 30;
 
-/** What differs when a file is replaced or written to. */
-const identity = ({ dev, ino, size, mtimeNs }: BigIntStats) => [dev, ino, size, mtimeNs].join(" ");
-
-/** The same for another day: devices are numbered anew, and the time of writing can be set back, unlike that of the last change. */
+/**
+ * What differs when a file is replaced or written to. The time of writing can be set back, that of the last change (ctime)
+ * cannot. The device is left out, as devices are numbered anew some day.
+ */
 const stampOf = ({ ino, size, mtimeNs, ctimeNs }: BigIntStats) => [ino, size, mtimeNs, ctimeNs].join(" ");
 
 /**
@@ -40,14 +40,14 @@ export function folderSource(directory: string): ModelSource {
   if (!isFolder) throw new FileError(directory, isFolder === false ? "is not a folder" : "there is no such folder");
   const source = { name: directory === "." ? "" : directory };
   const onDisk = (path: string) => resolve(directory, checkPath(source, path));
-  /** Each file's identity when it was first opened. */
+  /** Device and stamp of each file when it was first opened. */
   const known = new Map<string, string>();
 
   /** @throws FileError for anything but a file, and for one that is not as it was; what could not be read of it goes first */
   function checkStats(path: string, stats: BigIntStats, needed = { start: 0, end: 0 }) {
     const name = label(source, path);
     if (!stats.isFile()) throw new FileError(name, "is not a file");
-    const now = identity(stats);
+    const now = `${stats.dev} ${stampOf(stats)}`;
     const before = known.get(path) ?? now;
     known.set(path, before);
     if (now === before) return checkRange(name, needed.start, needed.end, Number(stats.size));
