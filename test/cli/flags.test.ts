@@ -24,6 +24,7 @@ const io = { stdout: stream, stderr: stream, env: {}, signal: abort.signal };
 /** A network that compiles at once, with made-up weights. */
 const MODEL = ["-m", at("model"), "--random-weights", "1"];
 const VAE = ["-m", "test/golden/autoencoders/kl"];
+const UPSCALER = ["test/golden/concat/super_resolution/low.png", "-m", "test/golden/concat/super_resolution"];
 const SHORT = ["-S", "1"];
 const [A, B] = [at("a.png"), at("b.png")];
 
@@ -38,11 +39,20 @@ beforeAll(async () => {
   writeFileSync(at("model/scheduler/scheduler_config.json"), JSON.stringify({ _class_name: "DDIMScheduler" }));
   const picture = { width: 8, height: 8, data: new Uint8ClampedArray(256).map((_, i) => i) };
   for (const path of [A, B]) writeFileSync(path, await encodePng(picture));
+  writeFileSync(at("one.pt"), Buffer.from(PICKLE, "base64"));
   const inputs = { sample: tensor([1, 3, 8, 8]), timestep: tensor([1]), class_labels: tensor([1]) };
   writeFileSync(at("in.safetensors"), encodeSafetensors(inputs));
   writeFileSync(at("latents.safetensors"), encodeSafetensors({ latents: tensor([1, 4, 2, 2]) }));
 });
 afterAll(() => abort.abort());
+
+/** `torch.save({"w": torch.zeros(1)})` in the format before zip files. */
+const PICKLE =
+  "gAKKCmz8nEb5IGqoUBkugAJN6QMugAJ9cQAoWBAAAABwcm90b2NvbF92ZXJzaW9ucQFN6QNYDQAAAGxpdHRsZV9lbmRpYW5xAohYCgAAAHR5cGVfc2l6" +
+  "ZXNxA31xBChYBQAAAHNob3J0cQVLAlgDAAAAaW50cQZLBFgEAAAAbG9uZ3EHSwR1dS6AAn1xAFgBAAAAd3EBY3RvcmNoLl91dGlscwpfcmVidWlsZF90" +
+  "ZW5zb3JfdjIKcQIoKFgHAAAAc3RvcmFnZXEDY3RvcmNoCkZsb2F0U3RvcmFnZQpxBFgOAAAAOTQ0ODMwNjM1NzUzNzZxBVgDAAAAY3B1cQZLAU50cQdR" +
+  "SwBLAYVxCEsBhXEJiWNjb2xsZWN0aW9ucwpPcmRlcmVkRGljdApxCilScQt0cQxScQ1zLoACXXEAWA4AAAA5NDQ4MzA2MzU3NTM3NnEBYS4BAAAAAAAA" +
+  "AAAAAAA=";
 
 const RESULTS = "test/bench/example.results.json";
 
@@ -60,6 +70,8 @@ const runs: Readonly<Record<string, readonly string[]>> = {
   decode: [at("latents.safetensors"), ...VAE, "-o", at("decode.png")],
   forward: [...MODEL, "--input", at("in.safetensors"), "-o", at("forward.safetensors")],
   inspect: MODEL,
+  upscale: [...UPSCALER, ...SHORT, "-o", at("upscaled.png")],
+  convert: [at("one.pt"), at("one.safetensors")],
   doctor: [],
   tune: [...MODEL, "--export", at("table.json")],
   "bench forward": [...MODEL, "--input", at("in.safetensors"), "--seconds", "0.01"],
@@ -125,7 +137,7 @@ const strangers: Readonly<Record<string, string>> = {
   invert: "--eta=1 --sampler=plms --sigma=hat --temperature=2 --seed=1 --guidance=2 --noise=x --trace=x --rng=torch",
   fuse: "--eta=1 --sampler=plms --sigma=hat --temperature=2 --seed=1 --guidance=2 --strength=1 --at=0",
   interpolate: "--guidance=2 --rng=torch --noise=x --trace=x --antithetic --strength=1",
-  edit: "--guidance=2 --rng=torch --count=2 --noise=x --trace=x",
+  edit: "--rng=torch --count=2 --noise=x --trace=x",
   noise:
     "--device=7 --dtype=f16 --precision=high --cache=x --steps=3 --eta=1 --class=0 --batch=2 --memory=1G --context=x",
   eval: "--eta=1 --sampler=ddpm --sigma=hat --temperature=2 --threshold=1 --compat=ldm --start=5 --batch=2 --output=x.png",
@@ -134,6 +146,8 @@ const strangers: Readonly<Record<string, string>> = {
   decode: "--cache=x --weights=ema --random-weights=1 --steps=3 --seed=1 --fit=pad --batch=1",
   forward: "--seed=1 --steps=3 --memory=1G --overwrite --class=1 --batch=1",
   inspect: "--trace=x --steps=3 --output=x --seed=1 --memory=1G",
+  upscale: "--class=1 --strength=1 --mask=x --concat=x --noise=x --rng=torch --trace=x",
+  convert: "--model=x --dtype=f16 --device=0 --weights=ema --variant=fp16 --output=x --steps=3",
   doctor: "--dtype=f16 --precision=high --cache=x --seed=1",
   tune: "--steps=3 --seed=1 --memory=1G --trace=x --output=x",
   "bench forward": "--steps=3 --output=x --seed=1 --memory=1G",
