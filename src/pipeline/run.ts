@@ -220,6 +220,7 @@ export function resolveRun(
   if (plan.learned && outputs < 2 * channels)
     throw new ConfigError(model.checkpoint.file, "out_channels", "a learned variance needs a second half of channels");
   const firstImage = resolveFirstImage(options, count);
+  const embedding = guidanceEmbedding(model, options, count);
   const guidance = resolveGuidance(model, options, count);
   return {
     ...size,
@@ -234,7 +235,7 @@ export function resolveRun(
     classes: resolveClasses(model, options, count),
     guidance,
     contexts: resolveContexts(model, options, count, guidance !== undefined),
-    guidanceEmbedding: guidanceEmbedding(model, options, count),
+    guidanceEmbedding: embedding,
     concat: resolveConcat(model, options, count, size),
     schedule,
     plan,

@@ -3,17 +3,19 @@
  * adapter would otherwise never run. Shapes stay in a uniform, because here a pipeline costs a second to compile.
  */
 import { expect, test } from "vitest";
+import { readBack } from "../../src/network/readback.ts";
 import { WeightStore } from "../../src/network/weights.ts";
 import { folderSource } from "../../src/node/folder.ts";
 import { evaluate } from "../../src/pipeline/forward.ts";
 import { openModel } from "../../src/pipeline/model.ts";
 import { strict } from "../../src/runtime/finite.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
+import { toRows } from "../../src/runtime/layout.ts";
 import { timestepSinusoid } from "../../src/sampler/embedding.ts";
-import { lowerNetwork } from "../../src/unet/evaluator.ts";
-import { nmse } from "../reference/tensor.ts";
+import { Evaluator, lowerNetwork } from "../../src/unet/evaluator.ts";
+import { nmse, randomTensor } from "../reference/tensor.ts";
 import { testDevice } from "../support/gpu.ts";
-import { goldenPath, readEvaluation } from "../support/models.ts";
+import { goldenPath, load, readEvaluation } from "../support/models.ts";
 
 const target: Target = { shapes: "uniform", storage: "buffer", lanes: 0, software: false };
 
@@ -48,3 +50,33 @@ for (const name of ["models/ddpm/io", "models/sd1/io_odd"])
     weights.dispose();
     expect(nmse(result.data, output.data)).toBeLessThanOrEqual(1e-10);
   });
+
+test("a sample in two parts gives what it gives in one", async () => {
+  const device = await testDevice();
+  const folder = goldenPath("concat/inpaint");
+  const random = (...shape: number[]) => ({ shape, data: Float32Array.from(randomTensor(shape, 1).data) });
+  const [sample, context] = [random(1, 9, 8, 8), random(1, 2, 6)];
+  using pipe = await load(folder);
+  const { data } = await pipe.forward({ sample, timestep: [500], context });
+  const { config, checkpoint } = pipe.model;
+  const size = { height: 8, width: 8 };
+  const init = { size, dtype: "f32", timesteps: "step", contextLength: 2, concat: 5 } as const;
+  const lowered = lowerNetwork(config, target, init);
+  const weights = await WeightStore.load(device, target, lowered.recipes, checkpoint, {});
+  const evaluator = await Evaluator.create(device, lowered, weights, {
+    rows: 1,
+    steps: 1,
+    timesteps: Float32Array.from(timestepSinusoid(500, config.time.inputs, config.time)),
+    context: context.data,
+    concat: sample.data.subarray(4 * 64),
+  });
+  device.gpu.queue.writeBuffer(evaluator.state, 0, toRows(sample.data.subarray(0, 4 * 64), 1, 4, 64));
+  const encoder = device.gpu.createCommandEncoder();
+  evaluator.begin(encoder, 0);
+  evaluator.main.encode(encoder);
+  device.submit([encoder.finish()]);
+  const output = await readBack(device, lowered.network.output, evaluator.output, 1);
+  evaluator.dispose();
+  weights.dispose();
+  expect(nmse(output.data, data)).toBeLessThanOrEqual(1e-10);
+});
