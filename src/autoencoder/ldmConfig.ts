@@ -4,7 +4,7 @@
  * `first_stage_config` of a whole model.
  */
 import type { ConfigReader, ImageSize } from "../network/configReader.ts";
-import { countsOrNone, listOfCounts, section } from "../network/reading.ts";
+import { countsOrNone, listOfCounts, needed, section } from "../network/reading.ts";
 import { ConfigError } from "../runtime/errors.ts";
 import { isObject } from "../weights/json.ts";
 import { checkGroups } from "./config.ts";
@@ -50,12 +50,6 @@ function find(json: Readonly<Record<string, unknown>>, file: string): First {
   if (!isObject(params.first_stage_config)) throw new ConfigError(file, path, "must hold keys and values");
   const factor = section(params, file, "model.params").positive("scale_factor", 1);
   return { config: params.first_stage_config, path, scaleFactor: factor };
-}
-
-/** A count without default. */
-function needed(r: ConfigReader, key: string): number {
-  if (r.get(key) === undefined) r.fail(key, "is missing");
-  return r.count(key, 1);
 }
 
 function levels(d: ConfigReader, base: number, resolution: number): Pick<AutoencoderSpec, "down" | "up"> {

@@ -60,7 +60,7 @@ export async function withPipeline<T>(
       device,
       dtype: flags.dtype,
       precision: flags.precision,
-      tuning: folder === undefined ? undefined : tuningFolder(folder),
+      tuning: folder === undefined ? undefined : tuningFolder(folder, (text) => terminal.warn([text])),
       packed: cache === undefined ? undefined : packedFolder(cache, (text) => terminal.warn([text])),
       memory: flags.memory,
       nonFinite: flags.nonFinite,

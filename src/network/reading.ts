@@ -16,6 +16,12 @@ const isCount = (v: unknown): v is number => Number.isInteger(v) && (v as number
 export const listOfCounts = (r: ConfigReader, key: string, fallback: readonly number[]): readonly number[] =>
   r.list<number>(key, fallback, isCount, "whole numbers from 1");
 
+/** A count without default. */
+export function needed(r: ConfigReader, key: string): number {
+  if (r.get(key) === undefined) r.fail(key, "is missing");
+  return r.count(key, 1);
+}
+
 /** A list that may be empty. */
 export function countsOrNone(r: ConfigReader, key: string, fallback: readonly number[]): readonly number[] {
   const value = r.get(key) ?? fallback;

@@ -1,9 +1,10 @@
 /** Tables of measured methods in a folder, a file for each adapter and version. */
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, unlink, writeFile } from "node:fs/promises";
+import { mkdir, rename, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { formatTuning, parseTuning, type TuningScope, type TuningStore } from "../pipeline/tuningTable.ts";
 import { FileError } from "../runtime/errors.ts";
+import { readAt, withFile } from "./file.ts";
 
 /**
  * Where tables and the like belong on this machine: `$XDG_CACHE_HOME/ddim-webgpu`, or `.cache/ddim-webgpu` in the home
@@ -21,21 +22,33 @@ export function tuningFile(folder: string, { adapter, kernels }: TuningScope): s
   return join(folder, `methods-${id}.json`);
 }
 
-const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code;
+/** A network's table has some kilobytes. */
+const MOST_BYTES = 16 * 2 ** 20;
+
+const codeOf = (error: unknown) => (error as NodeJS.ErrnoException | undefined)?.code;
 
 /**
- * A store over a folder, made when something is saved. Files appear whole or not at all.
- * Its functions throw FileError, naming the file, for one that cannot be read or written, is damaged, or is another's.
+ * A store over a folder, made when something is saved. Files appear whole or not at all. One that cannot be read, is damaged,
+ * or is another's is passed over, as if it were not there; the next table that is saved takes its place.
+ *
+ * @param warn is told about such files. Saving throws FileError for a file that cannot be written.
  */
-export function tuningFolder(folder: string): Required<TuningStore> {
+export function tuningFolder(
+  folder: string,
+  warn: (text: string) => void = (text) => process.emitWarning(text),
+): Required<TuningStore> {
   return {
     async load(scope) {
       const file = tuningFile(folder, scope);
-      const text = await readFile(file, "utf8").catch((cause) => {
-        if (codeOf(cause) === "ENOENT") return undefined;
-        throw new FileError(file, `cannot be read (${codeOf(cause)})`, { cause });
-      });
-      return text === undefined ? undefined : parseTuning(text, file, scope);
+      try {
+        const bytes = await withFile(file, (handle, size) => readAt(handle, 0, Math.min(size, MOST_BYTES + 1)));
+        if (bytes.byteLength > MOST_BYTES) throw new FileError(file, `is larger than any table, ${MOST_BYTES} bytes`);
+        return parseTuning(new TextDecoder().decode(bytes), file, scope);
+      } catch (error) {
+        if (!(error instanceof FileError)) throw error;
+        if (codeOf(error.cause) !== "ENOENT") warn(`${error.message}; passed over, \`ddim tune\` replaces it`);
+        return undefined;
+      }
     },
     async save(table) {
       const file = tuningFile(folder, table);

@@ -1,4 +1,5 @@
 /** Tables of measured methods: what they are valid for, and how they are kept. */
+import { crc32 } from "../image/pngChunks.ts";
 import { METHODS, methodSources } from "../kernels/methods.ts";
 import { targetFor } from "../kernels/target.ts";
 import type { Measured } from "../kernels/tuner.ts";
@@ -51,39 +52,67 @@ export const measuredMethods = ({ entries }: TuningTable): Record<string, string
 
 const FORMAT = "ddim-webgpu methods 1";
 
+/** Of what a table says, however it is laid out. */
+const checksum = ({ adapter, kernels, entries }: TuningTable): string =>
+  crc32(new TextEncoder().encode(JSON.stringify([adapter, kernels, entries])))
+    .toString(16)
+    .padStart(8, "0");
+
 /** A table as the text of a file. */
-export const formatTuning = (table: TuningTable): string =>
-  `${JSON.stringify({ format: FORMAT, ...table }, null, 2)}\n`;
+export const formatTuning = ({ adapter, kernels, entries }: TuningTable): string => {
+  const table = { adapter, kernels, entries };
+  return `${JSON.stringify({ format: FORMAT, ...table, checksum: checksum(table) }, null, 2)}\n`;
+};
 
 const isRecord = (v: unknown): v is Record<string, unknown> => typeof v === "object" && v !== null && !Array.isArray(v);
+const isTime = (v: unknown) => typeof v === "number" && v > 0 && Number.isFinite(v);
 
-/** Whether an entry names a method of its operation, with times. */
+/** Whether an entry names a method of its operation, with times of its methods, and nothing else. */
 function isEntry(key: string, value: unknown): boolean {
   const methods: readonly string[] = Object.entries(METHODS).find(([op]) => key.startsWith(`${op} `))?.[1] ?? [];
   if (!isRecord(value) || typeof value.method !== "string" || !isRecord(value.ms)) return false;
-  return methods.includes(value.method) && Object.values(value.ms).every((ms) => typeof ms === "number" && ms > 0);
+  if (Object.keys(value).length !== 2) return false;
+  return (
+    methods.includes(value.method) && Object.entries(value.ms).every(([m, ms]) => methods.includes(m) && isTime(ms))
+  );
 }
+
+const NAMES = ["format", "adapter", "kernels", "entries", "checksum"];
 
 /**
  * Reads what {@link formatTuning} wrote.
  * @param file named in errors
  * @param scope what the table has to be of
- * @throws FileError when the text is no such table, or one of another adapter, driver or version
+ * @param onEdited is told where a table is not the one that was written, which is an error without it; one without a
+ * checksum was made by hand, or by an earlier version, and is taken as it is
+ * @throws FileError when the text is no such table, a damaged one, or one of another adapter, driver or version
  */
-export function parseTuning(text: string, file: string, scope: TuningScope): TuningTable {
+export function parseTuning(
+  text: string,
+  file: string,
+  scope: TuningScope,
+  onEdited?: (text: string) => void,
+): TuningTable {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw new FileError(file, "is not a table of measured methods: it is not JSON", { cause });
+    throw new FileError(file, "is no table of measured methods, or is damaged: it is not JSON", { cause });
   }
   if (!isRecord(json) || json.format !== FORMAT || !isRecord(json.entries))
-    throw new FileError(file, `is not a table of measured methods: there is no format "${FORMAT}"`);
+    throw new FileError(file, `is no table of measured methods, or is damaged: there is no format "${FORMAT}"`);
   if (json.adapter !== scope.adapter)
     throw new FileError(file, `was measured on another adapter or driver: ${json.adapter}, here is ${scope.adapter}`);
   if (json.kernels !== scope.kernels)
     throw new FileError(file, "was measured with other kernels, those of another version; `ddim tune` measures anew");
+  const foreign = Object.keys(json).find((name) => !NAMES.includes(name));
+  if (foreign !== undefined) throw new FileError(file, `is damaged: it has an unknown part ${JSON.stringify(foreign)}`);
   for (const [key, entry] of Object.entries(json.entries))
-    if (!isEntry(key, entry)) throw new FileError(file, `has an entry that makes no sense: ${JSON.stringify(key)}`);
-  return { ...scope, entries: json.entries as TuningTable["entries"] };
+    if (!isEntry(key, entry))
+      throw new FileError(file, `is damaged: it has an entry that makes no sense: ${JSON.stringify(key)}`);
+  const table = { ...scope, entries: json.entries as TuningTable["entries"] };
+  if (json.checksum === undefined || json.checksum === checksum(table)) return table;
+  if (!onEdited) throw new FileError(file, "is damaged: the checksum is another");
+  onEdited(`${file}: is edited or damaged, the checksum is another; it is taken as it is`);
+  return table;
 }

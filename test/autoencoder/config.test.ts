@@ -147,6 +147,7 @@ describe("latent-diffusion", () => {
     ],
     [alone({ remap: "used.npy" }), /model.params: remap: only null is supported/],
     [alone({ embed_dim: undefined }), /model.params: embed_dim: is missing/],
+    [alone({ embed_dim: 0 }), /model.params: embed_dim: expected a whole number from 1, got 0/],
     [alone({ use_quantize: false }), /model.params: use_quantize: unknown key/],
     [alone({}, { double_z: true }), /ddconfig: double_z: must be false for VQModelInterface/],
     [alone({}, { resamp_with_conv: false }), /ddconfig: resamp_with_conv: only true is supported/],

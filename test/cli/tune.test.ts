@@ -40,7 +40,10 @@ test("measures, remembers, exports; other commands take what was measured", asyn
     });
     writeFileSync(file, JSON.stringify({ ...table, entries: Object.fromEntries(entries) }));
     const own = join(scratch, conv2d as string);
-    const imported = JSON.parse((await tune("--import", file, "--json", "--cache", own)).stdout);
+    const outcome = await ddim(["tune", "-m", MODEL, "--import", file, "--json", "--cache", own]);
+    // What a hand has changed is no longer what was written.
+    expect(outcome.stderr).toContain(`${file}: is edited or damaged`);
+    const imported = JSON.parse(outcome.stdout);
     expect(imported.entries).toEqual(Object.fromEntries(entries));
     const inspected = await ddim(["inspect", MODEL, "--json", "--cache", own]);
     const kernels = JSON.parse(inspected.stdout).kernels.map(({ kernel }: { kernel: string }) => kernel);
@@ -49,22 +52,42 @@ test("measures, remembers, exports; other commands take what was measured", asyn
   }
 });
 
-test("a damaged or foreign table is one sentence with its name", async () => {
+test("a damaged or foreign table is one sentence with its name: a warning in the cache, an error to import", async () => {
   const report = JSON.parse((await tune("--import", file, "--json", "--cache", cache)).stdout);
   const text = readFileSync(report.file, "utf8");
-  for (const [content, reason] of [
-    [text.slice(0, -20), "it is not JSON"],
-    [text.replace(/"adapter": "/, '"adapter": "another '), "was measured on another adapter or driver"],
+  const untuned = await ddim(["inspect", MODEL, "--json", "--cache", join(scratch, "none")]);
+  const flipped = text.replace(/[1-8](?=\d*\n)/, (digit) => String(Number(digit) ^ 2));
+  for (const [content, reason, imports] of [
+    [text.slice(0, -20), "it is not JSON", false],
+    [text.slice(0, text.length >> 1), "it is not JSON", false],
+    ["", "it is not JSON", false],
+    [text.replace(/"adapter": "/, '"adapter": "another '), "was measured on another adapter or driver", false],
+    [text.replace(/: [\d.]+\n/, ": 1e999\n"), "is damaged: it has an entry that makes no sense", false],
+    [flipped, "damaged", true],
   ] as const) {
     writeFileSync(report.file, content);
-    const inspected = await ddim(["inspect", MODEL, "--cache", cache]);
-    expect(inspected.code).toBe(1);
-    expect(inspected.stderr).toMatch(/^ddim: [^\n]+\n$/);
+    const inspected = await ddim(["inspect", MODEL, "--json", "--cache", cache]);
+    expect(inspected.code).toBe(0);
+    expect(JSON.parse(inspected.stdout).kernels).toEqual(JSON.parse(untuned.stdout).kernels);
+    expect(inspected.stderr).toMatch(/^warning: [^\n]+; passed over, `ddim tune` replaces it\n$/);
     expect(inspected.stderr).toContain(`${report.file}: `);
     expect(inspected.stderr).toContain(reason);
     writeFileSync(file, content);
-    expect((await tune("--import", file, "--cache", join(scratch, "none"))).stderr).toContain(`${file}: `);
+    const imported = await ddim(["tune", "-m", MODEL, "-q", "--import", file, "--cache", join(scratch, "imported")]);
+    expect(imported.code).toBe(imports ? 0 : 1);
+    if (!imports) expect(imported.stderr).toMatch(/^ddim: [^\n]+\n$/);
   }
+  const made = await ddim(["sample", "-S", "1", "--seed", "1", "--cache", cache, "-o", join(scratch, "s.png")]);
+  expect({ code: made.code, warned: made.stderr.includes("is damaged: the checksum is another") }).toEqual({
+    code: 0,
+    warned: true,
+  });
+  // Measuring takes no notice of it, and puts a good one in its place.
+  writeFileSync(file, text);
+  const again = await ddim(["tune", "-m", MODEL, "--import", file, "--cache", cache]);
+  expect(again.code).toBe(0);
+  expect(again.stderr).toContain("passed over");
+  expect(readFileSync(report.file, "utf8")).toBe(text);
 });
 
 test("a picture names the table that was in use", async () => {

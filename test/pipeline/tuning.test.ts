@@ -1,4 +1,5 @@
 /** Measured methods: looked up by shape, kept in a store, never measured unasked. */
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { choicesOf, METHODS } from "../../src/kernels/methods.ts";
 import { targetFor } from "../../src/kernels/target.ts";
@@ -144,5 +145,32 @@ describe("tables", async () => {
     expect(read).toThrow(FileError);
     expect(read).toThrow(/^dir\/t\.json: /);
     expect(read).toThrow(reason);
+  });
+
+  it.each(["1e999", "0", "-1", "null", '"2"', "[]"])("times of %s make no sense", (time) => {
+    const read = () => parseTuning(text.replace('"gather": 1', `"gather": ${time}`), "t.json", scope);
+    expect(read).toThrow(/is damaged: it has an entry that makes no sense: "conv2d a"/);
+  });
+
+  it("are damaged wherever a bit of what they say was flipped", () => {
+    const bytes = new TextEncoder().encode(text);
+    fc.assert(
+      fc.property(fc.nat(8 * bytes.length - 1), (bit) => {
+        const flipped = Uint8Array.from(bytes, (byte, i) => (i === bit >> 3 ? byte ^ (1 << (bit & 7)) : byte));
+        expect(() => parseTuning(new TextDecoder().decode(flipped), "t.json", scope)).toThrow(FileError);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it("made or edited by hand are taken where somebody is told, or have no checksum", () => {
+    const { checksum, ...bare } = JSON.parse(text);
+    expect(parseTuning(JSON.stringify(bare), "t.json", scope)).toEqual(table);
+    const edited = { ...JSON.parse(text), entries: {} };
+    expect(() => parseTuning(JSON.stringify(edited), "t.json", scope)).toThrow(/is damaged: the checksum is another/);
+    const told: string[] = [];
+    expect(parseTuning(JSON.stringify(edited), "t.json", scope, (s) => told.push(s)).entries).toEqual({});
+    expect(told.join()).toMatch(/^t\.json: is edited or damaged/);
+    expect(() => parseTuning(JSON.stringify({ ...bare, note: 1 }), "t.json", scope)).toThrow(/unknown part "note"/);
   });
 });

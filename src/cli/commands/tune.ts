@@ -1,10 +1,10 @@
 /** `ddim tune`: which methods are quickest on this adapter, measured once and remembered. */
-import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
+import { readAt, withFile } from "../../node/file.ts";
 import { tuningFile, tuningFolder } from "../../node/tuningFolder.ts";
 import { tuneModel } from "../../pipeline/tuning.ts";
 import { formatTuning, parseTuning, type TuningTable, tuningHash, tuningScope } from "../../pipeline/tuningTable.ts";
-import { FileError, UsageError } from "../../runtime/errors.ts";
+import { UsageError } from "../../runtime/errors.ts";
 import { addCommonFlags, cacheOf, LOAD_FLAGS, type LoadFlags } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
@@ -24,7 +24,8 @@ export function addTune(program: Command, io: Io): void {
     .description(
       "Measures every method of every shape in a model's network, a second or so each, and remembers the quickest: other " +
         "commands then use them on this adapter. Another method rounds differently, so pictures change in their last digits; " +
-        "they record a hash of the choices. Without this command methods are chosen by size, which is good.",
+        "they record a hash of the choices. A damaged table is passed over with a warning, and replaced by this command. Without " +
+        "it methods are chosen by size, which is good.",
     )
     .option("--import <file>", "take a table from this file first, and measure only what it lacks")
     .option("--export <file>", "also write the table to this file, replacing it")
@@ -40,13 +41,18 @@ async function tune(flags: TuneFlags, io: Io): Promise<void> {
     throw new UsageError("cache", "there is no folder to remember in: give --cache DIR, or --export FILE");
   const model = await openFlaggedModel(flags, io.signal, { firstStage: false });
   if (flags.export !== undefined) checkFile(flags.export, true);
-  const given = flags.import === undefined ? undefined : await readText(flags.import);
+  const given =
+    flags.import === undefined ? undefined : await withFile(flags.import, (handle, size) => readAt(handle, 0, size));
   const progress = await openProgress(terminal);
   const device = await io.openDevice({ adapter: flags.device });
   try {
     const scope = await tuningScope(device);
-    const store = folder === undefined ? undefined : tuningFolder(folder);
-    const imported = given === undefined ? undefined : parseTuning(given, flags.import as string, scope);
+    const warn = (text: string) => terminal.warn([text]);
+    const store = folder === undefined ? undefined : tuningFolder(folder, warn);
+    const imported =
+      given === undefined
+        ? undefined
+        : parseTuning(new TextDecoder().decode(given), flags.import as string, scope, warn);
     const kept = await store?.load(scope);
     const measured = await tuneModel(model, device, {
       dtype: flags.dtype === "f16" ? "f16" : "f32",
@@ -67,14 +73,6 @@ async function tune(flags: TuneFlags, io: Io): Promise<void> {
   } finally {
     progress.stop();
     device.dispose();
-  }
-}
-
-async function readText(file: string): Promise<string> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (cause) {
-    throw new FileError(file, `cannot be read (${(cause as NodeJS.ErrnoException).code})`, { cause });
   }
 }
 

@@ -76,7 +76,10 @@ async function chooseTarget(
 /** The kernels that a device would get, with what `ddim tune` remembers of it. */
 async function targetOf(device: Device, terminal: Terminal, flags: LoadFlags): Promise<Target> {
   const folder = cacheOf(flags, terminal.io.env);
-  const tuning = folder === undefined ? undefined : await tuningFolder(folder).load(await tuningScope(device));
+  const tuning =
+    folder === undefined
+      ? undefined
+      : await tuningFolder(folder, (text) => terminal.warn([text])).load(await tuningScope(device));
   return targetFor(device, methodsFor(flags.precision, tuning && measuredMethods(tuning)));
 }
 

@@ -5,7 +5,7 @@
  */
 import type { ConfigReader } from "../../network/configReader.ts";
 import type { Naming } from "../../network/naming.ts";
-import { countOrUnset, countsOrNone, listOfCounts, section } from "../../network/reading.ts";
+import { countOrUnset, countsOrNone, listOfCounts, needed, section } from "../../network/reading.ts";
 import type { ExpectedTensor } from "../../weights/match.ts";
 import type { UNetSpec } from "../spec.ts";
 import { openaiNaming } from "./openaiNames.ts";
@@ -121,7 +121,7 @@ function parseNetwork(r: ConfigReader, size: number | null): UNetSpec {
 }
 
 /** The class embedder of the class-conditional models (ldm/modules/encoders/modules.py); other conditioners are the caller's. */
-function parseConditioner(json: unknown, file: string): ClassEmbedder | null {
+function parseConditioner(json: unknown, file: string, context: number | null): ClassEmbedder | null {
   if (typeof json !== "object" || json === null) return null;
   const r = section(json, file, "model.params.cond_stage_config");
   if (!String(r.get("target")).endsWith(".ClassEmbedder")) return null;
@@ -129,7 +129,9 @@ function parseConditioner(json: unknown, file: string): ClassEmbedder | null {
   const count = params.count("n_classes", 1000);
   // ImageNet has 1000 classes; what is left over is the class that was dropped to in training.
   const nullClass = count === 1001 ? 1000 : null;
-  return { tensor: "cond_stage_model.embedding.weight", count, width: params.count("embed_dim", 0), nullClass };
+  const width = needed(params, "embed_dim");
+  if (width !== context) params.fail("embed_dim", `is ${width}, but the network's context_dim is ${context}`);
+  return { tensor: "cond_stage_model.embedding.weight", count, width, nullClass };
 }
 
 /** What the network is told beside the state and the time, as the constructor finds it out (DiffusionWrapper). */
@@ -151,7 +153,7 @@ function parse(json: Readonly<Record<string, unknown>>, file: string, weights: W
   const order = network.flag("use_new_attention_order", false) ? "new" : "legacy";
   network.refuseRest();
   const scheduler = parseDiffusion(r);
-  const classEmbedder = parseConditioner(r.get("cond_stage_config"), file);
+  const classEmbedder = parseConditioner(r.get("cond_stage_config"), file, spec.context_dim);
   const conditioning = conditioningOf(r);
   for (const key of TRAINING) r.get(key);
   r.refuseRest();

@@ -243,6 +243,9 @@ describe("latent-diffusion's yaml", () => {
   });
 
   test.each<[string, unknown, RegExp]>([
+    ["model.params.cond_stage_config.params.embed_dim", 0, /embed_dim: expected a whole number from 1, got 0/],
+    ["model.params.cond_stage_config.params.embed_dim", undefined, /embed_dim: is missing/],
+    ["model.params.cond_stage_config.params.embed_dim", 32, /embed_dim: is 32, but the network's context_dim is 48/],
     [`${network}.context_dim`, undefined, /context_dim: is needed by use_spatial_transformer/],
     [`${network}.num_heads`, undefined, /num_heads: either num_heads or num_head_channels is needed/],
     [`${network}.dims`, 3, /dims: only 2 is supported/],
