@@ -40,5 +40,7 @@ export { type Denoise, type SampleOptions, type SampleStep, sample } from "./sam
 export { makeSchedule, type Schedule, type ScheduleOptions, type ScheduleStep } from "./sampler/schedule.ts";
 export { slerp } from "./sampler/slerp.ts";
 export { fileListSource } from "./weights/files.ts";
+export { type PickleOptions, type PickleSource, pickleSource } from "./weights/pickle/lazy.ts";
+export { singleFileSource } from "./weights/single.ts";
 export type { ModelSource } from "./weights/source.ts";
 export { urlSource } from "./weights/url.ts";

@@ -9,6 +9,7 @@ import { isObject, readJson } from "./json.ts";
 import { isPickle, locateWeights } from "./locate.ts";
 import { canonicalName } from "./names.ts";
 import { checkPath, joinPath, label } from "./path.ts";
+import { pickleSource } from "./pickle/lazy.ts";
 import { readHeader, type TensorInfo } from "./safetensors.ts";
 import { type ModelSource, readInto } from "./source.ts";
 import { type StreamOptions, streamTensors, type TensorPiece } from "./stream.ts";
@@ -168,11 +169,10 @@ export interface CheckpointOptions {
   readonly signal?: AbortSignal;
 }
 
-/** The source with those of some files that are pickles as safetensors. What reads them is loaded where it is needed. */
+/** The source with those of some files that are pickles as safetensors. */
 async function withoutPickles(source: ModelSource, paths: Iterable<string>, options: CheckpointOptions) {
   let plain = source;
-  for (const path of paths)
-    if (isPickle(path)) plain = await (await import("./pickle/source.ts")).pickleSource(plain, path, options);
+  for (const path of paths) if (isPickle(path)) plain = await pickleSource(plain, path, options);
   return plain;
 }
 

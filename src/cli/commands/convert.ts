@@ -8,7 +8,7 @@ import { type Checkpoint, elementCount, openSafetensors } from "../../weights/ch
 import { decodeFloats, f32ToF16 } from "../../weights/convert.ts";
 import { DTYPE_BITS } from "../../weights/dtype.ts";
 import { layOut } from "../../weights/encode.ts";
-import { pickleSource } from "../../weights/pickle/source.ts";
+import { pickleSource } from "../../weights/pickle/lazy.ts";
 import type { TensorInfo } from "../../weights/safetensors.ts";
 import { addCommonFlags, type CommonFlags } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";

@@ -30,12 +30,7 @@ export interface PickleSource extends ModelSource {
 const VIEWS = 16;
 const VIEWS_BASE = 16 * 2 ** 20;
 
-/**
- * @param path of a file of `torch.save` in `source`
- * @returns the source, with that file as safetensors; its metadata say `weights: "ema"` for a moving average
- * @throws FileError for what is no such file, cut off, damaged, a bomb, or holds no weights; UsageError where there is no
- * moving average
- */
+/** {@link PickleSource}; `lazy.ts` has the contract. Its metadata say `weights: "ema"` for a moving average. */
 export async function pickleSource(
   source: ModelSource,
   path: string,

@@ -20,12 +20,12 @@ export interface Meanings {
 const SHORT_BYTES = 64 * 1024;
 const WINDOW_BYTES = 512 * 1024;
 /** Real checkpoints of 2000 tensors take 200 000 opcodes, with an optimizer's state three times as many. */
-const MAX_OPCODES = 5_000_000;
+const MAX_OPCODES = 3_000_000;
 const MAX_OBJECTS = 400_000;
 const MAX_ITEMS = 3_000_000;
 const MAX_BYTES = 64 * 2 ** 20;
 /** Of the stack, of its marks, and of what is named for later. */
-const MAX_DEPTH = 1_000_000;
+const MAX_DEPTH = 500_000;
 const MAX_INTEGER_BYTES = 256;
 
 /** What one pickle may still cost. */
