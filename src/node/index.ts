@@ -7,6 +7,7 @@ import type { DiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { LoadOptions } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { message } from "../runtime/printable.ts";
 import { type NodeDeviceOptions, nodeDeviceNames, openNodeDevice } from "./device.ts";
 import { toNodeSource } from "./folder.ts";
 import { openModel, parseYaml as parseYamlText } from "./model.ts";
@@ -57,7 +58,8 @@ export async function loadPipeline(
   const { signal } = rest;
   const model = await openModel(toNodeSource(source, { fetch, config }), { variant, weights, parseYaml, signal });
   const packed =
-    options.packed ?? (cache === undefined ? undefined : packedFolder(cache, (text) => process.emitWarning(text)));
+    options.packed ??
+    (cache === undefined ? undefined : packedFolder(cache, (text) => process.emitWarning(message(text))));
   return createPipeline(model, { ...rest, tuning: tuningStore(options), packed }, () =>
     openNodeDevice({ adapter, fast, matrices, threads }),
   );

@@ -55,4 +55,4 @@ export function message(text: string): string {
 }
 
 // biome-ignore lint/suspicious/noConsole: who gave nobody to tell finds warnings where a platform has them
-export const toConsole = (text: string): void => console.warn(text);
+export const toConsole = (text: string): void => console.warn(message(text));
