@@ -262,9 +262,17 @@ export async function modelHash(model: Model, signal?: AbortSignal): Promise<str
     ...(firstStage ? [firstStage.spec] : []),
   ];
   const parts: Uint8Array[] = [new TextEncoder().encode(JSON.stringify(facts))];
-  const sample = ({ source, file, start, end }: (typeof tensors)[number]) =>
-    source.read(file, { start, end: Math.min(end, start + HASH_SAMPLE) }, signal);
-  for (let i = 0; i < tensors.length; i += HASH_READS)
-    parts.push(...(await Promise.all(tensors.slice(i, i + HASH_READS).map(sample))));
+  // In the order of the files, for sources that cannot go back; put together by name.
+  const samples = new Map<(typeof tensors)[number], Uint8Array>();
+  const placed = [...tensors].sort((a, b) => (a.file === b.file ? a.start - b.start : a.file < b.file ? -1 : 1));
+  for (let i = 0; i < placed.length; i += HASH_READS)
+    await Promise.all(
+      placed.slice(i, i + HASH_READS).map(async (tensor) => {
+        const { source, file, start, end } = tensor;
+        const range = { start, end: Math.min(end, start + HASH_SAMPLE) };
+        samples.set(tensor, await source.read(file, range, signal));
+      }),
+    );
+  parts.push(...tensors.map((tensor) => samples.get(tensor) as Uint8Array));
   return toHex(await sha256(new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer()))).slice(0, 12);
 }

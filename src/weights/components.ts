@@ -19,9 +19,10 @@ export async function findComponent(source: ModelSource, name: string, signal?: 
       label(source, source.weights),
       `has no configuration beside it: neither ${configsOf(source.weights, source.remote).join(" nor ")}; --config FILE (config in the library) names one`,
     );
+  const refusal = source.refusal?.();
   throw new FileError(
     label(source, "") || "the model",
-    `has neither ${name}/config.json nor config.json or config.yaml`,
+    `has neither ${name}/config.json nor config.json or config.yaml${refusal ? ` (${refusal} every time: the address may need a token)` : ""}`,
   );
 }
 

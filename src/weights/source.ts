@@ -26,6 +26,8 @@ export interface ModelSource {
   readonly name: string;
   /** A server, where every question is a request: it is not asked for names that hardly any model has. */
   readonly remote?: boolean;
+  /** What a server has answered so far, where that was a refusal every time; for when nothing is found. */
+  refusal?(): string | undefined;
   /**
    * The bytes of a file, or exactly those of `range`: never fewer, never others. A whole file of more than `limit` bytes
    * may be refused before all of it is in memory.
@@ -61,6 +63,7 @@ export function delegating(source: ModelSource): ModelSource {
   return {
     name: source.name,
     remote: source.remote,
+    refusal: source.refusal && (() => source.refusal!()),
     weights: source.weights,
     config: source.config && ((signal) => source.config!(signal)),
     read: (path, range, signal, limit) => source.read(path, range, signal, limit),

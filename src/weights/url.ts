@@ -46,6 +46,8 @@ export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): M
   const sizes = new Map<string, number | null>();
   const versions = new Map<string, Version>();
   const texts = new Map<string, Uint8Array>();
+  /** Whether anything was found, and how the rest was refused. */
+  let [found, forbidden]: [boolean, string | undefined] = [false, undefined];
   let whole: { path: string; bytes: Uint8Array } | undefined;
   let ordered: OrderedBody | undefined;
 
@@ -96,14 +98,21 @@ export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): M
     if (known !== undefined) return known;
     const size = TEXT.test(path) ? await findText(path, signal) : await findSize(path, signal);
     sizes.set(path, size);
+    found ||= size !== null;
     return size;
+  }
+
+  /** A file that is not there, or not for us. */
+  function missing(response: Response): null {
+    if (response.status === 403) forbidden = answered(response);
+    return null;
   }
 
   async function findText(path: string, signal?: AbortSignal): Promise<number | null> {
     return request(path, {}, signal, async (answer) => {
       if (isMissing(answer.response)) {
         await answer.cancel();
-        return null;
+        return missing(answer.response);
       }
       const bytes = await readAll(path, answer, MAX_TEXT_BYTES);
       texts.set(path, bytes);
@@ -125,7 +134,7 @@ export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): M
     const size = await getRange(path, 0, 1, signal, async (answer) => {
       const { response } = answer;
       await answer.cancel();
-      if (isMissing(response)) return null;
+      if (isMissing(response)) return missing(response);
       const size = response.status === 200 ? contentLength(response) : rangeTotal(response);
       if (size === undefined && !response.ok) throw new FileError(label(source, path), answered(response));
       return size;
@@ -259,6 +268,7 @@ export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): M
   return {
     ...source,
     remote: true,
+    refusal: () => (found ? undefined : forbidden),
     readInto,
     async read(path, range, signal, limit = Number.POSITIVE_INFINITY) {
       signal?.throwIfAborted();

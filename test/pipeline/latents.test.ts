@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { fromSampler } from "../../src/autoencoder/scaling.ts";
 import { toRgbaImages } from "../../src/image/samples.ts";
 import { parseYaml } from "../../src/node/model.ts";
+import { modelId, openModel } from "../../src/pipeline/model.ts";
 import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
 import type { GenerateOptions, Tensor } from "../../src/pipeline/types.ts";
 import { sample } from "../../src/sampler/sample.ts";
@@ -10,6 +11,7 @@ import { makeSchedule } from "../../src/sampler/schedule.ts";
 import { nmse } from "../reference/tensor.ts";
 import { cin256, latentModel } from "../support/latents.ts";
 import { goldenPath, load, readTensors } from "../support/models.ts";
+import type { MemorySource } from "../weights/memory-source.ts";
 
 /** Two float32 runs of the originals differ by less than a tenth of these. */
 const LATENTS = 1e-9;
@@ -30,6 +32,11 @@ describe("latent-diffusion's class-conditional model in one file", () => {
     using pipe = await load(cin256(), { parseYaml });
     const classes = [...(golden.class_labels as Tensor).data];
     const made = await pipe.generate({ ...own, noise: golden.x_T, classes });
+    // What was loaded is identified without being read again.
+    const { reads } = pipe.model.source as MemorySource;
+    reads.length = 0;
+    expect(await modelId(pipe.model)).toBe(await modelId(await openModel(cin256(), { parseYaml })));
+    expect(reads).toEqual([]);
     expect(made.classes).toEqual([0, 25, 187, 992]);
     expect(made.latents?.shape).toEqual([4, 3, 16, 16]);
     expect(made.samples.shape).toEqual([4, 3, 64, 64]);

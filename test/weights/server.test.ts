@@ -144,7 +144,11 @@ describe("what a server is asked", () => {
 
   test.each<[string, Serve, string]>([
     ["404", () => new Response("", { status: 404 }), "has neither unet/config.json nor config.json or config.yaml"],
-    ["403", () => new Response("", { status: 403 }), "has neither unet/config.json"],
+    [
+      "403",
+      () => new Response("", { status: 403 }),
+      "(the server answered 403 every time: the address may need a token)",
+    ],
     [
       "a front page",
       () => new Response("<p>", { headers: { "content-type": "text/html" } }),
