@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = new URL("..", import.meta.url);
 const PEERS = new URL("bench/peers/", ROOT);
-const RUNTIMES = new URL("test/runtimes/", ROOT);
+const RUNTIMES = new URL("test/consumers/", ROOT);
 
 /**
  * @typedef {object} LockedPackage
@@ -22,7 +22,7 @@ export const ensurePackages = () => ensure(ROOT, "the packages of package-lock.j
 export const ensurePeers = () => ensure(PEERS, "onnxruntime (bench/peers)");
 
 /** Deno and Bun, some 190 MB, in which the tests run the package beside Node. */
-export const ensureRuntimes = () => ensure(RUNTIMES, "Deno and Bun (test/runtimes)");
+export const ensureRuntimes = () => ensure(RUNTIMES, "Deno and Bun (test/consumers)");
 
 /**
  * @param {URL} folder

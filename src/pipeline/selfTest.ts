@@ -1,6 +1,6 @@
 /**
  * Whether our kernels compute the right thing on a device: a handful of small cases on the device's own target, each
- * against plain f64 loops. `ddim doctor` prints the results. Works in browsers too.
+ * against plain f64 loops, in every way that sizes may choose. `ddim doctor` prints the results. Works in browsers too.
  */
 import type { Device } from "../runtime/device.ts";
 import type { Outcome } from "./selfTest/harness.ts";

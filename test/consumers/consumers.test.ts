@@ -1,6 +1,6 @@
 /**
  * The built package in Deno, on its own WebGPU (wgpu, whose compiler is not Dawn's), and in Bun, on Dawn: a whole image
- * with Node's pixels as the reference, and a golden. `npm run runtimes` adds all other goldens.
+ * with Node's pixels as the reference, and a golden. `npm run consumers` adds all other goldens.
  */
 import { execFile } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -19,12 +19,12 @@ const PACKAGES = fileURLToPath(new URL("node_modules/", import.meta.url));
 /** The binary that npm installed for this machine. */
 function binary(scope: string, file: string): string {
   const [name] = readdirSync(join(PACKAGES, scope));
-  if (!name) throw new Error(`test/runtimes has no ${scope} for this machine`);
+  if (!name) throw new Error(`test/consumers has no ${scope} for this machine`);
   return join(PACKAGES, scope, name, file);
 }
 
 const ending = process.platform === "win32" ? ".exe" : "";
-const RUN = "test/runtimes/run.mjs";
+const RUN = "test/consumers/run.mjs";
 const commands = {
   node: () => [process.execPath, RUN],
   deno: () => [binary("@deno", `deno${ending}`), "run", "--allow-all", "--no-prompt", RUN],

@@ -1,4 +1,4 @@
-// What every runtime does in runtimes.test.ts: networks of the built package, on the runtime's own WebGPU where it has
+// What every runtime does in consumers.test.ts: networks of the built package, on the runtime's own WebGPU where it has
 // one (Deno) and else on Dawn (Node, Bun). Takes jobs as JSON, prints one JSON object a line: device, then results.
 import { Buffer } from "node:buffer";
 import process from "node:process";
@@ -42,9 +42,11 @@ for (const { folder, tensors, options } of /** @type {Job[]} */ (JSON.parse(proc
       timestep: [...timestep.data],
       classLabels: labels?.shape.length === 1 ? [...labels.data] : undefined,
       classVectors: labels?.shape.length === 2 ? labels : undefined,
-      context: given.encoder_hidden_states,
+      // diffusers takes a context even where nothing attends to it.
+      context: pipe.model.config.context_dim === null ? undefined : given.encoder_hidden_states,
       textEmbeds: given["added/text_embeds"],
       timeIds: given["added/time_ids"],
+      timestepCond: given.timestep_cond,
     });
     print({ samples: text(data) });
   }
