@@ -61,15 +61,17 @@ export async function locateWeights(
   }
   const names = source.list ? new Set(await source.list(folder, signal)) : undefined;
   const has = async (name: string) => names?.has(name) ?? source.exists(joinPath(folder, name), signal);
-  const first = async (named: string[]) => {
-    // A server is asked for the single file first, which most models have; it hardly ever has an index beside it.
-    const isIndex = (name: string) => Number(name.endsWith(".json"));
-    const candidates = source.remote ? named.toSorted((a, b) => isIndex(a) - isIndex(b)) : named;
+  const first = async (candidates: string[]) => {
     for (const name of candidates) if (await has(name)) return name;
     return undefined;
   };
 
-  const all = (ending: string, variant?: string) => bases.flatMap((base) => fileNames(base, ending, variant));
+  // A server is asked for the single file first, which most models have; it hardly ever has an index beside it.
+  const all = (ending: string, variant?: string) =>
+    bases.flatMap((base) => {
+      const candidates = fileNames(base, ending, variant);
+      return source.remote ? candidates.reverse() : candidates;
+    });
   const pickles = (variant?: string) => [...all("bin", variant), ...(variant === undefined ? PICKLES : [])];
   const either = async (variant?: string) =>
     (await first(all("safetensors", variant))) ?? (await first(pickles(variant)));

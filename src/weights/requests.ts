@@ -110,7 +110,6 @@ export class Answer {
 
 /** Requests of one server. */
 export class Requests {
-  /** A server that never answered is not there, or forbids other sites' pages to read it: then trying again is no help. */
   #answered = false;
 
   constructor(private readonly fetch: Fetch) {}
@@ -134,7 +133,8 @@ export class Requests {
         return await use(await this.#ask(file, url, init, signal));
       } catch (error) {
         if (!(error instanceof Passing)) throw error;
-        if (attempt === TRIES || error.pause > LONGEST_PAUSE_MS || !this.#answered) throw this.#failure(file, error);
+        if (attempt === TRIES || error.pause > LONGEST_PAUSE_MS || this.#hopeless(error))
+          throw this.#failure(file, error);
         await pause(Math.max(error.pause, FIRST_PAUSE_MS * 2 ** (attempt - 1)), signal);
       }
     }
@@ -158,18 +158,35 @@ export class Requests {
     throw new Passing(new FileError(file, answered(response) + wait), asked);
   }
 
+  /** A server that never answered: there is none of that name, or it forbids the pages of other sites to read it. */
+  #hopeless({ failure }: Passing): boolean {
+    return !this.#answered && (isPage() || NOBODY.has(codeOf(failure)));
+  }
+
   #failure(file: string, { failure }: Passing): unknown {
     if (failure instanceof DdimError) return failure;
-    const { message = String(failure), cause } = (failure ?? {}) as { message?: string; cause?: { code?: unknown } };
-    const code = typeof cause?.code === "string" ? ` (${cause.code})` : "";
+    const { message = String(failure) } = (failure ?? {}) as { message?: string };
+    const code = codeOf(failure) && ` (${codeOf(failure)})`;
     // Browsers do not tell a page which it is.
-    const page = !this.#answered && "location" in globalThis;
-    const cors = page
-      ? "; if the server is there, it may not allow pages of other sites to read it (CORS): it has to send Access-Control-Allow-Origin"
-      : "";
+    const cors =
+      !this.#answered && isPage()
+        ? "; if the server is there, it may not allow pages of other sites to read it (CORS): it has to send Access-Control-Allow-Origin"
+        : "";
     return new FileError(file, `cannot be read: ${withoutQueries(message)}${code}${cors}`, { cause: failure });
   }
 }
+
+/** Pages and their workers know where they are. */
+const isPage = () => "location" in globalThis;
+
+/** Of Node's network errors, which its fetch wraps. */
+const codeOf = (error: unknown): string => {
+  const { cause } = (error ?? {}) as { cause?: { code?: unknown } };
+  return typeof cause?.code === "string" ? cause.code : "";
+};
+
+/** There is no such host, or nobody listens there. */
+const NOBODY = new Set(["ENOTFOUND", "ECONNREFUSED"]);
 
 export const answered = ({ status, statusText }: Response): string =>
   `the server answered ${status} ${statusText}`.trimEnd();

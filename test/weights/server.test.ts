@@ -12,7 +12,7 @@ import { encodeSafetensors } from "../../src/weights/encode.ts";
 import { parseJson } from "../../src/weights/json.ts";
 import type { ModelSource } from "../../src/weights/source.ts";
 import { urlSource } from "../../src/weights/url.ts";
-import { readFolder, shippedPath } from "../support/models.ts";
+import { goldenPath, readFolder, shippedPath } from "../support/models.ts";
 import { failure } from "./memory-source.ts";
 
 const MiB = 2 ** 20;
@@ -133,6 +133,13 @@ describe("what a server is asked", () => {
     expect(log).toHaveLength(5);
   });
 
+  test("shards are found with one question in vain", async () => {
+    const shards = readFolder(goldenPath("models/ddpm_sharded"));
+    const { log, source } = server(folder(shards));
+    await openCheckpoint(source, "unet");
+    expect(log.filter((line) => line.startsWith("404"))).toEqual(["404 HEAD unet/diffusion_pytorch_model.safetensors"]);
+  });
+
   test("a flat folder is opened too", async () => {
     const { log, source } = server(folder(flat));
     expect((await openModel(source)).scheduler).not.toBeNull();
@@ -235,7 +242,7 @@ describe("busy servers and cut connections", () => {
     ],
     ["a body that breaks off", [cutOff], 0.5],
     ["a body that breaks off three times", [cutOff, cutOff, cutOff], 3.5],
-    ["a connection that breaks off", [status(503), broken], 1.5],
+    ["a connection that breaks off", [broken, status(503), broken], 3.5],
   ])("%s: tried again after a pause", async (_, failures, pause) => {
     for (const whole of [false, true]) {
       const { source } = server(failing(failures));
@@ -265,6 +272,18 @@ describe("busy servers and cut connections", () => {
     const { log, source } = server(status(429, { "retry-after": "3600" }));
     expect(await failure(source.read("a.bin"))).toContain("answered 429, and asks to be left alone for 3600 s");
     expect(log).toHaveLength(1);
+  });
+
+  test("nor is a host that nobody answers at", async () => {
+    for (const code of ["ENOTFOUND", "ECONNREFUSED"]) {
+      let asked = 0;
+      const { source } = server(() => {
+        asked++;
+        return Promise.reject(new TypeError("fetch failed", { cause: { code } }));
+      });
+      expect(await failure(source.read("a.bin"))).toContain(`cannot be read: fetch failed (${code})`);
+      expect(asked).toBe(1);
+    }
   });
 
   test("a pause ends when it is aborted", async () => {
@@ -312,7 +331,7 @@ describe("busy servers and cut connections", () => {
 
   test("in a page the other site may forbid it; elsewhere that is no reason", async () => {
     const reading = () => server(() => Promise.reject(new TypeError("Failed to fetch"))).source.read("a.bin");
-    expect(await failure(reading())).toBe("https://models.example/m/a.bin: cannot be read: Failed to fetch");
+    expect(await elapsedFailure(reading())).toBe("https://models.example/m/a.bin: cannot be read: Failed to fetch");
     vi.stubGlobal("location", new URL("https://page.example/"));
     expect(await failure(reading())).toMatch(
       /cannot be read: Failed to fetch; .*may not allow pages of other sites to read it \(CORS\)/,
