@@ -13,6 +13,9 @@ export interface PngChunk {
 /** The first bytes of every PNG file. */
 export const PNG_SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 
+/** Of a file with another beginning. */
+export const NOT_PNG = "is not a PNG file";
+
 /** Remainders of the reflected polynomial 0xEDB88320 for half a byte: two steps a byte, and nothing built at import. */
 const CRC_OF_NIBBLE = [
   0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c, 0xedb88320,
@@ -78,7 +81,7 @@ export function checkChunk(chunk: Uint8Array, type: string, offset: number, file
  */
 export function readChunks(bytes: Uint8Array, file: string): PngChunk[] {
   if (PNG_SIGNATURE.some((byte, i) => i < bytes.length && bytes[i] !== byte) || bytes.length === 0)
-    throw new FileError(file, "is not a PNG file");
+    throw new FileError(file, NOT_PNG);
   const chunks: PngChunk[] = [];
   for (let offset = PNG_SIGNATURE.length; ; ) {
     if (offset + 12 > bytes.length) throw new FileError(file, `is cut off at byte ${bytes.length}`);

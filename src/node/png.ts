@@ -7,7 +7,7 @@ import { constants, createInflate, deflateSync } from "node:zlib";
 import type { PNG } from "pngjs";
 import { checkPixels, pixelLimit, type ReadOptions, warner } from "../image/limits.ts";
 import { pngOrientation } from "../image/orientation.ts";
-import { type PngChunk, readChunks, writeChunks } from "../image/pngChunks.ts";
+import { NOT_PNG, type PngChunk, readChunks, writeChunks } from "../image/pngChunks.ts";
 import { type PngHeader, parsePngHeader, pngDataBytes } from "../image/pngHeader.ts";
 import { PngRows, type PngStrip } from "../image/pngRows.ts";
 import { greyScale, packSamples } from "../image/pngSamples.ts";
@@ -46,7 +46,8 @@ function chunksOf(bytes: Uint8Array, path: string): PngChunk[] {
   try {
     return readChunks(bytes, path);
   } catch (error) {
-    throw error instanceof FileError ? unreadable(path, error.problem, error) : error;
+    if (!(error instanceof FileError) || error.problem === NOT_PNG) throw error;
+    throw unreadable(path, error.problem, error);
   }
 }
 
