@@ -78,6 +78,9 @@ const doors: readonly Door[] = [
   ["Autoencoder", "torchDtype", "dtype", (more) => new Autoencoder(autoencoder.model, pipe.device, more)],
   ["decode", "quantise", "quantize", (more) => autoencoder.decode(image, more)],
   ["Autoencoder.encode", "quantize", "", (more) => autoencoder.encode(image, more)],
+  ["pickleSource", "use_ema", "weights", (more) => node.pickleSource(pipe.model.source, "x.ckpt", more)],
+  ["readImage", "maxpixels", "maxPixels", (more) => node.readImage("nowhere.png", more)],
+  ["upscale", "num_inference_steps", "steps", (more) => pipe.upscale(image, more)],
   ["grid", "columns", "", (more) => grid([], 1, more)],
   ["urlSource", "fetcher", "fetch", (more) => urlSource("https://x.y/", more)],
 ];

@@ -4,6 +4,7 @@
  */
 
 import { FileError } from "../../runtime/errors.ts";
+import { checkOptions, type OptionNames } from "../../runtime/options.ts";
 import { DTYPE_BITS, type Dtype } from "../dtype.ts";
 import { layOut } from "../encode.ts";
 import { checkPath, label } from "../path.ts";
@@ -18,6 +19,8 @@ export interface PickleOptions {
   readonly weights?: "plain" | "ema";
   readonly signal?: AbortSignal;
 }
+
+const pickleNames: OptionNames<PickleOptions> = { weights: true, signal: true };
 
 export interface PickleSource extends ModelSource {
   /** Where in the pickle the weights were; "" is the whole of it. */
@@ -34,8 +37,10 @@ const VIEWS_BASE = 16 * 2 ** 20;
 export async function pickleSource(
   source: ModelSource,
   path: string,
-  { weights = "plain", signal }: PickleOptions = {},
+  options: PickleOptions = {},
 ): Promise<PickleSource> {
+  checkOptions("pickleSource", options, pickleNames);
+  const { weights = "plain", signal } = options;
   const file = label(source, checkPath(source, path));
   const bytes = await fileBytes(source, path, signal);
   const state = findState(await readTorchFile(bytes, file, signal), weights === "ema", file);
