@@ -200,6 +200,20 @@ test("sample --save-state and --resume", async () => {
   const other = await ddim([...flags, "--eta", "0.4", "-o", at("x.safetensors"), "--resume", at("state.safetensors")]);
   expect(other.code).toBe(2);
   expect(other.stderr).toContain("saved state is of a run with other options");
+  // As they were kept before models were identified by all of their bytes: without a checksum, with another fingerprint.
+  const old = readFileSync(at("state.safetensors"), "latin1");
+  const length = Number(Buffer.from(old, "latin1").readBigUInt64LE());
+  const header = old
+    .slice(8, 8 + length)
+    .replace(/\\"fingerprint\\":\\"2-/, '\\"fingerprint\\":\\"')
+    .replace(/,?\\"checksum\\":\\"[0-9a-f]+\\"/, "");
+  writeFileSync(
+    at("old.safetensors"),
+    Buffer.from(old.slice(0, 8) + header.padEnd(length) + old.slice(8 + length), "latin1"),
+  );
+  const earlier = await ddim([...flags, "-o", at("x.safetensors"), "--resume", at("old.safetensors")]);
+  expect(earlier.stderr).toContain("the saved state is of an earlier version");
+  expect(earlier.code).toBe(2);
   const wrong = await ddim([...flags, "-o", at("x.safetensors"), "--resume", at("whole.safetensors")]);
   expect(wrong.stderr).toContain("is no saved run");
   expect(readFileSync(at("state.safetensors")).length).toBeGreaterThan(1000);
