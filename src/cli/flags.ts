@@ -136,7 +136,8 @@ const commonFlags: FlagTable<CommonFlags> = {
       .choices(nonFiniteChoices)
       .default("error"),
   quiet: () => new Option("-q, --quiet", "no progress, notes or warnings"),
-  verbose: () => new Option("-v, --verbose", "more to read: kernel timings, stack traces"),
+  verbose: () =>
+    new Option("-v, --verbose", "more to read: stack traces, and the times of kernels where a command measures them"),
   json: () => new Option("--json", "one machine-readable object on stdout"),
 };
 
