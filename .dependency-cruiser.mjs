@@ -3,7 +3,7 @@ const MAY_IMPORT = {
   cli: ["node", "pipeline", "sampler", "unet", "autoencoder", "network", "kernels", "weights", "image", "runtime"],
   node: ["pipeline", "autoencoder", "runtime", "weights", "image"],
   pipeline: ["sampler", "unet", "autoencoder", "network", "kernels", "weights", "image", "runtime"],
-  sampler: ["kernels", "runtime"],
+  sampler: ["network", "kernels", "runtime"],
   unet: ["network", "kernels", "weights", "runtime"],
   autoencoder: ["network", "kernels", "weights", "runtime"],
   network: ["kernels", "weights", "runtime"],

@@ -3,9 +3,9 @@
  * the computation in a way that is not implemented, is an error that names it.
  */
 import { ACTIVATION_NAMES } from "../kernels/parts/activations.ts";
-import { ConfigReader, imageSize } from "../network/configReader.ts";
-import { listOfCounts } from "../network/reading.ts";
+import { ConfigReader, imageSize, MOST, type UnknownOptions } from "../network/configReader.ts";
 import type { Activation } from "../runtime/graph.ts";
+import { shown } from "../runtime/printable.ts";
 import type { AutoencoderSpec, CoderLevel } from "./spec.ts";
 
 const CLASSES = { AutoencoderKL: "kl", VQModel: "vq" } as const;
@@ -44,8 +44,7 @@ export function checkGroups(r: ConfigReader, key: string, groups: number, widths
 /** A number that may be absent or null. */
 function numberOr(r: ConfigReader, key: string, fallback: number): number {
   const value = r.get(key) ?? fallback;
-  if (typeof value !== "number" || !Number.isFinite(value))
-    r.fail(key, `expected a number, got ${JSON.stringify(value)}`);
+  if (typeof value !== "number" || !Number.isFinite(value)) r.fail(key, `expected a number, got ${shown(value)}`);
   return value;
 }
 
@@ -54,8 +53,12 @@ function numberOr(r: ConfigReader, key: string, fallback: number): number {
  * @param file named in errors
  * @throws ConfigError
  */
-export function parseAutoencoderConfig(json: Readonly<Record<string, unknown>>, file: string): AutoencoderSpec {
-  const r = new ConfigReader(json, file);
+export function parseAutoencoderConfig(
+  json: Readonly<Record<string, unknown>>,
+  file: string,
+  options?: UnknownOptions,
+): AutoencoderSpec {
+  const r = new ConfigReader(json, file, "diffusers", options);
   const className = String(json._class_name);
   if (!Object.hasOwn(CLASSES, className)) {
     const why = OTHER_CLASSES[className];
@@ -63,8 +66,8 @@ export function parseAutoencoderConfig(json: Readonly<Record<string, unknown>>, 
   }
   const kind = CLASSES[className as keyof typeof CLASSES];
   const vq = kind === "vq";
-  const widths = listOfCounts(r, "block_out_channels", [64]);
-  const layers = r.count("layers_per_block", 1);
+  const widths = r.levels("block_out_channels", [64]);
+  const layers = r.count("layers_per_block", 1, 1, MOST.layers);
   const [down, up] = [blockTypes(r, "down_block_types", widths.length), blockTypes(r, "up_block_types", widths.length)];
   const levels = (attention: readonly boolean[], channels: readonly number[], resnets: number): CoderLevel[] =>
     channels.map((c, i) => ({

@@ -3,8 +3,8 @@
  * VQModelInterface; ldm/modules/diffusionmodules/model.py: Encoder, Decoder): a file of their own, or the
  * `first_stage_config` of a whole model.
  */
-import type { ConfigReader, ImageSize } from "../network/configReader.ts";
-import { countsOrNone, listOfCounts, needed, section } from "../network/reading.ts";
+import { type ConfigReader, type ImageSize, MOST, type UnknownOptions } from "../network/configReader.ts";
+import { countsOrNone, needed, section } from "../network/reading.ts";
 import { ConfigError } from "../runtime/errors.ts";
 import { isObject } from "../weights/json.ts";
 import { checkGroups } from "./config.ts";
@@ -18,12 +18,6 @@ const KINDS: Readonly<Record<string, AutoencoderSpec["kind"]>> = {
 
 /** GroupNorms of the repository have 32 groups (Normalize). */
 const GROUPS = 32;
-
-/** Arguments of the constructors that only training or logging reads. */
-const TRAINING = [
-  ...["lossconfig", "ckpt_path", "ignore_keys", "image_key", "colorize_nlabels", "monitor", "batch_resize_range"],
-  ...["scheduler_config", "lr_g_factor", "sane_index_shape", "use_ema"],
-];
 
 /** Arguments of Encoder and Decoder that change the computation in ways that no published checkpoint uses. */
 const PLAIN: Readonly<Record<string, unknown>> = {
@@ -42,25 +36,25 @@ interface First {
 
 /** Where in the file the first stage is described. */
 function find(json: Readonly<Record<string, unknown>>, file: string): First {
-  const model = section(json.model, file, "model");
+  const model = section(json.model, file, "model", "ldm");
   const params = model.get("params");
   if (!isObject(params) || !("first_stage_config" in params))
     return { config: json.model as First["config"], path: "model", scaleFactor: 1 };
   const path = "model.params.first_stage_config";
   if (!isObject(params.first_stage_config)) throw new ConfigError(file, path, "must hold keys and values");
-  const factor = section(params, file, "model.params").positive("scale_factor", 1);
+  const factor = section(params, file, "model.params", "ldm").positive("scale_factor", 1);
   return { config: params.first_stage_config, path, scaleFactor: factor };
 }
 
 function levels(d: ConfigReader, base: number, resolution: number): Pick<AutoencoderSpec, "down" | "up"> {
-  const mult = listOfCounts(d, "ch_mult", [1, 2, 4, 8]);
-  const resnets = needed(d, "num_res_blocks");
+  const mult = d.levels("ch_mult", [1, 2, 4, 8]);
+  const resnets = needed(d, "num_res_blocks", MOST.layers);
   const attended = countsOrNone(d, "attn_resolutions", []);
   // Where attention has no weights, there is none.
   const kind = d.choice("attn_type", "vanilla", ["vanilla", "vanilla-xformers", "none"]);
   const down = mult.map(
     (m, i): CoderLevel => ({
-      channels: base * m,
+      channels: d.within("ch_mult", base * m, MOST.channels),
       resnets,
       attention: kind !== "none" && attended.includes(Math.floor(resolution / 2 ** i)),
       resample: i < mult.length - 1,
@@ -74,21 +68,25 @@ function levels(d: ConfigReader, base: number, resolution: number): Pick<Autoenc
  * @param file named in errors
  * @throws ConfigError
  */
-export function parseLdmAutoencoder(json: Readonly<Record<string, unknown>>, file: string): AutoencoderSpec {
+export function parseLdmAutoencoder(
+  json: Readonly<Record<string, unknown>>,
+  file: string,
+  options?: UnknownOptions,
+): AutoencoderSpec {
   const { config, path, scaleFactor } = find(json, file);
   const target = String(config.target);
   const kind = KINDS[target.split(".").at(-1) ?? ""];
   if (!kind)
     throw new ConfigError(file, `${path}.target`, `${target} is not supported; ${Object.keys(KINDS).join(", ")} are`);
-  const r = section(config.params, file, `${path}.params`);
-  const d = section(r.get("ddconfig"), file, `${path}.params.ddconfig`);
+  const r = section(config.params, file, `${path}.params`, "ldm", options);
+  const d = section(r.get("ddconfig"), file, `${path}.params.ddconfig`, "ldm", options);
   const z = needed(d, "z_channels");
   const base = needed(d, "ch");
   const embed = needed(r, "embed_dim");
   if (d.flag("double_z", true) !== (kind === "kl"))
     d.fail("double_z", `must be ${kind === "kl"} for ${target.split(".").at(-1)}`);
   if ((r.get("remap") ?? null) !== null) r.fail("remap", "only null is supported");
-  const resolution = needed(d, "resolution");
+  const resolution = needed(d, "resolution", Number.MAX_SAFE_INTEGER);
   const size: ImageSize = { height: resolution, width: resolution };
   const spec: AutoencoderSpec = {
     kind,
@@ -112,9 +110,7 @@ export function parseLdmAutoencoder(json: Readonly<Record<string, unknown>>, fil
   };
   for (const [key, value] of Object.entries(PLAIN))
     if ((d.get(key) ?? value) !== value) d.fail(key, `only ${value} is supported`);
-  d.get("dropout");
   d.refuseRest();
-  for (const key of TRAINING) r.get(key);
   r.refuseRest();
   checkGroups(d, "ch", GROUPS, [base, ...spec.down.map(({ channels }) => channels)]);
   return spec;

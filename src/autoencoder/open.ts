@@ -8,6 +8,7 @@ import { isObject } from "../weights/json.ts";
 import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
 import { joinPath, label } from "../weights/path.ts";
 import type { ModelSource } from "../weights/source.ts";
+import { checkUnknown, type UnknownOptions } from "../weights/unknown.ts";
 import { parseAutoencoderConfig } from "./config.ts";
 import { type AutoencoderLayout, configuredNaming, detectLayout } from "./layouts.ts";
 import { parseLdmAutoencoder } from "./ldmConfig.ts";
@@ -30,12 +31,14 @@ export interface AutoencoderModel {
 export interface OpenAutoencoderOptions {
   /** Which set of weights, for example "fp16". */
   readonly variant?: string;
+  /** "warn": keys and tensors that nothing here knows are passed over, with a warning; default: they are refused. */
+  readonly unknown?: UnknownOptions["unknown"];
   /** Reads config.yaml; ddim-webgpu/node brings one. */
   readonly parseYaml?: ParseYaml;
   readonly signal?: AbortSignal;
 }
 
-const openNames: OptionNames<OpenAutoencoderOptions> = { variant: true, parseYaml: true, signal: true };
+const openNames: OptionNames<OpenAutoencoderOptions> = { variant: true, unknown: true, parseYaml: true, signal: true };
 
 /** First stages of latent-diffusion that compute nothing (ldm/models/autoencoder.py). */
 const IDENTITY = /(^|\.)(IdentityFirstStage|Identity)$/;
@@ -89,7 +92,11 @@ interface Configured {
 }
 
 /** The first configuration of an autoencoder. */
-async function findConfigured(source: ModelSource, options: OpenAutoencoderOptions): Promise<Configured | null> {
+async function findConfigured(
+  source: ModelSource,
+  options: OpenAutoencoderOptions,
+  reading?: UnknownOptions,
+): Promise<Configured | null> {
   // A pipeline lists its parts, which spares asking a server for files that are not there.
   const index = source.weights === undefined ? await readModelIndex(source, options.signal) : undefined;
   for (const folder of index ? FOLDERS.filter((name) => name in index) : FOLDERS) {
@@ -98,7 +105,9 @@ async function findConfigured(source: ModelSource, options: OpenAutoencoderOptio
     const json = await readConfig(place.source, place.path, options);
     if (folder === "" && !describes(json)) continue;
     const file = label(place.source, place.path);
-    const spec = isObject(json.model) ? parseLdmAutoencoder(json, file) : parseAutoencoderConfig(json, file);
+    const spec = isObject(json.model)
+      ? parseLdmAutoencoder(json, file, reading)
+      : parseAutoencoderConfig(json, file, reading);
     return { folder, file, json, spec, pipeline: String(index?._class_name ?? "") };
   }
   return null;
@@ -113,7 +122,7 @@ export async function configuredAutoencoder(
   source: ModelSource,
   options: OpenAutoencoderOptions = {},
 ): Promise<{ folder: string; tensors: readonly ExpectedTensor[] } | null> {
-  const found = await findConfigured(source, options);
+  const found = await findConfigured(source, options, { unknown: options.unknown });
   if (!found) return null;
   const { folder, json, spec } = found;
   const part = isObject(json.model) && isObject(json.model.params) && "first_stage_config" in json.model.params;
@@ -137,12 +146,14 @@ export async function findAutoencoder(
   options: OpenAutoencoderOptions = {},
 ): Promise<AutoencoderModel | null> {
   checkOptions("openAutoencoder", options, openNames);
-  const { signal, variant } = options;
-  const found = await findConfigured(source, options);
+  const { signal, variant, unknown } = options;
+  checkUnknown(unknown);
+  const warnings: string[] = [];
+  const warn = (text: string) => void warnings.push(text);
+  const found = await findConfigured(source, options, { unknown, warn });
   if (!found) return null;
   const { folder, file, json } = found;
   let { spec } = found;
-  const warnings: string[] = [];
   const checkpoint = await openCheckpoint(source, folder, { variant, original: !("_class_name" in json), signal });
   const stored = await storedScale(checkpoint, signal);
   if (stored !== undefined) spec = { ...spec, scaling_factor: stored };
@@ -157,12 +168,19 @@ export async function findAutoencoder(
       `${file}: scaling_factor is missing: taken as 1, as such models are trained (diffusers takes 0.18215)`,
     );
   }
-  const names = [...checkpoint.tensors.values()].map((tensor) => tensor.name);
-  const layout = detectLayout(checkpoint.file, names, spec);
+  const layout = detectLayout(checkpoint.file, checkpoint.tensors.keys(), spec);
   const { naming, ignore, reason } = layout;
-  matchTensors(checkpoint, autoencoderTensors(spec), { ignore, locate: naming.locate, layout: reason });
+  matchTensors(checkpoint, autoencoderTensors(spec), { ignore, locate: naming.locate, layout: reason, unknown, warn });
   const decoderTensors = [...new Set(decoderParams(spec).map((param) => naming.locate(param).name))];
-  return { name: file, source, spec, checkpoint, decoderTensors, layout, warnings };
+  return {
+    name: file,
+    source,
+    spec,
+    checkpoint,
+    decoderTensors,
+    layout,
+    warnings: [...checkpoint.warnings, ...warnings],
+  };
 }
 
 /** {@link findAutoencoder} where there has to be one. @throws FileError when there is none */

@@ -5,7 +5,7 @@ import type { AutoencoderModel } from "../autoencoder/open.ts";
 import { openAutoencoder } from "../node/model.ts";
 import type { DeviceFlags, ModelFlags, NumberFlags } from "./flags.ts";
 import type { Terminal } from "./io.ts";
-import { modelSource } from "./modelFlag.ts";
+import { modelSource, unknownOf } from "./modelFlag.ts";
 import { openProgress } from "./progress.ts";
 
 const UNITS: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
@@ -21,9 +21,11 @@ export function byteCount(text: string): number {
 /** The autoencoder of `-m`; says on stderr what was assumed. */
 export async function openFirstStage(
   terminal: Terminal,
-  flags: Pick<ModelFlags, "model" | "config" | "variant">,
+  flags: Pick<ModelFlags, "model" | "config" | "variant" | "ignoreUnknown">,
 ): Promise<AutoencoderModel> {
-  const model = await openAutoencoder(modelSource(flags), { signal: terminal.io.signal, variant: flags.variant });
+  const { signal } = terminal.io;
+  const { variant } = flags;
+  const model = await openAutoencoder(modelSource(flags), { signal, variant, unknown: unknownOf(flags) });
   terminal.warn(model.warnings);
   return model;
 }

@@ -17,6 +17,7 @@ export interface ModelFlags {
   weights?: WeightSet;
   variant?: string;
   randomWeights?: bigint;
+  ignoreUnknown?: true;
 }
 
 /** What evaluates it, and how. */
@@ -122,6 +123,8 @@ const commonFlags: FlagTable<CommonFlags> = {
   variant: () => new Option("--variant <name>", "which files of weights, such as fp16 for *.fp16.safetensors"),
   randomWeights: () =>
     new Option("--random-weights <seed>", "make the weights up, for any model's config.json").argParser(seed),
+  ignoreUnknown: () =>
+    new Option("--ignore-unknown", "pass over keys and tensors of the model that nothing here knows, with a warning"),
   dtype: () =>
     new Option("--dtype <type>", "type of weights and activations").choices(["auto", "f32", "f16"]).default("auto"),
   precision: () =>
@@ -147,6 +150,7 @@ export const MODEL_FLAGS = [
   "weights",
   "variant",
   "randomWeights",
+  "ignoreUnknown",
 ] as const satisfies (keyof ModelFlags)[];
 export const DEVICE_FLAGS = ["dtype", "precision", "cache", "device"] as const satisfies (keyof DeviceFlags)[];
 export const OUTPUT_FLAGS = ["quiet", "verbose", "json"] as const satisfies (keyof OutputFlags)[];

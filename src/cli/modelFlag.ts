@@ -46,6 +46,9 @@ export function modelSource({ model, config }: Pick<ModelFlags, "model" | "confi
   return toNodeSource(findModel(model), { config });
 }
 
+/** What `--ignore-unknown` says to the library. */
+export const unknownOf = ({ ignoreUnknown }: ModelFlags): "warn" | undefined => (ignoreUnknown ? "warn" : undefined);
+
 /** The model of `-m`, with the weights that `--weights` chooses or, by `--random-weights`, with made-up ones. */
 export function openFlaggedModel(
   flags: ModelFlags,
@@ -53,5 +56,6 @@ export function openFlaggedModel(
   { firstStage }: Pick<OpenOptions, "firstStage"> = {},
 ): Promise<Model> {
   const { weights, variant, randomWeights } = flags;
-  return openModel(modelSource(flags), { signal, weights, variant, randomWeights, firstStage });
+  const unknown = unknownOf(flags);
+  return openModel(modelSource(flags), { signal, weights, variant, randomWeights, unknown, firstStage });
 }

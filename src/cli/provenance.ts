@@ -2,7 +2,7 @@
 import type { GenerationParameters } from "../image/parameters.ts";
 import type { ResolvedRun } from "../pipeline/run.ts";
 import type { Io } from "./io.ts";
-import { modelArgument } from "./modelFlag.ts";
+import { modelArgument, unknownOf } from "./modelFlag.ts";
 import { packageVersion } from "./package.ts";
 import { flagWords, inCurrentFolder } from "./plainCommand.ts";
 import type { SampleFlags } from "./sampleFlags.ts";
@@ -31,6 +31,7 @@ export function parametersOf(flags: SampleFlags, run: ResolvedRun, facts: RunFac
     guidance: flags.guidance,
     clip: schedule.clip !== null,
     rng: run.rng,
+    unknown: unknownOf(flags),
     size: run.picture,
     command: commandLine(flags, run, { classes, dtype: facts.dtype }),
     version: packageVersion(),
@@ -64,6 +65,7 @@ export function commandLine(
   add("--weights", flags.weights);
   add("--variant", flags.variant);
   add("--random-weights", flags.randomWeights);
+  if (flags.ignoreUnknown) words.push("--ignore-unknown");
   if (flags.sweep) words.push("--sweep");
   else if (flags.noise === undefined) add("-n", run.count);
   add("--noise", flags.noise);
@@ -97,7 +99,7 @@ export function commandLine(
 /** The command that recorded parameters amount to, where the one that was recorded with them is no command of ours. */
 export function commandOf(parameters: GenerationParameters): string {
   const { model, count, steps, timesteps, seed, eta, sampler, spacing, compat, classes } = parameters;
-  const { guidance, clip, rng, dtype, precision } = parameters;
+  const { guidance, clip, rng, unknown, dtype, precision } = parameters;
   const flags = {
     "--model": model,
     "--count": count,
@@ -113,6 +115,7 @@ export function commandOf(parameters: GenerationParameters): string {
     "--precision": precision,
   };
   const words = Object.entries(flags).flatMap(([flag, value]) => (value === undefined ? [] : [flag, String(value)]));
+  if (unknown === "warn") words.push("--ignore-unknown");
   return ["ddim", "sample", ...words, clip ? "--clip" : "--no-clip"].map(quoted).join(" ");
 }
 

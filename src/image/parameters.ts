@@ -38,6 +38,8 @@ export interface GenerationParameters {
   rng: string;
   /** Of one image, in pixels, before any enlargement. */
   size: { width: number; height: number };
+  /** "warn" where keys and tensors of the model that nothing here knows were passed over. */
+  unknown?: "warn";
   adapter: string;
   /** Hash of the table of kernel variants, which decides the last bits. */
   variants?: string;
@@ -78,6 +80,7 @@ function infotext(p: GenerationParameters): string {
     Dtype: p.dtype,
     Precision: p.precision,
     RNG: p.rng,
+    Unknown: p.unknown,
     Adapter: p.adapter,
     Variants: p.variants,
     Tuning: p.tuning,
@@ -183,6 +186,7 @@ const FIELDS: Record<keyof GenerationParameters, (v: unknown) => boolean> = {
   rng: isText,
   size: (v) =>
     typeof v === "object" && v !== null && "width" in v && "height" in v && isCount(v.width) && isCount(v.height),
+  unknown: optional((v) => v === "warn"),
   adapter: isText,
   variants: optional(isText),
   tuning: optional(isText),

@@ -1,11 +1,28 @@
-/** Reads a network's configuration key by key; a key that nobody asked for is refused at the end. */
+/** Reads a configuration key by key; a key that nobody asked for is refused at the end. */
 import { ConfigError } from "../runtime/errors.ts";
-import { listed } from "../runtime/printable.ts";
+import { listed, shown } from "../runtime/printable.ts";
+import { IGNORE_UNKNOWN, type UnknownOptions } from "../weights/unknown.ts";
+import { type Family, isHarmless } from "./harmlessKeys.ts";
 
 export interface ImageSize {
   height: number;
   width: number;
 }
+
+/** Beyond what any network has, and well below what would take a machine's memory or time before anything is refused. */
+export const MOST = {
+  /** Training timesteps. */
+  timesteps: 100_000,
+  /** Channels of a layer, and whatever else is counted. */
+  channels: 100_000,
+  /** Layers of a block. */
+  layers: 1000,
+  levels: 16,
+} as const;
+
+export type { UnknownOptions };
+
+const isCount = (v: unknown, least: number): v is number => Number.isInteger(v) && (v as number) >= least;
 
 /** Reads keys with checks; remembers which were asked for, so that the rest can be refused. */
 export class ConfigReader {
@@ -14,6 +31,8 @@ export class ConfigReader {
   constructor(
     private readonly json: Readonly<Record<string, unknown>>,
     readonly file: string,
+    readonly family: Family,
+    readonly options: UnknownOptions = {},
   ) {}
 
   fail(key: string, problem: string): never {
@@ -28,24 +47,34 @@ export class ConfigReader {
   #typed<T>(key: string, fallback: T, fits: (v: unknown) => boolean, expected: string): T {
     const value = this.get(key);
     if (value === undefined) return fallback;
-    if (!fits(value)) this.fail(key, `expected ${expected}, got ${JSON.stringify(value)}`);
+    if (!fits(value)) this.fail(key, `expected ${expected}, got ${shown(value)}`);
     return value as T;
   }
 
   flag = (key: string, fallback: boolean) => this.#typed(key, fallback, (v) => typeof v === "boolean", "true or false");
 
-  count(key: string, fallback: number, least = 1): number {
-    return this.#typed(
-      key,
-      fallback,
-      (v) => Number.isInteger(v) && (v as number) >= least,
-      `a whole number from ${least}`,
-    );
+  /** Refuses numbers beyond a limit. */
+  within<T extends number | null>(key: string, value: T, most: number): T {
+    if (value !== null && value > most) this.fail(key, `${value} is beyond the limit of ${most}`);
+    return value;
   }
 
-  countOrNull(key: string, fallback: number | null): number | null {
-    const fits = (v: unknown) => v === null || (Number.isInteger(v) && (v as number) >= 1);
-    return this.#typed<number | null>(key, fallback, fits, "null or a whole number from 1");
+  count(key: string, fallback: number, least = 1, most: number = MOST.channels): number {
+    const value = this.#typed(key, fallback, (v) => isCount(v, least), `a whole number from ${least}`);
+    return this.within(key, value, most);
+  }
+
+  countOrNull(key: string, fallback: number | null, most: number = MOST.channels): number | null {
+    const fits = (v: unknown) => v === null || isCount(v, 1);
+    return this.within(key, this.#typed<number | null>(key, fallback, fits, "null or a whole number from 1"), most);
+  }
+
+  /** A list of counts, one for each level. */
+  levels(key: string, fallback: readonly number[], expected = "whole numbers from 1"): readonly number[] {
+    const list = this.list<number>(key, fallback, (v) => isCount(v, 1), expected);
+    if (list.length > MOST.levels) this.fail(key, `${list.length} levels are beyond the limit of ${MOST.levels}`);
+    for (const value of list) this.within(key, value, MOST.channels);
+    return list;
   }
 
   positive(key: string, fallback: number): number {
@@ -66,11 +95,18 @@ export class ConfigReader {
     );
   }
 
+  /** @throws ConfigError that names all keys nobody knows; where they are to be ignored, warns of each */
   refuseRest(): void {
-    const rest = Object.keys(this.json).filter((key) => !key.startsWith("_") && !this.#known.has(key));
+    const isUnknown = (key: string) => !this.#known.has(key) && !isHarmless(this.family, key);
+    const rest = Object.keys(this.json).filter(isUnknown);
     if (rest.length === 0) return;
-    const values = listed(rest.map((key) => JSON.stringify(this.json[key])));
-    this.fail(listed(rest), `unknown key, here ${values}: it may change what the network computes`);
+    const [names, values] = [listed(rest), listed(rest.map((key) => shown(this.json[key])))];
+    const risk =
+      this.family === "scheduler"
+        ? `, it may change the result, here ${values}`
+        : `, here ${values}: it may change what the network computes`;
+    if (this.options.unknown !== "warn") this.fail(names, `unknown key${risk}; ${IGNORE_UNKNOWN} passes over it`);
+    this.options.warn?.(`${this.file}: ${names}: unknown key, passed over, here ${values}`);
   }
 }
 
@@ -80,6 +116,6 @@ export function imageSize(r: ConfigReader): ImageSize | null {
   if (value === undefined || value === null) return null;
   const sides = Array.isArray(value) ? value : [value, value];
   if (sides.length !== 2 || !sides.every((v) => Number.isInteger(v) && v >= 1))
-    r.fail("sample_size", `expected a whole number or [height, width], got ${JSON.stringify(value)}`);
+    r.fail("sample_size", `expected a whole number or [height, width], got ${shown(value)}`);
   return { height: sides[0], width: sides[1] };
 }

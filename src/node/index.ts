@@ -53,10 +53,11 @@ export async function loadPipeline(
   options: LoadOptions & NodeDeviceOptions & CacheOptions = {},
 ): Promise<DiffusionPipeline> {
   checkOptions("loadPipeline", options, nodeNames);
-  const { variant, weights, config, parseYaml = parseYamlText, fetch, cache, ...loading } = options;
+  const { variant, weights, config, unknown, parseYaml = parseYamlText, fetch, cache, ...loading } = options;
   const { adapter, fast, threads, matrices = options.dtype === "f16", ...rest } = loading;
   const { signal } = rest;
-  const model = await openModel(toNodeSource(source, { fetch, config }), { variant, weights, parseYaml, signal });
+  const opening = { variant, weights, unknown, parseYaml, signal };
+  const model = await openModel(toNodeSource(source, { fetch, config }), opening);
   const packed =
     options.packed ??
     (cache === undefined ? undefined : packedFolder(cache, (text) => process.emitWarning(message(text))));

@@ -50,8 +50,8 @@ export const openModel = (source: ModelSource, options: OpenOptions = {}): Promi
   openWith(source, { parseYaml, ...options });
 
 /** The core's `openScheduler`, with a reader of YAML. */
-export const openScheduler = (source: ModelSource, signal?: AbortSignal): ReturnType<typeof openSchedulerWith> =>
-  openSchedulerWith(source, { parseYaml, signal });
+export const openScheduler: typeof openSchedulerWith = (source, options = {}) =>
+  openSchedulerWith(source, { parseYaml, ...options });
 
 /** The core's `openAutoencoder`, with a reader of YAML. */
 export const openAutoencoder = (source: ModelSource, options: OpenAutoencoderOptions = {}): Promise<AutoencoderModel> =>

@@ -6,6 +6,7 @@ import { diffusers } from "../unet/layouts/diffusers.ts";
 import type { Parsed } from "../unet/layouts/types.ts";
 import { halvings } from "../unet/spec.ts";
 import type { ExpectedTensor } from "../weights/match.ts";
+import type { UnknownOptions } from "../weights/unknown.ts";
 
 /** Every tensor that a checkpoint holds for the network, in each of its sets of weights, and for its class embedder. */
 export function expectedTensors({ spec, classEmbedder }: Parsed, namings: readonly Naming[]): ExpectedTensor[] {
@@ -27,9 +28,13 @@ export function expectedTensors({ spec, classEmbedder }: Parsed, namings: readon
  * @param file named in errors
  * @throws ConfigError
  */
-export function configuredTensors(json: Readonly<Record<string, unknown>>, file: string): ExpectedTensor[] {
+export function configuredTensors(
+  json: Readonly<Record<string, unknown>>,
+  file: string,
+  options?: UnknownOptions,
+): ExpectedTensor[] {
   const layout = layouts.find((each) => each.configures(json)) ?? diffusers;
-  const parsed = layout.parse(json, file, "plain");
+  const parsed = layout.parse(json, file, "plain", options);
   const tensors = expectedTensors(parsed, [parsed.naming]).map(({ name, shape }) => ({ name, shape }));
   // Several parameters can be rows of one tensor.
   return [...new Map(tensors.map((tensor) => [tensor.name, tensor])).values()];

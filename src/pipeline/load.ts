@@ -17,9 +17,9 @@ import type { LoadOptions } from "./types.ts";
  */
 export async function loadPipeline(source: SourceLike, options: LoadOptions = {}): Promise<DiffusionPipeline> {
   checkOptions("loadPipeline", options, loadNames);
-  const { variant, weights, config, parseYaml, fetch, ...rest } = options;
+  const { variant, weights, config, unknown, parseYaml, fetch, ...rest } = options;
   const { signal } = rest;
-  const model = await openModel(toSource(source, { fetch, config }), { variant, weights, parseYaml, signal });
+  const model = await openModel(toSource(source, { fetch, config }), { variant, weights, unknown, parseYaml, signal });
   return createPipeline(model, rest);
 }
 

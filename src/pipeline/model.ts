@@ -3,6 +3,7 @@ import { type AutoencoderModel, configuredAutoencoder, findAutoencoder } from ".
 import type { Naming } from "../network/naming.ts";
 import { ConfigError, UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { shown } from "../runtime/printable.ts";
 import { parseSchedulerConfig, type SchedulerConfig, unreadKeys } from "../sampler/schedulerConfig.ts";
 import { type DetectedLayout, detectLayout, layouts } from "../unet/layouts/detect.ts";
 import type { ClassEmbedder, Layout, WeightSet } from "../unet/layouts/types.ts";
@@ -11,10 +12,13 @@ import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { findComponent, readModelIndex, readSchedulerConfig, schedulerFolders } from "../weights/components.ts";
 import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
 import { sha256, toHex } from "../weights/digests.ts";
+import { isObject } from "../weights/json.ts";
+import { isUsualName } from "../weights/locate.ts";
 import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
 import { label } from "../weights/path.ts";
 import { withRandomWeights } from "../weights/random.ts";
 import type { ConfigPlace, ModelSource } from "../weights/source.ts";
+import { checkUnknown, type UnknownOptions } from "../weights/unknown.ts";
 import { type ConcatInput, divideInput } from "./divideInput.ts";
 import { configuredTensors, expectedTensors } from "./expected.ts";
 import { type LowResolution, readLowResolution } from "./lowResolution.ts";
@@ -63,6 +67,11 @@ export interface OpenOptions {
   weights?: WeightSet;
   /** Makes up the weights from this seed, whatever weights are there: for measuring networks of any size. */
   randomWeights?: bigint;
+  /**
+   * "warn": keys of configurations and tensors that nothing here knows are passed over, with a warning that names them;
+   * default: they are refused, because they may change what is computed.
+   */
+  unknown?: UnknownOptions["unknown"];
   /** Reads the originals' YAML configurations; ddim-webgpu/node brings one. */
   parseYaml?: ParseYaml;
   signal?: AbortSignal;
@@ -73,6 +82,7 @@ const openNames: OptionNames<OpenOptions> = {
   variant: true,
   weights: true,
   randomWeights: true,
+  unknown: true,
   parseYaml: true,
   signal: true,
 };
@@ -82,15 +92,12 @@ function classTable(index: Record<string, unknown> | undefined, file: string, em
   const nullClass = index?.null_class ?? null;
   const inRange = (id: unknown) => Number.isInteger(id) && (id as number) >= 0 && (id as number) < embeddings;
   if (nullClass !== null && !inRange(nullClass))
-    throw new ConfigError(
-      file,
-      "null_class",
-      `expected a class id below ${embeddings}, got ${JSON.stringify(nullClass)}`,
-    );
+    throw new ConfigError(file, "null_class", `expected a class id below ${embeddings}, got ${shown(nullClass)}`);
   const table = index?.id2label;
   if (table === undefined) return { labels: null, nullClass: nullClass as number | null };
-  const names = Object.entries(table as Record<string, unknown>);
-  const labels = Array.from({ length: names.length }, (_, id) => (table as Record<string, unknown>)[String(id)]);
+  if (!isObject(table)) throw new ConfigError(file, "id2label", `expected names by their ids, got ${shown(table)}`);
+  const names = Object.entries(table);
+  const labels = Array.from({ length: names.length }, (_, id) => table[String(id)]);
   if (names.length > embeddings || !labels.every((name) => typeof name === "string"))
     throw new ConfigError(file, "id2label", `expected names for ids 0, 1, … below ${embeddings}`);
   return { labels: labels as string[], nullClass: nullClass as number | null };
@@ -122,7 +129,7 @@ async function withoutConfig(source: ModelSource, error: unknown, options: OpenO
   const { variant, signal } = options;
   if (source.remote) throw error;
   const checkpoint = await openCheckpoint(source, "", { variant, signal }).catch(() => null);
-  if (checkpoint) detectLayout(checkpoint.file, checkpoint.tensors.keys());
+  if (checkpoint && isUsualName(checkpoint.file)) detectLayout(checkpoint.file, checkpoint.tensors.keys());
   throw error;
 }
 
@@ -131,9 +138,9 @@ async function madeUp(
   given: ModelSource,
   network: { folder: string; tensors: readonly ExpectedTensor[] },
   seed: bigint,
-  { firstStage, parseYaml, signal }: OpenOptions,
+  { firstStage, parseYaml, signal, unknown }: OpenOptions,
 ): Promise<ModelSource> {
-  const stage = firstStage === false ? null : await configuredAutoencoder(given, { parseYaml, signal });
+  const stage = firstStage === false ? null : await configuredAutoencoder(given, { parseYaml, signal, unknown });
   const together = stage?.folder === network.folder;
   const tensors = together ? [...network.tensors, ...stage.tensors] : network.tensors;
   const source = withRandomWeights(given, network.folder, tensors, seed);
@@ -148,7 +155,10 @@ async function madeUp(
  */
 export async function openModel(given: ModelSource, options: OpenOptions = {}): Promise<Model> {
   checkOptions("openModel", options, openNames);
-  const { signal, variant, weights: asked = "plain", parseYaml, randomWeights: seed } = options;
+  const { signal, variant, weights: asked = "plain", parseYaml, randomWeights: seed, unknown } = options;
+  checkUnknown(unknown);
+  const told: string[] = [];
+  const reading: UnknownOptions = { unknown, warn: (text) => void told.push(text) };
   // First: what a pipeline's parts are is known then, and a server need not be asked for others.
   const index = await readModelIndex(given, signal);
   const folder = await findComponent(given, "unet", signal).catch((error) => withoutConfig(given, error, options));
@@ -156,7 +166,9 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   const file = label(place.source, place.path);
   const json = await readConfig(place.source, place.path, { parseYaml, signal });
   const source =
-    seed === undefined ? given : await madeUp(given, { folder, tensors: configuredTensors(json, file) }, seed, options);
+    seed === undefined
+      ? given
+      : await madeUp(given, { folder, tensors: configuredTensors(json, file, { unknown }) }, seed, options);
   const original = !("_class_name" in json);
   const checkpoint = await openCheckpoint(source, folder, { variant, weights: asked, original, signal });
   // A file of the moving average alone names its tensors as one of plain weights does.
@@ -165,20 +177,24 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   const { layout } = detected;
   checkFamily(json, file, detected);
   checkWeightSet(checkpoint, layout, weights);
-  const parsed = layout.parse(json, file, weights);
+  const parsed = layout.parse(json, file, weights, reading);
   const { spec: config, naming, classEmbedder } = parsed;
 
   const places = source.remote ? schedulerFolders(folder, index) : undefined;
   const found =
     (await readSchedulerConfig(source, signal, places)) ?? (parsed.scheduler && { file, config: parsed.scheduler });
-  const scheduler = found ? parseSchedulerConfig(found.config, found.file) : null;
+  const scheduler = found ? parseSchedulerConfig(found.config, found.file, reading) : null;
   const embeddings = classEmbeddings(config) || (classEmbedder?.count ?? 0);
   const table = classTable(index, label(source, "model_index.json"), embeddings);
   const nullClass = table.nullClass ?? classEmbedder?.nullClass ?? null;
-  const both = weights === "plain" ? [naming] : [naming, layout.parse(json, file, "plain").naming];
-  matchTensors(checkpoint, expectedTensors(parsed, both), { ignore: layout.besides, layout: detected.reason });
+  const both = weights === "plain" ? [naming] : [naming, layout.parse(json, file, "plain", { unknown }).naming];
+  matchTensors(checkpoint, expectedTensors(parsed, both), {
+    ignore: layout.besides,
+    layout: detected.reason,
+    ...reading,
+  });
   const firstStage =
-    options.firstStage === false ? null : await findAutoencoder(source, { variant, parseYaml, signal });
+    options.firstStage === false ? null : await findAutoencoder(source, { variant, parseYaml, signal, unknown });
   const pipeline = String(index?._class_name ?? "");
   const { conditioning } = parsed;
   const input = divideInput({ config, firstStage, scheduler, pipeline, conditioning });
@@ -202,13 +218,18 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
     firstStage,
     ...input,
     lowResolution: await readLowResolution(source, index, signal),
+    // One file may be read for both networks.
     warnings: [
-      ...parsed.warnings,
-      ...(found ? unreadKeys(found.config, found.file) : []),
-      ...(firstStage?.warnings ?? []),
-      ...(bounded
-        ? [`${found?.file}: bounds x0 (clip_sample), but latents have no bounds: it is not clipped unless asked`]
-        : []),
+      ...new Set([
+        ...checkpoint.warnings,
+        ...parsed.warnings,
+        ...told,
+        ...(found ? unreadKeys(found.config, found.file) : []),
+        ...(firstStage?.warnings ?? []),
+        ...(bounded
+          ? [`${found?.file}: bounds x0 (clip_sample), but latents have no bounds: it is not clipped unless asked`]
+          : []),
+      ]),
     ],
   };
 }

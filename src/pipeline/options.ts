@@ -12,6 +12,7 @@ export const loadNames: OptionNames<LoadOptions> = {
   variant: true,
   weights: true,
   config: true,
+  unknown: true,
   parseYaml: true,
   memory: true,
   nonFinite: true,
@@ -22,13 +23,14 @@ export const loadNames: OptionNames<LoadOptions> = {
 };
 
 /** Those of a model that is open: nothing of it is chosen any more. */
-export type CreateOptions = Omit<LoadOptions, "variant" | "weights" | "config" | "parseYaml" | "fetch">;
+export type CreateOptions = Omit<LoadOptions, "variant" | "weights" | "config" | "unknown" | "parseYaml" | "fetch">;
 
 export const createNames: OptionNames<CreateOptions> = without(
   loadNames,
   "variant",
   "weights",
   "config",
+  "unknown",
   "parseYaml",
   "fetch",
 );

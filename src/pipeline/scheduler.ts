@@ -5,6 +5,7 @@ import { readSchedulerConfig } from "../weights/components.ts";
 import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
 import { label } from "../weights/path.ts";
 import type { ModelSource } from "../weights/source.ts";
+import type { UnknownOptions } from "../weights/unknown.ts";
 
 /**
  * The scheduler alone, without weights: of `scheduler_config.json`, or of an original's own configuration. null: there is
@@ -13,14 +14,14 @@ import type { ModelSource } from "../weights/source.ts";
  */
 export async function openScheduler(
   source: ModelSource,
-  options: { parseYaml?: ParseYaml; signal?: AbortSignal } = {},
+  options: { parseYaml?: ParseYaml; signal?: AbortSignal } & UnknownOptions = {},
 ): Promise<SchedulerConfig | null> {
   const { signal } = options;
   const found = await readSchedulerConfig(source, signal);
-  if (found) return parseSchedulerConfig(found.config, found.file);
+  if (found) return parseSchedulerConfig(found.config, found.file, options);
   const place = await findConfig(source, "", signal);
   if (place === undefined) return null;
   const [file, json] = [label(place.source, place.path), await readConfig(place.source, place.path, options)];
-  const own = layouts.find((layout) => layout.configures(json))?.parse(json, file, "plain").scheduler;
+  const own = layouts.find((layout) => layout.configures(json))?.parse(json, file, "plain", options).scheduler;
   return own ? parseSchedulerConfig(own, file) : null;
 }

@@ -50,6 +50,11 @@ export interface LoadOptions {
    * values themselves.
    */
   config?: ConfigLike;
+  /**
+   * "warn": keys of configurations and tensors that nothing here knows are passed over, with a warning that names them;
+   * default: they are refused, because they may change what is computed.
+   */
+  unknown?: "error" | "warn";
   /** Reads the originals' YAML configurations; ddim-webgpu/node brings one. */
   parseYaml?: ParseYaml;
   /** Most bytes that activations may take beside the weights: batches get smaller, and pictures are decoded in tiles. */

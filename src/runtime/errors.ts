@@ -72,6 +72,9 @@ export interface MismatchedTensor {
   actual: readonly number[];
 }
 
+/** How many tensors too many a message names. */
+const UNEXPECTED = 3;
+
 /** A checkpoint does not fit the network: every problem at once, in the checkpoint's own names. */
 export class WeightError extends DdimError {
   override name = "WeightError";
@@ -82,14 +85,16 @@ export class WeightError extends DdimError {
     readonly mismatched: readonly MismatchedTensor[],
     /** How the tensors' names were read, and why so. */
     readonly layout?: string,
+    /** The way out, if there is one. */
+    way?: string,
   ) {
     const parts: string[] = [];
     if (missing.length) parts.push(`missing ${listed(missing)}`);
-    if (unexpected.length) parts.push(`unexpected ${listed(unexpected)}`);
+    if (unexpected.length) parts.push(`unexpected ${listed(unexpected, UNEXPECTED)}`);
     const shapes = (m: MismatchedTensor) => `${m.name} [${m.actual.join(", ")}] (expected [${m.expected.join(", ")}])`;
     if (mismatched.length) parts.push(`wrong shape ${listed(mismatched.map(shapes))}`);
     const read = layout ? `, read in ${layout}` : "";
-    super(`${file}: the tensors do not fit the configuration${read}: ${parts.join("; ")}`);
+    super(`${file}: the tensors do not fit the configuration${read}: ${parts.join("; ")}${way ? `; ${way}` : ""}`);
   }
 }
 

@@ -35,9 +35,9 @@ export function shown(value: unknown): string {
 const LISTED = 12;
 
 /** A dozen of some names between commas, and how many more there are. */
-export function listed(names: readonly string[]): string {
-  const more = names.length - LISTED;
-  return more > 0 ? `${names.slice(0, LISTED).join(", ")}, … and ${more} more` : names.join(", ");
+export function listed(names: readonly string[], most: number = LISTED): string {
+  const more = names.length - most;
+  return more > 0 ? `${names.slice(0, most).join(", ")}, … and ${more} more` : names.join(", ");
 }
 
 /** Most characters of a message, of which so many are its end, where the way out stands. */

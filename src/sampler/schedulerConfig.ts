@@ -3,8 +3,11 @@
  * these keys, so a model's folder samples with DDIM whichever of them it names. Keys that only steer another solver are
  * known and ignored; a key that nobody knows may change the result and is an error.
  */
+import { ConfigReader, MOST, type UnknownOptions } from "../network/configReader.ts";
+import { isHarmless } from "../network/harmlessKeys.ts";
 import { ConfigError } from "../runtime/errors.ts";
 import type { OptionNames } from "../runtime/options.ts";
+import { shown } from "../runtime/printable.ts";
 import { type BetaConfig, betaSchedules, betas } from "./betas.ts";
 import { type PredictionType, predictionTypes } from "./coefficients.ts";
 import { type NamedSpacing, timestepSpacings } from "./timestepRules.ts";
@@ -63,6 +66,8 @@ interface Field {
   initial?: unknown;
   check: Check;
   expected: string;
+  /** Limit of the number, or of how many a list has. */
+  most?: number;
 }
 
 const isNumber = (v: unknown): v is number => typeof v === "number" && Number.isFinite(v);
@@ -84,6 +89,7 @@ const fields: Record<Exclude<keyof SchedulerConfig, "_class_name">, Field> = {
     initial: 1000,
     check: (v) => Number.isInteger(v) && (v as number) >= 1,
     expected: "a whole number from 1",
+    most: MOST.timesteps,
   },
   beta_start: { initial: 0.0001, ...beta },
   beta_end: { initial: 0.02, ...beta },
@@ -92,6 +98,7 @@ const fields: Record<Exclude<keyof SchedulerConfig, "_class_name">, Field> = {
     initial: null,
     check: (v) => v === null || (Array.isArray(v) && v.length > 0 && v.every(isNumber)),
     expected: "null or a list of numbers",
+    most: MOST.timesteps,
   },
   rescale_betas_zero_snr: { initial: false, ...flag },
   clip_sample: { initial: true, check: (v) => v === null || typeof v === "boolean", expected: "true or false" },
@@ -101,6 +108,7 @@ const fields: Record<Exclude<keyof SchedulerConfig, "_class_name">, Field> = {
     initial: 0,
     check: (v) => Number.isInteger(v) && (v as number) >= 0,
     expected: "a whole number from 0",
+    most: MOST.timesteps,
   },
   prediction_type: { initial: "epsilon", ...oneOf(predictionTypes) },
   timestep_spacing: { initial: "leading", ...oneOf(timestepSpacings) },
@@ -137,13 +145,6 @@ const inert: Record<string, readonly unknown[]> = {
   use_dynamic_shifting: [false],
 };
 
-/** Keys that only steer another solver, or only mean something together with one of {@link inert}. */
-const ignored = new Set([
-  ...["flow_shift", "time_shift_type", "shift_terminal"],
-  ...["skip_prk_steps", "interpolation_type", "sigma_min", "sigma_max", "predict_x0", "disable_corrector", "solver_p"],
-  ...["predictor_order", "corrector_order", "tau_func", "noise_sampler_seed", "eta"],
-]);
-
 /** Keys of old files that diffusers itself never read, or no longer reads; with what they were meant to be. */
 const unread: Readonly<Record<string, string>> = {
   timesteps: "num_train_timesteps",
@@ -159,7 +160,7 @@ export const schedulerNames: OptionNames<SchedulerConfig> = {
 
 /** Whether a key may stand in a scheduler's file, with or without a meaning. */
 export const isSchedulerKey = (key: string): boolean =>
-  key.startsWith("_") || ignored.has(key) || [fields, inert, unread].some((table) => Object.hasOwn(table, key));
+  isHarmless("scheduler", key) || [fields, inert, unread].some((table) => Object.hasOwn(table, key));
 
 /** Accepted classes; true where the class clips x0 by itself unless told otherwise. */
 const classes: Record<string, boolean> = {
@@ -195,44 +196,42 @@ function refuseClass(name: string, file: string): never {
   throw new ConfigError(file, "_class_name", `${name} is ${kind}: its model cannot be sampled with DDIM`);
 }
 
-function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
-}
-
 /**
  * Checks a parsed `scheduler_config.json` and fills in DDIMScheduler's defaults. Keys that start with an underscore are
  * ignored but for `_class_name`; without it the class is DDIMScheduler. `num_train_timesteps` follows the length of
  * `trained_betas` when only the latter is given.
  *
  * @param file named in the errors
+ * @param options what to do about keys that nobody knows
  * @throws ConfigError for a foreign scheduler class, an unknown key, a wrong value, or betas outside (0, 1]
  */
-export function parseSchedulerConfig(json: unknown, file: string): SchedulerConfig {
+export function parseSchedulerConfig(json: unknown, file: string, options?: UnknownOptions): SchedulerConfig {
   if (typeof json !== "object" || json === null || Array.isArray(json))
-    throw new ConfigError(file, "(root)", `expected an object, got ${show(json)}`);
+    throw new ConfigError(file, "(root)", `expected an object, got ${shown(json)}`);
   const given = Object.fromEntries(Object.entries(json).filter(([, v]) => v !== undefined));
   const className = given._class_name ?? "DDIMScheduler";
   if (typeof className !== "string")
-    throw new ConfigError(file, "_class_name", `expected a name, got ${show(className)}`);
+    throw new ConfigError(file, "_class_name", `expected a name, got ${shown(className)}`);
   if (!Object.hasOwn(classes, className)) refuseClass(className, file);
 
   const config: Record<string, unknown> = { _class_name: className };
   for (const [key, { initial }] of Object.entries<Field>(fields)) if (initial !== undefined) config[key] = initial;
   if (!classes[className]) config.clip_sample = null;
-  for (const [key, value] of Object.entries(given)) {
-    if (key.startsWith("_") || ignored.has(key) || Object.hasOwn(unread, key)) continue;
-    if (Object.hasOwn(inert, key)) {
-      if (!inert[key]!.includes(value)) throw new ConfigError(file, key, `${show(value)} is not supported`);
-      continue;
-    }
-    if (!Object.hasOwn(fields, key)) throw new ConfigError(file, key, "unknown key, it may change the result");
-    const field: Field = fields[key as keyof typeof fields];
+  const r = new ConfigReader(given, file, "scheduler", options);
+  for (const key of Object.keys(unread)) r.get(key);
+  for (const [key, values] of Object.entries(inert)) {
+    const value = r.get(key);
+    if (value !== undefined && !values.includes(value)) r.fail(key, `${shown(value)} is not supported`);
+  }
+  for (const [key, field] of Object.entries<Field>(fields)) {
+    const value = r.get(key);
     // Files of other solvers hold null where they have no choice.
-    if (value === null && field.initial === undefined) continue;
-    if (!field.check(value)) throw new ConfigError(file, key, `expected ${field.expected}, got ${show(value)}`);
+    if (value === undefined || (value === null && field.initial === undefined)) continue;
+    if (!field.check(value)) r.fail(key, `expected ${field.expected}, got ${shown(value)}`);
+    if (field.most !== undefined) r.within(key, Array.isArray(value) ? value.length : (value as number), field.most);
     config[key] = value;
   }
+  r.refuseRest();
 
   const betaCount = (config.trained_betas as readonly number[] | null)?.length;
   if (betaCount !== undefined && given.num_train_timesteps === undefined) config.num_train_timesteps = betaCount;
@@ -250,6 +249,6 @@ export function unreadKeys(json: Readonly<Record<string, unknown>>, file: string
   return Object.entries(unread).flatMap(([key, meant]) =>
     (json[key] ?? null) === null
       ? []
-      : [`${file}: ${key} ${show(json[key])} has no effect, in diffusers neither; it once meant ${meant}`],
+      : [`${file}: ${key} ${shown(json[key])} has no effect, in diffusers neither; it once meant ${meant}`],
   );
 }

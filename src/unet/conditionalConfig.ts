@@ -4,9 +4,10 @@
  * implemented is an error that names it.
  */
 import { ACTIVATION_NAMES } from "../kernels/parts/activations.ts";
-import { ConfigReader, imageSize } from "../network/configReader.ts";
+import { ConfigReader, imageSize, type UnknownOptions } from "../network/configReader.ts";
 import type { Activation } from "../runtime/graph.ts";
-import { isCount, readLevels } from "./conditionalLevels.ts";
+import { shown } from "../runtime/printable.ts";
+import { readLevels } from "./conditionalLevels.ts";
 import type { AddedEmbedding, ClassEmbedding, UNetSpec } from "./spec.ts";
 
 /** Whether a configuration is one of a UNet2DConditionModel. */
@@ -15,15 +16,6 @@ export function isConditional(json: Readonly<Record<string, unknown>>): boolean 
   const names = [json.down_block_types, json.up_block_types].flat();
   return "cross_attention_dim" in json || names.some((name) => String(name).startsWith("CrossAttn"));
 }
-
-/** Keys that change nothing here: they are for training, for float16, or for blocks and embeddings that are refused. */
-const WITHOUT_EFFECT = [
-  "dropout",
-  "upcast_attention",
-  "mid_block_only_cross_attention",
-  "cross_attention_norm",
-  "addition_embed_type_num_heads",
-] as const;
 
 /** Keys with the only value that is implemented. */
 const FIXED = {
@@ -54,14 +46,14 @@ function classEmbedding(r: ConfigReader): ClassEmbedding {
   if (type === null) return count === null ? { kind: "none" } : { kind: "embedding", count, concat };
   if (type === "timestep" || type === "identity") return { kind: type, concat };
   if (type === "projection" || type === "simple_projection") return { kind: type, width: width(), concat };
-  return r.fail("class_embed_type", `${JSON.stringify(type)} is not supported`);
+  return r.fail("class_embed_type", `${shown(type)} is not supported`);
 }
 
 function addedEmbedding(r: ConfigReader): AddedEmbedding {
   const type = r.get("addition_embed_type") ?? null;
   for (const key of ["addition_time_embed_dim", "projection_class_embeddings_input_dim"]) r.get(key);
   if (type === null) return { kind: "none" };
-  if (type !== "text_time") r.fail("addition_embed_type", `${JSON.stringify(type)} is not supported`);
+  if (type !== "text_time") r.fail("addition_embed_type", `${shown(type)} is not supported`);
   const by = "addition_embed_type text_time";
   return {
     kind: "text_time",
@@ -81,14 +73,17 @@ function oddKernel(r: ConfigReader, key: string): number {
  * @param file named in errors
  * @throws ConfigError
  */
-export function parseConditionalConfig(json: Readonly<Record<string, unknown>>, file: string): UNetSpec {
-  const r = new ConfigReader(json, file);
-  for (const key of WITHOUT_EFFECT) r.get(key);
+export function parseConditionalConfig(
+  json: Readonly<Record<string, unknown>>,
+  file: string,
+  options?: UnknownOptions,
+): UNetSpec {
+  const r = new ConfigReader(json, file, "diffusers", options);
   for (const [key, value] of Object.entries(FIXED)) {
     const given = r.get(key);
-    if (given !== undefined && given !== value) r.fail(key, `${JSON.stringify(given)} is not supported`);
+    if (given !== undefined && given !== value) r.fail(key, `${shown(given)} is not supported`);
   }
-  const widths = r.list<number>("block_out_channels", [320, 640, 1280, 1280], isCount, "channel counts");
+  const widths = r.levels("block_out_channels", [320, 640, 1280, 1280], "channel counts");
   const groups = r.count("norm_num_groups", 32);
   const bad = widths.find((c) => c % groups !== 0);
   if (bad !== undefined)

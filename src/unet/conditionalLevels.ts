@@ -4,10 +4,11 @@
  * `attention_head_dim` is the number of heads of transformers, a mistake that diffusers keeps for the sake of published
  * configurations (huggingface/diffusers#2011); of plain attention it is what its name says.
  */
-import type { ConfigReader } from "../network/configReader.ts";
+import { type ConfigReader, MOST } from "../network/configReader.ts";
+import { shown } from "../runtime/printable.ts";
 import type { Attention, Level, Mid, Resample, SelfAttention, Transformer, UNetSpec } from "./spec.ts";
 
-export const isCount = (v: unknown): v is number => Number.isInteger(v) && (v as number) >= 1;
+const isCount = (v: unknown): v is number => Number.isInteger(v) && (v as number) >= 1;
 
 interface BlockType {
   attends: Attention["kind"] | null;
@@ -37,14 +38,17 @@ function perLevel<T>(
   fallback: T,
   count: number,
   fits: (v: unknown) => boolean,
+  most: number = MOST.channels,
 ): (level: number) => T {
   const given = r.get(key);
   const value = given === undefined ? fallback : given;
   const list = Array.isArray(value) ? value : Array.from({ length: count }, () => value);
   if (list.length !== count) r.fail(key, `has ${list.length} entries, block_out_channels ${count}`);
   return (level) => {
-    if (!fits(list[level])) r.fail(key, `${JSON.stringify(list[level])} is not supported`);
-    return list[level] as T;
+    const entry: unknown = list[level];
+    if (!fits(entry)) r.fail(key, `${shown(entry)} is not supported`);
+    if (typeof entry === "number") r.within(key, entry, most);
+    return entry as T;
   };
 }
 
@@ -72,7 +76,9 @@ function depths(r: ConfigReader, count: number): Depths {
   const spread = (name: string, depth: unknown, resnets: number): number[] => {
     const list: unknown[] = Array.isArray(depth) ? depth : Array.from({ length: resnets }, () => depth);
     if (list.length < resnets) r.fail(name, `has ${list.length} entries for a level of ${resnets} resnets`);
-    return list.slice(0, resnets).map((v) => (isDepth(v) ? v : r.fail(name, `${JSON.stringify(v)} is not supported`)));
+    return list
+      .slice(0, resnets)
+      .map((v) => (isDepth(v) ? r.within(name, v, MOST.layers) : r.fail(name, `${shown(v)} is not supported`)));
   };
   const own = read(key);
   const reversed = (r.get(reverse) ?? null) !== null;
@@ -165,7 +171,7 @@ export function readLevels(
   const upTypes = blockTypes(r, "Up", ["UpBlock2D", crossUp, crossUp, crossUp], count);
   const keys = resnetKeys(r);
   const attentions = new Attentions(r, widths, groups);
-  const resnets = perLevel(r, "layers_per_block", 2, count, isCount);
+  const resnets = perLevel(r, "layers_per_block", 2, count, isCount, MOST.layers);
   const depth = depths(r, count);
   const level = (type: BlockType, i: number, direction: "down" | "up"): Level => {
     const place = direction === "down" ? i : count - 1 - i;

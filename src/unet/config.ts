@@ -5,8 +5,9 @@
  */
 
 import { ACTIVATION_NAMES } from "../kernels/parts/activations.ts";
-import { ConfigReader, imageSize } from "../network/configReader.ts";
+import { ConfigReader, imageSize, MOST, type UnknownOptions } from "../network/configReader.ts";
 import type { Activation } from "../runtime/graph.ts";
+import { shown } from "../runtime/printable.ts";
 import type { ClassEmbedding, Level, SelfAttention, UNetSpec } from "./spec.ts";
 
 /** One name of a block: whether it attends, and how it resamples. */
@@ -42,8 +43,7 @@ function classEmbedding(r: ConfigReader): ClassEmbedding {
   const count = r.countOrNull("num_class_embeds", null);
   const type = r.get("class_embed_type") ?? null;
   if (type === null) return count === null ? { kind: "none" } : { kind: "embedding", count };
-  if (type !== "timestep" && type !== "identity")
-    r.fail("class_embed_type", `${JSON.stringify(type)} is not supported`);
+  if (type !== "timestep" && type !== "identity") r.fail("class_embed_type", `${shown(type)} is not supported`);
   return { kind: type as "timestep" | "identity" };
 }
 
@@ -72,17 +72,15 @@ function attentionReader(r: ConfigReader): (channels: number, norm_groups: numbe
  * @param file named in errors
  * @throws ConfigError
  */
-export function parseUNet2DConfig(json: Readonly<Record<string, unknown>>, file: string): UNetSpec {
-  const r = new ConfigReader(json, file);
+export function parseUNet2DConfig(
+  json: Readonly<Record<string, unknown>>,
+  file: string,
+  options?: UnknownOptions,
+): UNetSpec {
+  const r = new ConfigReader(json, file, "diffusers", options);
   const className = json._class_name ?? "UNet2DModel";
-  if (className !== "UNet2DModel")
-    r.fail("_class_name", `${JSON.stringify(className)} is not supported; UNet2DModel is`);
-  const widths = r.list<number>(
-    "block_out_channels",
-    [224, 448, 672, 896],
-    (v) => Number.isInteger(v) && (v as number) >= 1,
-    "channel counts",
-  );
+  if (className !== "UNet2DModel") r.fail("_class_name", `${shown(className)} is not supported; UNet2DModel is`);
+  const widths = r.levels("block_out_channels", [224, 448, 672, 896], "channel counts");
   const [down, up] = ["AttnDownBlock2D", "AttnUpBlock2D"];
   const downTypes = blockTypes(r, "down_block_types", ["DownBlock2D", down, down, down]);
   const upTypes = blockTypes(r, "up_block_types", [up, up, up, "UpBlock2D"]);
@@ -98,14 +96,13 @@ export function parseUNet2DConfig(json: Readonly<Record<string, unknown>>, file:
   const timeType = r.choice("time_embedding_type", "positional", ["positional", "learned"]);
   const steps = r.countOrNull("num_train_timesteps", null);
   if (timeType === "learned" && steps === null) r.fail("num_train_timesteps", "is required by learned time embeddings");
-  r.get("dropout");
   const midType = r.get("mid_block_type");
   if (midType !== undefined && midType !== null && typeof midType !== "string")
-    r.fail("mid_block_type", `expected a name or null, got ${JSON.stringify(midType)}`);
+    r.fail("mid_block_type", `expected a name or null, got ${shown(midType)}`);
   const midAttention = r.flag("add_attention", true) && midType !== null;
   checkGroups(r, widths, groups, midAttention ? midGroups : null);
   const attention = attentionReader(r);
-  const layers = r.count("layers_per_block", 2);
+  const layers = r.count("layers_per_block", 2, 1, MOST.layers);
   const levels = (types: readonly BlockType[], channels: readonly number[], resnets: number): Level[] =>
     types.map(({ attends, resample }, i) => ({
       channels: channels[i] as number,

@@ -6,8 +6,8 @@ import { canDecode, decodeFloats } from "./convert.ts";
 import { canDigest, type Digests, DigestWalk } from "./digests.ts";
 import { DTYPE_BITS } from "./dtype.ts";
 import { isObject, readJson } from "./json.ts";
-import { isPickle, locateWeights } from "./locate.ts";
-import { canonicalName } from "./names.ts";
+import { isPickle, isUsualName, locateWeights, shardSet } from "./locate.ts";
+import { canonicalName, wrapperPrefix } from "./names.ts";
 import { checkPath, joinPath, label } from "./path.ts";
 import { pickleSource } from "./pickle/lazy.ts";
 import { readHeader, type TensorInfo } from "./safetensors.ts";
@@ -35,18 +35,24 @@ export class Checkpoint {
   readonly totalBytes: number;
   /** The `__metadata__` of the files. */
   readonly metadata: Readonly<Record<string, string>>;
+  /** What stands before every name in the file and is left out of the keys; "" nearly always. */
+  readonly prefix: string;
+  /** Sentences about how the files were read. */
+  readonly warnings: readonly string[];
   /** Where its files are read from: a pickle's is the pickle as safetensors. */
   readonly source: ModelSource;
   readonly #digests: Digests | undefined;
 
-  /** @param hashed whether tensors are hashed as they are read, see {@link digests} */
+  /** @param options.hashed whether tensors are hashed as they are read, see {@link digests} */
   constructor(
     source: ModelSource,
     file: string,
     tensors: ReadonlyMap<string, TensorInfo>,
     metadata: Readonly<Record<string, string>>,
-    hashed = false,
+    { hashed = false, prefix = "", warnings = [] }: { hashed?: boolean; prefix?: string; warnings?: string[] } = {},
   ) {
+    this.prefix = prefix;
+    this.warnings = warnings;
     this.source = source;
     this.#digests = hashed && canDigest() ? new Map() : undefined;
     this.file = file;
@@ -190,11 +196,11 @@ export async function openWeights(
 
 /**
  * Opens the weights in a network's folder: `diffusion_pytorch_model.safetensors` or `model.safetensors`, in one file or
- * in shards with an index, plain or a variant, else a pickle of PyTorch's. Reads headers only.
+ * in shards, plain or a variant, or the only safetensors file there; else a pickle of PyTorch's. Reads headers only.
  *
  * @param folder - in the source; "" is its root
  * @throws FileError when there are none, when their format is another (it says how to convert), when a shard is missing
- * or holds other tensors than the index says, or when a header is wrong.
+ * or holds other tensors than the index says, when a header is wrong, or there are no tensors.
  */
 export async function openCheckpoint(
   given: ModelSource,
@@ -205,19 +211,48 @@ export async function openCheckpoint(
   const file = label(given, path);
   const shards = path.endsWith(".json") ? await expectedShards(given, folder, path, options.signal) : undefined;
   const source = await withoutPickles(given, shards?.keys() ?? [path], options);
+  const warnings: string[] = [];
   const { tensors, metadata } = shards
     ? await readShards(source, shards, file, options.signal)
-    : await readHeader(source, path, options.signal);
+    : await readFile(source, path, (text) => warnings.push(`${file}: ${text}`), options.signal);
+  if (tensors.size === 0) throw new FileError(file, "holds no tensors");
   if (metadata.format === "pd")
     throw new FileError(file, "was saved for Paddle, which stores matrices transposed: save it with to_diffusers=True");
+  const prefix = wrapperPrefix([...tensors.keys()]);
+  if (prefix !== "") warnings.push(`${file}: every tensor's name begins with ${prefix}, which is left out`);
   const named = new Map<string, TensorInfo>();
   for (const tensor of tensors.values()) {
-    const name = canonicalName(tensor.name);
+    const name = canonicalName(tensor.name.slice(prefix.length));
     const other = named.get(name);
     if (other) throw new FileError(file, `has both ${other.name} and ${tensor.name}, two names of one tensor`);
     named.set(name, tensor);
   }
-  return new Checkpoint(source, file, named, metadata, true);
+  return new Checkpoint(source, file, named, metadata, { hashed: true, prefix, warnings });
+}
+
+/** A file's header; where it is a shard that no index names, with those of all its set. */
+async function readFile(source: ModelSource, path: string, warn: (text: string) => void, signal?: AbortSignal) {
+  const paths = shardSet(path);
+  if (paths.length === 1) {
+    const isNamed = source.weights !== undefined || isPickle(path);
+    if (!isNamed && !isUsualName(path)) warn("taken for the weights, as no other safetensors file lies there");
+    return readHeader(source, path, signal);
+  }
+  const tensors = new Map<string, TensorInfo>();
+  let metadata: Readonly<Record<string, string>> = {};
+  for (const shard of paths) {
+    if (!(await source.exists(shard, signal)))
+      throw new FileError(label(source, shard), `this shard is missing; ${label(source, path)} is one of its set`);
+    const header = await readHeader(source, shard, signal);
+    metadata = { ...metadata, ...header.metadata };
+    for (const [name, tensor] of header.tensors) {
+      const other = tensors.get(name);
+      if (other) throw new FileError(label(source, shard), `holds ${name}, and so does ${label(source, other.file)}`);
+      tensors.set(name, tensor);
+    }
+  }
+  warn(`no index names its shards: all ${paths.length} of the set are read together`);
+  return { tensors, metadata };
 }
 
 /** The shards that an index names, and the tensors that it says are in each. */

@@ -20,14 +20,31 @@ export const isPickle = (path: string): boolean => PICKLE_ENDING.test(path);
 
 /** Whether a file's name says that it holds weights that can be read here. */
 export const isWeights = (path: string): boolean => isPickle(path) || /\.safetensors$/i.test(path);
+/** One of several files that together are a checkpoint; a variant's name stands before or after the numbers. */
+const SHARD = /^(.+)-(\d{1,5})-of-(\d{1,5})((?:\.[\w-]+)?)\.safetensors$/;
+
+/** The files of a shard's set by its name, or the file alone. */
+export function shardSet(path: string): string[] {
+  const [, base = "", number = "", of = "", suffix = ""] = SHARD.exec(path) ?? [];
+  if (base === "" || Number(of) < 2) return [path];
+  return Array.from(
+    { length: Number(of) },
+    (_, i) => `${base}-${String(i + 1).padStart(number.length, "0")}-of-${of}${suffix}.safetensors`,
+  );
+}
+
+/** Whether a file of weights has a name that needs no explanation. */
+export const isUsualName = (path: string): boolean => new RegExp(`(^|/)(${BASES.join("|")})[.-]`).test(path);
 
 /** Variants to ask for where the source cannot list a folder. */
 const COMMON_VARIANTS = ["fp16", "bf16"];
 
+const PADDLE = /\.pdparams(\.index\.json)?$|^diffusion_paddle_model\./;
+
 /** Weights that this package does not read, and the way from each to safetensors. */
 const OTHER_FORMATS: { pattern: RegExp; probes: string[]; advice: string }[] = [
   {
-    pattern: /\.pdparams(\.index\.json)?$|^diffusion_paddle_model\./,
+    pattern: PADDLE,
     probes: ["model_state.pdparams", "diffusion_paddle_model.safetensors"],
     advice:
       "is Paddle's format: load the model with ppdiffusers' from_pretrained and save it with save_pretrained(folder, to_diffusers=True)",
@@ -37,7 +54,8 @@ const OTHER_FORMATS: { pattern: RegExp; probes: string[]; advice: string }[] = [
 /**
  * Finds the weights: the path of a `.safetensors` file, of a pickle, or of a sharded checkpoint's `.json` index. An index
  * goes before a single file, as in diffusers, and safetensors before pickles. Without `variant` the plain weights, or the
- * only variant there is.
+ * only variant there is. Where the source can list the folder, also a shard of a set without an index, and the only
+ * safetensors file, whatever its name.
  *
  * @param original - whether the configuration is an original's: a server is asked for `model.safetensors` first
  * @throws FileError when there are none: says which variants there are, or how to convert what there is.
@@ -73,8 +91,11 @@ export async function locateWeights(
       return source.remote ? candidates.reverse() : candidates;
     });
   const pickles = (variant?: string) => [...all("bin", variant), ...(variant === undefined ? PICKLES : [])];
+  const plainShard = [...(names ?? [])].sort().find((name) => PLAIN_SHARD.test(name));
   const either = async (variant?: string) =>
-    (await first(all("safetensors", variant))) ?? (await first(pickles(variant)));
+    (await first(all("safetensors", variant))) ??
+    (variant === undefined ? plainShard : undefined) ??
+    (await first(pickles(variant)));
   const asked = await either(variant);
   if (asked) return joinPath(folder, asked);
 
@@ -88,11 +109,17 @@ export async function locateWeights(
     const plain = await either();
     const others = [...(plain ? ["the plain weights"] : []), ...found.keys()];
     const instead = others.length > 0 ? `; it has ${listed(others)}` : "";
+    const isOf = (name: string) => name.includes(`.${variant}-`) || name.endsWith(`.${variant}.safetensors`);
+    const only = onlyCheckpoint(where, [...(names ?? [])].filter(isOf));
+    if (only !== undefined) return joinPath(folder, only);
     throw new FileError(where, `has no weights of variant ${variant}${instead}`);
   }
   if (found.size === 1) return joinPath(folder, [...found.values()][0]!);
   if (found.size > 1)
     throw new FileError(where, `has several variants of the weights (${listed([...found.keys()])}): choose one`);
+
+  const only = onlyCheckpoint(where, [...(names ?? [])]);
+  if (only !== undefined) return joinPath(folder, only);
 
   // A pickle of any other name, where it is the only one.
   const others = [...(names ?? [])].filter(isPickle);
@@ -102,6 +129,24 @@ export async function locateWeights(
     if (name) throw new FileError(label(source, joinPath(folder, name)), advice);
   }
   throw new FileError(where, `has no weights: neither ${BASES.map((base) => `${base}.safetensors`).join(" nor ")}`);
+}
+
+const PLAIN_SHARD = new RegExp(`^(?:${BASES.join("|")})-\\d{1,5}-of-\\d{1,5}\\.safetensors$`);
+
+/**
+ * The safetensors file, or one shard of the set, that a folder has no other beside.
+ * @returns undefined where there is none
+ * @throws FileError when there are several
+ */
+function onlyCheckpoint(where: string, names: readonly string[]): string | undefined {
+  const files = names.filter((name) => name.endsWith(".safetensors") && !PADDLE.test(name)).sort();
+  const sets = new Map(files.map((name) => [shardSet(name)[0] as string, name]));
+  if (sets.size > 1)
+    throw new FileError(
+      where,
+      `has several safetensors files, none of them called ${BASES.join(".safetensors or ")}.safetensors: ${listed([...sets.keys()])}; name one of them so`,
+    );
+  return [...sets.values()][0];
 }
 
 /** The names that weights may have, the preferred one first. */

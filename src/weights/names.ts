@@ -23,6 +23,25 @@ export function legacyName(name: string): string {
   return rename(name, 1, 0);
 }
 
+/** What programs put before every name: data parallel training, torch.compile, and what a training script calls its network. */
+const WRAPPERS = ["module.", "_orig_mod.", "unet.", "vae.", "model."];
+
+/** Names that begin so are those of latent-diffusion's layout, whose own the prefix is. */
+const OWN = "model.diffusion_model.";
+
+/** What stands before every single name and means nothing; "" where there is no such thing. */
+export function wrapperPrefix(names: readonly string[]): string {
+  let prefix = "";
+  for (;;) {
+    if (names.some((name) => name.startsWith(prefix + OWN))) return prefix;
+    const next = WRAPPERS.find((wrapper) =>
+      names.every((name) => name.startsWith(prefix + wrapper) && name.length > prefix.length + wrapper.length),
+    );
+    if (next === undefined || names.length === 0) return prefix;
+    prefix += next;
+  }
+}
+
 function rename(name: string, from: 0 | 1, to: 0 | 1): string {
   return name.replace(PROJECTION, (all, block: string, projection: string, parameter: string) => {
     const pair = RENAMED.find((names) => names[from] === projection);

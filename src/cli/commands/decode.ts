@@ -18,7 +18,10 @@ import { typedCommand } from "../provenance.ts";
 import { sheet } from "../sheet.ts";
 import { readLatents } from "../tensorFiles.ts";
 
-const COMMON = ["model", "config", "variant", "dtype", "precision", "device", "nonFinite", ...OUTPUT_FLAGS] as const;
+const COMMON = [
+  ...(["model", "config", "variant", "ignoreUnknown", "dtype", "precision", "device", "nonFinite"] as const),
+  ...OUTPUT_FLAGS,
+] as const;
 
 interface DecodeFlags extends Pick<CommonFlags, (typeof COMMON)[number]> {
   output: string;

@@ -17,7 +17,10 @@ import { addReadFlags, type ReadFlags, readPicture } from "../operation.ts";
 import { checkFile, writeFile } from "../output.ts";
 import { typedCommand } from "../provenance.ts";
 
-const COMMON = ["model", "config", "variant", "dtype", "precision", "device", "nonFinite", ...OUTPUT_FLAGS] as const;
+const COMMON = [
+  ...(["model", "config", "variant", "ignoreUnknown", "dtype", "precision", "device", "nonFinite"] as const),
+  ...OUTPUT_FLAGS,
+] as const;
 
 interface EncodeFlags extends Pick<CommonFlags, (typeof COMMON)[number]>, ReadFlags {
   output: string;

@@ -13,7 +13,7 @@ import {
   samplerOptions,
 } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
-import { findModel, modelSource } from "../modelFlag.ts";
+import { findModel, modelSource, unknownOf } from "../modelFlag.ts";
 import { table } from "../table.ts";
 
 interface ScheduleFlags extends Pick<ModelFlags, "model" | "config">, OutputFlags, SamplerFlags {}
@@ -24,13 +24,15 @@ export function addSchedule(program: Command, io: Io): void {
     .summary("print the steps of a run")
     .description("Prints the schedule of a run, noisiest step first. Needs no GPU.")
     .addHelpText("after", "\nExample:\n  $ ddim schedule -S 10 --spacing trailing --eta 0.5");
-  addCommonFlags(addSamplerFlags(command), ["model", "config", ...OUTPUT_FLAGS]);
+  addCommonFlags(addSamplerFlags(command), ["model", "config", "ignoreUnknown", ...OUTPUT_FLAGS]);
   command.action((flags: ScheduleFlags) => schedule(flags, io));
 }
 
 async function schedule(flags: ScheduleFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
-  const config = await openScheduler(modelSource(flags), io.signal);
+  const unknown = unknownOf(flags);
+  const warn = (text: string) => terminal.warn([text]);
+  const config = await openScheduler(modelSource(flags), { unknown, warn, signal: io.signal });
   if (!config) throw new FileError(findModel(flags.model), "has no scheduler_config.json, so it cannot be sampled");
   const made = makeSchedule({ ...config, ...samplerOptions(flags) });
   terminal.warn(made.warnings);

@@ -23,8 +23,8 @@ export const diffusers: Layout = {
   title: "the layout of diffusers",
   tensors: /^(down_blocks|mid_block|up_blocks|time_embedding|class_embedding|add_embedding|time_proj|conv_norm_out)\./,
   configures: (json) => "_class_name" in json || "block_out_channels" in json || "down_block_types" in json,
-  parse: (json, file) => ({
-    spec: isConditional(json) ? parseConditionalConfig(json, file) : parseUNet2DConfig(json, file),
+  parse: (json, file, _weights, options) => ({
+    spec: isConditional(json) ? parseConditionalConfig(json, file, options) : parseUNet2DConfig(json, file, options),
     naming: diffusersNaming,
     scheduler: null,
     classEmbedder: null,

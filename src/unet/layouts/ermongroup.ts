@@ -3,11 +3,11 @@
  * class Model): one head of attention, norms with 32 groups. Configurations are the repository's yml files, sections
  * `data`, `model` and `diffusion`.
  */
-import { ConfigReader } from "../../network/configReader.ts";
+import { ConfigReader, MOST, type UnknownOptions } from "../../network/configReader.ts";
 import { ermongroupNaming } from "../../network/ermongroupNames.ts";
-import { countsOrNone, listOfCounts, section } from "../../network/reading.ts";
+import { countsOrNone, section } from "../../network/reading.ts";
 import type { Level, SelfAttention, UNetSpec } from "../spec.ts";
-import type { Layout, Parsed } from "./types.ts";
+import type { Layout, Parsed, WeightSet } from "./types.ts";
 
 const SCHEDULES: Readonly<Record<string, string>> = {
   linear: "linear",
@@ -17,8 +17,7 @@ const SCHEDULES: Readonly<Record<string, string>> = {
   sigmoid: "sigmoid",
 };
 
-function parseDiffusion(json: unknown, file: string, varType: string): Record<string, unknown> {
-  const r = section(json, file, "diffusion");
+function parseDiffusion(r: ConfigReader, varType: string): Record<string, unknown> {
   const schedule = r.choice("beta_schedule", "linear", Object.keys(SCHEDULES));
   return {
     beta_schedule: SCHEDULES[schedule],
@@ -31,31 +30,28 @@ function parseDiffusion(json: unknown, file: string, varType: string): Record<st
   };
 }
 
-/** Sections that only training, sampling scripts and data loading read. */
-const OTHER_SECTIONS = ["training", "sampling", "optim"];
-const DATA_KEYS = ["dataset", "category", "uniform_dequantization", "gaussian_dequantization", "random_flip"];
-
-function parse(json: Readonly<Record<string, unknown>>, file: string): Parsed {
-  const root = new ConfigReader(json, file);
-  for (const key of OTHER_SECTIONS) root.get(key);
-  const data = section(root.get("data"), file, "data");
-  const model = section(root.get("model"), file, "model");
-  const diffusion = root.get("diffusion");
+function parse(
+  json: Readonly<Record<string, unknown>>,
+  file: string,
+  _weights: WeightSet,
+  options?: UnknownOptions,
+): Parsed {
+  const root = new ConfigReader(json, file, "ermongroup", options);
+  const part = (name: string) => section(root.get(name), file, name, "ermongroup", options);
+  const [data, model, diffusion] = [part("data"), part("model"), part("diffusion")];
   root.refuseRest();
 
-  const size = data.count("image_size", 32);
+  const size = data.count("image_size", 32, 1, Number.MAX_SAFE_INTEGER);
   const warnings: string[] = [];
   if (!data.flag("rescaled", true) || data.flag("logit_transform", false))
     warnings.push(`${file}: the model was trained on images that are not in -1..1; what is sampled is shown as if so`);
-  for (const key of [...DATA_KEYS, "channels", "num_workers"]) data.get(key);
   data.refuseRest();
 
   model.choice("type", "simple", ["simple", "bayesian"]);
   const varType = model.choice("var_type", "fixedsmall", ["fixedlarge", "fixedsmall"]);
-  for (const key of ["dropout", "ema_rate", "ema"]) model.get(key);
   const ch = model.count("ch", 128);
-  const widths = listOfCounts(model, "ch_mult", [1, 2, 2, 2]).map((mult) => mult * ch);
-  const layers = model.count("num_res_blocks", 2);
+  const widths = model.levels("ch_mult", [1, 2, 2, 2]).map((mult) => model.within("ch_mult", mult * ch, MOST.channels));
+  const layers = model.count("num_res_blocks", 2, 1, MOST.layers);
   const resolutions = countsOrNone(model, "attn_resolutions", [16]);
   const sampler = model.flag("resamp_with_conv", true) ? "conv" : "pool";
   const [in_channels, out_channels] = [model.count("in_channels", 3), model.count("out_ch", 3)];
@@ -104,7 +100,7 @@ function parse(json: Readonly<Record<string, unknown>>, file: string): Parsed {
     odd_sizes: false,
     context_dim: null,
   };
-  const scheduler = parseDiffusion(diffusion, file, varType);
+  const scheduler = parseDiffusion(diffusion, varType);
   return { spec, naming: ermongroupNaming(spec.up.length), scheduler, classEmbedder: null, reading: "", warnings };
 }
 

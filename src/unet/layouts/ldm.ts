@@ -3,9 +3,9 @@
  * OpenAI's UNetModel under `model.diffusion_model.`, beside it the first stage, the conditioner, the buffers of the noise
  * schedule and, in some, the moving average of the weights. Configurations are the repository's yaml files.
  */
-import type { ConfigReader } from "../../network/configReader.ts";
+import { type ConfigReader, MOST, type UnknownOptions } from "../../network/configReader.ts";
 import type { Naming } from "../../network/naming.ts";
-import { countOrUnset, countsOrNone, listOfCounts, needed, section } from "../../network/reading.ts";
+import { countOrUnset, countsOrNone, needed, section } from "../../network/reading.ts";
 import type { ExpectedTensor } from "../../weights/match.ts";
 import type { UNetSpec } from "../spec.ts";
 import { openaiNaming } from "./openaiNames.ts";
@@ -30,14 +30,8 @@ function ldmNaming(spec: UNetSpec, order: "legacy" | "new", weights: WeightSet):
   };
 }
 
-/** Arguments of the constructors that only training or logging reads. */
-const TRAINING = [
-  ...["num_timesteps_cond", "cond_stage_trainable", "cond_stage_forward", "scale_by_std", "scale_factor", "use_ema"],
-  ...["loss_type", "ckpt_path", "ignore_keys", "load_only_unet", "monitor", "first_stage_key", "cond_stage_key"],
-  ...["log_every_t", "clip_denoised", "original_elbo_weight", "v_posterior", "l_simple_weight", "scheduler_config"],
-  ...["use_positional_encodings", "learn_logvar", "logvar_init", "channels", "first_stage_config"],
-  "unet_trainable",
-];
+/** What describes the autoencoder, which reads it itself. */
+const FIRST_STAGE = ["first_stage_config", "scale_factor"];
 
 const SCHEDULES: Readonly<Record<string, string>> = {
   linear: "scaled_linear",
@@ -47,6 +41,13 @@ const SCHEDULES: Readonly<Record<string, string>> = {
 };
 
 const PREDICTIONS = { eps: "epsilon", x0: "sample", v: "v_prediction" } as const;
+
+function givenBetas(r: ConfigReader): readonly number[] | null {
+  if ((r.get("given_betas") ?? null) === null) return null;
+  const betas = r.list<number>("given_betas", [], (v) => typeof v === "number" && v > 0 && v <= 1, "numbers in (0, 1]");
+  r.within("given_betas", betas.length, MOST.timesteps);
+  return betas;
+}
 
 function parseDiffusion(r: ConfigReader): Record<string, unknown> {
   const schedule = r.choice("beta_schedule", "linear", Object.keys(SCHEDULES));
@@ -61,7 +62,7 @@ function parseDiffusion(r: ConfigReader): Record<string, unknown> {
     beta_schedule: SCHEDULES[schedule],
     beta_start: r.positive("linear_start", 1e-4),
     beta_end: r.positive("linear_end", 2e-2),
-    trained_betas: r.get("given_betas") ?? null,
+    trained_betas: givenBetas(r),
     prediction_type: PREDICTIONS[parameterization],
     // As its DDIMSampler: timesteps from 1 on, to the noise level of timestep 0, nothing clipped.
     clip_sample: false,
@@ -76,7 +77,7 @@ function attentionReader(r: ConfigReader): UnetModelArguments["attention"] {
   const upHeads = countOrUnset(r, "num_heads_upsample") ?? heads ?? 1;
   if (heads === null && headChannels === null) r.fail("num_heads", "either num_heads or num_head_channels is needed");
   const spatial = r.flag("use_spatial_transformer", false);
-  const depth = r.count("transformer_depth", 1);
+  const depth = r.count("transformer_depth", 1, 1, MOST.layers);
   const linear_projection = r.flag("use_linear_in_transformer", false);
   const context = r.countOrNull("context_dim", null);
   if (spatial && context === null) r.fail("context_dim", "is needed by use_spatial_transformer");
@@ -99,7 +100,7 @@ function parseNetwork(r: ConfigReader, size: number | null): UNetSpec {
   if (r.count("dims", 2) !== 2) r.fail("dims", "only 2 is supported");
   if (r.countOrNull("n_embed", null) !== null)
     r.fail("n_embed", "networks that predict codebook ids are not supported");
-  const own = r.count("image_size", 32);
+  const own = r.count("image_size", 32, 1, Number.MAX_SAFE_INTEGER);
   const side = size ?? own;
   const resample = r.flag("conv_resample", true) ? "conv" : "pool";
   const spec = openaiUnet(r, {
@@ -107,8 +108,8 @@ function parseNetwork(r: ConfigReader, size: number | null): UNetSpec {
     inChannels: r.count("in_channels", 3),
     outChannels: r.count("out_channels", 3),
     modelChannels: r.count("model_channels", 128),
-    resBlocks: r.count("num_res_blocks", 2),
-    channelMult: listOfCounts(r, "channel_mult", [1, 2, 4, 8]),
+    resBlocks: r.count("num_res_blocks", 2, 1, MOST.layers),
+    channelMult: r.levels("channel_mult", [1, 2, 4, 8]),
     attentionFactors: countsOrNone(r, "attention_resolutions", []),
     attention,
     scaleShift: r.flag("use_scale_shift_norm", false),
@@ -116,16 +117,19 @@ function parseNetwork(r: ConfigReader, size: number | null): UNetSpec {
     classes: r.countOrNull("num_classes", null) ?? 0,
     contextDim: r.countOrNull("context_dim", null),
   });
-  for (const key of ["dropout", "use_checkpoint", "use_fp16", "legacy"]) r.get(key);
   return spec;
 }
 
 /** The class embedder of the class-conditional models (ldm/modules/encoders/modules.py); other conditioners are the caller's. */
-function parseConditioner(json: unknown, file: string, context: number | null): ClassEmbedder | null {
+function parseConditioner(
+  json: unknown,
+  context: number | null,
+  part: (json: unknown, path: string) => ConfigReader,
+): ClassEmbedder | null {
   if (typeof json !== "object" || json === null) return null;
-  const r = section(json, file, "model.params.cond_stage_config");
+  const r = part(json, "model.params.cond_stage_config");
   if (!String(r.get("target")).endsWith(".ClassEmbedder")) return null;
-  const params = section(r.get("params"), file, "model.params.cond_stage_config.params");
+  const params = part(r.get("params"), "model.params.cond_stage_config.params");
   const count = params.count("n_classes", 1000);
   // ImageNet has 1000 classes; what is left over is the class that was dropped to in training.
   const nullClass = count === 1001 ? 1000 : null;
@@ -143,19 +147,28 @@ function conditioningOf(r: ConfigReader): Parsed["conditioning"] {
   return key === "concat" || key === "hybrid" ? key : undefined;
 }
 
-function parse(json: Readonly<Record<string, unknown>>, file: string, weights: WeightSet): Parsed {
-  const model = section(json.model, file, "model");
-  const r = section(model.get("params"), file, "model.params");
-  const unet = section(r.get("unet_config"), file, "model.params.unet_config");
-  const network = section(unet.get("params"), file, "model.params.unet_config.params");
+function parse(
+  json: Readonly<Record<string, unknown>>,
+  file: string,
+  weights: WeightSet,
+  options?: UnknownOptions,
+): Parsed {
+  const part = (inner: unknown, path: string) => section(inner, file, path, "ldm", options);
+  const model = part(json.model, "model");
+  const r = part(model.get("params"), "model.params");
+  const unet = part(r.get("unet_config"), "model.params.unet_config");
+  const network = part(unet.get("params"), "model.params.unet_config.params");
   const sizeGiven = r.get("image_size");
-  const spec = parseNetwork(network, sizeGiven === undefined ? null : r.count("image_size", 0));
+  const spec = parseNetwork(
+    network,
+    sizeGiven === undefined ? null : r.count("image_size", 0, 1, Number.MAX_SAFE_INTEGER),
+  );
   const order = network.flag("use_new_attention_order", false) ? "new" : "legacy";
   network.refuseRest();
   const scheduler = parseDiffusion(r);
-  const classEmbedder = parseConditioner(r.get("cond_stage_config"), file, spec.context_dim);
+  const classEmbedder = parseConditioner(r.get("cond_stage_config"), spec.context_dim, part);
   const conditioning = conditioningOf(r);
-  for (const key of TRAINING) r.get(key);
+  for (const key of FIRST_STAGE) r.get(key);
   r.refuseRest();
   const naming = ldmNaming(spec, order, weights);
   return { spec, naming, scheduler, classEmbedder, conditioning, reading: `${order} ${weights}`, warnings: [] };

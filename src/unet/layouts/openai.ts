@@ -3,12 +3,12 @@
  * (script_util.py, model_and_diffusion_defaults) as JSON or YAML; a flag that is left out has the script's default, with
  * a warning where the checkpoint cannot show that it is the right one.
  */
-import { ConfigReader } from "../../network/configReader.ts";
+import { ConfigReader, MOST, type UnknownOptions } from "../../network/configReader.ts";
 import { countOrUnset, numbersOf } from "../../network/reading.ts";
 import type { UNetSpec } from "../spec.ts";
 import { openaiNaming } from "./openaiNames.ts";
 import { openaiUnet, selfAttention } from "./openaiUnet.ts";
-import type { Layout, Parsed } from "./types.ts";
+import type { Layout, Parsed, WeightSet } from "./types.ts";
 
 /** ImageNet's, the only number of classes there. */
 const NUM_CLASSES = 1000;
@@ -25,14 +25,8 @@ const CHANNEL_MULT: Readonly<Record<number, readonly number[]>> = {
 /** Flags that only guided-diffusion's scripts have. */
 const GUIDED = ["num_head_channels", "channel_mult", "resblock_updown", "use_new_attention_order", "use_fp16"];
 
-/** Flags of training, of how the network is run, and of the sampling scripts: none changes what it computes. */
-const WITHOUT_EFFECT = [
-  ...["dropout", "use_checkpoint", "use_fp16", "use_kl", "rescale_learned_sigmas", "timestep_respacing"],
-  ...["batch_size", "num_samples", "model_path", "clip_denoised", "use_ddim", "classifier_path", "classifier_scale"],
-];
-
 function parseNetwork(r: ConfigReader, guided: boolean, warn: (text: string) => void): UNetSpec {
-  const size = r.count("image_size", 64);
+  const size = r.count("image_size", 64, 1, Number.MAX_SAFE_INTEGER);
   const given = numbersOf(r, "channel_mult", "");
   const channelMult = given.length > 0 ? given : CHANNEL_MULT[size];
   if (!channelMult) r.fail("channel_mult", `is needed: there is no usual one for images of ${size} pixels`);
@@ -49,7 +43,7 @@ function parseNetwork(r: ConfigReader, guided: boolean, warn: (text: string) => 
     inChannels: 3,
     outChannels: r.flag("learn_sigma", false) ? 6 : 3,
     modelChannels: r.count("num_channels", 128),
-    resBlocks: r.count("num_res_blocks", 2),
+    resBlocks: r.count("num_res_blocks", 2, 1, MOST.layers),
     channelMult,
     attentionFactors: numbersOf(r, "attention_resolutions", "16,8").map((resolution) => Math.floor(size / resolution)),
     attention: (channels, up) => selfAttention(r, channels, up ? upHeads : heads, headChannels),
@@ -78,8 +72,13 @@ function parseDiffusion(r: ConfigReader, guided: boolean, warn: (text: string) =
   };
 }
 
-function parse(json: Readonly<Record<string, unknown>>, file: string): Parsed {
-  const r = new ConfigReader(json, file);
+function parse(
+  json: Readonly<Record<string, unknown>>,
+  file: string,
+  _weights: WeightSet,
+  options?: UnknownOptions,
+): Parsed {
+  const r = new ConfigReader(json, file, "openai", options);
   const warnings: string[] = [];
   const warn = (text: string) => warnings.push(`${file}: ${text}`);
   for (const key of ["large_size", "small_size"])
@@ -88,7 +87,6 @@ function parse(json: Readonly<Record<string, unknown>>, file: string): Parsed {
   const spec = parseNetwork(r, guided, warn);
   const order = r.flag("use_new_attention_order", false) ? "new" : "legacy";
   const scheduler = parseDiffusion(r, guided, warn);
-  for (const key of WITHOUT_EFFECT) r.get(key);
   r.refuseRest();
   return { spec, naming: openaiNaming(spec, order), scheduler, classEmbedder: null, reading: order, warnings };
 }

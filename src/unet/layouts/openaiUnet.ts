@@ -1,5 +1,5 @@
 /** OpenAI's UNetModel in the normal form, from the arguments of its constructor as scripts and yaml files give them. */
-import type { ConfigReader, ImageSize } from "../../network/configReader.ts";
+import { type ConfigReader, type ImageSize, MOST } from "../../network/configReader.ts";
 import type { Attention, Level, UNetSpec } from "../spec.ts";
 
 export interface UnetModelArguments {
@@ -43,6 +43,7 @@ export function openaiUnet(r: ConfigReader, init: UnetModelArguments): UNetSpec 
   const widths = init.channelMult.map((mult) => Math.trunc(mult * init.modelChannels));
   const bad = widths.find((c) => c % NORM_GROUPS !== 0 || c === 0);
   if (bad !== undefined) r.fail("channel_mult", `the norms' ${NORM_GROUPS} groups do not divide ${bad} channels`);
+  for (const width of widths) r.within("channel_mult", width, MOST.channels);
   const last = widths.length - 1;
   const level = (index: number, up: boolean): Level => {
     const channels = widths[index] as number;

@@ -2,6 +2,7 @@
  * What a layout is: one publisher's way to write down a UNet. A network's parameters keep diffusers' names everywhere
  * else; a layout says where each is in the checkpoint, and reads the configuration that belongs to it.
  */
+import type { UnknownOptions } from "../../network/configReader.ts";
 import type { Naming } from "../../network/naming.ts";
 import type { UNetSpec } from "../spec.ts";
 
@@ -47,7 +48,8 @@ export interface Layout {
   /**
    * @param file named in errors
    * @param weights which of the checkpoint's sets the naming finds
+   * @param options what to do about keys that nobody knows
    * @throws ConfigError
    */
-  parse(json: Readonly<Record<string, unknown>>, file: string, weights: WeightSet): Parsed;
+  parse(json: Readonly<Record<string, unknown>>, file: string, weights: WeightSet, options?: UnknownOptions): Parsed;
 }
