@@ -43,8 +43,14 @@ it("only waits where threads must not sleep", async () => {
 });
 
 it("takes no polyfill in a worker for Node, with or without shared memory", async () => {
+  const naps = vi.spyOn(Atomics, "wait");
+  await patiently(after(20, 0));
+  expect(naps).toHaveBeenCalled();
+  naps.mockClear();
   vi.stubGlobal("WorkerGlobalScope", class {});
-  expect(await turns(patiently(after(100, 0)))).toBeGreaterThan(2000);
+  expect(await patiently(after(20, 7))).toBe(7);
+  expect(naps).not.toHaveBeenCalled();
+  naps.mockRestore();
 });
 
 it("only waits where memory cannot be shared", async () => {
