@@ -16,6 +16,8 @@ export function resolveSeed(seed: number | bigint | undefined): bigint {
 
 /** @param count images of the run */
 export function resolveFirstImage({ firstImage = 0 }: GenerateOptions, count: number): number {
+  if (count > MOST_IMAGES)
+    throw new UsageError("count", `count must be at most 2^32, the images of a seed, got ${count}`);
   if (!Number.isInteger(firstImage) || firstImage < 0 || firstImage + count > MOST_IMAGES)
     throw new UsageError(
       "firstImage",

@@ -55,6 +55,7 @@ describe("options of generate:", () => {
     ],
     ["images across 2^32", { firstImage: 2 ** 32 - 1, count: 2 }, UsageError, /firstImage must be .* to 4294967294 /],
     ["a first image that is a text", { firstImage: "1" as never }, UsageError, /firstImage must be a whole number/],
+    ["more images than a seed has", { count: 2 ** 33 }, UsageError, /count must be at most 2\^32.*got 8589934592/],
     ["half a first image", { firstImage: 0.5 }, UsageError, /firstImage must be a whole number .*got 0\.5/],
     ["a shard of torch-batch", { rng: "torch-batch", firstImage: 4 }, UsageError, /cannot begin at image 4/],
     ["antithetic torch-batch", { rng: "torch-batch", antithetic: true }, UsageError, /no antithetic pairs/],
