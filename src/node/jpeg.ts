@@ -5,6 +5,7 @@ import { checkPixels } from "../image/limits.ts";
 import { jpegOrientation } from "../image/orientation.ts";
 import type { RgbaImage } from "../image/rgba.ts";
 import type { Decode } from "./decoder.ts";
+import { optional } from "./optional.ts";
 import { decodeWith } from "./wasmDecoder.ts";
 
 /** What libjpeg says where it meets more than it needs, or a header of no consequence. Anything else is lost data. */
@@ -52,7 +53,7 @@ async function decodeWhole(
 }
 
 async function decodeCmyk(bytes: Uint8Array, path: string): Promise<RgbaImage> {
-  const { default: jpeg } = await import("jpeg-js");
+  const { default: jpeg } = await optional("jpeg-js", path, () => import("jpeg-js"));
   try {
     // Sizes were checked.
     const limits = { maxMemoryUsageInMB: Number.POSITIVE_INFINITY, maxResolutionInMP: Number.POSITIVE_INFINITY };

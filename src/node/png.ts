@@ -15,6 +15,7 @@ import type { RgbaImage } from "../image/rgba.ts";
 import { FileError } from "../runtime/errors.ts";
 import type { Decode } from "./decoder.ts";
 import { readPictureFile } from "./file.ts";
+import { optional } from "./optional.ts";
 
 export const decodePng: Decode = async (bytes, path, options) => {
   const chunks = chunksOf(bytes, path);
@@ -23,7 +24,7 @@ export const decodePng: Decode = async (bytes, path, options) => {
   const critical = chunks.find(({ type }) => /^[A-Z]/.test(type) && !["IHDR", "PLTE", "IDAT", "IEND"].includes(type));
   if (critical) throw new FileError(path, `holds a ${critical.type} chunk, which cannot be passed over or read`);
   const colours = colourChunks(chunks, header, path);
-  const { PNG } = await import("pngjs");
+  const { PNG } = await optional("pngjs", path, () => import("pngjs"));
   const pixels = new Uint32Array(header.width * header.height);
   const rows = new PngRows(header, path, (strip) =>
     place(strip, decodeStrip(PNG, header, strip, colours, path), header, pixels),

@@ -5,7 +5,7 @@
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import type { RgbaImage } from "../image/rgba.ts";
-import { FileError } from "../runtime/errors.ts";
+import { optional } from "./optional.ts";
 
 /** Of Emscripten, as far as it is used. */
 type Factory<M> = (options: {
@@ -26,17 +26,12 @@ interface Decoder<M> {
 
 const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
-/** @throws FileError where the package is not installed */
-async function compile<M>({ name, code, load }: Decoder<M>, path: string): Promise<[Factory<M>, WebAssembly.Module]> {
-  try {
-    const { default: factory } = await load();
-    const file = createRequire(import.meta.url).resolve(`${name}/${code}`);
-    const module = compiled.get(file) ?? readFile(file).then((bytes) => WebAssembly.compile(bytes as BufferSource));
-    compiled.set(file, module);
-    return [factory as Factory<M>, await module];
-  } catch (cause) {
-    throw new FileError(path, `cannot be read without the optional package ${name}, which is not installed`, { cause });
-  }
+async function compile<M>({ name, code, load }: Decoder<M>): Promise<[Factory<M>, WebAssembly.Module]> {
+  const { default: factory } = await load();
+  const file = createRequire(import.meta.url).resolve(`${name}/${code}`);
+  const module = compiled.get(file) ?? readFile(file).then((bytes) => WebAssembly.compile(bytes as BufferSource));
+  compiled.set(file, module);
+  return [factory as Factory<M>, await module];
 }
 
 /**
@@ -45,7 +40,7 @@ async function compile<M>({ name, code, load }: Decoder<M>, path: string): Promi
  * @throws FileError where the package is not installed
  */
 export async function decodeWith<M>(chosen: Decoder<M>, path: string): Promise<{ pixels?: RgbaImage; said: string[] }> {
-  const [factory, wasm] = await compile(chosen, path);
+  const [factory, wasm] = await optional(chosen.name, path, () => compile(chosen));
   const said: string[] = [];
   const say = (text: string) => said.push(text);
   const decoder = await factory({

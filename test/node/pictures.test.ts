@@ -137,6 +137,21 @@ describe("PNG", () => {
     ).toMatch(/holds a ABCD chunk/);
   });
 
+  it("takes at most three times its pixels, which are four bytes each", async () => {
+    const size = 4000;
+    const header = claimedPng(size, size).slice(16, 29);
+    header.set([1, 0], 8);
+    const rows = Buffer.alloc(size * (1 + size / 8));
+    const file = pngFile(
+      { before: [{ type: "IHDR", data: header }], rows, rgba: new Uint8ClampedArray() },
+      deflateSync(rows),
+    );
+    const before = process.memoryUsage.rss();
+    const { data } = (await read(file)).image;
+    expect(new Uint32Array(data.buffer).every((pixel) => pixel === 0xff000000)).toBe(true);
+    expect(process.resourceUsage().maxRSS * 1024 - before).toBeLessThan(3 * 4 * size * size);
+  });
+
   it("that claims more pixels than the limit is refused before anything is inflated", async () => {
     for (const [width, height] of [
       [23, 33554451],
