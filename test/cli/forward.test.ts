@@ -1,9 +1,11 @@
 /** `ddim forward` and `ddim bench forward` on golden networks. */
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openSafetensorsFile } from "../../src/node/folder.ts";
+import { encodeSafetensors } from "../../src/weights/encode.ts";
 import { ddim, scratchFolder } from "../support/cli.ts";
+import { readTensors } from "../support/models.ts";
 
 const scratch = scratchFolder();
 const golden = (name: string, file = "") => join("test/golden/models", name, file);
@@ -41,6 +43,19 @@ test("what a network does not take is one sentence, and no file", async () => {
   const { code, stderr } = await ddim(args);
   expect(code).toBe(1);
   expect(stderr).toMatch(/^ddim: forward: sample has shape \[2, 3, \d+, \d+\], expected \[N, 2, H, W\]\n$/);
+});
+
+test("tensors that the network does not take are not even read", async () => {
+  const given = await readTensors(golden("noattn", "io.safetensors"));
+  const f32 = (name: string) => ({ dtype: "F32", ...given[name]! }) as const;
+  const odd = { dtype: "F32", shape: [1], data: Float32Array.of(Number.NaN) } as const;
+  const named = ["class_labels", "encoder_hidden_states", "context", "added/text_embeds", "added/time_ids"];
+  const others = Object.fromEntries([...named, "timestep_cond", "concat", "anything"].map((name) => [name, odd]));
+  const [input, output] = [join(scratch, "more.safetensors"), join(scratch, "ignored.safetensors")];
+  writeFileSync(input, encodeSafetensors({ ...others, sample: f32("sample"), timestep: f32("timestep") }));
+  const { code, stderr } = await ddim(["forward", "-m", golden("noattn"), "--input", input, "-o", output]);
+  expect(code, stderr).toBe(0);
+  expect(await nmse(output, golden("noattn", "io.safetensors"))).toBeLessThan(1e-10);
 });
 
 test("bench forward prints times and what they were measured on", async () => {
