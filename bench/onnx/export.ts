@@ -3,6 +3,7 @@ import { closeSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { basename } from "node:path";
 import { writeFile } from "../../src/cli/output.ts";
 import type { ImageSize } from "../../src/network/configReader.ts";
+import { placeToWrite } from "../../src/node/place.ts";
 import type { Model } from "../../src/pipeline/model.ts";
 import { checkSize } from "../../src/pipeline/run.ts";
 import { UsageError } from "../../src/runtime/errors.ts";
@@ -70,7 +71,8 @@ export async function writeOnnx(
     return bytes.byteLength;
   }
   const data = `${path}.data`;
-  const temporary = `${data}.tmp`;
+  const place = placeToWrite(data);
+  const temporary = `${place}.tmp`;
   const file = openSync(temporary, "w");
   let written = 0;
   const write = (bytes: Uint8Array) => {
@@ -79,7 +81,7 @@ export async function writeOnnx(
   };
   try {
     const bytes = await encodeOnnx(graph, paramsOf(model), { ...rest, external: { location: basename(data), write } });
-    renameSync(temporary, data);
+    renameSync(temporary, place);
     writeFile(path, bytes);
     return written + bytes.byteLength;
   } finally {

@@ -3,34 +3,13 @@
  * at all: written under another name beside their place, then renamed, without a moment at which Ctrl-C could come between.
  * Where the name is a symbolic link, the file that it leads to is written; what is no regular file is never replaced.
  */
-import { mkdirSync, readlinkSync, renameSync, statSync, unlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, join } from "node:path";
 import process from "node:process";
+import { placeToWrite } from "../node/place.ts";
 import { FileError } from "../runtime/errors.ts";
 import { isFolder, pathKind } from "./paths.ts";
-
-/** The links that a path may lead through before it is taken for a circle. */
-const MAX_LINKS = 40;
-
-/** Where a path leads through links, whether there is a file or not yet. @throws FileError for a circle of links */
-function target(path: string): string {
-  let at = path;
-  for (let i = 0; i < MAX_LINKS; i++) {
-    try {
-      at = resolve(dirname(at), readlinkSync(at));
-    } catch {
-      return at;
-    }
-  }
-  throw new FileError(path, "is a symbolic link that leads in a circle");
-}
-
-/** @throws FileError when something is there that is neither a file nor a folder, such as a device or a pipe */
-function checkRegular(path: string): void {
-  const stats = pathKind(path) === "file" ? statSync(path, { throwIfNoEntry: false }) : undefined;
-  if (stats && !stats.isFile()) throw new FileError(path, "is not a file");
-}
 
 const temporaryName = (path: string) => join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
 
@@ -40,9 +19,8 @@ const temporaryName = (path: string) => join(dirname(path), `.${basename(path)}.
  * there.
  */
 export function checkFile(path: string, overwrite: boolean): void {
-  const end = attempt(path, () => target(path));
+  const end = placeToWrite(path);
   if (pathKind(end) === "folder") throw new FileError(path, "is a folder");
-  checkRegular(end);
   if (pathKind(end) && !overwrite) throw new FileError(path, "exists already; --overwrite replaces it");
   const folder = dirname(end);
   if (!isFolder(folder)) throw new FileError(path, `cannot be written, there is no folder ${folder}`);
@@ -72,11 +50,10 @@ export function makeFolder(path: string): void {
 
 /** @throws FileError when the file cannot be written; then it is as it was before. */
 export function writeFile(path: string, content: Uint8Array | string): void {
-  const end = attempt(path, () => target(path));
+  const end = placeToWrite(path);
   const temporary = temporaryName(end);
   try {
     attempt(path, () => {
-      checkRegular(end);
       writeFileSync(temporary, content);
       renameSync(temporary, end);
     });
@@ -88,7 +65,7 @@ export function writeFile(path: string, content: Uint8Array | string): void {
 
 /** {@link writeFile} of pieces, each of which is written before the next is asked for. @throws also what they throw */
 export async function writePieces(path: string, pieces: AsyncIterable<Uint8Array>): Promise<void> {
-  const end = attempt(path, () => target(path));
+  const end = placeToWrite(path);
   const temporary = temporaryName(end);
   let file: FileHandle | undefined;
   try {
@@ -97,7 +74,6 @@ export async function writePieces(path: string, pieces: AsyncIterable<Uint8Array
     await file.close().catch(unwritable(path));
     file = undefined;
     attempt(path, () => {
-      checkRegular(end);
       renameSync(temporary, end);
     });
   } catch (error) {

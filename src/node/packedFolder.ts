@@ -9,6 +9,8 @@ import { endianness } from "node:os";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { PackedReader, PackedStore } from "../pipeline/types.ts";
+import { FileError } from "../runtime/errors.ts";
+import { placeToWrite } from "./place.ts";
 
 const FORMAT = "ddim-webgpu packed weights 2";
 /** Of the versions before: without a note of the weights' bytes, so never used again. */
@@ -108,9 +110,11 @@ export function packedFolder(folder: string, warn: (text: string) => void): Pack
     },
     async save(key, sizes, parts, note) {
       const path = pathOf(key);
-      const temporary = `${path}.${process.pid}.tmp`;
+      let temporary: string | undefined;
       try {
+        const place = placeToWrite(path);
         await mkdir(folder, { recursive: true });
+        temporary = `${place}.${process.pid}.tmp`;
         const file = await open(temporary, "w");
         try {
           const line = header(sizes, note);
@@ -126,9 +130,10 @@ export function packedFolder(folder: string, warn: (text: string) => void): Pack
         } finally {
           await file.close();
         }
-        await rename(temporary, path);
+        await rename(temporary, place);
       } catch (error) {
-        await unlink(temporary).catch(() => {});
+        if (temporary !== undefined) await unlink(temporary).catch(() => {});
+        if (error instanceof FileError && error.file === path) return warn(error.message);
         // Of the file system: anything else is no matter of this folder.
         if (codeOf(error) === undefined) throw error;
         warn(`${path}: cannot be written (${codeOf(error)})`);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { formatTuning, parseTuning, type TuningScope, type TuningStore } from "../pipeline/tuningTable.ts";
 import { FileError } from "../runtime/errors.ts";
 import { readAt, withFile } from "./file.ts";
+import { placeToWrite } from "./place.ts";
 
 /**
  * Where tables and the like belong on this machine: `$XDG_CACHE_HOME/ddim-webgpu`, or `.cache/ddim-webgpu` in the home
@@ -51,7 +52,7 @@ export function tuningFolder(
       }
     },
     async save(table) {
-      const file = tuningFile(folder, table);
+      const file = placeToWrite(tuningFile(folder, table));
       const temporary = `${file}.${process.pid}.tmp`;
       try {
         await mkdir(folder, { recursive: true });
