@@ -176,9 +176,13 @@ export interface CheckpointOptions {
 }
 
 /** The source with those of some files that are pickles as safetensors. */
-async function withoutPickles(source: ModelSource, paths: Iterable<string>, options: CheckpointOptions) {
+async function withoutPickles(
+  source: ModelSource,
+  paths: Iterable<string>,
+  { weights, signal }: CheckpointOptions,
+): Promise<ModelSource> {
   let plain = source;
-  for (const path of paths) if (isPickle(path)) plain = await pickleSource(plain, path, options);
+  for (const path of paths) if (isPickle(path)) plain = await pickleSource(plain, path, { weights, signal });
   return plain;
 }
 

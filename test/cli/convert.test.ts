@@ -119,7 +119,7 @@ test("a pickle is a model: plain weights, the average, made-up ones", async () =
     "config.json": readFileSync(`${shipped}/unet/config.json`),
   });
   // Not this network's tensors, but found and read as they should be.
-  await expect(openModel(folder)).rejects.toThrow("model.ckpt: ");
+  await expect(openModel(folder)).rejects.toThrow(/^model\/model\.ckpt: is in no layout that is known: it has w/);
   const made = await openModel(folder, { randomWeights: 1n });
   expect(made.config).toMatchObject(expected);
   expect(withRandomWeights(folder, "", [], 1n).weights).toBeUndefined();
