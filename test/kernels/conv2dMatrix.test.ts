@@ -3,7 +3,7 @@
  * kernel itself through the compiler of Dawn's null backend.
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { create } from "webgpu";
+import { create, globals } from "webgpu";
 import { loadRecipes } from "../../src/kernels/load.ts";
 import { lowerOps } from "../../src/kernels/lower.ts";
 import { type Device, openDevice } from "../../src/runtime/device.ts";
@@ -95,7 +95,7 @@ describe("conv2d on matrix units, compiled", () => {
   beforeAll(async () => {
     // Node aborts once this object is collected.
     const gpu = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
-    Object.assign(globalThis, { nullGpu: gpu });
+    Object.assign(globalThis, globals, { nullGpu: gpu });
     device = await openDevice(gpu);
   });
   afterAll(() => device?.dispose());
