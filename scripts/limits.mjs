@@ -5,7 +5,10 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const [given, tests] = [process.argv.slice(2), ["test/kernels", "test/sampler", "test/unet/forward", "test/autoencoder"]];
+const [given, tests] = [
+  process.argv.slice(2),
+  ["test/kernels", "test/sampler", "test/unet/forward", "test/autoencoder"],
+];
 
 const passed = ["core", "compatibility"].map((level) => {
   process.stderr.write(`the ${level} level's limits\n`);
