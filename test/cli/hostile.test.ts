@@ -154,7 +154,7 @@ test("names of files and folders, and words that were typed", async () => {
       ["schedule", "--spacing", text],
       ["schedule", "-m", text, "-v"],
       ["noise", png, "-t", text],
-      ["bench", text],
+      ["bench", `x${text}`],
       [text, "--help"],
     ])
       expectPrintable(await ddim(words, world));
