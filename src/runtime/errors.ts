@@ -108,8 +108,9 @@ export class DeviceError extends DdimError {
     problem: string,
     /** What the user can do about it, if anything is known. */
     readonly hint?: string,
+    options?: ErrorOptions,
   ) {
-    super(hint ? `${problem} (${hint})` : problem);
+    super(hint ? `${problem} (${hint})` : problem, options);
   }
 }
 

@@ -42,15 +42,20 @@ export function f32(value: number): string {
 /** The integers 0..n-1: the loop of every unrolled shader. */
 export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
-/** Compiler messages above a numbered excerpt of the expanded source, five lines either side of each error. */
+/**
+ * Compiler messages. The cause shows each above a numbered excerpt of the expanded source, five lines either side of it.
+ */
 export function compileFailure(label: string, source: string, messages: readonly GPUCompilationMessage[]): DeviceError {
   const lines = source.split("\n");
-  const report = messages
+  const errors = messages
     .filter((m) => m.type === "error")
     .map((m) => {
       const from = Math.max(0, m.lineNum - 6);
       const excerpt = lines.slice(from, m.lineNum + 5).map((text, i) => `${String(from + i + 1).padStart(4)} ${text}`);
-      return `${m.lineNum}:${m.linePos} ${m.message}\n${excerpt.join("\n")}`;
+      const sentence = `${m.lineNum}:${m.linePos} ${m.message}`;
+      return { sentence, shown: `${sentence}\n${excerpt.join("\n")}` };
     });
-  return new DeviceError("validation", `internal: kernel ${label} does not compile: ${report.join("\n")}`);
+  const problem = `internal: kernel ${label} does not compile: ${errors.map(({ sentence }) => sentence).join("; ")}`;
+  const cause = new Error(errors.map(({ shown }) => shown).join("\n"));
+  return new DeviceError("validation", problem, undefined, { cause });
 }

@@ -146,12 +146,15 @@ describe("compileFailure", () => {
       message("error", 1, "first line"),
     ]);
     expect(error.reason).toBe("validation");
-    expect(error.message).toContain("internal: kernel conv2d_tiled does not compile: 10:4 unresolved value 'x'\n");
-    expect(error.message).not.toContain("shadowed");
-    const excerpt = error.message.split("\n").slice(1, 12);
+    const place = "internal: kernel conv2d_tiled does not compile: 10:4 unresolved value 'x'";
+    expect(error.message).toBe(`${place}; 1:4 first line`);
+    const shown = (error.cause as Error).message;
+    expect(shown).not.toContain("shadowed");
+    expect(shown.split("\n")[0]).toBe("10:4 unresolved value 'x'");
+    const excerpt = shown.split("\n").slice(1, 12);
     expect(excerpt[0]).toBe("   5 line 5");
     expect(excerpt[10]).toBe("  15 line 15");
-    expect(error.message).toContain("1:4 first line\n   1 line 1\n");
-    expect(error.message.endsWith("   6 line 6")).toBe(true);
+    expect(shown).toContain("1:4 first line\n   1 line 1\n");
+    expect(shown.endsWith("   6 line 6")).toBe(true);
   });
 });
