@@ -5,10 +5,10 @@ export { type AutoencoderModel, findAutoencoder, openAutoencoder } from "./autoe
 export { samplePosterior } from "./autoencoder/posterior.ts";
 export { fromSampler, toSampler } from "./autoencoder/scaling.ts";
 export { grid } from "./image/grid.ts";
+export { readImage } from "./image/lazy.ts";
 export { MAX_PIXELS, type ReadOptions } from "./image/limits.ts";
 export { encodePng } from "./image/png.ts";
 export { readPngText } from "./image/pngText.ts";
-export { readImage } from "./image/readImage.ts";
 export { type Fit, fitImage } from "./image/resize.ts";
 export { defaultScale, enlarge, type RgbaImage } from "./image/rgba.ts";
 export { fromRgbaImages, toRgbaImages } from "./image/samples.ts";

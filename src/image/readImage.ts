@@ -10,13 +10,7 @@ import type { RgbaImage } from "./rgba.ts";
 import { readWebpHeader } from "./webpHeader.ts";
 import { inflatedLength } from "./zlib.ts";
 
-/**
- * Reads a picture as eight-bit RGBA, alpha not premultiplied, without conversion of colours, the way up that its EXIF
- * orientation says; of an animation the first frame. For browsers: `ddim-webgpu/node` has one for Node.
- * @param from such as a `File` of an `<input>`, or the file's bytes
- * @throws FileError when it is no picture that the browser reads, is cut off or damaged, or has more pixels than the limit;
- *   UsageError for a limit that is none, or where there is no `createImageBitmap`
- */
+/** See lazy.ts. */
 export async function readImage(from: Blob | ArrayBuffer | Uint8Array, options: ReadOptions = {}): Promise<RgbaImage> {
   const limit = pixelLimit("readImage", options);
   if (typeof createImageBitmap !== "function")

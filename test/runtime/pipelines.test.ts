@@ -35,9 +35,9 @@ describe("PipelineCache", () => {
     const wrong = source(1).replace("y[0] =", "y[0] = nowhere +");
     const failed = pipelines.get("add_direct", wrong, kinds);
     await expect(failed).rejects.toMatchObject({ name: "DeviceError", reason: "validation" });
-    const { message } = (await failed.catch((e: Error) => e)) as Error;
+    const { message, cause } = (await failed.catch((e: Error) => e)) as Error;
     expect(message).toMatch(/^internal: kernel add_direct does not compile: 3:\d+ .*nowhere/);
-    expect(message).toContain("   3 @compute @workgroup_size(1) fn main() { y[0] = nowhere + 1.0; }");
+    expect((cause as Error).message).toContain("   3 @compute @workgroup_size(1) fn main() { y[0] = nowhere + 1.0; }");
     expect(pipelines.size).toBe(0);
     await expect(pipelines.get("add_direct", wrong, kinds)).rejects.toThrow("does not compile");
   });
