@@ -1,4 +1,5 @@
 /** An autoencoder before any GPU is involved: its configuration and table of tensors, read and checked. */
+import { checkWhole } from "../network/configReader.ts";
 import { FileError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
@@ -108,6 +109,11 @@ async function findConfigured(
     const spec = isObject(json.model)
       ? parseLdmAutoencoder(json, file, reading)
       : parseAutoencoderConfig(json, file, reading);
+    const blocks = [...spec.down, ...spec.up].reduce((sum, { resnets }) => sum + resnets, 0);
+    const keys = isObject(json.model)
+      ? { layers: "num_res_blocks", size: "resolution" }
+      : { layers: "layers_per_block", size: "sample_size" };
+    checkWhole(file, { blocks, channels: spec.channels, size: spec.sample_size }, keys);
     return { folder, file, json, spec, pipeline: String(index?._class_name ?? "") };
   }
   return null;

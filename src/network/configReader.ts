@@ -18,7 +18,26 @@ export const MOST = {
   /** Layers of a block. */
   layers: 1000,
   levels: 16,
+  /** Resnets and transformer blocks of a whole network, which takes time with their square to be put together. */
+  blocks: 2500,
 } as const;
+
+/**
+ * What no single key tells.
+ * @param sizes so many blocks, and the channels of the first level at the size in the configuration, if it has one
+ * @param keys that a configuration of this family has for layers and size
+ * @throws ConfigError
+ */
+export function checkWhole(
+  file: string,
+  { blocks, channels, size }: { blocks: number; channels: number; size: ImageSize | null },
+  keys: { readonly layers: string; readonly size: string },
+): void {
+  if (blocks > MOST.blocks)
+    throw new ConfigError(file, keys.layers, `${blocks} blocks in all are beyond the limit of ${MOST.blocks}`);
+  if (size && !Number.isSafeInteger(4 * channels * size.height * size.width))
+    throw new ConfigError(file, keys.size, `${size.height} x ${size.width} pixels take more than 2^53 bytes`);
+}
 
 export type { UnknownOptions };
 

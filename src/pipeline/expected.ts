@@ -1,12 +1,29 @@
 /** Which tensors a checkpoint has to hold for a configuration. */
+import { checkWhole } from "../network/configReader.ts";
 import type { Naming } from "../network/naming.ts";
 import { buildUNet } from "../unet/build.ts";
 import { layouts } from "../unet/layouts/detect.ts";
 import { diffusers } from "../unet/layouts/diffusers.ts";
-import type { Parsed } from "../unet/layouts/types.ts";
-import { halvings } from "../unet/spec.ts";
+import type { Layout, Parsed } from "../unet/layouts/types.ts";
+import { type Attention, halvings, type UNetSpec } from "../unet/spec.ts";
 import type { ExpectedTensor } from "../weights/match.ts";
 import type { UnknownOptions } from "../weights/unknown.ts";
+
+/** Keys of layers and size: diffusers', and those that the originals share. */
+const KEYS = {
+  diffusers: { layers: "layers_per_block", size: "sample_size" },
+  originals: { layers: "num_res_blocks", size: "image_size" },
+} as const;
+
+/** @throws ConfigError naming the key, for a network or a size that only takes time and memory */
+export function checkNetwork(spec: UNetSpec, file: string, layout: Layout["id"]): void {
+  const blocksOf = ({ attention, resnets }: { attention: Attention | null; resnets: number }) =>
+    resnets + (attention?.kind === "transformer" ? attention.depths.reduce((a, b) => a + b, 0) : 0);
+  const parts = [...spec.down, ...(spec.mid ? [spec.mid] : []), ...spec.up];
+  const blocks = parts.reduce((sum, part) => sum + blocksOf(part), 0);
+  const { channels, sample_size: size } = spec;
+  checkWhole(file, { blocks, channels, size }, KEYS[layout === "diffusers" ? layout : "originals"]);
+}
 
 /** Every tensor that a checkpoint holds for the network, in each of its sets of weights, and for its class embedder. */
 export function expectedTensors({ spec, classEmbedder }: Parsed, namings: readonly Naming[]): ExpectedTensor[] {
@@ -35,6 +52,7 @@ export function configuredTensors(
 ): ExpectedTensor[] {
   const layout = layouts.find((each) => each.configures(json)) ?? diffusers;
   const parsed = layout.parse(json, file, "plain", options);
+  checkNetwork(parsed.spec, file, layout.id);
   const tensors = expectedTensors(parsed, [parsed.naming]).map(({ name, shape }) => ({ name, shape }));
   // Several parameters can be rows of one tensor.
   return [...new Map(tensors.map((tensor) => [tensor.name, tensor])).values()];

@@ -20,7 +20,7 @@ import { withRandomWeights } from "../weights/random.ts";
 import type { ConfigPlace, ModelSource } from "../weights/source.ts";
 import { checkUnknown, type UnknownOptions } from "../weights/unknown.ts";
 import { type ConcatInput, divideInput } from "./divideInput.ts";
-import { configuredTensors, expectedTensors } from "./expected.ts";
+import { checkNetwork, configuredTensors, expectedTensors } from "./expected.ts";
 import { type LowResolution, readLowResolution } from "./lowResolution.ts";
 
 export interface Model {
@@ -178,6 +178,7 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   checkFamily(json, file, detected);
   checkWeightSet(checkpoint, layout, weights);
   const parsed = layout.parse(json, file, weights, reading);
+  checkNetwork(parsed.spec, file, layout.id);
   const { spec: config, naming, classEmbedder } = parsed;
 
   const places = source.remote ? schedulerFolders(folder, index) : undefined;

@@ -4,6 +4,7 @@
  * a texture has one format. Values are placed largest first, each where the arenas grow least; several orders that
  * differ a little from that are tried, always the same ones, and the smallest plan is taken.
  */
+import { DeviceError } from "./errors.ts";
 import type { KernelCall } from "./kernel.ts";
 import { OVERFLOW } from "./overflow.ts";
 import { byteSize, type DType, type Storage, TEXTURE_WIDTH, unitBytes, type Value } from "./values.ts";
@@ -170,6 +171,8 @@ function order(lives: readonly Life[], attempt: number): Life[] {
 export function planMemory(calls: readonly KernelCall[], external: ReadonlySet<Value>, batch: number): MemoryPlan {
   const lives = lifetimes(calls, external, batch);
   const least = lowerBound(lives, calls.length);
+  if (!Number.isSafeInteger(least))
+    throw new DeviceError("out-of-memory", "the values of this size take more than 2^53 bytes");
   const tries = Math.min(TRIES, Math.max(4, Math.floor(TRIED_VALUES / (lives.length + 1))));
   let arenas = place(order(lives, 0), Number.POSITIVE_INFINITY) as Growing[];
   const total = () => arenas.reduce((sum, arena) => sum + arena.bytes, 0);

@@ -25,7 +25,13 @@ function ldmNaming(spec: UNetSpec, order: "legacy" | "new", weights: WeightSet):
     locate: (param: ExpectedTensor) => {
       const source = inner.locate(param);
       const name = PREFIX + source.name;
-      return { ...source, name: weights === "ema" ? emaName(name) : name };
+      return {
+        name: weights === "ema" ? emaName(name) : name,
+        shape: source.shape,
+        get rows() {
+          return source.rows;
+        },
+      };
     },
   };
 }

@@ -94,7 +94,14 @@ export function openaiNaming(spec: UNetSpec, order: QkvOrder): Naming {
     const channels = shape[0] as number;
     const part = QKV.indexOf(place.rest);
     if (part < 0) return { name: own, shape: [channels, ...tail] };
-    return { name: own, shape: [3 * channels, ...tail], rows: qkvRows(order, part, channels, attention.head_dim) };
+    return {
+      name: own,
+      shape: [3 * channels, ...tail],
+      // Only where they are asked for: a table of names alone has no use for them.
+      get rows() {
+        return qkvRows(order, part, channels, attention.head_dim);
+      },
+    };
   };
   return { module, locate };
 }
