@@ -83,9 +83,13 @@ export function locateParams(
   locate: (param: ParamRef) => ParamRef & { readonly rows?: readonly number[] },
 ): Recipe[] {
   return recipes.map((recipe): Recipe => {
-    if (recipe.kind === "table") return { ...recipe, param: locate(recipe.param) };
+    // Copies: rows may be made each time that they are asked for.
+    if (recipe.kind === "table") return { ...recipe, param: { ...locate(recipe.param) } };
     if (recipe.kind === "vector") {
-      const parts = recipe.parts.map((part) => ({ ...part, params: part.params.map(locate) }));
+      const parts = recipe.parts.map((part) => ({
+        ...part,
+        params: part.params.map((param) => ({ ...locate(param) })),
+      }));
       return { ...recipe, parts };
     }
     if (recipe.kind === "indices") return recipe;

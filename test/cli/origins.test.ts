@@ -86,6 +86,31 @@ test("a picture remembers which weights made it", async () => {
   expect((await ddim(["inspect", output])).stdout).toContain(" --weights ema ");
 });
 
+test("what nobody knows is refused with the way out, passed over by it, and the picture remembers that", async () => {
+  const origin = readOrigin("ldm-uncond-ema");
+  (origin.config.model as { params: Record<string, unknown> }).params.zz_unknown = 7;
+  origin.tensors["zz.tensor"] = [3];
+  const folder = join(scratch, "unknown");
+  mkdirSync(folder);
+  const source = originSource(origin);
+  for (const name of ["config.json", "model.safetensors"]) writeFileSync(join(folder, name), await source.read(name));
+  const output = join(scratch, "unknown.png");
+  const args = ["sample", "-m", folder, "-S", "1", "--seed", "1", "-o", output];
+  const refused = await ddim(args);
+  expect(refused).toMatchObject({ code: 1, devices: 0 });
+  expect(refused.stderr).toMatch(/config\.json: model\.params: zz_unknown: unknown key, here 7: .*--ignore-unknown/);
+  const { code, stderr } = await ddim([...args, "--ignore-unknown"]);
+  expect(code).toBe(0);
+  expect(stderr).toMatch(/warning: .*zz_unknown: unknown key, passed over, here 7/);
+  expect(stderr).toMatch(/warning: .*1 tensors that nothing here uses are passed over: zz\.tensor/);
+  const { parameters } = JSON.parse((await ddim(["inspect", output, "--json"])).stdout);
+  expect(parameters).toMatchObject({ unknown: "warn", command: expect.stringContaining(" --ignore-unknown ") });
+  const inspected = await ddim(["inspect", folder, "--ignore-unknown", "-q"]);
+  expect(inspected.code).toBe(0);
+  expect((await ddim(["schedule", "-m", folder, "-S", "2"])).stderr).toContain("--ignore-unknown");
+  expect(await ddim(["schedule", "-m", folder, "-S", "2", "--ignore-unknown"])).toMatchObject({ code: 0 });
+});
+
 test("schedule reads an original's YAML, sample follows it", async () => {
   const { stdout } = await ddim(["schedule", "-m", SMALL, "-S", "4", "--compat", "ermongroup", "--json", "-q"]);
   const schedule = JSON.parse(stdout);
