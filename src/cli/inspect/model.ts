@@ -29,7 +29,9 @@ const ANY_GPU: Target = { shapes: "const", storage: "buffer", lanes: 0, software
 const SOME_SIZE = { height: 64, width: 64 };
 
 export async function inspectModel(terminal: Terminal, path: string | undefined, flags: LoadFlags): Promise<void> {
-  const model = await openFlaggedModel({ ...flags, model: path }, terminal.io.signal);
+  const { config, weights, variant, randomWeights, ignoreUnknown } = flags;
+  const asked = { model: path, config, weights, variant, randomWeights, ignoreUnknown };
+  const model = await openFlaggedModel(asked, terminal.io.signal);
   const { adapter, target, room } = await chooseTarget(terminal, flags);
   const dtype = flags.dtype === "f16" ? "f16" : "f32";
   const size = model.config.sample_size ?? SOME_SIZE;
