@@ -38,6 +38,12 @@ export function writeInputs(w: Writing, network: Network, spec: UNetSpec, option
   tensors.set(network.sample, "image", toActivations(builder, "sample"));
   builder.scope = "time_proj";
   tensors.set(network.timesteps, "vector", timestepRows(builder, "timestep", spec));
+  if (network.timestepCond) {
+    const name = "timestep_cond";
+    builder.scope = name;
+    tensors.set(network.timestepCond, "vector", toActivations(builder, name));
+    ports.push({ name, type: "f32", shape: [network.timestepCond.shape.at(-1) as number] });
+  }
   ports.push(...classPorts(w, network, spec), ...addedPorts(w, network, spec, timeIds));
   if (network.context) {
     const { input } = network.context;

@@ -81,9 +81,9 @@ const writers: { readonly [K in Node["op"]]?: Writer<K> } = {
     tensors.set(y, layout, act === "none" ? name : activations[act](builder, name));
   },
   concat: ({ builder, tensors }, { a, b, y }) => {
-    const layout = tensors.layout(a) === "vector" ? "vector" : "image";
-    const inputs = [a, b].map((value) => tensors.name(value, layout));
-    tensors.set(y, layout, builder.op("Concat", inputs, { axis: 1n }));
+    if (tensors.layout(a) === "vector") return tensors.join(y, [a, b]);
+    const inputs = [a, b].map((value) => tensors.name(value, "image"));
+    tensors.set(y, "image", builder.op("Concat", inputs, { axis: 1n }));
   },
   upsample,
   avgPool: ({ builder, tensors }, { x, y }) => {

@@ -77,6 +77,14 @@ export class Tensors {
     return this.builder.op("Concat", names, { axis: layout === "rows" ? 2n : 1n });
   }
 
+  /** A value whose parts are those of others, one after the other. */
+  join(value: Value, values: readonly Value[]): void {
+    this.#parts.set(
+      value,
+      values.flatMap((each) => this.#get(each)),
+    );
+  }
+
   /** The part that begins at this vec4 group of the value's storage. */
   part(value: Value, group: number): Part {
     let start = 0;

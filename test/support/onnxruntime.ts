@@ -35,7 +35,7 @@ export async function evaluateOnnx(model: Uint8Array | string, inputs: ForwardIn
   const options = { executionProviders: ["cpu"], logSeverityLevel: 3, intraOpNumThreads: 1 };
   const session = await ort.InferenceSession.create(model, options);
   try {
-    const { sample, timestep, classLabels, classVectors, context, textEmbeds, timeIds } = inputs;
+    const { sample, timestep, classLabels, classVectors, context, textEmbeds, timeIds, timestepCond } = inputs;
     const floats = ({ shape, data }: Tensor) => new ort.Tensor("float32", data, shape);
     const integers = (values: readonly number[]) =>
       new ort.Tensor("int64", BigInt64Array.from(values.map(BigInt)), [values.length]);
@@ -44,6 +44,7 @@ export async function evaluateOnnx(model: Uint8Array | string, inputs: ForwardIn
     if (classVectors) feeds.class_labels = floats(classVectors);
     if (context) feeds.encoder_hidden_states = floats(context);
     if (textEmbeds) feeds.text_embeds = floats(textEmbeds);
+    if (timestepCond) feeds.timestep_cond = floats(timestepCond);
     if (timeIds) feeds.time_ids = floats(timeIds);
     const { dims, data } = (await session.run(feeds)).output as OrtTensor;
     return { shape: dims, data: data as Float32Array };

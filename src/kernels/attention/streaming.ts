@@ -27,7 +27,8 @@ ${k.header}
 @compute @workgroup_size(${k.workgroup})
 fn main(@builtin(global_invocation_id) invocation: vec3u) {
   ${k.prelude}
-  let id = invocation + ${k.workgroup}u * ${k.first};
+  // Not as a sum of vectors: without robustness checks llvmpipe (Mesa 25.0) then computes every other eight queries wrongly.
+  let id = vec3u(invocation.x + ${k.workgroup}u * (${k.first}).x, invocation.yz);
   ${DIMS}
   if (id.x >= LQ) { return; }
   let head = id.y * ${d4}u;
