@@ -1,10 +1,11 @@
 /** What PyTorch's and Python's own names mean in a checkpoint (torch/_utils.py, torch/storage.py of 0.1 to 2.x). */
 
 import { FileError } from "../../runtime/errors.ts";
+import type { Budget } from "./budget.ts";
 import { type Bytes, fromLatin1, memoryBytes } from "./bytes.ts";
 import { NumpyArray, numpyCalls, numpyTensor, setTypeState } from "./numpy.ts";
 import { type ElementType, PickledTensor, Storage, torchType } from "./tensor.ts";
-import type { Budget, Meanings } from "./unpickle.ts";
+import type { Meanings } from "./unpickle.ts";
 import { Dict, Global, LongText, Stub } from "./values.ts";
 
 type Call = (args: readonly unknown[], budget: Budget) => unknown;
