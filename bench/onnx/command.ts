@@ -21,7 +21,7 @@ export interface ExportFlags extends ModelFlags, Pick<DeviceFlags, "dtype"> {
 export async function exportOnnx(terminal: Terminal, flags: ExportFlags): Promise<void> {
   const { output, style, size, contextLength, externalData } = flags;
   const { signal } = terminal.io;
-  const model = await openFlaggedModel(flags, signal);
+  const model = await openFlaggedModel(terminal, flags);
   const dtype = flags.dtype === "f16" ? "f16" : "f32";
   const batch = flags.batch === "any" ? null : flags.batch;
   const graph = exportGraph(model, { size, batch, style, dtype, contextLength });

@@ -11,6 +11,7 @@ import { FileError } from "../runtime/errors.ts";
 import { isWeights } from "../weights/locate.ts";
 import type { ModelSource } from "../weights/source.ts";
 import type { ModelFlags } from "./flags.ts";
+import type { Terminal } from "./io.ts";
 import { packageRoot } from "./package.ts";
 import { isFolder, pathKind } from "./paths.ts";
 
@@ -49,13 +50,19 @@ export function modelSource({ model, config }: Pick<ModelFlags, "model" | "confi
 /** What `--ignore-unknown` says to the library. */
 export const unknownOf = ({ ignoreUnknown }: ModelFlags): "warn" | undefined => (ignoreUnknown ? "warn" : undefined);
 
-/** The model of `-m`, with the weights that `--weights` chooses or, by `--random-weights`, with made-up ones. */
-export function openFlaggedModel(
+/**
+ * The model of `-m`, with the weights that `--weights` chooses or, by `--random-weights`, with made-up ones. Says on stderr
+ * what was assumed and passed over.
+ */
+export async function openFlaggedModel(
+  terminal: Terminal,
   flags: ModelFlags,
-  signal: AbortSignal,
   { firstStage }: Pick<OpenOptions, "firstStage"> = {},
 ): Promise<Model> {
   const { weights, variant, randomWeights } = flags;
   const unknown = unknownOf(flags);
-  return openModel(modelSource(flags), { signal, weights, variant, randomWeights, unknown, firstStage });
+  const { signal } = terminal.io;
+  const model = await openModel(modelSource(flags), { signal, weights, variant, randomWeights, unknown, firstStage });
+  terminal.warn(model.warnings);
+  return model;
 }

@@ -8,7 +8,7 @@ import { fromRgbaImages } from "../image/samples.ts";
 import { readImage } from "../node/image.ts";
 import type { Model } from "../pipeline/model.ts";
 import { checkSize, pixelScale } from "../pipeline/run.ts";
-import type { GenerateOptions, Tensor } from "../pipeline/types.ts";
+import type { GenerateOptions, Generation, Tensor } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { encodeSafetensors } from "../weights/encode.ts";
 import { byteCount } from "./autoencoder.ts";
@@ -33,6 +33,7 @@ import { type Io, Terminal } from "./io.ts";
 import { openFlaggedModel } from "./modelFlag.ts";
 import { checkFile, writeFile } from "./output.ts";
 import { typedCommand } from "./provenance.ts";
+import type { Session } from "./session.ts";
 import { sheet } from "./sheet.ts";
 import { readConcat, readContexts } from "./tensorFiles.ts";
 
@@ -138,11 +139,12 @@ export function pathOptions({ eta: _, sampler: __, sigma: ___, temperature: ____
 
 /** Opens the model and checks where the result goes. */
 export async function prepareOperation(flags: PictureFlags & ModelFlags & OutputFlags, io: Io): Promise<Prepared> {
-  const model = await openFlaggedModel(flags, io.signal);
+  const terminal = new Terminal(io, flags);
+  const model = await openFlaggedModel(terminal, flags);
   if (!/\.(png|safetensors)$/i.test(flags.output))
     throw new UsageError("output", `-o ${flags.output}: the name must end in .png or .safetensors`);
   checkFile(flags.output, flags.overwrite === true);
-  return { terminal: new Terminal(io, flags), model };
+  return { terminal, model };
 }
 
 /** A picture, and on stderr what of its file was passed over. */
@@ -171,6 +173,20 @@ export async function readImages(
     images.push(image);
   }
   return fromRgbaImages(images, channels);
+}
+
+/** {@link writeResult} of a run, unless it was interrupted; its warnings on stderr. */
+export async function writeGeneration(
+  flags: PictureFlags,
+  { images, samples, warnings }: Generation,
+  { progress }: Pick<Session, "progress">,
+  terminal: Terminal,
+  rows?: readonly number[],
+): Promise<void> {
+  progress.stop();
+  terminal.io.signal.throwIfAborted();
+  await writeResult(flags, images, { images: samples }, terminal.io, rows);
+  terminal.warn(warnings);
 }
 
 /** The pictures on one sheet, with `rows` saying which row each is in, or the tensors; and the command that made them. */

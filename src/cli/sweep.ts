@@ -85,7 +85,7 @@ async function planSweep(flags: SampleFlags, model: Model, signal: AbortSignal) 
 export async function sweep(flags: SampleFlags, io: Io): Promise<void> {
   checkFlags(flags);
   const terminal = new Terminal(io, flags);
-  const model = await openFlaggedModel(flags, io.signal);
+  const model = await openFlaggedModel(terminal, flags);
   const { classes, seed, swept, columns, runs } = await planSweep(flags, model, io.signal);
   checkFile(flags.output, flags.overwrite === true);
   terminal.warn([...new Set(runs.flatMap(({ run }) => run.warnings))]);

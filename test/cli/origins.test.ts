@@ -1,5 +1,5 @@
 /** The command line on the originals' layouts. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { nmse } from "../reference/tensor.ts";
@@ -109,6 +109,28 @@ test("what nobody knows is refused with the way out, passed over by it, and the 
   expect(inspected.code).toBe(0);
   expect((await ddim(["schedule", "-m", folder, "-S", "2"])).stderr).toContain("--ignore-unknown");
   expect(await ddim(["schedule", "-m", folder, "-S", "2", "--ignore-unknown"])).toMatchObject({ code: 0 });
+});
+
+test.each([
+  ["noise", ["-t", "0"]],
+  ["invert", ["-S", "3"]],
+  ["interpolate", ["--seeds", "1,2", "-n", "2", "-S", "3"]],
+  ["fuse", ["-S", "3"]],
+  ["edit", ["-S", "3"]],
+  ["eval", ["-S", "3"]],
+])("%s says what it passes over, and what its schedule lacks", async (command, args) => {
+  const folder = join(scratch, `${command}-unknown`);
+  cpSync("weights/pixel-avatars-16", folder, { recursive: true });
+  const config = join(folder, "unet/config.json");
+  writeFileSync(config, JSON.stringify({ ...JSON.parse(readFileSync(config, "utf8")), zz_unknown: 7 }));
+  const pictures = { fuse: 2, interpolate: 0 }[command] ?? 1;
+  const images = Array.from({ length: pictures }, () => "weights/pixel-avatars-16.png");
+  const output = command === "eval" ? [] : ["-o", join(scratch, `${command}.png`)];
+  const { code, stderr } = await ddim([command, ...images, "-m", folder, "--ignore-unknown", ...args, ...output]);
+  expect({ code, stderr }).toMatchObject({ code: 0 });
+  expect(stderr.match(/warning: .*zz_unknown: unknown key, passed over/g)).toHaveLength(1);
+  const leading = ["invert", "interpolate", "fuse"].includes(command) ? 1 : 0;
+  expect(stderr.match(/warning: leading spacing with 3 steps/g) ?? []).toHaveLength(leading);
 });
 
 test("schedule reads an original's YAML, sample follows it", async () => {

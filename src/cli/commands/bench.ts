@@ -35,6 +35,7 @@ interface BenchFlags extends CommonFlags, TraceFlag {
 export function addBench(program: Command, io: Io): void {
   const bench = program
     .command("bench")
+    .summary("measure how fast this machine is")
     .description("Measures how fast this machine is.")
     .addHelpText("after", "\nExample:\n  $ ddim bench --quick --html report.html");
   addBenchRun(bench, io);
@@ -110,7 +111,7 @@ function addBenchKernels(bench: Command, io: Io): void {
 async function benchForward(flags: BenchFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   if (!(flags.seconds > 0)) throw new UsageError("seconds", `--seconds must be above 0, got ${flags.seconds}`);
-  const model = await openFlaggedModel(flags, io.signal, { firstStage: false });
+  const model = await openFlaggedModel(terminal, flags, { firstStage: false });
   const inputs = await readForwardInputs(flags.input, model, flags.nonFinite, io.signal);
   if (flags.trace !== undefined) checkFile(flags.trace, true);
   await withPipeline(terminal, flags, { model, load: loadOf(inputs) }, async ({ pipeline }) => {

@@ -45,7 +45,7 @@ async function doctor(flags: DoctorFlags, io: Io): Promise<void> {
   const say = (lines: Lines) => !flags.json && terminal.data(lines);
   const { versions, platform, arch } = process;
   const named = MODEL_FLAGS.some((name) => flags[name] !== undefined);
-  const model = named ? await openFlaggedModel(flags, io.signal, { firstStage: false }) : undefined;
+  const model = named ? await openFlaggedModel(terminal, flags, { firstStage: false }) : undefined;
   const host = { version: packageVersion(), node: versions.node, platform: `${platform} ${arch}` };
   say(`ddim-webgpu ${host.version}, Node ${host.node}, ${host.platform}`);
   const adapters = (await listAdapters()).map(describeAdapter);

@@ -29,6 +29,7 @@ import {
   prepareOperation,
   readImages,
   readPicture,
+  writeGeneration,
   writeResult,
 } from "../operation.ts";
 import { withPipeline } from "../session.ts";
@@ -111,10 +112,7 @@ async function edit(path: string, flags: EditFlags, io: Io): Promise<void> {
       repaint: flags.repaint,
       onStep: ({ index, of }) => progress.show("editing", index + 1, of),
     });
-    progress.stop();
-    io.signal.throwIfAborted();
-    await writeResult(flags, made.images, { images: made.samples }, io);
-    terminal.warn(made.warnings);
+    await writeGeneration(flags, made, { progress }, terminal);
     if (flags.json)
       terminal.json({ output: flags.output, seed: made.seed, steps: made.steps, warnings: made.warnings });
   });

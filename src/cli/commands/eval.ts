@@ -43,7 +43,7 @@ export function addEval(program: Command, io: Io): void {
 
 async function evaluate(paths: readonly string[], flags: EvalFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
-  const model = await openFlaggedModel(flags, io.signal);
+  const model = await openFlaggedModel(terminal, flags);
   const concat =
     flags.concat === undefined
       ? undefined

@@ -50,11 +50,10 @@ async function forward(flags: ForwardFlags, command: Command, io: Io): Promise<v
     return forwardFirstStage(terminal, component, flags);
   }
   checkComponent(component);
-  const model = await openFlaggedModel(flags, io.signal, { firstStage: false });
+  const model = await openFlaggedModel(terminal, flags, { firstStage: false });
   const inputs = await readForwardInputs(flags.input, model, flags.nonFinite, io.signal);
   checkFile(flags.output, true);
   for (const path of [flags.trace, flags.taps]) if (path !== undefined) checkFile(path, true);
-  terminal.warn(model.warnings);
   await withPipeline(terminal, flags, { model, load: loadOf(inputs) }, async ({ pipeline }) => {
     const { shape, data } = await pipeline.forward(inputs, { signal: io.signal });
     io.signal.throwIfAborted();

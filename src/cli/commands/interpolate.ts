@@ -1,5 +1,5 @@
 /** `ddim interpolate` and `ddim fuse`: images between images. */
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { checkConcat } from "../../pipeline/concat.ts";
 import type { Generation, Tensor } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
@@ -26,7 +26,7 @@ import {
   pathOptions,
   prepareOperation,
   readImages,
-  writeResult,
+  writeGeneration,
 } from "../operation.ts";
 import { type Session, withPipeline } from "../session.ts";
 import { readNoise } from "../tensorFiles.ts";
@@ -75,7 +75,11 @@ export function addFuse(program: Command, io: Io): void {
     .description("Inverts two images, mixes their latents on the great circle, and samples the mixtures.")
     .argument("<a>", "PNG, JPEG or WebP file")
     .argument("<b>", "PNG, JPEG or WebP file")
-    .option("--mix <list>", "fractions of the second image", numbers, [0.2, 0.5, 0.8])
+    .addOption(
+      new Option("--mix <list>", "fractions of the second image")
+        .argParser(numbers)
+        .default([0.2, 0.5, 0.8], ".2,.5,.8"),
+    )
     .addHelpText("after", "\nExample:\n  $ ddim fuse a.png b.png --mix .2,.5,.8 -o fused.png");
   addOperationFlags(addPictureFlags(command, "fusion.png"), PATH_FLAGS);
   addCommonFlags(addSamplerFlags(command, PATH_SAMPLER), ALL_FLAGS);
@@ -144,21 +148,20 @@ const shower =
 
 async function finish(
   flags: PictureFlags & Pick<CommonFlags, "json">,
-  { progress, pipeline }: Session,
+  session: Session,
   terminal: Terminal,
-  { images, samples, steps, ms, warnings }: Generation,
+  made: Generation,
   rows: readonly number[],
 ): Promise<void> {
-  progress.stop();
-  terminal.io.signal.throwIfAborted();
-  await writeResult(flags, images, { images: samples }, terminal.io, rows);
+  await writeGeneration(flags, made, session, terminal, rows);
+  const { images, steps, ms, warnings } = made;
   if (flags.json)
     terminal.json({
       output: flags.output,
       count: images.length,
       steps,
       ms_total: ms.total,
-      adapter: pipeline.device.name,
+      adapter: session.pipeline.device.name,
       warnings,
     });
 }

@@ -76,6 +76,7 @@ async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Pro
       ...(back ? { images: back.generation.samples } : {}),
     };
     await writeResult(flags, strip(images, latents, back), tensors, io, rowsOf(paths, back));
+    terminal.warn(result.warnings);
     const moments = paths.map((_, i) => momentsOf(latents, i));
     const residual = residuals?.map((list) => Math.max(...list));
     if (flags.json)

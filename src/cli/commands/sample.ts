@@ -50,7 +50,7 @@ interface Plan {
 
 async function sample(flags: SampleFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
-  const plan = await prepare(flags, io);
+  const plan = await prepare(terminal, flags);
   terminal.warn(plan.run.warnings);
   const images = Math.min(plan.run.count, batchSize(flags.batch) ?? plan.run.count);
   const { width, height } = plan.run.picture;
@@ -78,8 +78,9 @@ async function sample(flags: SampleFlags, io: Io): Promise<void> {
 }
 
 /** Reads and checks everything that the flags name. */
-async function prepare(flags: SampleFlags, { signal }: Io): Promise<Plan> {
-  const model = await openFlaggedModel(flags, signal);
+async function prepare(terminal: Terminal, flags: SampleFlags): Promise<Plan> {
+  const { signal } = terminal.io;
+  const model = await openFlaggedModel(terminal, flags);
   const asked = await generateOptions(flags, model, signal);
   const run = resolveRun(model, asked);
   const output = planOutput(flags.output, run.count, flags.overwrite === true);

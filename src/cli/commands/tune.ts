@@ -39,7 +39,7 @@ async function tune(flags: TuneFlags, io: Io): Promise<void> {
   const folder = cacheOf(flags, io.env);
   if (folder === undefined && flags.export === undefined)
     throw new UsageError("cache", "there is no folder to remember in: give --cache DIR, or --export FILE");
-  const model = await openFlaggedModel(flags, io.signal, { firstStage: false });
+  const model = await openFlaggedModel(terminal, flags, { firstStage: false });
   if (flags.export !== undefined) checkFile(flags.export, true);
   const given =
     flags.import === undefined ? undefined : await withFile(flags.import, (handle, size) => readAt(handle, 0, size));

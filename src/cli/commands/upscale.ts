@@ -17,7 +17,7 @@ import {
   type Prepared,
   prepareOperation,
   readPicture,
-  writeResult,
+  writeGeneration,
 } from "../operation.ts";
 import { withPipeline } from "../session.ts";
 
@@ -71,10 +71,7 @@ async function upscale(path: string, flags: UpscaleFlags, io: Io): Promise<void>
       noiseLevel: flags.noiseLevel,
       onStep: ({ index, of }) => progress.show("enlarging", index + 1, of),
     });
-    progress.stop();
-    io.signal.throwIfAborted();
-    await writeResult(flags, made.images, { images: made.samples }, io);
-    terminal.warn(made.warnings);
+    await writeGeneration(flags, made, { progress }, terminal);
     if (flags.json)
       terminal.json({ output: flags.output, seed: made.seed, steps: made.steps, warnings: made.warnings });
   });

@@ -31,7 +31,7 @@ const SOME_SIZE = { height: 64, width: 64 };
 export async function inspectModel(terminal: Terminal, path: string | undefined, flags: LoadFlags): Promise<void> {
   const { config, weights, variant, randomWeights, ignoreUnknown } = flags;
   const asked = { model: path, config, weights, variant, randomWeights, ignoreUnknown };
-  const model = await openFlaggedModel(asked, terminal.io.signal);
+  const model = await openFlaggedModel(terminal, asked);
   const { adapter, target, room } = await chooseTarget(terminal, flags);
   const dtype = flags.dtype === "f16" ? "f16" : "f32";
   const size = model.config.sample_size ?? SOME_SIZE;
