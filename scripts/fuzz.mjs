@@ -11,7 +11,7 @@ import { build } from "tsdown";
 import config from "../tsdown.config.mjs";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const OUT = join(ROOT, ".cache/fuzz");
+const OUT = join(ROOT, `.cache/fuzz.${process.pid}`);
 /** Without a word for so long a reader hangs. */
 const SILENCE_MS = 60_000;
 
@@ -109,7 +109,7 @@ for (const reader of values.reader ?? listed) {
   for (const { kind, problem, seed, path, file } of report.findings)
     process.stderr.write(`\n${reader}: ${kind} (seed ${seed}, path ${path}), kept as ${file}\n${problem}\n`);
 }
-rmSync(scratch, { recursive: true, force: true });
+for (const folder of [scratch, OUT]) rmSync(folder, { recursive: true, force: true });
 
 /** @param {string} reader whose process ended over an input @returns {string} where that is kept now */
 function lost(reader) {

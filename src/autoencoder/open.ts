@@ -39,7 +39,12 @@ export interface OpenAutoencoderOptions {
   readonly signal?: AbortSignal;
 }
 
-const openNames: OptionNames<OpenAutoencoderOptions> = { variant: true, unknown: true, parseYaml: true, signal: true };
+const openNames: OptionNames<OpenAutoencoderOptions> = {
+  variant: "a text",
+  unknown: true,
+  parseYaml: "a function",
+  signal: "an AbortSignal",
+};
 
 /** First stages of latent-diffusion that compute nothing (ldm/models/autoencoder.py). */
 const IDENTITY = /(^|\.)(IdentityFirstStage|Identity)$/;

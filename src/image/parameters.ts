@@ -146,10 +146,26 @@ function splitInfotext(text: string): { lines: string[]; fields: Record<string, 
     .split("\n")
     .map((line) => line.trim());
   const line = lines.at(-1) ?? "";
-  const matches = [...line.matchAll(/([A-Za-z][^,:"]*):\s*("(?:[^"\\]|\\.)*"|[^,]*)/g)];
+  const matches = [...settings(line)];
   if (matches.length < LEAST_FIELDS && !line.startsWith("Steps:")) return { lines, fields: {} };
-  const fields = Object.fromEntries(matches.map(([, key = "", value = ""]) => [key, unquoted(value.trim())]));
+  const fields = Object.fromEntries(matches.map(([key, value]) => [key, unquoted(value.trim())]));
   return { lines: lines.slice(0, -1), fields };
+}
+
+/** Matches of `([A-Za-z][^,:"]*):\s*("(?:[^"\\]|\\.)*"|[^,]*)`, in a time that grows with the line's length, not with its square. */
+function* settings(line: string): Generator<[key: string, value: string]> {
+  const [word, setting] = [/[^,:"]*/y, /\s*("(?:[^"\\]|\\.)*"|[^,]*)/y];
+  for (let at = 0; at < line.length; ) {
+    word.lastIndex = at;
+    const [name = ""] = word.exec(line) ?? [];
+    const end = at + name.length;
+    const letter = name.search(/[A-Za-z]/);
+    at = end + 1;
+    if (line[end] !== ":" || letter < 0) continue;
+    setting.lastIndex = at;
+    yield [name.slice(letter), setting.exec(line)?.[1] ?? ""];
+    at = setting.lastIndex;
+  }
 }
 
 function unquoted(value: string): string {

@@ -1,6 +1,6 @@
 /** Models on disk. Files are opened for one read and closed again, so nothing needs disposing and nothing is locked. */
 
-import { type BigIntStats, statSync } from "node:fs";
+import { type BigIntStats, type Stats, statSync } from "node:fs";
 import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -29,6 +29,15 @@ const MAX_READ_BYTES = 2 ** 30;
  */
 const stampOf = ({ ino, size, mtimeNs, ctimeNs }: BigIntStats) => [ino, size, mtimeNs, ctimeNs].join(" ");
 
+/** What lies at a path, if anything does. @throws FileError where that cannot be told, such as for a name that is too long */
+function statsAt(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw readFailure(path, error);
+  }
+}
+
 /**
  * A source over a folder. Symbolic links are followed, as the Hugging Face cache is made of them. A file that is replaced or
  * written to after it was first opened is an error: files may be read in parts, over minutes.
@@ -36,7 +45,7 @@ const stampOf = ({ ino, size, mtimeNs, ctimeNs }: BigIntStats) => [ino, size, mt
  * @throws FileError when there is no such folder.
  */
 export function folderSource(directory: string): ModelSource {
-  const isFolder = statSync(directory, { throwIfNoEntry: false })?.isDirectory();
+  const isFolder = statsAt(directory)?.isDirectory();
   if (!isFolder) throw new FileError(directory, isFolder === false ? "is not a folder" : "there is no such folder");
   const source = { name: directory === "." ? "" : directory };
   const onDisk = (path: string) => resolve(directory, checkPath(source, path));
@@ -159,7 +168,7 @@ function pathOf(from: unknown): string | undefined {
 
 /** A folder, or one file of weights in it. @throws FileError when it is neither */
 function diskSource(path: string): ModelSource {
-  const stats = statSync(path, { throwIfNoEntry: false });
+  const stats = statsAt(path);
   if (!stats || stats.isDirectory()) return folderSource(path);
   if (!stats.isFile()) throw new FileError(path, "is not a file");
   if (!isWeights(path))
@@ -177,8 +186,7 @@ export function toNodeSource(from: SourceLike, { fetch, config }: SourceOptions 
   if (config === undefined) return source;
   const configPath = pathOf(config);
   if (configPath === undefined) return withConfig(source, toConfig(config, { fetch }));
-  if (!(statSync(configPath, { throwIfNoEntry: false })?.isFile() ?? true))
-    throw new FileError(configPath, "is not a file");
+  if (!(statsAt(configPath)?.isFile() ?? true)) throw new FileError(configPath, "is not a file");
   return withConfig(source, { source: folderSource(dirname(configPath)), path: basename(configPath) });
 }
 

@@ -78,13 +78,13 @@ export interface OpenOptions {
 }
 
 const openNames: OptionNames<OpenOptions> = {
-  firstStage: true,
-  variant: true,
+  firstStage: "true or false",
+  variant: "a text",
   weights: true,
-  randomWeights: true,
+  randomWeights: "a bigint",
   unknown: true,
-  parseYaml: true,
-  signal: true,
+  parseYaml: "a function",
+  signal: "an AbortSignal",
 };
 
 /** Our own keys of model_index.json: id2label and null_class. */

@@ -1,5 +1,6 @@
 /** Which random numbers a run gets, checked. */
 import { UsageError } from "../runtime/errors.ts";
+import { shown } from "../runtime/printable.ts";
 import { CUDA_ELEMENTS } from "../sampler/cudaRandn.ts";
 import { type Rng, rngs } from "../sampler/hostNoise.ts";
 import { wholeSeed } from "../sampler/seed.ts";
@@ -7,6 +8,8 @@ import type { GenerateOptions } from "./types.ts";
 
 /** Images that a seed can number: Philox's counter has 32 bits for them. */
 const MOST_IMAGES = 2 ** 32;
+/** Images of a run: all are in memory at its end, and of the smallest a gigabyte holds no more. */
+const MOST_AT_ONCE = 2 ** 20;
 
 /** 32 random bits where there is no seed: short enough to type again. */
 export function resolveSeed(seed: number | bigint | undefined): bigint {
@@ -18,17 +21,22 @@ export function resolveSeed(seed: number | bigint | undefined): bigint {
 export function resolveFirstImage({ firstImage = 0 }: GenerateOptions, count: number): number {
   if (count > MOST_IMAGES)
     throw new UsageError("count", `count must be at most 2^32, the images of a seed, got ${count}`);
+  if (count > MOST_AT_ONCE)
+    throw new UsageError(
+      "count",
+      `count must be at most ${MOST_AT_ONCE} in one run, got ${count}; firstImage goes on after them`,
+    );
   if (!Number.isInteger(firstImage) || firstImage < 0 || firstImage + count > MOST_IMAGES)
     throw new UsageError(
       "firstImage",
-      `firstImage must be a whole number from 0 to ${MOST_IMAGES - count} (2^32 images of a seed, of which the run has ${count}), got ${firstImage}`,
+      `firstImage must be a whole number from 0 to ${MOST_IMAGES - count} (2^32 images of a seed, of which the run has ${count}), got ${shown(firstImage)}`,
     );
   return firstImage;
 }
 
 /** @throws UsageError for options that one generator for the whole run cannot serve */
 export function resolveRng({ rng = "philox", firstImage = 0, antithetic = false }: GenerateOptions): Rng {
-  if (!rngs.includes(rng)) throw new UsageError("rng", `rng must be one of ${rngs.join(", ")}, got ${String(rng)}`);
+  if (!rngs.includes(rng)) throw new UsageError("rng", `rng must be one of ${rngs.join(", ")}, got ${rng}`);
   const together = "rng torch-batch draws the noise of all images of a run together";
   if (rng === "torch-batch" && firstImage !== 0)
     throw new UsageError("firstImage", `${together}, so a run cannot begin at image ${firstImage}; use rng torch`);

@@ -4,6 +4,7 @@ import { latentScale } from "../autoencoder/spec.ts";
 import type { ImageSize } from "../network/configReader.ts";
 import { ConfigError, ShapeError, UsageError } from "../runtime/errors.ts";
 import { checkOptions } from "../runtime/options.ts";
+import { shown } from "../runtime/printable.ts";
 import type { Rng } from "../sampler/hostNoise.ts";
 import { type Plan, type PlanOptions, planSchedule } from "../sampler/plan.ts";
 import { makeSchedule } from "../sampler/schedule.ts";
@@ -52,7 +53,7 @@ export interface ResolvedRun extends ImageSize {
 
 function wholeNumber(option: string, value: number, least: number): number {
   if (!Number.isInteger(value) || value < least)
-    throw new UsageError(option, `${option} must be a whole number from ${least}, got ${value}`);
+    throw new UsageError(option, `${option} must be a whole number from ${least}, got ${shown(value)}`);
   return value;
 }
 
@@ -85,7 +86,7 @@ const scaled = ({ height, width }: ImageSize, factor: number): ImageSize => ({
 export function stateSize(model: Model, size: ImageSize): ImageSize {
   const scale = pixelScale(model);
   for (const side of ["height", "width"] as const)
-    if (size[side] % scale !== 0)
+    if (wholeNumber("size", size[side], 1) % scale !== 0)
       throw new UsageError(
         "size",
         `size ${size.height}×${size.width}: ${side} must be a multiple of ${scale}, the pixels of one latent`,
@@ -130,9 +131,8 @@ function checkNoise(model: Model, { shape, data }: Tensor, size: Partial<ImageSi
 /** Pixels to keep, and how the rest is made. */
 function resolveInpaint(model: Model, { inpaint }: GenerateOptions, count: number, size: ImageSize) {
   if (!inpaint) return undefined;
-  checkOptions("inpaint", inpaint, inpaintNames);
-  if (inpaint.repaint) checkOptions("repaint", inpaint.repaint, repaintNames);
   const { known, mask, paste = true } = inpaint;
+  if (!known || !mask) throw new UsageError("inpaint", `inpaint: ${known ? "mask" : "known"} is missing`);
   const { stateChannels: channels } = model;
   const pixels = size.height * size.width;
   const expected = [count, channels, size.height, size.width];
@@ -188,6 +188,9 @@ export function resolveRun(
   planner: (schedule: Schedule, options: PlanOptions) => Plan = planSchedule,
 ): ResolvedRun {
   checkOptions("generate", options, generateNames);
+  const { inpaint } = options;
+  if (inpaint) checkOptions("inpaint", inpaint, inpaintNames);
+  if (inpaint?.repaint) checkOptions("repaint", inpaint.repaint, repaintNames);
   const schedule = resolveSchedule(model, options);
   checkConcat(model, options);
   const { noise } = options;

@@ -1,9 +1,42 @@
 /** Option objects hold options that are known: one with another name would be ignored, and its caller none the wiser. */
 import { UsageError } from "./errors.ts";
-import { listed } from "./printable.ts";
+import { listed, shown } from "./printable.ts";
 
-/** Every name that an option object may have; the compiler keeps it complete. */
-export type OptionNames<T> = Readonly<Record<keyof T, true>>;
+const isNumber = (v: unknown) => typeof v === "number";
+const isList = (v: unknown) => Array.isArray(v) && v.every(isNumber);
+/** Typed arrays are lists where they stand for the numbers of a tensor. */
+const isData = (v: unknown) => isList(v) || (ArrayBuffer.isView(v) && isNumber((v as Float32Array).length));
+
+/** Whether a value is a {@link Tensor}; its shape is the business of who takes it. */
+function isTensor(v: unknown): boolean {
+  const { shape, data } = Object(v) as { shape?: unknown; data?: unknown };
+  // By name: a page's frames have classes of their own.
+  return (
+    Array.isArray(shape) && shape.every(isNumber) && Object.prototype.toString.call(data) === "[object Float32Array]"
+  );
+}
+
+/** What options hold, as messages say it. */
+const KINDS = {
+  "a number": isNumber,
+  "a bigint": (v: unknown) => typeof v === "bigint",
+  "true or false": (v: unknown) => typeof v === "boolean",
+  "a text": (v: unknown) => typeof v === "string",
+  "a function": (v: unknown) => typeof v === "function",
+  "an object": (v: unknown) => typeof v === "object" && v !== null && !Array.isArray(v),
+  "a list of numbers": isList,
+  numbers: isData,
+  "a number or a list of numbers": (v: unknown) => isNumber(v) || isList(v),
+  "a tensor { shape, data: Float32Array }": isTensor,
+  "an AbortSignal": (v: unknown) => typeof Object(v).throwIfAborted === "function",
+} as const satisfies Record<string, (value: unknown) => boolean>;
+type Kind = keyof typeof KINDS;
+
+/**
+ * Every name that an option object may have; the compiler keeps it complete. With the kind of its value, or true where
+ * whoever takes the option checks all of it.
+ */
+export type OptionNames<T> = Readonly<Record<keyof T, true | Kind>>;
 
 /** The same without some. */
 export function without<T, K extends keyof T>(names: OptionNames<T>, ...left: readonly K[]): OptionNames<Omit<T, K>> {
@@ -110,7 +143,8 @@ export function suggestions(given: string, names: readonly string[]): readonly s
 }
 
 /**
- * Refuses an option object with a name that is not known. An option that is undefined is not given.
+ * Refuses an option object with a name that is not known, or a value of another kind. An option that is undefined is not
+ * given.
  *
  * @param where the function, for messages
  * @throws UsageError naming the option, and those that it may have been meant for
@@ -119,7 +153,13 @@ export function checkOptions<T extends object>(where: string, given: T, names: O
   if (typeof given !== "object" || given === null || Array.isArray(given))
     throw new UsageError(where, `${where}: options must be an object, got ${given === null ? "null" : typeof given}`);
   for (const [name, value] of Object.entries(given)) {
-    if (value === undefined || Object.hasOwn(names, name)) continue;
+    if (value === undefined) continue;
+    if (Object.hasOwn(names, name)) {
+      const kind: true | Kind = names[name as keyof T];
+      if (kind !== true && !KINDS[kind](value))
+        throw new UsageError(name, `${where}: ${name} must be ${kind}, got ${shown(value)}`);
+      continue;
+    }
     const known = Object.keys(names);
     const meant = suggestions(name, known);
     const hint = meant.length > 0 ? `did you mean ${meant.join(" or ")}?` : `it takes ${listed(known)}`;

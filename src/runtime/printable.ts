@@ -26,8 +26,15 @@ const SHOWN = 60;
 
 /** A value out of a configuration for a message: as Python would write it there, cut where it is long. */
 export function shown(value: unknown): string {
-  const marked = JSON.stringify(value, (_, v) => (typeof v === "number" && !Number.isFinite(v) ? `\0${v}` : v));
-  const text = (marked ?? String(value)).replace(/"\\u0000(NaN|-?Infinity)"/g, "$1");
+  const bare = (v: unknown) => (typeof v === "number" && !Number.isFinite(v)) || typeof v === "bigint";
+  let marked: string | undefined;
+  try {
+    marked = JSON.stringify(value, (_, v) => (bare(v) ? `\0${v}` : v)) ?? String(value);
+  } catch {
+    // Such as an object inside of itself.
+    marked = `an ${typeof value}`;
+  }
+  const text = marked.replace(/"\\u0000(NaN|-?Infinity|-?\d+)"/g, "$1");
   return text.length > SHOWN ? `${text.slice(0, SHOWN - 3)}...` : text;
 }
 

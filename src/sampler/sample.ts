@@ -59,22 +59,31 @@ export interface SampleOptions extends ScheduleOverrides {
 }
 
 const sampleNames: OptionNames<SampleOptions> = {
-  denoise: true,
-  schedule: true,
-  xT: true,
-  shape: true,
-  noise: true,
-  mask: true,
-  known: true,
+  denoise: "a function",
+  schedule: "an object",
+  xT: "numbers",
+  shape: "a list of numbers",
+  noise: "a function",
+  mask: "numbers",
+  known: "numbers",
   device: true,
   seed: true,
-  onStep: true,
+  onStep: "a function",
   nonFinite: true,
-  onWarning: true,
+  onWarning: "a function",
   prediction: true,
   clip: true,
   variance: true,
 };
+
+/** Those without which there is nothing to do. @throws UsageError */
+function checkGiven(options: SampleOptions): void {
+  for (const name of ["denoise", "schedule", "xT", "shape"] as const)
+    if (options[name] === undefined) throw new UsageError(name, `sample: ${name} is missing`);
+  const { steps, alphasCumprod } = options.schedule;
+  if (!Array.isArray(steps) || !ArrayBuffer.isView(alphasCumprod))
+    throw new UsageError("schedule", "sample: schedule must be one that makeSchedule has made");
+}
 
 function checkLengths({ xT, shape, mask, known }: SampleOptions): number {
   if (shape.length !== 4 || !shape.every((v) => Number.isInteger(v) && v > 0))
@@ -111,6 +120,7 @@ function expandMask(mask: ArrayLike<number>, [N, C, H, W]: SampleOptions["shape"
  */
 export async function sample(options: SampleOptions): Promise<{ x: Float32Array; x0: Float32Array }> {
   checkOptions("sample", options, sampleNames);
+  checkGiven(options);
   const { shape, denoise, noise, mask, known, onStep, seed = 0 } = options;
   const size = checkLengths(options);
   const judge = judgeBy(options.nonFinite, options.onWarning);

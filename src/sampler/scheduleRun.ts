@@ -76,31 +76,33 @@ function solverOf(config: SchedulerConfig): ScheduleRun["solver"] {
   return { order, lowerOrderFinal: lower_order_final, eulerAtFinal: euler_at_final };
 }
 
-const thresholdNames: OptionNames<Threshold> = { ratio: true, max: true };
+const thresholdNames: OptionNames<Threshold> = { ratio: "a number", max: "a number" };
 
 const scheduleNames: OptionNames<ScheduleOptions> = {
-  steps: true,
-  spacing: true,
-  timesteps: true,
-  timestepBase: true,
-  start: true,
-  stop: true,
-  sampler: true,
-  eta: true,
-  sigma: true,
-  temperature: true,
-  compat: true,
-  clip: true,
+  steps: "a number",
+  spacing: "a text",
+  timesteps: "a list of numbers",
+  timestepBase: "a number",
+  start: "a number",
+  stop: "a number",
+  sampler: "a text",
+  eta: "a number or a list of numbers",
+  sigma: "a text",
+  temperature: "a number",
+  compat: "a text",
+  clip: "true or false",
   threshold: true,
-  prediction: true,
-  rederive: true,
+  prediction: "a text",
+  rederive: "true or false",
   ...schedulerNames,
 };
 
 /** Keys that scheduler files may have are no mistakes, whether they mean something or not. */
 function checkNames(options: ScheduleOptions): void {
   const isObject = typeof options === "object" && options !== null && !Array.isArray(options);
-  const chosen = isObject ? Object.entries(options).filter(([key]) => !isSchedulerKey(key)) : undefined;
+  const chosen = isObject
+    ? Object.entries(options).filter(([key]) => Object.hasOwn(scheduleNames, key) || !isSchedulerKey(key))
+    : undefined;
   checkOptions("makeSchedule", chosen ? Object.fromEntries(chosen) : options, scheduleNames);
   if (options.threshold) checkOptions("threshold", options.threshold, thresholdNames);
 }

@@ -1,5 +1,6 @@
 /** Seeds as callers give them. */
 import { UsageError } from "../runtime/errors.ts";
+import { shown } from "../runtime/printable.ts";
 
 /**
  * A seed as the generators take it.
@@ -8,8 +9,7 @@ import { UsageError } from "../runtime/errors.ts";
  */
 export function wholeSeed(seed: number | bigint, option = "seed"): bigint {
   if (typeof seed !== "bigint" && !Number.isSafeInteger(seed)) {
-    const got = typeof seed === "number" ? String(seed) : JSON.stringify(seed);
-    throw new UsageError(option, `${option} must be a whole number, got ${got}; larger ones as bigint`);
+    throw new UsageError(option, `${option} must be a whole number, got ${shown(seed)}; larger ones as bigint`);
   }
   const value = BigInt(seed);
   if (value < 0n || value > 0xffffffffffffffffn)

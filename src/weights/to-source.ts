@@ -50,7 +50,14 @@ export function toConfig(config: ConfigLike, options: { fetch?: Fetch } = {}): C
   if (config instanceof Blob) return { source: fileListSource([[config.name, config]]), path: config.name };
   if (typeof config !== "object" || config === null)
     throw new UsageError("config", "config must be a URL, a file or an object of keys and values");
-  const bytes = new TextEncoder().encode(JSON.stringify(config));
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(config);
+  } catch {
+    // Reported below.
+  }
+  if (text === undefined) throw new UsageError("config", "config must hold keys and values that JSON can say");
+  const bytes = new TextEncoder().encode(text);
   return {
     source: objectSource({ read: async (path) => (path === "config.json" ? bytes : undefined) }),
     path: "config.json",

@@ -5,7 +5,7 @@ import { corpusOf, expected } from "./corpus.ts";
 import { outcomeOf } from "./harness.ts";
 import { targets } from "./targets/index.ts";
 
-const RUNS = 40;
+const RUNS = 30;
 
 it("names each reader once, and each input of the corpus", () => {
   const names = targets.map(({ name }) => name);

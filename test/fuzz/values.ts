@@ -40,8 +40,8 @@ function tensors() {
 
 function special(name: string): unknown {
   const [kind, number = ""] = name.split(" ");
-  if (kind === "bigint") return BigInt(number);
-  if (kind === "floats" && number !== "") return new Float32Array(Number(number));
+  if (kind === "bigint" && /^-?\d+$/.test(number)) return BigInt(number);
+  if (kind === "floats" && /^\d{1,5}$/.test(number)) return new Float32Array(Number(number));
   const circle: unknown[] = [];
   circle.push(circle);
   const all: Record<string, unknown> = {
@@ -61,6 +61,6 @@ function special(name: string): unknown {
 export function revive(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.map(revive);
-  if ("$" in value) return special(String(value.$));
+  if ("$" in value && typeof value.$ === "string") return special(value.$);
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, revive(inner)]));
 }

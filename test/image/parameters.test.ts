@@ -1,4 +1,5 @@
 /** Parameters in a PNG file: complete in our JSON, readable by other tools in diffusion-webui's line. */
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
   formatParameters,
@@ -135,5 +136,24 @@ describe("parseInfotext", () => {
   it("finds nothing where there is nothing", () => {
     expect(parseInfotext("")).toEqual({});
     expect(parseInfotext("just a prompt")).toEqual({});
+  });
+});
+
+describe("parseInfotext", () => {
+  it("finds what diffusion-webui's pattern finds", () => {
+    const piece = fc.constantFrom(":", ",", '"', "\\", " ", "a", "B c", "1", '\\"', "Steps: 1, ", "é", ": x");
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 25 }), (pieces) => {
+        const line = `Steps: 20, ${pieces.join("")}`.trim();
+        const found = [...line.matchAll(/([A-Za-z][^,:"]*):\s*("(?:[^"\\]|\\.)*"|[^,]*)/g)].map(([, key]) => key);
+        expect(Object.keys(parseInfotext(line)).sort()).toEqual([...new Set(found)].sort());
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it("takes no time to see that a mebibyte of letters holds no setting", () => {
+    expect(parseInfotext("a".repeat(2 ** 20))).toEqual({});
+    expect(parseInfotext(`Steps: ${"b ".repeat(2 ** 19)}`)).toEqual({ Steps: "b ".repeat(2 ** 19).trim() });
   });
 });

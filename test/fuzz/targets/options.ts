@@ -19,11 +19,17 @@ const [pixels, attending] = await Promise.all(
 );
 
 /** Of options written as JSON. */
-function ofOptions(name: string, seeds: readonly object[], use: (options: never) => unknown): Target {
+function ofOptions(
+  name: string,
+  seeds: readonly object[],
+  use: (options: never) => unknown,
+  /** Options of which some reader does not know some. */
+  more: readonly object[] = [],
+): Target {
   return {
     name,
     seeds: seeds.map((seed) => encode(JSON.stringify(seed))),
-    input: mutatedJson(seeds, optionValue),
+    input: mutatedJson([...seeds, ...more], optionValue),
     async read(bytes) {
       let json: unknown = null;
       try {
@@ -66,7 +72,7 @@ const attended = [
 const described = (model: typeof pixels, options: never) => {
   const { seed, schedule, plan, ...rest } = resolveRun(model!, options);
   // Without a seed there is another each time.
-  const given = (options as { seed?: unknown }).seed === undefined ? null : seed;
+  const given = Object(options).seed === undefined ? null : seed;
   return { given, steps: schedule.steps, rows: plan.rows, ...rest };
 };
 
@@ -75,15 +81,13 @@ const schedule = makeSchedule({ steps: 2 });
 const noDevice = async () => {
   throw new DeviceError("unsupported", "no adapter");
 };
-const loads = [
+const loads = [{ dtype: "f16", precision: "high", memory: 1e9, nonFinite: "warn" }, { tune: false }];
+const others = [
   ...[
-    { dtype: "f16", precision: "high", memory: 1e9, nonFinite: "warn" },
     { unknown: "warn", weights: "plain" },
+    { variant: "fp16", cache: "/dev/null/x" },
   ],
-  ...[
-    { tune: false, variant: "fp16" },
-    { config: { _class_name: "UNet2DModel" }, threads: 1, fast: true },
-  ],
+  { config: { _class_name: "UNet2DModel" }, threads: 1, fast: true },
 ];
 
 export const options: readonly Target[] = [
@@ -91,7 +95,7 @@ export const options: readonly Target[] = [
     "schedule",
     [
       { steps: 10, eta: 0.3, spacing: "linspace", num_train_timesteps: 100, beta_schedule: "scaled_linear" },
-      { timesteps: [99, 50, 0], sampler: "ddpm", compat: "openai", variance_type: "learned_range", beta_end: 0.01 },
+      { timesteps: [99, 50, 0], sampler: "ddpm", variance_type: "learned_range", beta_end: 0.01 },
       {
         steps: 3,
         trained_betas: [0.1, 0.2, 0.3],
@@ -107,7 +111,7 @@ export const options: readonly Target[] = [
   ofOptions("contexts", attended, (given) => described(attending, given)),
   ofOptions(
     "open",
-    [{ firstStage: true, variant: "fp16", weights: "plain", randomWeights: { $: "bigint 1" } }, {}],
+    [{}, { unknown: "warn" }],
     (given) =>
       every([
         async () => (await openModel(pixels!.source, given)).config,
@@ -115,14 +119,19 @@ export const options: readonly Target[] = [
         async () => (await pickleSource(memorySource({ "a.pt": encode("\x80\x02}.") }), "a.pt", given)).leftOut,
         async () => (await readImage("weights/pixel-avatars-16.png", given)).width,
       ]),
+    [{ firstStage: true, weights: "ema", randomWeights: { $: "bigint 1" }, variant: "fp16", maxPixels: 1e6 }],
   ),
-  ofOptions("load", loads, (given) =>
-    every([
-      () => createPipeline(pixels!, given, noDevice),
-      () => loadPipeline({ read: async () => undefined }, given),
-      () => loadPipeline(given, {}),
-      () => toNodeSource(given).name,
-    ]),
+  ofOptions(
+    "load",
+    loads,
+    (given) =>
+      every([
+        () => createPipeline(pixels!, given, noDevice),
+        () => loadPipeline({ read: async () => undefined }, given),
+        () => loadPipeline(given, {}),
+        () => toNodeSource(given).name,
+      ]),
+    others,
   ),
   ofOptions(
     "sample",
@@ -138,6 +147,10 @@ export const options: readonly Target[] = [
       },
     ],
     (given: Record<string, unknown> | null) =>
-      sample((given && "schedule" in given ? { ...given, schedule: given.schedule ?? schedule } : given) as never),
+      sample(
+        (typeof given === "object" && given && "schedule" in given
+          ? { ...given, schedule: given.schedule ?? schedule }
+          : given) as never,
+      ),
   ),
 ];
