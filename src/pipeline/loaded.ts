@@ -16,7 +16,8 @@ import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../une
 import type { Prepared } from "./forward.ts";
 import { checkSample, contextLength, withClassContext } from "./forwardInputs.ts";
 import { LatentPreview } from "./latentPreview.ts";
-import { type Model, modelHash } from "./model.ts";
+import type { Model } from "./model.ts";
+import { modelHash } from "./modelId.ts";
 import { type CreateOptions, forwardNames } from "./options.ts";
 import { checkSize } from "./run.ts";
 import type { Engine } from "./runImages.ts";

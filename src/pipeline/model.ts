@@ -11,7 +11,6 @@ import { classEmbeddings, type UNetSpec } from "../unet/spec.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { findComponent, readModelIndex, readSchedulerConfig, schedulerFolders } from "../weights/components.ts";
 import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
-import { sha256, toHex } from "../weights/digests.ts";
 import { isObject } from "../weights/json.ts";
 import { isUsualName } from "../weights/locate.ts";
 import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
@@ -233,68 +232,4 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
       ]),
     ],
   };
-}
-
-/** The name, type, shape and digest of tensors, by name. */
-async function identified(checkpoint: Checkpoint, names: readonly string[], signal?: AbortSignal) {
-  const digests = await checkpoint.digests(names, { signal });
-  return [...names].sort().map((name) => {
-    const { dtype, shape } = checkpoint.info(name);
-    return [name, dtype, shape, digests[name]];
-  });
-}
-
-/**
- * 32 hex digits that identify what a model computes: SHA-256 of its configuration and of the bytes of all the tensors that
- * make pictures, the network's and the first stage's decoder's, wherever and in whichever files they lie. Tensors that were
- * loaded were hashed meanwhile; the others are read now.
- *
- * @throws FileError, also where the platform has no Web Cryptography; the signal's reason
- */
-export async function modelId(model: Model, signal?: AbortSignal): Promise<string> {
-  const { checkpoint, config, scheduler, reading, firstStage, networkTensors } = model;
-  const facts = [
-    ...["ddim-webgpu model 2", config, scheduler, reading, firstStage?.spec ?? null],
-    await identified(checkpoint, networkTensors, signal),
-    firstStage && (await identified(firstStage.checkpoint, firstStage.decoderTensors, signal)),
-  ];
-  return toHex(await sha256(new TextEncoder().encode(JSON.stringify(facts)))).slice(0, 32);
-}
-
-/** Bytes of each tensor that enter {@link modelHash}. */
-const HASH_SAMPLE = 1024;
-/** Reads under way at once. */
-const HASH_READS = 16;
-
-/**
- * Twelve hex digits that tell models apart at little cost: SHA-256 of the configuration, the table of tensors and the first
- * KiB of each. Pictures of versions up to 0.1.0 name their model so; {@link modelId} identifies the bytes.
- */
-export async function modelHash(model: Model, signal?: AbortSignal): Promise<string> {
-  const { checkpoint, config, scheduler, reading, firstStage } = model;
-  const byName = ({ tensors, source }: Checkpoint) =>
-    [...tensors.values()].map((tensor) => ({ ...tensor, source })).sort((a, b) => (a.name < b.name ? -1 : 1));
-  const tensors = [checkpoint, ...(firstStage ? [firstStage.checkpoint] : [])].flatMap(byName);
-  const table = tensors.map(({ name, dtype, shape }) => [name, dtype, shape]);
-  const facts = [
-    config,
-    scheduler,
-    table,
-    ...(reading === "" ? [] : [reading]),
-    ...(firstStage ? [firstStage.spec] : []),
-  ];
-  const parts: Uint8Array[] = [new TextEncoder().encode(JSON.stringify(facts))];
-  // In the order of the files, for sources that cannot go back; put together by name.
-  const samples = new Map<(typeof tensors)[number], Uint8Array>();
-  const placed = [...tensors].sort((a, b) => (a.file === b.file ? a.start - b.start : a.file < b.file ? -1 : 1));
-  for (let i = 0; i < placed.length; i += HASH_READS)
-    await Promise.all(
-      placed.slice(i, i + HASH_READS).map(async (tensor) => {
-        const { source, file, start, end } = tensor;
-        const range = { start, end: Math.min(end, start + HASH_SAMPLE) };
-        samples.set(tensor, await source.read(file, range, signal));
-      }),
-    );
-  parts.push(...tensors.map((tensor) => samples.get(tensor) as Uint8Array));
-  return toHex(await sha256(new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer()))).slice(0, 12);
 }

@@ -13,7 +13,8 @@ import { type LoweredNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts
 import { type BatchResult, sampleBatch } from "./batches.ts";
 import { type Decoded, decodeState } from "./decoding.ts";
 import type { LatentPreview } from "./latentPreview.ts";
-import { type Model, modelId } from "./model.ts";
+import type { Model } from "./model.ts";
+import { modelId } from "./modelId.ts";
 import type { ResolvedRun } from "./run.ts";
 import { checkResume, checksum, fingerprint } from "./saved.ts";
 import type { Generation, SavedRun, Step, StepStatistics, Tensor } from "./types.ts";

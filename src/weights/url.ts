@@ -6,6 +6,7 @@
 
 import { FileError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { contentLength, isEncoded, isMissing, rangeTotal, refusal, sameVersion, type Version } from "./answers.ts";
 import { MAX_TEXT_BYTES } from "./json.ts";
 import { OrderedBody } from "./ordered.ts";
 import { checkPath, label } from "./path.ts";
@@ -21,13 +22,6 @@ const WHOLE_FILE_LIMIT = 32 * 2 ** 20;
 
 /** Configurations and indices: read whole when they are looked for, which spares a request, and kept. */
 const TEXT = /\.(json|ya?ml)$/;
-
-/** What tells a file from the one that it was. Servers that hide headers from other origins show the second of the three. */
-interface Version {
-  etag?: string;
-  modified?: string;
-  size?: number;
-}
 
 /**
  * A source below a folder's URL. Its query, if any, is sent with every request to the URL's own origin, and a user and
@@ -72,24 +66,14 @@ export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): M
   ) => request(path, { headers: { Range: `bytes=${start}-${end - 1}` } }, signal, use);
 
   /** Compares a file with what it was, or remembers it. @throws FileError when it is another one */
-  function checkVersion(path: string, { headers }: Response, size: number | undefined): void {
+  function checkVersion(path: string, response: Response, size: number | undefined): void {
     // A compressed answer has a tag of its own.
-    if (isEncoded(headers)) return;
-    const known = versions.get(path) ?? {};
-    const now: Version = {
-      etag: headers.get("etag") ?? undefined,
-      modified: headers.get("last-modified") ?? undefined,
-      size,
-    };
-    const both = { ...now };
-    for (const key of ["etag", "modified", "size"] as const) {
-      if ((known[key] ?? now[key]) !== (now[key] ?? known[key])) throw new FileError(label(source, path), CHANGED);
-      Object.assign(both, { [key]: known[key] ?? now[key] });
-    }
+    if (isEncoded(response.headers)) return;
+    const version = sameVersion(versions.get(path) ?? {}, response, size);
     const found = sizes.get(path);
-    if (typeof found === "number" && size !== undefined && found !== size)
+    if (!version || (typeof found === "number" && size !== undefined && found !== size))
       throw new FileError(label(source, path), CHANGED);
-    versions.set(path, both);
+    versions.set(path, version);
   }
 
   /** The file's size, or null where the server has no such file. */
@@ -299,37 +283,4 @@ export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): M
       return etag?.startsWith('"') && size !== undefined ? `${etag} ${size}` : undefined;
     },
   };
-}
-
-function refusal(file: string, response: Response): FileError {
-  if (response.status === 403)
-    return new FileError(file, `${answered(response)}, as some do for files that are not there`);
-  return new FileError(file, isMissing(response) ? "there is no such file on the server" : answered(response));
-}
-
-/**
- * No such file: says so, or is the HTML page that servers of single-page applications send instead. Buckets that may not
- * be listed answer 403.
- */
-function isMissing(response: Response): boolean {
-  if (response.status === 404 || response.status === 410 || response.status === 403) return true;
-  return response.ok && (response.headers.get("content-type") ?? "").startsWith("text/html");
-}
-
-const isEncoded = (headers: Headers): boolean => (headers.get("content-encoding") ?? "identity") !== "identity";
-
-function contentLength(response: Response): number | undefined {
-  // The length of compressed content says nothing about the file's.
-  if (isEncoded(response.headers)) return undefined;
-  return wholeNumber(response.headers.get("content-length"));
-}
-
-/** The file's size out of `Content-Range: bytes 0-0/1234`, or `bytes *\/0` of an empty file. */
-function rangeTotal(response: Response): number | undefined {
-  if (response.status !== 206 && response.status !== 416) return undefined;
-  return wholeNumber(response.headers.get("content-range")?.split("/")[1]);
-}
-
-function wholeNumber(text: string | null | undefined): number | undefined {
-  return text && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }

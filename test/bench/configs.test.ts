@@ -2,7 +2,8 @@
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { folderSource } from "../../src/node/folder.ts";
-import { modelHash, openModel } from "../../src/pipeline/model.ts";
+import { openModel } from "../../src/pipeline/model.ts";
+import { modelHash } from "../../src/pipeline/modelId.ts";
 import { elementCount } from "../../src/weights/checkpoint.ts";
 
 const FOLDER = fileURLToPath(new URL("../../bench/configs", import.meta.url));

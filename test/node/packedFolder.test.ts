@@ -18,7 +18,7 @@ import { folderSource } from "../../src/node/folder.ts";
 import { openModel } from "../../src/node/model.ts";
 import { packedFolder } from "../../src/node/packedFolder.ts";
 import { createPipeline } from "../../src/pipeline/load.ts";
-import { modelId } from "../../src/pipeline/model.ts";
+import { modelId } from "../../src/pipeline/modelId.ts";
 import type { LoadOptions } from "../../src/pipeline/types.ts";
 import { ddim, scratchFolder } from "../support/cli.ts";
 import { testDevice } from "../support/gpu.ts";

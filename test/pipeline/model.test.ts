@@ -2,7 +2,8 @@
 import { describe, expect, test } from "vitest";
 import { toNodeSource } from "../../src/node/folder.ts";
 import { createPipeline } from "../../src/pipeline/load.ts";
-import { type Model, modelHash, modelId, openModel } from "../../src/pipeline/model.ts";
+import { type Model, openModel } from "../../src/pipeline/model.ts";
+import { modelHash, modelId } from "../../src/pipeline/modelId.ts";
 import { resolveRun } from "../../src/pipeline/run.ts";
 import { ConfigError } from "../../src/runtime/errors.ts";
 import { nmse } from "../reference/tensor.ts";

@@ -1,6 +1,7 @@
 /** The originals' checkpoints by their tables of tensors: every tensor is found, and every damage is named. */
 import { describe, expect, test } from "vitest";
-import { modelHash, openModel } from "../../../src/pipeline/model.ts";
+import { openModel } from "../../../src/pipeline/model.ts";
+import { modelHash } from "../../../src/pipeline/modelId.ts";
 import { ConfigError, UsageError, WeightError } from "../../../src/runtime/errors.ts";
 import { originSource, readOrigin } from "../../support/origins.ts";
 import { failure, memorySource, rawSafetensors } from "../../weights/memory-source.ts";
