@@ -143,6 +143,8 @@ export async function prepareOperation(flags: PictureFlags & ModelFlags & Output
   const model = await openFlaggedModel(terminal, flags);
   if (!/\.(png|safetensors)$/i.test(flags.output))
     throw new UsageError("output", `-o ${flags.output}: the name must end in .png or .safetensors`);
+  if (flags.scale !== undefined && !/\.png$/i.test(flags.output))
+    throw new UsageError("scale", "--scale enlarges PNG files, safetensors hold the images as they are");
   checkFile(flags.output, flags.overwrite === true);
   return { terminal, model };
 }

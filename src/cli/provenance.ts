@@ -66,6 +66,7 @@ export function commandLine(
   add("--variant", flags.variant);
   add("--random-weights", flags.randomWeights);
   if (flags.ignoreUnknown) words.push("--ignore-unknown");
+  if (flags.nonFinite !== "error") add("--non-finite", flags.nonFinite);
   if (flags.sweep) words.push("--sweep");
   else if (flags.noise === undefined) add("-n", run.count);
   add("--noise", flags.noise);

@@ -6,8 +6,17 @@ import { classEmbeddings } from "../unet/spec.ts";
 import type { Model } from "./model.ts";
 import type { ForwardInputs, Tensor } from "./types.ts";
 
-/** @returns the number of images. @throws ShapeError */
-export function checkSample({ shape, data }: Tensor, channels: number): number {
+/** @throws UsageError for what is no tensor, which callers without types may give */
+function checkTensor(name: string, value: Tensor): Tensor {
+  const isList = (v: unknown) => Array.isArray(v) || ArrayBuffer.isView(v);
+  if (!isList(value?.shape) || !isList(value?.data))
+    throw new UsageError(name, `forward: ${name} must be a tensor, an object with shape and data`);
+  return value;
+}
+
+/** @returns the number of images. @throws ShapeError, UsageError */
+export function checkSample(sample: Tensor, channels: number): number {
+  const { shape, data } = checkTensor("sample", sample);
   const [n, c] = shape;
   if (shape.length !== 4 || c !== channels || (n ?? 0) < 1)
     throw new ShapeError("forward", "sample", `[N, ${channels}, H, W]`, shape);
@@ -16,20 +25,18 @@ export function checkSample({ shape, data }: Tensor, channels: number): number {
   return n as number;
 }
 
-/** One value per image: as given, or the only one repeated. @throws ShapeError */
+/** One value per image: as given, or the only one repeated. @throws ShapeError, UsageError */
 export function perImage<T>(name: string, values: readonly T[], n: number): readonly T[] {
+  if (!Array.isArray(values) && !ArrayBuffer.isView(values))
+    throw new UsageError(name, `forward: ${name} must be a list with a number for each image, or with one for all`);
   if (values.length === n) return values;
   if (values.length === 1) return Array.from({ length: n }, () => values[0] as T);
   throw new ShapeError("forward", name, `[${n}] or [1]`, [values.length]);
 }
 
-/** Rows of a tensor [N, …] or [1, …] for `n` images. @throws ShapeError unless the other sizes are `sizes`. */
-export function rowsOf(
-  name: string,
-  { shape, data }: Tensor,
-  n: number,
-  sizes: readonly (number | string)[],
-): Float32Array {
+/** Rows of a tensor [N, …] or [1, …] for `n` images. @throws ShapeError unless the other sizes are `sizes`, UsageError */
+export function rowsOf(name: string, tensor: Tensor, n: number, sizes: readonly (number | string)[]): Float32Array {
+  const { shape, data } = checkTensor(name, tensor);
   const [rows = 0, ...rest] = shape;
   const fits = (rows === n || rows === 1) && rest.length === sizes.length;
   const wrong = () =>

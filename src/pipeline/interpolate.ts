@@ -39,7 +39,9 @@ function latentOf({ model }: Workshop, corner: number | bigint | Tensor, size: G
 }
 
 /** `points` at which to look, one after the other. @throws UsageError */
-function pointsOf({ at, n = 8 }: Pick<InterpolateOptions, "at" | "n">): readonly number[] {
+function pointsOf({ at, n: asked }: Pick<InterpolateOptions, "at" | "n">): readonly number[] {
+  if (at && asked !== undefined) throw new UsageError("n", "n counts the places where at names none: give one of them");
+  const n = asked ?? 8;
   if (!at && !(Number.isInteger(n) && n >= 2)) throw new UsageError("n", `n must be a whole number from 2, got ${n}`);
   const points = at ?? Array.from({ length: n }, (_, i) => i / (n - 1));
   const bad = points.find((u) => !(u >= -1 && u <= 2));

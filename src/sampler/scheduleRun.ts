@@ -170,17 +170,19 @@ function listTimesteps(
   config: SchedulerConfig,
   table: Float64Array,
 ): number[] {
-  const { sampler, steps, timesteps, timestepBase = 0, start, stop } = chosen;
+  const { sampler, steps, timesteps, timestepBase, start, stop } = chosen;
   for (const [option, value] of Object.entries({ timesteps, start, stop }))
     if (value !== undefined && !system.customTimesteps.includes(sampler!))
       throw new UsageError(
         option,
         `${option} cannot be chosen under compat ${compat}: its ${sampler} sampler takes none`,
       );
+  if (timestepBase !== undefined && timesteps === undefined)
+    throw new UsageError("timestepBase", "timestep base says what timesteps count from, and none are listed");
   if (spacing !== "custom")
     return system.timesteps(spacing, { steps, stepsOffset: config.steps_offset, alphasCumprod: table, start, stop });
   if (start !== undefined) throw new UsageError("start", "start cannot be chosen together with timesteps");
-  if (timestepBase !== 0 && timestepBase !== 1)
+  if (timestepBase !== undefined && timestepBase !== 0 && timestepBase !== 1)
     throw new UsageError("timestepBase", `timestep base must be 0 or 1, got ${timestepBase}`);
   const list = customTimesteps(timesteps!, table.length, timestepBase);
   if (steps !== undefined && steps !== list.length)

@@ -129,6 +129,13 @@ test("edit: by strength, and under a mask only", async () => {
   const [painted, original] = [await readPng(at("painted.png")), await readPng(a)];
   expect(painted.data.slice(0, 512)).toEqual(original.data.slice(0, 512));
   expect(painted.data.slice(512)).not.toEqual(original.data.slice(512));
+  // Pillow's luma of these greens is 127 and 128: the first is kept, the second painted; red is 0 in both.
+  for (let p = 0; p < 256; p++) data.set([0, p < 128 ? 217 : 218, 0, 255], 4 * p);
+  writeFileSync(at("green.png"), await encodePng({ width: 16, height: 16, data }));
+  await run("edit", a, ...short, "--mask", at("green.png"), "--scale", "1", "-o", at("green-painted.png"));
+  const green = await readPng(at("green-painted.png"));
+  expect(green.data.slice(0, 512)).toEqual(original.data.slice(0, 512));
+  expect(green.data.slice(512)).not.toEqual(original.data.slice(512));
 });
 
 test("noise and eval", async () => {

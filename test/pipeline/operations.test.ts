@@ -111,6 +111,7 @@ describe("interpolate and fuse", () => {
     });
     await expect(pipe.interpolate([1, 2, 3])).rejects.toThrow(/two latents or four/);
     await expect(pipe.interpolate([1, 2], { at: [5] })).rejects.toThrow(/at must hold/);
+    await expect(pipe.interpolate([1, 2], { at: [0, 1], n: 2 })).rejects.toThrow(/n counts the places/);
   });
 
   it("fuses two images into something between them", async () => {

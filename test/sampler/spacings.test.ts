@@ -192,6 +192,7 @@ describe("lists out of papers", () => {
     const timesteps = [1, ...stride(100, 100, 10)];
     expect(ascending({ timesteps, timestepBase: 1 })).toEqual(timesteps.map((t) => t - 1));
     expect(() => makeSchedule({ timesteps: [0, 5], timestepBase: 1 })).toThrow(/from 1 to 1000, got 0/);
+    expect(() => makeSchedule({ steps: 5, timestepBase: 1 })).toThrow(/none are listed/);
     expect(() => makeSchedule({ timesteps: [1, 5], timestepBase: 2 as never })).toThrow(/timestep base must be 0 or 1/);
   });
 });

@@ -63,6 +63,8 @@ async function decode(path: string, flags: DecodeFlags, io: Io): Promise<void> {
   const { name, tensor } = await readLatents(path, flags.nonFinite, io.signal);
   const [count] = checkShape(tensor, "decode", spec.latent_channels);
   const output = planOutput(flags.output, count, flags.overwrite === true);
+  if (output.form === "tensors" && flags.scale !== undefined)
+    throw new UsageError("scale", "--scale enlarges PNG files, safetensors hold the images as they are");
   const latents = name === "latents" ? fromSampler(spec, tensor) : tensor;
   const quantize = flags.quantize ? undefined : false;
   await withAutoencoder(terminal, flags, model, async (autoencoder) => {

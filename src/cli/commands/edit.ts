@@ -84,6 +84,10 @@ export function addNoise(program: Command, io: Io): void {
   command.action((path: string, flags: NoiseFlags) => noise(path, flags, io));
 }
 
+/** 0 to 255, as Pillow's convert("L") has it, by which diffusers reads masks (ITU-R 601 in 16 bits). */
+const luma = (rgba: Uint8ClampedArray, at: number): number =>
+  (19595 * rgba[at]! + 38470 * rgba[at + 1]! + 7471 * rgba[at + 2]! + 0x8000) >> 16;
+
 /** 1 where a picture is black: what is kept. [1, 1, H, W] */
 async function readMask(
   path: string,
@@ -92,7 +96,7 @@ async function readMask(
   terminal: Terminal,
 ): Promise<Tensor> {
   const { image } = fitImage(await readPicture(path, terminal, flags), { width, height }, flags.fit);
-  const data = Float32Array.from({ length: width * height }, (_, p) => (image.data[4 * p]! < 128 ? 1 : 0));
+  const data = Float32Array.from({ length: width * height }, (_, p) => (luma(image.data, 4 * p) < 128 ? 1 : 0));
   return { shape: [1, 1, height, width], data };
 }
 

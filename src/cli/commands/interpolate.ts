@@ -9,6 +9,7 @@ import {
   addSamplerFlags,
   type CommonFlags,
   numbers,
+  refuseFlags,
   type SamplerFlags,
   seed,
   whole,
@@ -35,7 +36,7 @@ interface InterpolateFlags extends CommonFlags, PictureFlags, OperationFlags, Sa
   seeds?: bigint[];
   latents?: string;
   at?: number[];
-  count: number;
+  count?: number;
 }
 
 interface FuseFlags
@@ -61,11 +62,15 @@ export function addInterpolate(program: Command, io: Io): void {
     .option("--seeds <a,b[,c,d]>", "latents are the starting noise of these seeds", seeds)
     .option("--latents <file>", "safetensors whose x_T holds two latents or four")
     .option("--at <list>", "places on the way, 0 to 1 (default: -n of them)", numbers)
-    .option("-n, --count <n>", "images of a row, or on each side of a grid", whole(2), 8)
+    .option("-n, --count <n>", "images of a row, or on each side of a grid (default: 8)", whole(2))
     .addHelpText("after", "\nExample:\n  $ ddim interpolate --seeds 1,2 --at 0,.2,.4,.5,.6,.8,1 -o row.png");
   addOperationFlags(addPictureFlags(command, "interpolation.png"), ["seed", ...PATH_FLAGS]);
   addCommonFlags(addSamplerFlags(command), ALL_FLAGS);
-  command.action((paths: string[], flags: InterpolateFlags) => interpolate(paths, flags, io));
+  command.action((paths: string[], flags: InterpolateFlags) => {
+    if (flags.at) refuseFlags(command, ["count"], "--at lists the places");
+    if (paths.length === 0) refuseFlags(command, ["fit", "maxPixels"], "no pictures are read");
+    return interpolate(paths, flags, io);
+  });
 }
 
 export function addFuse(program: Command, io: Io): void {
@@ -116,8 +121,8 @@ async function interpolate(paths: readonly string[], flags: InterpolateFlags, io
     const chosen = { ...options, ...back, seed: flags.seed ?? 0n, classes };
     const onStep = shower(session, "sampling");
     const made = await session.pipeline.interpolate(corners, { ...chosen, at: flags.at, n: flags.count, onStep });
-    const side = flags.at?.length ?? flags.count;
-    const rows = made.images.map((_, i) => (count === 4 ? Math.floor(i / side) : 0));
+    const side = count === 4 ? Math.sqrt(made.images.length) : made.images.length;
+    const rows = made.images.map((_, i) => Math.floor(i / side));
     await finish(flags, session, terminal, made, rows);
   });
 }

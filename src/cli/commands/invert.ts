@@ -6,7 +6,15 @@ import { checkConcat } from "../../pipeline/concat.ts";
 import type { Reconstruction } from "../../pipeline/invert.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import { type Inversion as Convention, inversions } from "../../sampler/inversion.ts";
-import { ALL_FLAGS, addCommonFlags, addSamplerFlags, type CommonFlags, type SamplerFlags, whole } from "../flags.ts";
+import {
+  ALL_FLAGS,
+  addCommonFlags,
+  addSamplerFlags,
+  type CommonFlags,
+  refuseFlags,
+  type SamplerFlags,
+  whole,
+} from "../flags.ts";
 import type { Io } from "../io.ts";
 import {
   addOperationFlags,
@@ -31,7 +39,7 @@ interface InvertFlags
     Pick<OperationFlags, (typeof PATH_FLAGS)[number]>,
     Pick<SamplerFlags, PathSampler> {
   convention: Convention;
-  iterations: number;
+  iterations?: number;
   reconstruct?: true;
 }
 
@@ -46,12 +54,16 @@ export function addInvert(program: Command, io: Io): void {
         .choices(inversions)
         .default("fixed-point"),
     )
-    .option("--iterations <k>", "evaluations per step beyond the first guess, for fixed-point", whole(1), 3)
+    .option("--iterations <k>", "evaluations per step beyond the first guess, for fixed-point (default: 3)", whole(1))
     .option("--reconstruct", "go back as well: errors, and a strip original | x_T | result")
     .addHelpText("after", "\nExample:\n  $ ddim invert face.png -S 50 --reconstruct -o strip.png");
   addOperationFlags(addPictureFlags(command, "x_T.safetensors"), PATH_FLAGS);
   addCommonFlags(addSamplerFlags(command, PATH_SAMPLER), ALL_FLAGS);
-  command.action((paths: string[], flags: InvertFlags) => invert(paths, flags, io));
+  command.action((paths: string[], flags: InvertFlags) => {
+    if (flags.convention !== "fixed-point")
+      refuseFlags(command, ["iterations"], `--convention ${flags.convention} takes no more than one evaluation a step`);
+    return invert(paths, flags, io);
+  });
 }
 
 async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Promise<void> {
