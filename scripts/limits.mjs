@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const [given, tests] = [
   process.argv.slice(2),
-  ["test/kernels", "test/sampler", "test/unet/forward", "test/autoencoder"],
+  ["test/kernels", "test/sampler", "test/unet/forward", "test/unet/goldens", "test/autoencoder"],
 ];
 
 const passed = ["core", "compatibility"].map((level) => {

@@ -4,6 +4,7 @@ import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { addNoise } from "../sampler/forward.ts";
 import { initialNoise } from "../sampler/philox.ts";
 import { wholeSeed } from "../sampler/seed.ts";
+import { spacingOf } from "../sampler/systems.ts";
 import { fittingSteps } from "../sampler/timesteps.ts";
 import { checkConcat, missingConcat } from "./concat.ts";
 import type { ConcatInput } from "./divideInput.ts";
@@ -66,8 +67,10 @@ function beginningOf(model: Model, options: EditOptions): Beginning {
     throw new UsageError("strength", `strength must be above 0 and at most 1, got ${strength}`);
   const { alphasCumprod, numTrainTimesteps: T } = resolveSchedule(model, { steps: 1 });
   const begin = Math.max(0, Math.round(strength * T) - 1);
-  const { timestep_spacing = "leading", steps_offset: stepsOffset = 0 } = model.scheduler ?? {};
-  const fitting = fittingSteps(spacing ?? timestep_spacing, { steps, stepsOffset, alphasCumprod, start: begin, stop });
+  const { scheduler } = model;
+  const rule = spacing ?? (scheduler ? spacingOf(scheduler, options.sampler) : "leading");
+  const stepsOffset = scheduler?.steps_offset ?? 0;
+  const fitting = fittingSteps(rule, { steps, stepsOffset, alphasCumprod, start: begin, stop });
   const said = `strength ${strength} begins at t = ${begin}, where ${fitting} of ${steps} steps fit: those are taken`;
   return {
     start: begin,

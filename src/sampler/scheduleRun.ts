@@ -138,7 +138,7 @@ export function resolveRun(options: ScheduleOptions): ResolvedRun {
   const chosen = { sampler, steps, timesteps, timestepBase, start, stop };
   const spacing = timesteps
     ? "custom"
-    : (askedSpacing ?? system.spacing(config, resolveSteps(steps, undefined, table.length)));
+    : (askedSpacing ?? system.spacing(config, sampler, resolveSteps(steps, undefined, table.length)));
   const list = listTimesteps(system, compat, spacing, chosen, config, table);
   const run: ScheduleRun = {
     numTrainTimesteps: config.num_train_timesteps,

@@ -23,7 +23,8 @@ export interface SchedulerConfig extends BetaConfig {
   /** Added to every timestep of `leading`, nothing else. */
   steps_offset: number;
   prediction_type: PredictionType;
-  timestep_spacing: NamedSpacing;
+  /** Undefined where a file of {@link DPM_SOLVER} is silent: that means linspace to that solver, leading to every other. */
+  timestep_spacing?: NamedSpacing;
   /** Dynamic thresholding (Saharia et al. 2022) of x0, instead of clip_sample. */
   thresholding: boolean;
   dynamic_thresholding_ratio: number;
@@ -38,7 +39,7 @@ export interface SchedulerConfig extends BetaConfig {
   solver_order?: number;
   lower_order_final?: boolean;
   euler_at_final?: boolean;
-  /** Where its last step ends: "zero" at ᾱ = 1, "sigma_min" at ᾱ_0; undefined: as `set_alpha_to_one` says. */
+  /** Where its last step ends: "zero" at ᾱ = 1, "sigma_min" at ᾱ_0; undefined: "zero" in its own files, else as `set_alpha_to_one` says. */
   final_sigmas_type?: (typeof finalSigmas)[number];
   /** Choices of DPM-Solver that ours does not have; it says so where they differ from its own. */
   algorithm_type?: unknown;
@@ -162,6 +163,9 @@ export const schedulerNames: OptionNames<SchedulerConfig> = {
 export const isSchedulerKey = (key: string): boolean =>
   isHarmless("scheduler", key) || [fields, inert, unread].some((table) => Object.hasOwn(table, key));
 
+/** diffusers' class of our dpmpp2m. */
+export const DPM_SOLVER = "DPMSolverMultistepScheduler";
+
 /** Accepted classes; true where the class clips x0 by itself unless told otherwise. */
 const classes: Record<string, boolean> = {
   DDIMScheduler: true,
@@ -177,7 +181,7 @@ const classes: Record<string, boolean> = {
   HeunDiscreteScheduler: false,
   KDPM2DiscreteScheduler: false,
   KDPM2AncestralDiscreteScheduler: false,
-  DPMSolverMultistepScheduler: false,
+  [DPM_SOLVER]: false,
   DPMSolverSinglestepScheduler: false,
   DPMSolverSDEScheduler: false,
   DEISMultistepScheduler: false,
@@ -217,6 +221,7 @@ export function parseSchedulerConfig(json: unknown, file: string, options?: Unkn
   const config: Record<string, unknown> = { _class_name: className };
   for (const [key, { initial }] of Object.entries<Field>(fields)) if (initial !== undefined) config[key] = initial;
   if (!classes[className]) config.clip_sample = null;
+  if (className === DPM_SOLVER) delete config.timestep_spacing;
   const r = new ConfigReader(given, file, "scheduler", options);
   for (const key of Object.keys(unread)) r.get(key);
   for (const [key, values] of Object.entries(inert)) {

@@ -6,7 +6,8 @@ import { UsageError } from "../runtime/errors.ts";
 import { alphasCumprod, type BetaConfig } from "./betas.ts";
 import { diffusersTimesteps, ermongroupTimesteps, ldmTimesteps, openaiTimesteps } from "./compatTimesteps.ts";
 import { diffusersAlphasCumprod, ermongroupAlphasCumprod, ldmAlphasCumprod } from "./floatTables.ts";
-import type { SchedulerConfig } from "./schedulerConfig.ts";
+import { DPM_SOLVER, type SchedulerConfig } from "./schedulerConfig.ts";
+import type { NamedSpacing } from "./timestepRules.ts";
 import { spacedTimesteps, type TimestepOptions, type TimestepSpacing } from "./timesteps.ts";
 
 export const samplers = ["ddim", "ddpm", "dpmpp2m", "plms"] as const;
@@ -28,7 +29,7 @@ export interface System {
   alphasCumprod(config: BetaConfig): Float64Array;
   timesteps(spacing: TimestepSpacing, options: TimestepOptions): number[];
   /** The rule used when the caller names none. */
-  spacing(config: SchedulerConfig, steps: number): TimestepSpacing;
+  spacing(config: SchedulerConfig, sampler: Sampler, steps: number): TimestepSpacing;
   /** Samplers that take a caller's own list, start or stop. */
   customTimesteps: readonly Sampler[];
   /** Whether x0 is clamped, unless the caller says. */
@@ -49,15 +50,25 @@ export interface System {
   samplers: readonly Sampler[];
 }
 
+/** Whether a file is that of the sampler's own class in diffusers, whose defaults hold where the file is silent. */
+const isOwnFile = ({ _class_name }: SchedulerConfig, sampler: Sampler): boolean =>
+  sampler === "dpmpp2m" && _class_name === DPM_SOLVER;
+
+/** The rule of a file; where it is silent that of the class which diffusers would read it into. */
+export const spacingOf = (config: SchedulerConfig, sampler: Sampler = "ddim"): NamedSpacing =>
+  config.timestep_spacing ?? (isOwnFile(config, sampler) ? "linspace" : "leading");
+
 const exact: System = {
   alphasCumprod: (config) => alphasCumprod(config),
   timesteps: spacedTimesteps,
-  spacing: (config) => config.timestep_spacing,
+  spacing: spacingOf,
   customTimesteps: samplers,
   clips: (config) => config.clip_sample ?? false,
   rederives: true,
-  endsAtOne: ({ final_sigmas_type, set_alpha_to_one }, sampler) =>
-    sampler === "dpmpp2m" && final_sigmas_type ? final_sigmas_type === "zero" : set_alpha_to_one,
+  endsAtOne: (config, sampler) =>
+    sampler === "dpmpp2m" && (config.final_sigmas_type || isOwnFile(config, sampler))
+      ? config.final_sigmas_type !== "sigma_min"
+      : config.set_alpha_to_one,
   strides: [],
   addsNoise: () => true,
   ddpmSigma: ({ variance_type }) =>
@@ -102,7 +113,7 @@ export const systems = {
   openai: {
     ...exact,
     timesteps: openaiTimesteps,
-    spacing: (_config, steps) => `${steps}`,
+    spacing: (_config, _sampler, steps) => `${steps}`,
     customTimesteps: [],
     clips: () => true,
     endsAtOne: () => true,

@@ -95,6 +95,26 @@ describe("keys of DPMSolverMultistepScheduler", () => {
     expect(makeSchedule({ solver_order: 4 }).steps).toHaveLength(50);
   });
 
+  it("in a file of its own class, diffusers' defaults hold where it is silent", () => {
+    const own = { _class_name: "DPMSolverMultistepScheduler", set_alpha_to_one: false, steps: 4 } as const;
+    const dpm = makeSchedule({ ...own, sampler: "dpmpp2m" });
+    // DPMSolverMultistepScheduler(): timestep_spacing "linspace", final_sigmas_type "zero", and no set_alpha_to_one.
+    expect([dpm.spacing, dpm.steps.map(({ t }) => t), dpm.finalAlphaCumprod]).toEqual([
+      "linspace",
+      [999, 666, 333, 0],
+      1,
+    ]);
+    // DDIMScheduler.from_config of the same file, and what a file says itself.
+    const ddim = makeSchedule(own);
+    expect([ddim.spacing, ddim.finalAlphaCumprod]).toEqual(["leading", ddim.alphasCumprod[0]]);
+    const said = { timestep_spacing: "trailing", final_sigmas_type: "sigma_min" } as const;
+    const told = makeSchedule({ ...own, ...said, sampler: "dpmpp2m" });
+    expect([told.spacing, told.finalAlphaCumprod]).toEqual(["trailing", told.alphasCumprod[0]]);
+    // Another class's file goes on the pairs of DDIM.
+    const pndm = makeSchedule({ ...own, _class_name: "PNDMScheduler", sampler: "dpmpp2m" });
+    expect([pndm.spacing, pndm.finalAlphaCumprod]).toEqual(["leading", pndm.alphasCumprod[0]]);
+  });
+
   it.each<[ScheduleOptions, RegExp | null]>([
     [{ algorithm_type: "sde-dpmsolver++" }, /algorithm_type "sde-dpmsolver\+\+" is not followed/],
     [{ use_karras_sigmas: true }, /use_karras_sigmas true is not followed/],
