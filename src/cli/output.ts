@@ -7,6 +7,7 @@ import { mkdirSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
+import { codeOf } from "../node/file.ts";
 import { placeToWrite } from "../node/place.ts";
 import { FileError } from "../runtime/errors.ts";
 import { isFolder, pathKind } from "./paths.ts";
@@ -87,7 +88,7 @@ const unwritable =
   (path: string) =>
   (cause: unknown): never => {
     if (cause instanceof FileError) throw cause;
-    throw new FileError(path, `cannot be written (${(cause as NodeJS.ErrnoException).code})`, { cause });
+    throw new FileError(path, `cannot be written (${codeOf(cause)})`, { cause });
   };
 
 function attempt<T>(path: string, action: () => T): T {

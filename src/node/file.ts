@@ -1,8 +1,11 @@
-/** Files of pictures on disk. */
+/** Files on disk, read whole or by place. */
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { checkFileSize } from "../image/limits.ts";
 import { FileError } from "../runtime/errors.ts";
+
+/** What the file system says went wrong, such as ENOENT; undefined of what it did not throw. */
+export const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException | undefined)?.code;
 
 /**
  * Opens a regular file for one use; anything else (folders, pipes, devices) could never end.
@@ -18,7 +21,7 @@ export async function withFile<T>(path: string, use: (handle: FileHandle, size: 
     return await use(handle, stats.size);
   } catch (cause) {
     if (cause instanceof FileError) throw cause;
-    throw new FileError(path, `cannot be read (${(cause as NodeJS.ErrnoException).code ?? "unknown"})`, { cause });
+    throw new FileError(path, `cannot be read (${codeOf(cause) ?? "unknown"})`, { cause });
   } finally {
     await handle?.close();
   }

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { PackedReader, PackedStore } from "../pipeline/types.ts";
 import { FileError } from "../runtime/errors.ts";
+import { codeOf } from "./file.ts";
 import { placeToWrite } from "./place.ts";
 
 const FORMAT = "ddim-webgpu packed weights 2";
@@ -24,7 +25,6 @@ const header = (sizes: readonly number[], note: string) =>
 const MOST_LINE_BYTES = 16 * 2 ** 20;
 
 const sum = (sizes: readonly number[]) => sizes.reduce((a, b) => a + b, 0);
-const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code;
 
 async function filled(file: FileHandle, target: Uint8Array, position: number): Promise<boolean> {
   const { bytesRead } = await file.read(target, 0, target.byteLength, position);

@@ -4,7 +4,7 @@ import { mkdir, rename, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { formatTuning, parseTuning, type TuningScope, type TuningStore } from "../pipeline/tuningTable.ts";
 import { FileError } from "../runtime/errors.ts";
-import { readAt, withFile } from "./file.ts";
+import { codeOf, readAt, withFile } from "./file.ts";
 import { placeToWrite } from "./place.ts";
 
 /**
@@ -25,8 +25,6 @@ export function tuningFile(folder: string, { adapter, kernels }: TuningScope): s
 
 /** A network's table has some kilobytes. */
 const MOST_BYTES = 16 * 2 ** 20;
-
-const codeOf = (error: unknown) => (error as NodeJS.ErrnoException | undefined)?.code;
 
 /**
  * A store over a folder, made when something is saved. Files appear whole or not at all. One that cannot be read, is damaged,

@@ -5,6 +5,7 @@ import { targetFor } from "../kernels/target.ts";
 import type { Measured } from "../kernels/tuner.ts";
 import type { Device } from "../runtime/device.ts";
 import { FileError } from "../runtime/errors.ts";
+import { sha256, toHex } from "../weights/digests.ts";
 
 /** What measurements are valid for. */
 export interface TuningScope {
@@ -29,8 +30,7 @@ export interface TuningStore {
 
 /** The first eight hex digits of SHA-256. */
 async function digest(text: string): Promise<string> {
-  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-  return Array.from(new Uint8Array(bytes).subarray(0, 4), (b) => b.toString(16).padStart(2, "0")).join("");
+  return toHex(await sha256(new TextEncoder().encode(text))).slice(0, 8);
 }
 
 /** Adapter and driver of a device, and the kernels it would get. */

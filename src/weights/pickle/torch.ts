@@ -151,5 +151,5 @@ export const lastName = ({ name }: Global): string => name.slice(name.lastIndexO
 const isNumbers = (value: unknown): value is number[] =>
   Array.isArray(value) && value.length <= 64 && value.every((n) => typeof n === "number");
 
-export const isBytes = (value: unknown): value is Bytes =>
+const isBytes = (value: unknown): value is Bytes =>
   typeof value === "object" && value !== null && "readInto" in value && !(value instanceof Storage);
