@@ -76,11 +76,11 @@ interface PreparedDecoder {
 }
 
 const autoencoderNames: OptionNames<AutoencoderOptions> = {
-  dtype: true,
-  precision: true,
+  dtype: "a text",
+  precision: "a text",
   memory: true,
   onProgress: true,
-  nonFinite: true,
+  nonFinite: "a text",
   onWarning: true,
 };
 const encodeNames: OptionNames<Pick<DecodeOptions, "signal">> = { signal: true };

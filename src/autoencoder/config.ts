@@ -5,7 +5,7 @@
 import { ACTIVATION_NAMES } from "../kernels/parts/activations.ts";
 import { ConfigReader, imageSize, MOST, type UnknownOptions } from "../network/configReader.ts";
 import type { Activation } from "../runtime/graph.ts";
-import { shown } from "../runtime/printable.ts";
+import { shown, textOf } from "../runtime/printable.ts";
 import type { AutoencoderSpec, CoderLevel } from "./spec.ts";
 
 const CLASSES = { AutoencoderKL: "kl", VQModel: "vq" } as const;
@@ -23,7 +23,7 @@ function blockTypes(r: ConfigReader, key: "down_block_types" | "up_block_types",
   const known: readonly string[] = [name, `Attn${name}`];
   const types = r.list<string>(key, [name], (v) => typeof v === "string", "block names");
   const foreign = types.find((type) => !known.includes(type));
-  if (foreign !== undefined) r.fail(key, `${foreign} is not supported; supported are ${known.join(", ")}`);
+  if (foreign !== undefined) r.fail(key, `${textOf(foreign)} is not supported; supported are ${known.join(", ")}`);
   if (types.length !== levels) r.fail(key, `has ${types.length} entries, block_out_channels ${levels}`);
   return types.map((type) => type.startsWith("Attn"));
 }
@@ -59,7 +59,7 @@ export function parseAutoencoderConfig(
   options?: UnknownOptions,
 ): AutoencoderSpec {
   const r = new ConfigReader(json, file, "diffusers", options);
-  const className = String(json._class_name);
+  const className = textOf(json._class_name);
   if (!Object.hasOwn(CLASSES, className)) {
     const why = OTHER_CLASSES[className];
     r.fail("_class_name", `${className} is not supported${why ? `: ${why}` : ""}; VQModel and AutoencoderKL are`);

@@ -3,9 +3,11 @@
  * VQModelInterface; ldm/modules/diffusionmodules/model.py: Encoder, Decoder): a file of their own, or the
  * `first_stage_config` of a whole model.
  */
+
 import { type ConfigReader, type ImageSize, MOST, type UnknownOptions } from "../network/configReader.ts";
 import { countsOrNone, needed, section } from "../network/reading.ts";
 import { ConfigError } from "../runtime/errors.ts";
+import { textOf } from "../runtime/printable.ts";
 import { isObject } from "../weights/json.ts";
 import { checkGroups } from "./config.ts";
 import type { AutoencoderSpec, CoderLevel } from "./spec.ts";
@@ -74,7 +76,7 @@ export function parseLdmAutoencoder(
   options?: UnknownOptions,
 ): AutoencoderSpec {
   const { config, path, scaleFactor } = find(json, file);
-  const target = String(config.target);
+  const target = textOf(config.target);
   const kind = KINDS[target.split(".").at(-1) ?? ""];
   if (!kind)
     throw new ConfigError(file, `${path}.target`, `${target} is not supported; ${Object.keys(KINDS).join(", ")} are`);

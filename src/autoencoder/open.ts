@@ -1,7 +1,9 @@
 /** An autoencoder before any GPU is involved: its configuration and table of tensors, read and checked. */
+
 import { checkWhole } from "../network/configReader.ts";
 import { FileError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { textOf } from "../runtime/printable.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { readModelIndex } from "../weights/components.ts";
 import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
@@ -41,7 +43,7 @@ export interface OpenAutoencoderOptions {
 
 const openNames: OptionNames<OpenAutoencoderOptions> = {
   variant: "a text",
-  unknown: true,
+  unknown: "a text",
   parseYaml: "a function",
   signal: "an AbortSignal",
 };
@@ -56,12 +58,12 @@ type Json = Readonly<Record<string, unknown>>;
 
 /** Whether a configuration, that of a whole model too, describes an autoencoder, or a network that has none. */
 function describes(json: Json): boolean {
-  if (!isObject(json.model)) return /^(VQ|Asymmetric|Autoencoder|ConsistencyDecoder)/.test(String(json._class_name));
+  if (!isObject(json.model)) return /^(VQ|Asymmetric|Autoencoder|ConsistencyDecoder)/.test(textOf(json._class_name));
   const { params, target } = json.model;
   if (!isObject(params)) return false;
   if (!("first_stage_config" in params)) return !("unet_config" in params);
   const first = params.first_stage_config;
-  return !(isObject(first) && IDENTITY.test(String(first.target ?? target)));
+  return !(isObject(first) && IDENTITY.test(textOf(first.target ?? target)));
 }
 
 /** Names and shapes under diffusers' names. They depend on the configuration alone; the smallest size shows them all. */
@@ -119,7 +121,7 @@ async function findConfigured(
       ? { layers: "num_res_blocks", size: "resolution" }
       : { layers: "layers_per_block", size: "sample_size" };
     checkWhole(file, { blocks, channels: spec.channels, size: spec.sample_size }, keys);
-    return { folder, file, json, spec, pipeline: String(index?._class_name ?? "") };
+    return { folder, file, json, spec, pipeline: textOf(index?._class_name ?? "") };
   }
   return null;
 }

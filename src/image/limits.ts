@@ -14,7 +14,7 @@ export interface ReadOptions {
   onWarning?: (text: string) => void;
 }
 
-const READ_OPTIONS: OptionNames<ReadOptions> = { maxPixels: true, onWarning: "a function" };
+const READ_OPTIONS: OptionNames<ReadOptions> = { maxPixels: "a number", onWarning: "a function" };
 
 /**
  * The limit that the options ask for.

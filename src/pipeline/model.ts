@@ -3,7 +3,7 @@ import { type AutoencoderModel, configuredAutoencoder, findAutoencoder } from ".
 import type { Naming } from "../network/naming.ts";
 import { ConfigError, UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
-import { shown } from "../runtime/printable.ts";
+import { shown, textOf } from "../runtime/printable.ts";
 import { parseSchedulerConfig, type SchedulerConfig, unreadKeys } from "../sampler/schedulerConfig.ts";
 import { type DetectedLayout, detectLayout, layouts } from "../unet/layouts/detect.ts";
 import type { ClassEmbedder, Layout, WeightSet } from "../unet/layouts/types.ts";
@@ -79,9 +79,9 @@ export interface OpenOptions {
 const openNames: OptionNames<OpenOptions> = {
   firstStage: "true or false",
   variant: "a text",
-  weights: true,
+  weights: "a text",
   randomWeights: "a bigint",
-  unknown: true,
+  unknown: "a text",
   parseYaml: "a function",
   signal: "an AbortSignal",
 };
@@ -195,7 +195,7 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   });
   const firstStage =
     options.firstStage === false ? null : await findAutoencoder(source, { variant, parseYaml, signal, unknown });
-  const pipeline = String(index?._class_name ?? "");
+  const pipeline = textOf(index?._class_name ?? "");
   const { conditioning } = parsed;
   const input = divideInput({ config, firstStage, scheduler, pipeline, conditioning });
   const bounded = firstStage && (scheduler?.clip_sample || scheduler?.thresholding);

@@ -4,10 +4,11 @@
  * be wrapped and is never destroyed.
  */
 import { type Capabilities, capabilitiesOf, MATRICES } from "./capabilities.ts";
-import { DeviceError } from "./errors.ts";
+import { DeviceError, UsageError } from "./errors.ts";
 import { checkOptions, type OptionNames } from "./options.ts";
 import { settled } from "./patience.ts";
 import { PipelineCache } from "./pipelines.ts";
+import { shown } from "./printable.ts";
 import { type Storage, TEXTURE_WIDTH } from "./values.ts";
 
 export interface DeviceCounters {
@@ -259,5 +260,7 @@ export async function resolveDevice(
   open: () => Promise<Device> = () => openDevice(typeof navigator === "undefined" ? undefined : navigator.gpu),
 ): Promise<Device> {
   if (given instanceof Device) return given;
+  if (given !== undefined && typeof Object(given).createBuffer !== "function")
+    throw new UsageError("device", `device must be a GPUDevice, or one that openDevice gave, got ${shown(given)}`);
   return given ? wrapDevice(given) : open();
 }

@@ -38,6 +38,9 @@ export function shown(value: unknown): string {
   return text.length > SHOWN ? `${text.slice(0, SHOWN - 3)}...` : text;
 }
 
+/** A text out of a configuration, or what stands in its place, which `String` may not turn into one. */
+export const textOf = (value: unknown): string => (typeof value === "string" ? value : shown(value));
+
 /** How many names a message lists. */
 const LISTED = 12;
 

@@ -69,11 +69,11 @@ const sampleNames: OptionNames<SampleOptions> = {
   device: true,
   seed: true,
   onStep: "a function",
-  nonFinite: true,
+  nonFinite: "a text",
   onWarning: "a function",
-  prediction: true,
+  prediction: "a text",
   clip: true,
-  variance: true,
+  variance: "a text",
 };
 
 /** Those without which there is nothing to do. @throws UsageError */

@@ -5,7 +5,7 @@
  * configurations (huggingface/diffusers#2011); of plain attention it is what its name says.
  */
 import { type ConfigReader, MOST } from "../network/configReader.ts";
-import { shown } from "../runtime/printable.ts";
+import { shown, textOf } from "../runtime/printable.ts";
 import type { Attention, Level, Mid, Resample, SelfAttention, Transformer, UNetSpec } from "./spec.ts";
 
 const isCount = (v: unknown): v is number => Number.isInteger(v) && (v as number) >= 1;
@@ -27,7 +27,7 @@ function blockTypes(r: ConfigReader, direction: "Down" | "Up", fallback: readonl
   if (names.length !== count) r.fail(key, `has ${names.length} entries, block_out_channels ${count}`);
   return names.map((name) => {
     const type = types[name.replace(/^UNetRes/, "")];
-    return type ?? r.fail(key, `${name} is not supported; supported are ${Object.keys(types).join(", ")}`);
+    return type ?? r.fail(key, `${textOf(name)} is not supported; supported are ${Object.keys(types).join(", ")}`);
   });
 }
 

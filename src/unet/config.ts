@@ -7,7 +7,7 @@
 import { ACTIVATION_NAMES } from "../kernels/parts/activations.ts";
 import { ConfigReader, imageSize, MOST, type UnknownOptions } from "../network/configReader.ts";
 import type { Activation } from "../runtime/graph.ts";
-import { shown } from "../runtime/printable.ts";
+import { shown, textOf } from "../runtime/printable.ts";
 import type { ClassEmbedding, Level, SelfAttention, UNetSpec } from "./spec.ts";
 
 /** One name of a block: whether it attends, and how it resamples. */
@@ -35,7 +35,7 @@ function blockTypes(
     .list<string>(key, fallback, (v) => typeof v === "string", "block names")
     .map((name) => {
       const type = types[name.replace(/^UNetRes/, "")];
-      return type ?? r.fail(key, `${name} is not supported; supported are ${Object.keys(types).join(", ")}`);
+      return type ?? r.fail(key, `${textOf(name)} is not supported; supported are ${Object.keys(types).join(", ")}`);
     });
 }
 

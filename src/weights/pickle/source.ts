@@ -20,7 +20,7 @@ export interface PickleOptions {
   readonly signal?: AbortSignal;
 }
 
-const pickleNames: OptionNames<PickleOptions> = { weights: true, signal: "an AbortSignal" };
+const pickleNames: OptionNames<PickleOptions> = { weights: "a text", signal: "an AbortSignal" };
 
 export interface PickleSource extends ModelSource {
   /** Where in the pickle the weights were; "" is the whole of it. */

@@ -147,7 +147,8 @@ export const cli: Target = {
     if (code === 0) return stdout;
     if (!/^ddim: /m.test(stderr) || ![1, 2].includes(code)) throw new Finding("no sentence", `${code}: ${stderr}`);
     if (existsSync(output)) throw new Finding("written", "a refused command has written its output");
-    const sentence = stderr.trim().split("\n").at(-1) as string;
+    // With -v the stack follows.
+    const sentence = stderr.split("\n").find((text) => text.startsWith("ddim: ")) as string;
     throw code === 2 ? new UsageError("words", sentence) : new FileError("ddim", sentence);
   },
 };

@@ -87,7 +87,7 @@ const others = [
     { unknown: "warn", weights: "plain" },
     { variant: "fp16", cache: "/dev/null/x" },
   ],
-  { config: { _class_name: "UNet2DModel" }, threads: 1, fast: true },
+  { config: { _class_name: "UNet2DModel" }, threads: 1, fast: true, device: {} },
 ];
 
 export const options: readonly Target[] = [
