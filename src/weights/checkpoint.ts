@@ -5,7 +5,7 @@ import { canDecode, decodeFloats } from "./convert.ts";
 import { canDigest, type Digests, DigestWalk } from "./digests.ts";
 import { DTYPE_BITS } from "./dtype.ts";
 import { isPickle, locateWeights } from "./locate.ts";
-import { canonicalName, wrapperPrefix } from "./names.ts";
+import { canonicalName, unwrapping } from "./names.ts";
 import { label } from "./path.ts";
 import { pickleSource } from "./pickle/lazy.ts";
 import { readHeader, type TensorInfo } from "./safetensors.ts";
@@ -221,11 +221,13 @@ export async function openCheckpoint(
   if (tensors.size === 0) throw new FileError(file, "holds no tensors");
   if (metadata.format === "pd")
     throw new FileError(file, "was saved for Paddle, which stores matrices transposed: save it with to_diffusers=True");
-  const prefix = wrapperPrefix([...tensors.keys()]);
-  if (prefix !== "") warnings.push(`${file}: every tensor's name begins with ${prefix}, which is left out`);
+  const { prefix, unwrap } = unwrapping([...tensors.keys()]);
+  const whole = [...tensors.keys()].every((name) => name.startsWith(prefix));
+  const what = whole ? "every tensor's name" : "every name but a moving average's";
+  if (prefix !== "") warnings.push(`${file}: ${what} begins with ${prefix}, which is left out`);
   const named = new Map<string, TensorInfo>();
   for (const tensor of tensors.values()) {
-    const name = canonicalName(tensor.name.slice(prefix.length));
+    const name = canonicalName(unwrap(tensor.name));
     const other = named.get(name);
     if (other) throw new FileError(file, `has both ${other.name} and ${tensor.name}, two names of one tensor`);
     named.set(name, tensor);

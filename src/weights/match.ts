@@ -64,7 +64,9 @@ export function matchTensors(
   const seen = new Set<TensorInfo>();
   const sources: ExpectedTensor[] = [];
   const { file, prefix } = checkpoint;
-  const old = [...checkpoint.tensors].some(([name, tensor]) => tensor.name !== prefix + name);
+  const old = [...checkpoint.tensors].some(
+    ([name, tensor]) => legacyName(name) !== name && tensor.name === prefix + legacyName(name),
+  );
   for (const param of expected) {
     const { name, shape } = locate(param);
     const tensor = checkpoint.tensors.get(name);

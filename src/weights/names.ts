@@ -30,7 +30,7 @@ const WRAPPERS = ["module.", "_orig_mod.", "unet.", "vae.", "model."];
 const OWN = "model.diffusion_model.";
 
 /** What stands before every single name and means nothing; "" where there is no such thing. */
-export function wrapperPrefix(names: readonly string[]): string {
+function wrapperPrefix(names: readonly string[]): string {
   let prefix = "";
   for (;;) {
     if (names.some((name) => name.startsWith(prefix + OWN))) return prefix;
@@ -40,6 +40,38 @@ export function wrapperPrefix(names: readonly string[]): string {
     if (next === undefined || names.length === 0) return prefix;
     prefix += next;
   }
+}
+
+/** How training scripts name the moving average of the weights. */
+export const AVERAGES = ["ema.", "ema_model.", "model_ema."];
+/** Of such an average: how often, and with which weight, it was updated. */
+export const COUNTERS: ReadonlySet<string> = new Set(["decay", "num_updates", "initted", "step"]);
+
+/**
+ * Names without what {@link wrapperPrefix} says of them. A moving average beside the weights has its own before every name,
+ * or none: `ema.module.conv_in.bias` is `ema.conv_in.bias`, whatever stands before the weights' names.
+ *
+ * @returns what stood before the weights' names, and what a name is without it
+ */
+export function unwrapping(names: readonly string[]): { prefix: string; unwrap: (name: string) => string } {
+  const averageOf = (name: string) => AVERAGES.find((average) => name.startsWith(average));
+  const weights = names.filter((name) => averageOf(name) === undefined);
+  // A file of averages alone has no weights that they could stand beside.
+  if (weights.length === 0) return { prefix: "", unwrap: (name) => name };
+  const prefix = wrapperPrefix(weights);
+  const inner = new Map(
+    AVERAGES.map((average) => {
+      const rest = names.filter((name) => name.startsWith(average)).map((name) => name.slice(average.length));
+      return [average, wrapperPrefix(rest.filter((name) => !COUNTERS.has(name)))];
+    }),
+  );
+  const unwrap = (name: string): string => {
+    const average = averageOf(name);
+    if (average === undefined) return name.slice(prefix.length);
+    const before = average + inner.get(average);
+    return name.startsWith(before) ? average + name.slice(before.length) : name;
+  };
+  return { prefix, unwrap };
 }
 
 function rename(name: string, from: 0 | 1, to: 0 | 1): string {

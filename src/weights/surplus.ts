@@ -1,4 +1,5 @@
 /** Tensors that a checkpoint holds beside a network's parameters although they compute nothing. */
+import { AVERAGES, COUNTERS } from "./names.ts";
 import type { TensorInfo } from "./safetensors.ts";
 
 type Named = Pick<TensorInfo, "name" | "shape">;
@@ -9,11 +10,6 @@ const BUFFERS: readonly (readonly [what: string, pattern: RegExp])[] = [
   ["attention masks", /(^|\.)((causal_)?(attn|attention)_mask|causal_mask|masked_bias|attn\.mask)$/],
   ["position_ids", /(^|\.)position_ids$/],
 ];
-
-/** How training scripts name the moving average of the weights. */
-const AVERAGES = ["ema.", "ema_model.", "model_ema."];
-/** Of such an average: how often, and with which weight, it was updated. */
-const COUNTERS = new Set(["decay", "num_updates", "initted", "step"]);
 
 /** A parameter's name within an average: its own, or that of LitEma, which takes the dots out. */
 const averaged = (prefix: string, name: string) => [

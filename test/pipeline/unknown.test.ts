@@ -227,6 +227,26 @@ describe("tensors", () => {
     expect(lit.warnings).toEqual([expect.stringContaining("of a moving average (model_ema.*)")]);
   });
 
+  test.each([
+    ["model.", "ema.", ""],
+    ["module.", "ema.", "module."],
+    ["", "ema.", "model."],
+    ["_orig_mod.", "ema_model.", "module.model."],
+  ])("of a moving average beside weights that begin with %j, as %j and %j", async (prefix, average, inner) => {
+    const { warnings, checkpoint } = await openWith((header) => ({
+      ...prefixed(prefix)(header),
+      ...prefixed(average + inner)(header),
+      [`${average}decay`]: tensor([]),
+    }));
+    const count = (checkpoint.tensors.size + 1) / 2;
+    expect(warnings).toEqual([
+      ...(prefix === ""
+        ? []
+        : [expect.stringContaining(`every name but a moving average's begins with ${prefix}, which is left out`)]),
+      expect.stringContaining(`${count} of a moving average (${average}*)`),
+    ]);
+  });
+
   test("that nothing here uses: three are named, and the way out, which lists them", async () => {
     const extra = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`zz.${i}`, tensor([1])]));
     const add = (header: SafetensorsHeader) => ({ ...header, ...NAMED, ...extra });
