@@ -12,4 +12,13 @@ if (existsSync(new URL("../src", import.meta.url))) {
     process.exit(1);
   }
 }
-await import(new URL("../dist/cli/main.js", import.meta.url).href);
+try {
+  await import(new URL("../dist/cli/main.js", import.meta.url).href);
+} catch (error) {
+  if (/** @type {NodeJS.ErrnoException} */ (error).code !== "ERR_MODULE_NOT_FOUND") throw error;
+  const [, name = "a package"] = /package '([^']+)'/.exec(String(error)) ?? [];
+  process.stderr.write(
+    `ddim: ${name} is missing: the command line needs the optional packages, so install with them\n`,
+  );
+  process.exit(1);
+}

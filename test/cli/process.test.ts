@@ -1,6 +1,6 @@
 /** The real process: `bin/ddim.js`, its streams, its signals and its end. */
 import { spawn } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { cpSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import process from "node:process";
 import { beforeAll, expect, test } from "vitest";
@@ -9,11 +9,12 @@ import { scratchFolder } from "../support/cli.ts";
 
 const BIN = resolve("bin/ddim.js");
 const scratch = scratchFolder();
+const installed = scratchFolder();
 
 beforeAll(ensureBuild);
 
-function start(args: readonly string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [BIN, ...args], { cwd: scratch, env: { ...process.env, ...env } });
+function start(args: readonly string[], env: Record<string, string> = {}, bin = BIN) {
+  const child = spawn(process.execPath, [bin, ...args], { cwd: scratch, env: { ...process.env, ...env } });
   const text = { stdout: "", stderr: "" };
   for (const name of ["stdout", "stderr"] as const)
     child[name].on("data", (data) => {
@@ -29,6 +30,13 @@ test("data on stdout is whole when the process ends, from any folder", async () 
   const { code, stdout, stderr } = await start(["schedule", "-S", "1000", "--json", "-q"]).ended;
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   expect(JSON.parse(stdout).steps).toHaveLength(1000);
+});
+
+test("without the optional packages there is one sentence, and exit code 1", async () => {
+  for (const part of ["bin", "dist", "package.json"]) cpSync(part, join(installed, part), { recursive: true });
+  const { code, stdout, stderr } = await start(["--help"], {}, join(installed, "bin/ddim.js")).ended;
+  expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+  expect(stderr).toMatch(/^ddim: [\w-]+ is missing: the command line needs the optional packages[^\n]*\n$/);
 });
 
 test("a reader that has seen enough is no failure", async () => {
