@@ -180,14 +180,14 @@ export async function readImages(
 /** {@link writeResult} of a run, unless it was interrupted; its warnings on stderr. */
 export async function writeGeneration(
   flags: PictureFlags,
-  { images, samples, warnings }: Generation,
+  { images, samples, latents, warnings }: Generation,
   { progress }: Pick<Session, "progress">,
   terminal: Terminal,
   rows?: readonly number[],
 ): Promise<void> {
   progress.stop();
   terminal.io.signal.throwIfAborted();
-  await writeResult(flags, images, { images: samples }, terminal.io, rows);
+  await writeResult(flags, images, { images: samples, ...(latents ? { latents } : {}) }, terminal.io, rows);
   terminal.warn(warnings);
 }
 

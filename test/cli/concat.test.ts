@@ -21,6 +21,17 @@ async function images(...args: string[]): Promise<Float32Array> {
 }
 
 const expected = async (name: string, run = "run") => (await readTensors(folder(name, `${run}.safetensors`))).images!;
+
+/** The latents that the last command wrote beside its images, against the golden's first image. */
+async function latentsError(name: string): Promise<number> {
+  const [made, golden] = await Promise.all([
+    readTensors(path("out.safetensors")),
+    readTensors(folder(name, "run.safetensors")),
+  ]);
+  const { shape, data } = made.latents!;
+  expect(shape).toEqual([1, ...golden.latents!.shape.slice(1)]);
+  return nmse(data, golden.latents!.data.subarray(0, data.length));
+}
 const told = (name: string) => ["--context", folder(name, "context.safetensors"), "--guidance", "2.5"];
 
 test("sample --concat: the tensor of that name, or the only one; each picture as diffusers makes it", async () => {
@@ -39,6 +50,7 @@ test("edit with a mask", async () => {
   const golden = (await expected("inpaint")).data;
   const made = await images("edit", picture, "-m", model, "--mask", mask, ...told("inpaint"), "--seed", "7");
   expect(nmse(made, golden.subarray(0, golden.length / 2))).toBeLessThan(1e-8);
+  expect(await latentsError("inpaint")).toBeLessThan(1e-8);
 });
 
 test("upscale, with and without a noise level", async () => {
@@ -47,6 +59,7 @@ test("upscale, with and without a noise level", async () => {
   expect(nmse(await enlarge("super_resolution"), (await expected("super_resolution")).data)).toBeLessThan(1e-8);
   const upscaled = await enlarge("upscale", "--noise-level", "30", ...told("upscale"));
   expect(nmse(upscaled, (await expected("upscale")).data)).toBeLessThan(1e-8);
+  expect(await latentsError("upscale")).toBeLessThan(1e-8);
 });
 
 test("sample --guidance of a network that takes the scale itself", async () => {
