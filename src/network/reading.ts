@@ -1,7 +1,7 @@
 /** Reading the parts of the originals' configurations. */
 
 import { ConfigError } from "../runtime/errors.ts";
-import { shown } from "../runtime/printable.ts";
+import { shown, textOf } from "../runtime/printable.ts";
 import { isObject } from "../weights/json.ts";
 import { ConfigReader, MOST, type UnknownOptions } from "./configReader.ts";
 import type { Family } from "./harmlessKeys.ts";
@@ -37,10 +37,11 @@ export function countsOrNone(r: ConfigReader, key: string, fallback: readonly nu
 
 /** Numbers between commas, as flags of scripts have them; "" gives none. */
 export function numbersOf(r: ConfigReader, key: string, fallback: string): readonly number[] {
-  const text = r.get(key) ?? fallback;
-  const values = String(text).trim() === "" ? [] : String(text).split(",").map(Number);
-  if ((typeof text !== "string" && typeof text !== "number") || !values.every((v) => Number.isFinite(v) && v > 0))
-    r.fail(key, `expected numbers between commas, got ${shown(text)}`);
+  const given = r.get(key) ?? fallback;
+  const text = textOf(given).trim();
+  const values = text === "" ? [] : text.split(",").map(Number);
+  if ((typeof given !== "string" && typeof given !== "number") || !values.every((v) => Number.isFinite(v) && v > 0))
+    r.fail(key, `expected numbers between commas, got ${shown(given)}`);
   if (values.length > MOST.levels) r.fail(key, `${values.length} entries are beyond the limit of ${MOST.levels}`);
   return values;
 }

@@ -3,9 +3,11 @@
  * OpenAI's UNetModel under `model.diffusion_model.`, beside it the first stage, the conditioner, the buffers of the noise
  * schedule and, in some, the moving average of the weights. Configurations are the repository's yaml files.
  */
+
 import { type ConfigReader, MOST, type UnknownOptions } from "../../network/configReader.ts";
 import type { Naming } from "../../network/naming.ts";
 import { countOrUnset, countsOrNone, needed, section } from "../../network/reading.ts";
+import { textOf } from "../../runtime/printable.ts";
 import type { ExpectedTensor } from "../../weights/match.ts";
 import type { UNetSpec } from "../spec.ts";
 import { openaiNaming } from "./openaiNames.ts";
@@ -134,7 +136,7 @@ function parseConditioner(
 ): ClassEmbedder | null {
   if (typeof json !== "object" || json === null) return null;
   const r = part(json, "model.params.cond_stage_config");
-  if (!String(r.get("target")).endsWith(".ClassEmbedder")) return null;
+  if (!textOf(r.get("target")).endsWith(".ClassEmbedder")) return null;
   const params = part(r.get("params"), "model.params.cond_stage_config.params");
   const count = params.count("n_classes", 1000);
   // ImageNet has 1000 classes; what is left over is the class that was dropped to in training.
