@@ -2,7 +2,7 @@
  * What a run of the benchmarks leaves behind: bench/results/<date>-<adapter>.json. Written by the harness, read by the
  * report, by `ddim bench compare` and by whoever generates docs/performance.md. Times are milliseconds, sizes bytes.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { FileError } from "../src/runtime/errors.ts";
 
 /** Raised when a reader of older files would misread newer ones. */
@@ -164,8 +164,11 @@ export interface Results {
 export function readResults(path: string): Results {
   let parsed: unknown;
   try {
+    // Of a pipe or a device the reading would not end.
+    if (!statSync(path).isFile()) throw new FileError(path, "is not a file");
     parsed = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
+    if (cause instanceof FileError) throw cause;
     const { code } = cause as NodeJS.ErrnoException;
     throw new FileError(path, code ? `cannot be read (${code})` : "is not JSON", { cause });
   }

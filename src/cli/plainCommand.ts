@@ -15,6 +15,9 @@ const OUTPUT = "output";
 /** Which of a run's pictures a file holds. */
 const IMAGE = / # image \d{1,15}$/;
 
+/** Names that no file or folder of the current one has. */
+const ELSEWHERE = /^(\.\.)?[/\\]?$/;
+
 /** A flag with its value as one word or two: a value that looks like a flag is joined to its own. */
 export const flagWords = (flag: string, value: string): string[] =>
   value.startsWith("-") ? [flag.startsWith("--") ? `${flag}=${value}` : flag + value] : [flag, value];
@@ -41,7 +44,9 @@ function takeFlag(command: Command, word: string, rest: string[]): string[] | un
   const value = joined ?? rest.shift();
   if (value === undefined || !accepts(option, value)) return undefined;
   if (LEFT_OUT.has(field)) return [];
-  return flagWords(name, field === OUTPUT ? inCurrentFolder(value) : value);
+  if (field !== OUTPUT) return flagWords(name, value);
+  const output = inCurrentFolder(value);
+  return ELSEWHERE.test(output) ? undefined : flagWords(name, output);
 }
 
 /** The words again, as the program's own commands read them; undefined where one does not. */

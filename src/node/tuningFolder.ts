@@ -26,6 +26,13 @@ export function tuningFile(folder: string, { adapter, kernels }: TuningScope): s
 /** A network's table has some kilobytes. */
 const MOST_BYTES = 16 * 2 ** 20;
 
+/** A table's text. @throws FileError when it cannot be had, or is larger than any table */
+export async function readTable(file: string): Promise<string> {
+  const bytes = await withFile(file, (handle, size) => readAt(handle, 0, Math.min(size, MOST_BYTES + 1)));
+  if (bytes.byteLength > MOST_BYTES) throw new FileError(file, `is larger than any table, ${MOST_BYTES} bytes`);
+  return new TextDecoder().decode(bytes);
+}
+
 /**
  * A store over a folder, made when something is saved. Files appear whole or not at all. One that cannot be read, is damaged,
  * or is another's is passed over, as if it were not there; the next table that is saved takes its place.
@@ -40,9 +47,7 @@ export function tuningFolder(
     async load(scope) {
       const file = tuningFile(folder, scope);
       try {
-        const bytes = await withFile(file, (handle, size) => readAt(handle, 0, Math.min(size, MOST_BYTES + 1)));
-        if (bytes.byteLength > MOST_BYTES) throw new FileError(file, `is larger than any table, ${MOST_BYTES} bytes`);
-        return parseTuning(new TextDecoder().decode(bytes), file, scope);
+        return parseTuning(await readTable(file), file, scope);
       } catch (error) {
         if (!(error instanceof FileError)) throw error;
         if (codeOf(error.cause) !== "ENOENT") warn(`${error.message}; passed over, \`ddim tune\` replaces it`);

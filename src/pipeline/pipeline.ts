@@ -80,6 +80,7 @@ export class DiffusionPipeline {
 
   /** What work in flight asks before each submission. */
   #stopper(signal?: AbortSignal): () => void {
+    checkOptions("signal", { signal }, signalNames);
     return () => {
       this.#checkOpen();
       signal?.throwIfAborted();

@@ -168,6 +168,7 @@ test("a line that is no plain command of ours is not called one", () => {
     ...["ddim sample -o `id`", "ddim sample > x", "ddim sample --frobnicate", "ddim sample -n 0", "ddim", "rm -rf x"],
     ...["ddim paint", "ddim bench run -o x", "ddim tune --export x", "ddim sample extra", "ddim edit", " ddim sample"],
     ...["ddim sample --", "ddim sample -o 'a", "ddim sample -n", "ddim sample ~/x", "ddim sample --sampler evil"],
+    ...["ddim sample -o ..", "ddim sample -o x/..", "ddim sample -o ../../", "ddim sample -o /", "ddim sample -o ''"],
     ...["ddim sample -o =ls", "ddim sample\t-n 1", "ddim sample -o 'a\x1b.png'", "ddim sample # image 2; id"],
   ])
     expect(plainCommand(program, line)).toBeUndefined();

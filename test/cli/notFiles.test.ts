@@ -1,6 +1,15 @@
 /** Pipes, devices and folders where files are meant: refused at once as what is read, never replaced as what is written. */
 import { execFileSync } from "node:child_process";
-import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { checkFile, writeFile, writePieces } from "../../src/cli/output.ts";
@@ -34,6 +43,7 @@ const READERS: [ending: string, args: (path: string) => string[], folderToo?: bo
   [".json", (path) => ["sample", "-m", model, "--config", path, "-o", at("o.png")]],
   [".ckpt", (path) => ["convert", path, at("o.safetensors")]],
   ["", (path) => ["tune", "--import", path, "--cache", at("cache")]],
+  [".json", (path) => ["bench", "compare", path, path]],
 ];
 
 test.each(READERS)("as what is read: %s, %s", async (ending, args, folderToo = true) => {
@@ -45,6 +55,18 @@ test.each(READERS)("as what is read: %s, %s", async (ending, args, folderToo = t
     expect([code, devices]).toEqual([1, 0]);
     expect(performance.now() - began).toBeLessThan(5000);
   }
+});
+
+test("a cache that is no folder, before anything is measured; a table that is none for its size alone", async () => {
+  for (const name of ["pipe", "zero"]) {
+    const { code, stderr, devices } = await ddim(["tune", "--cache", at(name)]);
+    expect([code, stderr, devices]).toEqual([1, `ddim: ${at(name)}: is not a folder\n`, 0]);
+  }
+  writeFileSync(at("large.json"), "");
+  truncateSync(at("large.json"), 2 ** 40);
+  const { code, stderr } = await ddim(["tune", "--import", at("large.json"), "--cache", at("cache")]);
+  expect(code).toBe(1);
+  expect(stderr).toContain(`${at("large.json")}: is larger than any table`);
 });
 
 test("through the library", async () => {

@@ -97,6 +97,22 @@ test.each(doors)("%s: %s", async (_, given, meant, call) => {
   expect(message).toContain(`there is no option "${given}"; ${meant ? `did you mean ${meant}?` : ""}`);
 });
 
+test.each([
+  ...["onStep", "onProgress", "signal", "noise", "concat", "context", "textEmbeds"].map((name) => [name, 1]),
+  ...[[], {}, { shape: 4, data: new Float32Array(4) }, { shape: [1], data: [1] }, null].map((v) => ["noise", v]),
+  ...["1", 1, {}].map((v) => ["timesteps", v]),
+  ...["yes", 1, [], null].map((v) => ["clip", v]),
+  ["signal", {}],
+] as [string, unknown][])("values of another type are refused by name: %s %j", async (name, value) => {
+  const attempt = async () =>
+    name === "onProgress"
+      ? await node.loadPipeline(FOLDER, { [name]: value as never })
+      : await pipe.generate({ steps: 1, [name]: value });
+  const error = await attempt().catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(UsageError);
+  expect((error as UsageError).option).toBe(name);
+});
+
 test("what a scheduler's file may hold is no mistake, and neither is an option that is undefined", async () => {
   expect(makeSchedule({ solver_order: 2, _diffusers_version: "0.42.1", steps: 3 } as object).steps).toHaveLength(3);
   expect(resolveRun(pipe.model, { steps: 2, ...{ width: undefined } }).schedule.steps).toHaveLength(2);

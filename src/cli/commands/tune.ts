@@ -1,14 +1,14 @@
 /** `ddim tune`: which methods are quickest on this adapter, measured once and remembered. */
 import type { Command } from "commander";
-import { readAt, withFile } from "../../node/file.ts";
-import { tuningFile, tuningFolder } from "../../node/tuningFolder.ts";
+import { readTable, tuningFile, tuningFolder } from "../../node/tuningFolder.ts";
 import { tuneModel } from "../../pipeline/tuning.ts";
 import { formatTuning, parseTuning, type TuningTable, tuningHash, tuningScope } from "../../pipeline/tuningTable.ts";
-import { UsageError } from "../../runtime/errors.ts";
+import { FileError, UsageError } from "../../runtime/errors.ts";
 import { addCommonFlags, cacheOf, LOAD_FLAGS, type LoadFlags } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
 import { checkFile, writeFile } from "../output.ts";
+import { pathKind } from "../paths.ts";
 import { openProgress } from "../progress.ts";
 import { plural, table } from "../table.ts";
 
@@ -39,20 +39,18 @@ async function tune(flags: TuneFlags, io: Io): Promise<void> {
   const folder = cacheOf(flags, io.env);
   if (folder === undefined && flags.export === undefined)
     throw new UsageError("cache", "there is no folder to remember in: give --cache DIR, or --export FILE");
+  // Measuring takes long, and would be lost.
+  if (folder !== undefined && pathKind(folder) === "file") throw new FileError(folder, "is not a folder");
   const model = await openFlaggedModel(terminal, flags, { firstStage: false });
   if (flags.export !== undefined) checkFile(flags.export, true);
-  const given =
-    flags.import === undefined ? undefined : await withFile(flags.import, (handle, size) => readAt(handle, 0, size));
+  const given = flags.import === undefined ? undefined : await readTable(flags.import);
   const progress = await openProgress(terminal);
   const device = await io.openDevice({ adapter: flags.device });
   try {
     const scope = await tuningScope(device);
     const warn = (text: string) => terminal.warn([text]);
     const store = folder === undefined ? undefined : tuningFolder(folder, warn);
-    const imported =
-      given === undefined
-        ? undefined
-        : parseTuning(new TextDecoder().decode(given), flags.import as string, scope, warn);
+    const imported = given === undefined ? undefined : parseTuning(given, flags.import as string, scope, warn);
     const kept = await store?.load(scope);
     const measured = await tuneModel(model, device, {
       dtype: flags.dtype === "f16" ? "f16" : "f32",

@@ -31,7 +31,7 @@ export async function inspectTensors(terminal: Terminal, file: string, flags: Lo
     bytes(size),
   ]);
   terminal.data(table(["tensor", "type", "shape", "size"], rows));
-  for (const [key, value] of Object.entries(metadata)) terminal.data(`${key}: ${value}`);
+  terminal.data(Object.entries(metadata).map(([key, value]) => `${key}: ${value}`));
 }
 
 const open = (file: string, signal: AbortSignal) =>
