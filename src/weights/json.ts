@@ -34,7 +34,7 @@ export interface JsonOptions {
   readonly integers?: boolean;
   /** `NaN`, `Infinity` and `-Infinity` are numbers, as Python writes and reads them. */
   readonly nonFinite?: boolean;
-  /** Most members of the outermost object, and most values of any kind in the text. */
+  /** Most members of an object, and most values of any kind in the text. */
   readonly maxMembers?: number;
   readonly maxValues?: number;
 }
@@ -103,7 +103,6 @@ export function parseJson(file: string, text: string, options: JsonOptions = {})
 
   function parseObject(depth: number): Record<string, unknown> {
     const object: Record<string, unknown> = {};
-    const most = depth === 0 ? maxMembers : Infinity;
     let members = 0;
     at++;
     skipSpace();
@@ -117,7 +116,7 @@ export function parseJson(file: string, text: string, options: JsonOptions = {})
       if (text[at] !== '"') fail(at < text.length ? "expected a key in quotes" : "the text ends too early");
       const key = parseString();
       if (Object.hasOwn(object, key)) fail(`the key ${JSON.stringify(key)} appears twice`, start);
-      if (++members > most) throw new FileError(file, `has more than ${most} entries`);
+      if (++members > maxMembers) throw new FileError(file, `has more than ${maxMembers} entries`);
       expect(":");
       const value = parseValue(depth + 1);
       if (key !== "__proto__") object[key] = value;

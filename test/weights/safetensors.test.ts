@@ -96,6 +96,8 @@ describe("limits", () => {
     expect((await open(rawSafetensors(metadata(header(most, () => nothing))))).tensors.size).toBe(most);
     expect(await refuse(header(most + 1, () => nothing))).toContain("holds more than 100000 tensors");
     expect(await refuse(header(most + 2, () => nothing))).toContain("has more than 100001 entries");
+    const texts = Array.from({ length: most + 2 }, (_, i) => `"k${i}":""`).join(",");
+    expect(await refuse(`{"__metadata__":{${texts}}}`)).toContain("has more than 100001 entries");
   });
 
   test("two million values at most", async () => {
