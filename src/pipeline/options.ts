@@ -92,14 +92,14 @@ export const repaintNames: OptionNames<NonNullable<InpaintOptions["repaint"]>> =
 };
 
 export const forwardNames: OptionNames<ForwardInputs> = {
-  sample: "a tensor { shape, data: Float32Array }",
-  timestep: "a list of numbers",
-  classLabels: "a list of numbers",
-  classVectors: "a tensor { shape, data: Float32Array }",
-  context: "a tensor { shape, data: Float32Array }",
-  textEmbeds: "a tensor { shape, data: Float32Array }",
-  timeIds: "a tensor { shape, data: Float32Array }",
-  timestepCond: "a tensor { shape, data: Float32Array }",
+  sample: true,
+  timestep: true,
+  classLabels: true,
+  classVectors: true,
+  context: true,
+  textEmbeds: true,
+  timeIds: true,
+  timestepCond: true,
 };
 
 export const signalNames: OptionNames<{ signal?: AbortSignal }> = { signal: "an AbortSignal" };
