@@ -4,7 +4,7 @@ import type { Tap } from "../network/taps.ts";
 import type { Device } from "../runtime/device.ts";
 import { UseAfterDisposeError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
-import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { checkKind, checkOptions, type OptionNames } from "../runtime/options.ts";
 import type { KernelTiming } from "../runtime/profiler.ts";
 import { findTaps } from "../unet/taps.ts";
 import { type EditOptions, edit, forwardNoise } from "./edit.ts";
@@ -133,7 +133,8 @@ export class DiffusionPipeline {
    * a number stops being finite; the signal's reason when aborted; DeviceError
    */
   async generate(options: GenerateOptions = {}): Promise<Generation> {
-    return finish(this.steps(options), options.onStep);
+    // What is no object of options, the steps refuse.
+    return finish(this.steps(options), options?.onStep);
   }
 
   /**
@@ -141,7 +142,7 @@ export class DiffusionPipeline {
    * Other calls on the pipeline wait until the generator has ended.
    */
   async *steps(options: GenerateOptions = {}): AsyncGenerator<Step, Generation> {
-    this.#stopper(options.signal)();
+    this.#stopper(options?.signal)();
     const run = resolveRun(this.model, options);
     const { history, numbers, ...generation } = yield* this.#steps(run, options);
     return generation;
@@ -155,6 +156,7 @@ export class DiffusionPipeline {
    */
   async encode(images: Tensor, options: { signal?: AbortSignal } = {}): Promise<Tensor> {
     checkOptions("encode", options, signalNames);
+    checkKind("encode", "images", "a tensor { shape, data: Float32Array }", images);
     const { signal } = options;
     const { firstStage } = this;
     if (!firstStage) return images;
@@ -210,6 +212,8 @@ export class DiffusionPipeline {
   /** The forward process at some timesteps; the noise is that of `seed` for images 0, 1, …: [timesteps · N, C, H, W]. */
   noise(images: Tensor, timesteps: readonly number[], options: { seed?: number | bigint } = {}): Tensor {
     checkOptions("noise", options, noiseNames);
+    checkKind("noise", "images", "a tensor { shape, data: Float32Array }", images);
+    checkKind("noise", "timesteps", "a list of numbers", timesteps);
     return forwardNoise(this.model, images, timesteps, options.seed);
   }
 

@@ -1,6 +1,6 @@
 /** What operations on images use of a pipeline. */
 import { ShapeError } from "../runtime/errors.ts";
-import { type OptionNames, without } from "../runtime/options.ts";
+import { checkKind, type OptionNames, without } from "../runtime/options.ts";
 import type { Model } from "./model.ts";
 import { generateNames } from "./options.ts";
 import type { ResolvedRun } from "./run.ts";
@@ -28,7 +28,9 @@ export type OnImages = Omit<GenerateOptions, (typeof choosing)[number]>;
 
 export const onImagesNames: OptionNames<OnImages> = without(generateNames, ...choosing);
 
-function checkTensor({ shape, data }: Tensor, name: string, what: string, channels: number): number {
+function checkTensor(tensor: Tensor, name: string, what: string, channels: number): number {
+  checkKind(name, what, "a tensor { shape, data: Float32Array }", tensor);
+  const { shape, data } = tensor;
   const [n = 0, c, h = 0, w = 0] = shape;
   if (shape.length !== 4 || n < 1 || c !== channels || data.length !== n * c * h * w)
     throw new ShapeError(name, what, `[N, ${channels}, H, W]`, shape);

@@ -142,6 +142,11 @@ export function suggestions(given: string, names: readonly string[]): readonly s
   return near.filter(([d]) => d <= Math.floor(name.length / 3) && d === near[0]?.[0]).map(([, other]) => other);
 }
 
+/** Refuses an argument or option of another kind. @throws UsageError naming it */
+export function checkKind(where: string, name: string, kind: Kind, value: unknown): void {
+  if (!KINDS[kind](value)) throw new UsageError(name, `${where}: ${name} must be ${kind}, got ${shown(value)}`);
+}
+
 /**
  * Refuses an option object with a name that is not known, or a value of another kind. An option that is undefined is not
  * given.
@@ -156,8 +161,7 @@ export function checkOptions<T extends object>(where: string, given: T, names: O
     if (value === undefined) continue;
     if (Object.hasOwn(names, name)) {
       const kind: true | Kind = names[name as keyof T];
-      if (kind !== true && !KINDS[kind](value))
-        throw new UsageError(name, `${where}: ${name} must be ${kind}, got ${shown(value)}`);
+      if (kind !== true) checkKind(where, name, kind, value);
       continue;
     }
     const known = Object.keys(names);

@@ -117,3 +117,17 @@ test("what a scheduler's file may hold is no mistake, and neither is an option t
   expect(makeSchedule({ solver_order: 2, _diffusers_version: "0.42.1", steps: 3 } as object).steps).toHaveLength(3);
   expect(resolveRun(pipe.model, { steps: 2, ...{ width: undefined } }).schedule.steps).toHaveLength(2);
 });
+
+test.each([
+  ["generate", () => pipe.generate(null as never)],
+  ["edit", () => pipe.edit(5 as never)],
+  ["invert", () => pipe.invert("x" as never)],
+  ["eval", () => pipe.evalTerms(new Float32Array(768) as never)],
+  ["encode", () => pipe.encode(null as never)],
+  ["noise", async () => pipe.noise(1 as never, [5])],
+  ["noise", async () => pipe.noise(image, 5 as never)],
+] as const)("%s refuses arguments of another kind", async (where, call) => {
+  const error = await call().catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(UsageError);
+  expect((error as Error).message).toMatch(new RegExp(`^${where}: `));
+});
