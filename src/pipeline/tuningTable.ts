@@ -5,6 +5,7 @@ import { targetFor } from "../kernels/target.ts";
 import type { Measured } from "../kernels/tuner.ts";
 import type { Device } from "../runtime/device.ts";
 import { FileError } from "../runtime/errors.ts";
+import { textOf } from "../runtime/printable.ts";
 import { sha256, toHex } from "../weights/digests.ts";
 
 /** What measurements are valid for. */
@@ -102,7 +103,10 @@ export function parseTuning(
   if (!isRecord(json) || json.format !== FORMAT || !isRecord(json.entries))
     throw new FileError(file, `is no table of measured methods, or is damaged: there is no format "${FORMAT}"`);
   if (json.adapter !== scope.adapter)
-    throw new FileError(file, `was measured on another adapter or driver: ${json.adapter}, here is ${scope.adapter}`);
+    throw new FileError(
+      file,
+      `was measured on another adapter or driver: ${textOf(json.adapter)}, here is ${scope.adapter}`,
+    );
   if (json.kernels !== scope.kernels)
     throw new FileError(file, "was measured with other kernels, those of another version; `ddim tune` measures anew");
   const foreign = Object.keys(json).find((name) => !NAMES.includes(name));

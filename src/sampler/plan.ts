@@ -4,6 +4,7 @@
  * steps again, and the inversions walk the schedule upwards.
  */
 import { UsageError } from "../runtime/errors.ts";
+import { textOf } from "../runtime/printable.ts";
 import { noiseFrom, type StepCoefficients, type Threshold } from "./coefficients.ts";
 import { multistepSteps, type Solver } from "./multistep.ts";
 import type { Schedule, ScheduleStep } from "./scheduleTypes.ts";
@@ -127,7 +128,7 @@ function resampledRows(
 ): PlanRow[] {
   for (const [name, value] of [["jump", jump] as const, ["resamples", resamples] as const])
     if (!Number.isInteger(value) || value < 1)
-      throw new UsageError("repaint", `repaint needs a whole number of ${name} from 1, got ${value}`);
+      throw new UsageError("repaint", `repaint needs a whole number of ${name} from 1, got ${textOf(value)}`);
   const { steps } = schedule;
   const rows: PlanRow[] = [];
   for (let first = 0; first < steps.length; first += jump) {

@@ -1,6 +1,7 @@
 /** Resolves what a caller says into what holds for a whole run, and into its list of timesteps. */
 import { ConfigError, UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { textOf } from "../runtime/printable.ts";
 import { predictionTypes, type Threshold } from "./coefficients.ts";
 import { isSchedulerKey, parseSchedulerConfig, type SchedulerConfig, schedulerNames } from "./schedulerConfig.ts";
 import type { ScheduleOptions, ScheduleRun } from "./scheduleTypes.ts";
@@ -19,7 +20,7 @@ export interface ResolvedRun {
 
 function oneOf<T extends string>(option: string, value: T, names: readonly T[]): T {
   if (!names.includes(value))
-    throw new UsageError(option, `${option} must be one of ${names.join(", ")}, got ${value}`);
+    throw new UsageError(option, `${option} must be one of ${names.join(", ")}, got ${textOf(value)}`);
   return value;
 }
 
