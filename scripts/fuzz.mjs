@@ -15,13 +15,23 @@ const OUT = join(ROOT, `.cache/fuzz.${process.pid}`);
 /** Without a word for so long a reader hangs. */
 const SILENCE_MS = 60_000;
 
-const { values } = parseArgs({
-  options: {
-    runs: { type: "string", default: "1000" },
-    reader: { type: "string", multiple: true },
-    seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
-  },
-});
+/** @returns what was typed, or ends with a sentence */
+function typed() {
+  try {
+    return parseArgs({
+      options: {
+        runs: { type: "string", default: "1000" },
+        reader: { type: "string", multiple: true },
+        seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
+      },
+    }).values;
+  } catch (error) {
+    process.stderr.write(`fuzz: ${/** @type {Error} */ (error).message}\n`);
+    process.exit(2);
+  }
+}
+
+const values = typed();
 for (const name of /** @type {const} */ (["runs", "seed"]))
   if (!/^\d{1,12}$/.test(values[name])) {
     process.stderr.write(`fuzz: --${name} must be a whole number, not ${values[name]}\n`);

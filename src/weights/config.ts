@@ -75,7 +75,10 @@ export async function readConfig(
   try {
     value = await parseYaml(text);
   } catch (cause) {
-    throw new FileError(file, `is not YAML: ${(cause as Error).message.split("\n")[0]}`, { cause });
+    const { message } = cause as Error;
+    // As engines say that the reader called itself too often.
+    const problem = /call stack|recursion/i.test(message) ? "it is nested too deep" : message.split("\n")[0];
+    throw new FileError(file, `is not YAML: ${problem}`, { cause });
   }
   if (!isObject(value)) throw new FileError(file, "must hold keys and values");
   checkAliases(file, value);
