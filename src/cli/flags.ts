@@ -2,13 +2,14 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Precision } from "../kernels/target.ts";
 import { cacheFolder } from "../node/tuningFolder.ts";
-import { UsageError } from "../runtime/errors.ts";
+import { FileError, UsageError } from "../runtime/errors.ts";
 import { type NonFinite, nonFiniteChoices } from "../runtime/finite.ts";
 import type { ScheduleOptions } from "../sampler/scheduleTypes.ts";
 import { compatNames, samplers, sigmaRules } from "../sampler/systems.ts";
 import { timestepSpacings } from "../sampler/timesteps.ts";
 import type { WeightSet } from "../unet/layouts/types.ts";
 import type { Io } from "./io.ts";
+import { pathKind } from "./paths.ts";
 
 /** Which model. */
 export interface ModelFlags {
@@ -173,9 +174,14 @@ export function refuseFlags(command: Command, names: readonly string[], why: str
   throw new UsageError(typed, `${flag} means nothing here: ${why}`);
 }
 
-/** The folder of --cache, or the user's; undefined where there is none. */
-export const cacheOf = ({ cache }: Pick<CommonFlags, "cache">, env: Io["env"]): string | undefined =>
-  cache ?? cacheFolder(env);
+/**
+ * The folder of --cache, or the user's; undefined where there is none.
+ * @throws FileError where --cache names something else
+ */
+export function cacheOf({ cache }: Pick<CommonFlags, "cache">, env: Io["env"]): string | undefined {
+  if (cache !== undefined && pathKind(cache) === "file") throw new FileError(cache, "is not a folder");
+  return cache ?? cacheFolder(env);
+}
 
 export function addTraceFlag(command: Command): Command {
   return command.option("--trace <file>", "write GPU times as a Chrome trace (chrome://tracing, Perfetto)");

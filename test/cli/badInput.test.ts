@@ -172,3 +172,11 @@ test("no adapter", async () => {
   expect(stderr).toBe("ddim: no WebGPU adapter was found on this machine (run `ddim doctor`)\n");
   expect(existsSync(join(out, "x.png"))).toBe(false);
 });
+
+test("a cache that is no folder", async () => {
+  await refused(
+    ["sample", "--cache", "package.json", "-o", join(out, "x.png")],
+    1,
+    /^ddim: package.json: is not a folder\n$/,
+  );
+});
