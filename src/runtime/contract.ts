@@ -129,7 +129,7 @@ export interface KernelCall {
   readonly kinds: readonly BindingKind[];
   readonly bound: readonly BoundValue[];
   readonly frame: boolean;
-  /** Axis along which the dispatch may be done in parts; its params uniform then has a dynamic offset. */
+  /** Axis along which the dispatch may be done in parts. */
   readonly parts?: Axis;
   /**
    * Contents of the params uniform.

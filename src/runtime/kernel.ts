@@ -104,7 +104,7 @@ export function defineKernel<F extends Flags = Flags>(def: KernelDef<F>): Kernel
           source ??= variant.wgsl(makeCodegen(def, target, flags, variant, bound, kinds, names));
           return source;
         },
-        kinds: [...kinds, variant.parts ? "part-uniform" : "uniform", ...(frame ? (["uniform"] as const) : [])],
+        kinds: [...kinds, "uniform", ...(frame ? (["uniform"] as const) : [])],
         bound,
         frame,
         parts: variant.parts,

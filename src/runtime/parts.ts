@@ -8,9 +8,8 @@ import type { Cost, Grid, KernelCall } from "./contract.ts";
 export interface Dispatch {
   readonly call: KernelCall;
   readonly pipeline: GPUComputePipeline;
+  /** For the whole grid. */
   readonly bindings: GPUBindGroup;
-  /** Dynamic offsets of the bindings for the whole grid. */
-  readonly offsets: readonly number[];
   readonly grid: Grid;
   readonly cost: Cost;
 }
@@ -24,7 +23,8 @@ export interface Part {
   /** First workgroup on the axis of `call.parts`, and how many. */
   readonly first: number;
   readonly count: number;
-  readonly offsets: readonly number[];
+  /** With params that begin at its first workgroup. */
+  readonly bindings: GPUBindGroup;
   readonly flops: number;
 }
 
@@ -49,8 +49,8 @@ export function encodeParts(encoder: GPUCommandEncoder, parts: readonly Part[], 
   const pass = encoder.beginComputePass();
   let current: GPUComputePipeline | undefined;
   for (let i = from; i < to; i++) {
-    const { dispatch, first, count, offsets } = parts[i] as Part;
-    const { pipeline, bindings, grid, call } = dispatch;
+    const { dispatch, first, count, bindings } = parts[i] as Part;
+    const { pipeline, grid, call } = dispatch;
     let workgroups = count;
     for (; i + 1 < to; i++) {
       const next = parts[i + 1] as Part;
@@ -59,7 +59,7 @@ export function encodeParts(encoder: GPUCommandEncoder, parts: readonly Part[], 
     }
     if (pipeline !== current) pass.setPipeline(pipeline);
     current = pipeline;
-    pass.setBindGroup(0, bindings, offsets);
+    pass.setBindGroup(0, bindings);
     if (call.parts === "x") pass.dispatchWorkgroups(workgroups, grid[1], grid[2]);
     else pass.dispatchWorkgroups(grid[0], workgroups, grid[2]);
   }

@@ -10,8 +10,6 @@ export type BindingKind =
   | "read-only-storage"
   | "storage"
   | "uniform"
-  /** A uniform whose offset is told with each dispatch. */
-  | "part-uniform"
   | "texture"
   | "load-rgba32float"
   | "load-rgba16float"
@@ -32,7 +30,6 @@ function layoutEntry(kind: BindingKind, binding: number): GPUBindGroupLayoutEntr
   if (kind === "texture") return { ...entry, texture: { sampleType: "unfilterable-float" } };
   const texture = storageTexture(kind);
   if (texture) return { ...entry, storageTexture: texture };
-  if (kind === "part-uniform") return { ...entry, buffer: { type: "uniform", hasDynamicOffset: true } };
   return { ...entry, buffer: { type: kind as GPUBufferBindingType } };
 }
 

@@ -43,12 +43,12 @@ export async function profileProgram(device: Device, program: Program): Promise<
       const querySet = device.gpu.createQuerySet({ type: "timestamp", count: n * 2 });
       sets.push(querySet);
       for (let i = 0; i < n; i++) {
-        const { pipeline, bindings, offsets, grid } = dispatches[base + i] as (typeof dispatches)[number];
+        const { pipeline, bindings, grid } = dispatches[base + i] as (typeof dispatches)[number];
         const pass = encoder.beginComputePass({
           timestampWrites: { querySet, beginningOfPassWriteIndex: i * 2, endOfPassWriteIndex: i * 2 + 1 },
         });
         pass.setPipeline(pipeline);
-        pass.setBindGroup(0, bindings, offsets);
+        pass.setBindGroup(0, bindings);
         pass.dispatchWorkgroups(...grid);
         pass.end();
       }

@@ -109,27 +109,27 @@ export class Program implements Replay {
               ? { buffer: overflow as GPUBuffer }
               : (storage.get(b.value)?.resource as GPUBindingResource),
         );
-        // A block for every part of a dispatch; the bindings of one without parts begin at its only one.
-        const blocks = (ranges[i] as [number, number][]).map((_, j) => (parts.length + j) * (params?.stride ?? 0));
-        const offset = call.parts ? 0 : (blocks[0] as number);
-        if (params) resources.push({ buffer: params.buffer, offset, size: params.sizes[i] as number });
-        if (call.frame) {
-          if (!init.frame) throw new TypeError(`internal: ${label}: ${call.kernel} needs a frame buffer`);
-          resources.push({ buffer: init.frame });
-        }
-        const bindings = device.gpu.createBindGroup({
-          label: call.label,
-          layout: device.pipelines.layout(call.kinds),
-          entries: resources.map((resource, binding) => ({ binding, resource })),
+        if (call.frame && !init.frame) throw new TypeError(`internal: ${label}: ${call.kernel} needs a frame buffer`);
+        // Bindings for every part: a dynamic offset instead would cost every dispatch, and few are ever parted.
+        const bind = (block: number) => {
+          const all = [...resources];
+          if (params)
+            all.push({ buffer: params.buffer, offset: block * params.stride, size: params.sizes[i] as number });
+          if (call.frame) all.push({ buffer: init.frame as GPUBuffer });
+          return device.gpu.createBindGroup({
+            label: call.label,
+            layout: device.pipelines.layout(call.kinds),
+            entries: all.map((resource, binding) => ({ binding, resource })),
+          });
+        };
+        const own = (ranges[i] as [number, number][]).map(([first, count], k) => {
+          return { first, count, bindings: bind(parts.length + k) };
         });
         const pipeline = pipelines[i] as GPUComputePipeline;
-        const offsets = blocks.map((block) => (call.parts ? [block] : []));
         const [grid, cost] = [call.grid(batch), call.cost(batch)];
-        const dispatch = { call, pipeline, bindings, offsets: offsets[0] as number[], grid, cost };
+        const dispatch = { call, pipeline, bindings: (own[0] as (typeof own)[number]).bindings, grid, cost };
         const whole = call.parts === "x" ? grid[0] : grid[1];
-        ranges[i]?.forEach(([first, count], j) => {
-          parts.push({ dispatch, first, count, offsets: offsets[j] as number[], flops: (cost.flops * count) / whole });
-        });
+        parts.push(...own.map((part) => ({ ...part, dispatch, flops: (cost.flops * part.count) / whole })));
         return dispatch;
       });
       return new Program(device, label, batch, dispatches, parts, plan, storage, owned, overflow);
