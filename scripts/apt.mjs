@@ -18,41 +18,44 @@ export function distribution() {
   return { id: field("ID"), codename: field("VERSION_CODENAME") };
 }
 
-/** @returns {boolean} whether this user is root, or becomes root without being asked for a password */
+/**
+ * @returns {boolean} whether this user is root, or becomes root without being asked for a password, and DDIM_NO_ROOT does
+ *   not forbid it
+ */
 export function mayInstall() {
+  if (process.env.DDIM_NO_ROOT) return false;
   return process.getuid?.() === 0 || spawnSync("sudo", ["-n", "true"], { stdio: "ignore" }).status === 0;
 }
 
 /**
- * Installs packages, with the output on stderr.
+ * Installs packages as root. What will be run is said before the first command, with the way around; everything goes to
+ * stderr.
+ * @param {string} reason what is missing, and what its package is
  * @param {string[]} packages
- * @param {string} [suite] the release to take them from, where it is not the installed one
- * @throws {Error} when apt-get fails
+ * @param {string} around what somebody can do who does not want this
+ * @param {string} [codename] of the Debian release whose backports have them, where its own packages are too old
+ * @throws {Error} where apt's sources do not name the release, or a command fails
  */
-export function aptInstall(packages, suite) {
+export function aptInstall(reason, packages, around, codename) {
+  const file = codename && backportsFile(aptSources(), codename);
+  const from = codename ? ["-t", `${codename}-backports`] : [];
+  const add = file && ["tee", file.path];
+  const update = ["apt-get", "update", "-qq"];
+  const install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", ...from, ...packages];
+  const commands = [...(add ? [add] : []), update, install].map((command) => `  ${command.join(" ")}\n`).join("");
+  process.stderr.write(`${reason}. As root this runs\n${commands}With DDIM_NO_ROOT=1 it does not; ${around}.\n`);
+
+  if (add && asRoot(add, file.text) !== 0) throw new Error(`cannot write ${file.path}`);
   // A source that cannot be reached need not be the one that has these packages.
-  asRoot(["apt-get", "update", "-qq"]);
-  const from = suite ? ["-t", suite] : [];
-  const status = asRoot(["apt-get", "install", "-y", "-qq", "--no-install-recommends", ...from, ...packages]);
-  if (status !== 0)
-    throw new Error(`apt-get install ${[...from, ...packages].join(" ")} failed: its messages are above`);
+  asRoot(update);
+  if (asRoot(install) !== 0) throw new Error(`${install.join(" ")} failed: its messages are above`);
 }
 
-/**
- * Makes the backports of a Debian release known to apt.
- * @param {string} codename
- * @throws {Error} where apt's sources do not name the release, or cannot be written
- */
-export function addBackports(codename) {
+/** @returns {import("./apt-sources.mjs").AptFile[]} */
+function aptSources() {
   const more = existsSync(FOLDER) ? readdirSync(FOLDER).map((name) => `${FOLDER}/${name}`) : [];
   const paths = ["/etc/apt/sources.list", ...more].filter((path) => existsSync(path));
-  const file = backportsFile(
-    paths.map((path) => ({ path, text: readFileSync(path, "utf8") })),
-    codename,
-  );
-  if (!file) return;
-  process.stderr.write(`adding ${file.path}\n`);
-  if (asRoot(["tee", file.path], file.text) !== 0) throw new Error(`cannot write ${file.path}`);
+  return paths.map((path) => ({ path, text: readFileSync(path, "utf8") }));
 }
 
 /**

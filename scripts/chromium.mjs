@@ -31,8 +31,11 @@ export function ensureChromium() {
         "or name its executable in the variable CHROMIUM, then run this again",
     );
   }
-  process.stderr.write("no Chromium found for the browser test: installing Debian's ...\n");
-  aptInstall(["chromium"]);
+  aptInstall(
+    "no Chromium found for the browser tests: Debian's is to be installed",
+    ["chromium"],
+    "CHROMIUM names the executable of another",
+  );
   const installed = findChromium();
   if (!installed) throw new Error("the package chromium is installed, but no executable of that name is on PATH");
   return installed;

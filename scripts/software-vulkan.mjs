@@ -1,6 +1,6 @@
 // Installs Mesa's software Vulkan driver (lavapipe), for machines that have no adapter at all.
 import process from "node:process";
-import { addBackports, aptInstall, distribution, mayInstall } from "./apt.mjs";
+import { aptInstall, distribution, mayInstall } from "./apt.mjs";
 
 const PACKAGES = ["mesa-vulkan-drivers", "libvulkan1"];
 
@@ -8,25 +8,28 @@ const PACKAGES = ["mesa-vulkan-drivers", "libvulkan1"];
 export function installSoftwareVulkan() {
   const system = distribution();
   if (!system || !mayInstall()) throw new Error(`no WebGPU adapter found. ${byHand(system)}`);
-  process.stderr.write("no WebGPU adapter found: installing Mesa's software Vulkan driver ...\n");
-  const suite = backports(system);
-  if (suite) addBackports(system.codename);
-  aptInstall(PACKAGES, suite);
+  aptInstall(
+    "no WebGPU adapter found: Mesa's software Vulkan driver is to be installed",
+    PACKAGES,
+    "a driver of the machine's own GPU does as well",
+    backports(system),
+  );
 }
 
 /**
- * Debian 12's own Mesa is too old for Dawn.
  * @param {{ codename: string }} system
+ * @returns {string | undefined} Debian 12, whose own Mesa is too old for Dawn
  */
 function backports({ codename }) {
-  return codename === "bookworm" ? "bookworm-backports" : undefined;
+  return codename === "bookworm" ? codename : undefined;
 }
 
 /** @param {{ id: string, codename: string } | null} system */
 function byHand(system) {
   const again = "then run this again";
   if (system) {
-    const suite = backports(system);
+    const codename = backports(system);
+    const suite = codename && `${codename}-backports`;
     const install = `apt-get install ${suite ? `-t ${suite} ` : ""}${PACKAGES.join(" ")}`;
     return `As root${suite ? `, with ${suite} among apt's sources` : ""}: ${install} - ${again}.`;
   }

@@ -1,10 +1,11 @@
-/** The pages, the README among them, and the pictures of docs/ belong together. */
+/** The pages and the pictures of docs/ belong together. */
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 
 const docs = readdirSync("docs", { recursive: true }).map((name) => join("docs", String(name)));
-const pages = ["README.md", ...docs.filter((name) => name.endsWith(".md"))];
+const beside = ["bench/README.md", "test/golden/README.md", "weights/README.md"];
+const pages = [...readdirSync("."), ...docs, ...beside].filter((name) => name.endsWith(".md"));
 const links = pages.flatMap((page) =>
   [...readFileSync(page, "utf8").matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, to]) => ({
     page,

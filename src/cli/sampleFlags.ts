@@ -65,7 +65,7 @@ export function addSampleFlags(command: Command): Command {
     .option("--noise <file>", "safetensors with the starting noise x_T, N x C x H x W; sets the count")
     .option(
       "--context <file>",
-      "safetensors with encoder_hidden_states, 1 or N x L x D, and for guidance `negative`; see the README",
+      "safetensors with encoder_hidden_states, 1 or N x L x D, and for guidance `negative`; see docs/latents.md",
     )
     .option("--concat <file>", "safetensors with what the network reads beside its state, 1 or N x C x H x W")
     .addOption(new Option("--rng <name>", "whose noise a seed means, see docs/rng.md").choices(rngs).default("philox"))
