@@ -133,7 +133,10 @@ const commonFlags: FlagTable<CommonFlags> = {
       .choices(["high", "fast"])
       .default("fast"),
   cache: () =>
-    new Option("--cache <dir>", "keep packed weights and what `ddim tune` measures in this folder; see docs/loading.md"),
+    new Option(
+      "--cache <dir>",
+      "keep packed weights and what `ddim tune` measures in this folder; see docs/loading.md",
+    ),
   device: () => new Option("--device <name|index>", "which adapter, see `ddim doctor`"),
   nonFinite: () =>
     new Option("--non-finite <what>", "numbers that are not finite, or that f16 cannot hold, end the work, or warn")
