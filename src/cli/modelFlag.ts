@@ -1,51 +1,32 @@
-/**
- * What `-m` means: a folder or one file of weights as it is, or the bare name of a model in a `weights` folder, here or in
- * the package.
- */
+/** The model of `-m`, which takes whatever `loadPipeline` does: `src/node/modelName.ts` says what a name means. */
 import { realpathSync } from "node:fs";
-import { basename, dirname, join, sep } from "node:path";
-import { toNodeSource } from "../node/folder.ts";
+import { basename, dirname, join } from "node:path";
 import { openModel } from "../node/model.ts";
+import { placeOfModel } from "../node/modelName.ts";
+import { packageRoot } from "../node/packageRoot.ts";
+import { toNodeSource } from "../node/source.ts";
 import type { Model, OpenOptions } from "../pipeline/model.ts";
-import { FileError } from "../runtime/errors.ts";
-import { isWeights } from "../weights/locate.ts";
 import type { ModelSource } from "../weights/source.ts";
 import type { ModelFlags } from "./flags.ts";
 import type { Terminal } from "./io.ts";
-import { packageRoot } from "./package.ts";
-import { isFolder, pathKind } from "./paths.ts";
 
 export const DEFAULT_MODEL = "pixel-avatars-16";
 
-/**
- * The folder of a model, or its one file.
- * @param given - the flag's value; without it the model that comes with the package
- * @throws FileError when there is neither.
- */
-export function findModel(given: string | undefined): string {
-  const shipped = join(packageRoot(), "weights");
-  if (given === undefined) return join(shipped, DEFAULT_MODEL);
-  const bare = !given.includes("/") && !given.includes(sep) && given !== "." && given !== "..";
-  const candidates = bare ? [given, join("weights", given), join(shipped, given)] : [given];
-  const found = candidates.find((path) => isFolder(path)) ?? candidates.find((path) => pathKind(path) !== undefined);
-  if (found !== undefined) return found;
-  throw new FileError(
-    given,
-    `there is no such ${isWeights(given) ? "file" : "folder"}${bare ? ", here or in weights/" : ""}`,
-  );
-}
+/** The flag's value; without it the package's own model, whatever lies here by that name. */
+const named = (given: string | undefined): string => given ?? join(packageRoot(), "weights", DEFAULT_MODEL);
 
 /** The value of `-m` that finds the same model again: for the package's own, one that works in every folder. */
 export function modelArgument(given: string | undefined): string {
-  const folder = realpathSync(findModel(given));
-  const own = dirname(folder) === realpathSync(join(packageRoot(), "weights"));
-  return given === undefined || own ? basename(folder) : given;
+  const place = placeOfModel(named(given));
+  if (place.kind !== "disk") return named(given);
+  const path = realpathSync(place.path);
+  const own = dirname(path) === realpathSync(join(packageRoot(), "weights"));
+  return given === undefined || own ? basename(path) : given;
 }
 
 /** The files of the model of `-m`, with the configuration of `--config`. @throws FileError */
-export function modelSource({ model, config }: Pick<ModelFlags, "model" | "config">): ModelSource {
-  return toNodeSource(findModel(model), { config });
-}
+export const modelSource = ({ model, config }: Pick<ModelFlags, "model" | "config">): ModelSource =>
+  toNodeSource(named(model), { config });
 
 /** What `--ignore-unknown` says to the library. */
 export const unknownOf = ({ ignoreUnknown }: ModelFlags): "warn" | undefined => (ignoreUnknown ? "warn" : undefined);

@@ -1,14 +1,11 @@
 /** Models on disk. Files are opened for one read and closed again, so nothing needs disposing and nothing is locked. */
 
-import { type BigIntStats, type Stats, statSync } from "node:fs";
+import type { BigIntStats } from "node:fs";
 import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { FileError } from "../runtime/errors.ts";
 import { type Checkpoint, openSafetensors } from "../weights/checkpoint.ts";
-import { isWeights } from "../weights/locate.ts";
 import { checkPath, label } from "../weights/path.ts";
-import { singleFileSource, withConfig } from "../weights/single.ts";
 import {
   type ByteRange,
   CHANGED,
@@ -18,7 +15,7 @@ import {
   readFailure,
   tooLong,
 } from "../weights/source.ts";
-import { type SourceLike, type SourceOptions, toConfig, toSource } from "../weights/to-source.ts";
+import { statsAt } from "./modelName.ts";
 
 /** Node reads less than 2 GiB at once. */
 const MAX_READ_BYTES = 2 ** 30;
@@ -28,15 +25,6 @@ const MAX_READ_BYTES = 2 ** 30;
  * cannot. The device is left out, as devices are numbered anew some day.
  */
 const stampOf = ({ ino, size, mtimeNs, ctimeNs }: BigIntStats) => [ino, size, mtimeNs, ctimeNs].join(" ");
-
-/** What lies at a path, if anything does. @throws FileError where that cannot be told, such as for a name that is too long */
-function statsAt(path: string): Stats | undefined {
-  try {
-    return statSync(path, { throwIfNoEntry: false });
-  } catch (error) {
-    throw readFailure(path, error);
-  }
-}
 
 /**
  * A source over a folder. Symbolic links are followed, as the Hugging Face cache is made of them. A file that is replaced or
@@ -155,39 +143,6 @@ export function folderSource(directory: string): ModelSource {
       }
     },
   };
-}
-
-const isWebUrl = (text: string) => /^https?:\/\//i.test(text);
-
-/** The path that a string or `file:` URL is; undefined for what is on the web, or no place. */
-function pathOf(from: unknown): string | undefined {
-  if (from instanceof URL) return from.protocol === "file:" ? fileURLToPath(from) : undefined;
-  if (typeof from !== "string" || isWebUrl(from)) return undefined;
-  return /^file:\/\//i.test(from) ? fileURLToPath(from) : from;
-}
-
-/** A folder, or one file of weights in it. @throws FileError when it is neither */
-function diskSource(path: string): ModelSource {
-  const stats = statsAt(path);
-  if (!stats || stats.isDirectory()) return folderSource(path);
-  if (!stats.isFile()) throw new FileError(path, "is not a file");
-  if (!isWeights(path))
-    throw new FileError(path, "is neither a folder nor a .safetensors, .ckpt, .pt, .pth or .bin file");
-  return singleFileSource(folderSource(dirname(path)), basename(path));
-}
-
-/**
- * Like the core's `toSource`, but a string that is not an http(s) URL, and a file: URL, is a folder or one file of weights.
- * @throws FileError when there is neither
- */
-export function toNodeSource(from: SourceLike, { fetch, config }: SourceOptions = {}): ModelSource {
-  const path = pathOf(from);
-  const source = path === undefined ? toSource(from, { fetch }) : diskSource(path);
-  if (config === undefined) return source;
-  const configPath = pathOf(config);
-  if (configPath === undefined) return withConfig(source, toConfig(config, { fetch }));
-  if (!(statsAt(configPath)?.isFile() ?? true)) throw new FileError(configPath, "is not a file");
-  return withConfig(source, { source: folderSource(dirname(configPath)), path: basename(configPath) });
 }
 
 /**

@@ -9,9 +9,9 @@ import { UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { message } from "../runtime/printable.ts";
 import { type NodeDeviceOptions, nodeDeviceNames, openNodeDevice } from "./device.ts";
-import { toNodeSource } from "./folder.ts";
 import { openModel, parseYaml as parseYamlText } from "./model.ts";
 import { packedFolder } from "./packedFolder.ts";
+import { toNodeSource } from "./source.ts";
 import { cacheFolder, tuningFolder } from "./tuningFolder.ts";
 
 export * from "../index.ts";

@@ -9,6 +9,9 @@ export type ParseYaml = (text: string) => unknown | Promise<unknown>;
 
 export const CONFIG_NAMES = ["config.json", "config.yaml", "config.yml"];
 
+/** Whether a file's name stands for the model whose folder it lies in. */
+export const isConfig = (name: string): boolean => name === "model_index.json" || CONFIG_NAMES.includes(name);
+
 /**
  * The configuration of a folder: the first of the usual names that is there, of a server the common ones, or at the root the
  * source's own, where it has one.

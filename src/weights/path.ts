@@ -16,6 +16,15 @@ export function joinPath(folder: string, name: string): string {
   return folder === "" ? name : `${folder}/${name}`;
 }
 
+/** A part of an address as text; as it stands where its percent signs mean nothing. */
+export function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 /**
  * Checks that `path` names something inside the folder it is relative to: forward slashes only, no empty, `.` or `..`
  * segment, not absolute, no URL scheme or drive letter, no control characters.

@@ -1,17 +1,21 @@
 /** One door for everything a caller may name as a model's source. */
 
 import { UsageError } from "../runtime/errors.ts";
+import { isConfig } from "./config.ts";
 import { fileListSource, type PathAndFile } from "./files.ts";
+import { fileAddress } from "./hub.ts";
 import { isWeights } from "./locate.ts";
 import { type FileGetter, objectSource } from "./object.ts";
+import { decoded } from "./path.ts";
 import { singleFileSource, withConfig } from "./single.ts";
 import type { ConfigPlace, ModelSource } from "./source.ts";
 import { directoryHandleSource, droppedSource } from "./tree.ts";
 import { type Fetch, urlSource } from "./url.ts";
 
 /**
- * What {@link toSource} accepts. Strings are http(s) URLs, or relative to the page in a browser. What was dropped has to be
- * given while the event is handled.
+ * What {@link toSource} accepts. Strings are http(s) URLs, or relative to the page in a browser; a URL is that of a folder, of
+ * its configuration, of one file of weights, or of a model's page on huggingface.co. What was dropped has to be given while
+ * the event is handled.
  */
 export type SourceLike =
   | string
@@ -76,11 +80,15 @@ function fileAt(url: URL, options: { fetch?: Fetch }): ConfigPlace {
   const folder = new URL(url);
   const slash = url.pathname.lastIndexOf("/");
   folder.pathname = url.pathname.slice(0, slash);
-  return { source: urlSource(folder, options), path: decodeURIComponent(url.pathname.slice(slash + 1)) };
+  return { source: urlSource(folder, options), path: decoded(url.pathname.slice(slash + 1)) };
 }
 
 function folderLike(from: SourceLike, options: { fetch?: Fetch }): ModelSource {
-  if (typeof from === "string" || from instanceof URL) return urlSource(absoluteUrl(from), options);
+  if (typeof from === "string" || from instanceof URL) {
+    const url = absoluteUrl(from);
+    const inside = fileAt(url, options);
+    return isConfig(inside.path) ? inside.source : urlSource(url, options);
+  }
   if (typeof from === "object" && from !== null) {
     if ("read" in from) return "size" in from && "exists" in from ? from : objectSource(from);
     if ("getFileHandle" in from) return directoryHandleSource(from);
@@ -111,5 +119,5 @@ function absoluteUrl(from: string | URL): URL {
       "source",
       `${String(from).replace(/[?#].*/s, "")} is not an http(s) URL; folders are opened by the package's ./node entry`,
     );
-  return url;
+  return fileAddress(url);
 }

@@ -3,8 +3,9 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFi
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { expect, test } from "vitest";
-import { openSafetensorsFile, toNodeSource } from "../../src/node/folder.ts";
+import { openSafetensorsFile } from "../../src/node/folder.ts";
 import { openModel } from "../../src/node/model.ts";
+import { toNodeSource } from "../../src/node/source.ts";
 import { withRandomWeights } from "../../src/weights/random.ts";
 import { toSource } from "../../src/weights/to-source.ts";
 import { ddim, scratchFolder } from "../support/cli.ts";

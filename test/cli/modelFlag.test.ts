@@ -1,8 +1,10 @@
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import process from "node:process";
+import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { findModel, modelArgument, modelSource } from "../../src/cli/modelFlag.ts";
+import { modelArgument, modelSource } from "../../src/cli/modelFlag.ts";
+import { placeOfModel } from "../../src/node/modelName.ts";
 import { scratchFolder } from "../support/cli.ts";
 
 const scratch = scratchFolder();
@@ -15,23 +17,33 @@ writeFileSync(join(scratch, "file"), "");
 beforeEach(() => process.chdir(scratch));
 afterEach(() => process.chdir(home));
 
+const pathOf = (name: string) => {
+  const place = placeOfModel(name);
+  return place.kind === "disk" ? place.path : undefined;
+};
+
 test("without the flag it is the package's model, from any folder", () => {
-  expect(findModel(undefined)).toBe(shipped);
+  expect(modelSource({}).name).toBe(shipped);
 });
 
 test("a bare name is a folder here, in weights/ here, or in the package", () => {
-  expect(findModel("near")).toBe("near");
-  expect(findModel("mine")).toBe(join("weights", "mine"));
-  expect(findModel("pixel-avatars-16")).toBe(shipped);
+  expect(pathOf("near")).toBe("near");
+  expect(pathOf("mine")).toBe(join("weights", "mine"));
+  expect(pathOf("pixel-avatars-16")).toBe(shipped);
 });
 
-test("anything else is a path", () => {
-  expect(findModel("./near")).toBe("./near");
-  expect(findModel(".")).toBe(".");
-  expect(findModel(shipped)).toBe(shipped);
-  expect(() => findModel("./mine")).toThrow("./mine: there is no such folder");
-  expect(() => findModel("nobody")).toThrow("nobody: there is no such folder, here or in weights/");
-  expect(() => findModel("no.ckpt")).toThrow("no.ckpt: there is no such file, here or in weights/");
+test("anything else is a path, if it is no address and no id", () => {
+  expect(pathOf("./near")).toBe("./near");
+  expect(pathOf(".")).toBe(".");
+  expect(pathOf(shipped)).toBe(shipped);
+  expect(pathOf(pathToFileURL(shipped).href)).toBe(shipped);
+  expect(pathOf(join(shipped, "model_index.json"))).toBe(shipped);
+  expect(() => placeOfModel("./mine")).toThrow("./mine: there is no such folder");
+  expect(() => placeOfModel("nobody")).toThrow("nobody: there is no such folder, here or in weights/");
+  expect(() => placeOfModel("no.ckpt")).toThrow("no.ckpt: there is no such file, here or in weights/");
+  expect(() => placeOfModel("some/no.ckpt")).toThrow("some/no.ckpt: there is no such file");
+  expect(() => placeOfModel("https://")).toThrow("https:// is not a URL");
+  expect(() => placeOfModel("file://elsewhere/x")).toThrow("file://elsewhere/x is no path on this machine");
   expect(() => modelSource({ model: "file" })).toThrow("file: is neither a folder nor a .safetensors, .ckpt,");
 });
 

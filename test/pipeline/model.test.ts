@@ -1,6 +1,6 @@
 /** A model before any GPU: what is read from its folder, in which layouts, and its hash. */
 import { describe, expect, test } from "vitest";
-import { toNodeSource } from "../../src/node/folder.ts";
+import { toNodeSource } from "../../src/node/source.ts";
 import { createPipeline } from "../../src/pipeline/load.ts";
 import { type Model, openModel } from "../../src/pipeline/model.ts";
 import { modelHash, modelId } from "../../src/pipeline/modelId.ts";

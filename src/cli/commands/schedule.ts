@@ -13,7 +13,7 @@ import {
   samplerOptions,
 } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
-import { findModel, modelSource, unknownOf } from "../modelFlag.ts";
+import { modelSource, unknownOf } from "../modelFlag.ts";
 import { table } from "../table.ts";
 
 interface ScheduleFlags extends Pick<ModelFlags, "model" | "config">, OutputFlags, SamplerFlags {}
@@ -32,8 +32,9 @@ async function schedule(flags: ScheduleFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   const unknown = unknownOf(flags);
   const warn = (text: string) => terminal.warn([text]);
-  const config = await openScheduler(modelSource(flags), { unknown, warn, signal: io.signal });
-  if (!config) throw new FileError(findModel(flags.model), "has no scheduler_config.json, so it cannot be sampled");
+  const source = modelSource(flags);
+  const config = await openScheduler(source, { unknown, warn, signal: io.signal });
+  if (!config) throw new FileError(source.name, "has no scheduler_config.json, so it cannot be sampled");
   const made = makeSchedule({ ...config, ...samplerOptions(flags) });
   terminal.warn(made.warnings);
   if (flags.json) terminal.json(describe(made));

@@ -1,9 +1,10 @@
 /** Option objects of the library, as programs without types would pass them. */
 import { sample } from "../../../src/index.ts";
-import { folderSource, toNodeSource } from "../../../src/node/folder.ts";
+import { folderSource } from "../../../src/node/folder.ts";
 import { readImage } from "../../../src/node/image.ts";
 import { loadPipeline } from "../../../src/node/index.ts";
 import { openAutoencoder, openModel } from "../../../src/node/model.ts";
+import { toNodeSource } from "../../../src/node/source.ts";
 import { createPipeline } from "../../../src/pipeline/load.ts";
 import { resolveRun } from "../../../src/pipeline/run.ts";
 import { DeviceError } from "../../../src/runtime/errors.ts";
