@@ -3,16 +3,15 @@
 import { checkWhole } from "../network/configReader.ts";
 import { FileError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
-import { textOf } from "../runtime/printable.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
-import { readModelIndex } from "../weights/components.ts";
-import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
+import type { ParseYaml } from "../weights/config.ts";
 import { isObject } from "../weights/json.ts";
 import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
 import { joinPath, label } from "../weights/path.ts";
 import type { ModelSource } from "../weights/source.ts";
 import { checkUnknown, type UnknownOptions } from "../weights/unknown.ts";
 import { parseAutoencoderConfig } from "./config.ts";
+import { type Configured, FOLDERS, findConfigured } from "./find.ts";
 import { type AutoencoderLayout, configuredNaming, detectLayout } from "./layouts.ts";
 import { parseLdmAutoencoder } from "./ldmConfig.ts";
 import { buildDecoder, buildEncoder } from "./network.ts";
@@ -48,24 +47,6 @@ const openNames: OptionNames<OpenAutoencoderOptions> = {
   signal: "an AbortSignal",
 };
 
-/** First stages of latent-diffusion that compute nothing (ldm/models/autoencoder.py). */
-const IDENTITY = /(^|\.)(IdentityFirstStage|Identity)$/;
-
-/** Folders of pipelines, then the root. */
-const FOLDERS = ["vae", "vqvae", ""];
-
-type Json = Readonly<Record<string, unknown>>;
-
-/** Whether a configuration, that of a whole model too, describes an autoencoder, or a network that has none. */
-function describes(json: Json): boolean {
-  if (!isObject(json.model)) return /^(VQ|Asymmetric|Autoencoder|ConsistencyDecoder)/.test(textOf(json._class_name));
-  const { params, target } = json.model;
-  if (!isObject(params)) return false;
-  if (!("first_stage_config" in params)) return !("unet_config" in params);
-  const first = params.first_stage_config;
-  return !(isObject(first) && IDENTITY.test(textOf(first.target ?? target)));
-}
-
 /** Names and shapes under diffusers' names. They depend on the configuration alone; the smallest size shows them all. */
 export function autoencoderTensors(spec: AutoencoderSpec): ExpectedTensor[] {
   const [dtype, storage, side] = ["f32", "buffer", latentScale(spec)] as const;
@@ -89,41 +70,16 @@ async function storedScale(checkpoint: Checkpoint, signal?: AbortSignal): Promis
   return checkpoint.tensors.has("scale_factor") ? (await checkpoint.read("scale_factor", signal))[0] : undefined;
 }
 
-interface Configured {
-  readonly folder: string;
-  /** For messages. */
-  readonly file: string;
-  readonly json: Json;
-  readonly spec: AutoencoderSpec;
-  /** Class of the pipeline that it is a part of. */
-  readonly pipeline: string;
-}
-
-/** The first configuration of an autoencoder. */
-async function findConfigured(
-  source: ModelSource,
-  options: OpenAutoencoderOptions,
-  reading?: UnknownOptions,
-): Promise<Configured | null> {
-  // A pipeline lists its parts, which spares asking a server for files that are not there.
-  const index = source.weights === undefined ? await readModelIndex(source, options.signal) : undefined;
-  for (const folder of index ? FOLDERS.filter((name) => name in index) : FOLDERS) {
-    const place = await findConfig(source, folder, options.signal);
-    if (place === undefined) continue;
-    const json = await readConfig(place.source, place.path, options);
-    if (folder === "" && !describes(json)) continue;
-    const file = label(place.source, place.path);
-    const spec = isObject(json.model)
-      ? parseLdmAutoencoder(json, file, reading)
-      : parseAutoencoderConfig(json, file, reading);
-    const blocks = [...spec.down, ...spec.up].reduce((sum, { resnets }) => sum + resnets, 0);
-    const keys = isObject(json.model)
-      ? { layers: "num_res_blocks", size: "resolution" }
-      : { layers: "layers_per_block", size: "sample_size" };
-    checkWhole(file, { blocks, channels: spec.channels, size: spec.sample_size }, keys);
-    return { folder, file, json, spec, pipeline: textOf(index?._class_name ?? "") };
-  }
-  return null;
+/** @throws ConfigError, also for a network or a size that only takes time and memory */
+function specOf({ json, file }: Configured, reading: UnknownOptions): AutoencoderSpec {
+  const original = isObject(json.model);
+  const spec = original ? parseLdmAutoencoder(json, file, reading) : parseAutoencoderConfig(json, file, reading);
+  const blocks = [...spec.down, ...spec.up].reduce((sum, { resnets }) => sum + resnets, 0);
+  const keys = original
+    ? { layers: "num_res_blocks", size: "resolution" }
+    : { layers: "layers_per_block", size: "sample_size" };
+  checkWhole(file, { blocks, channels: spec.channels, size: spec.sample_size }, keys);
+  return spec;
 }
 
 /**
@@ -135,9 +91,10 @@ export async function configuredAutoencoder(
   source: ModelSource,
   options: OpenAutoencoderOptions = {},
 ): Promise<{ folder: string; tensors: readonly ExpectedTensor[] } | null> {
-  const found = await findConfigured(source, options, { unknown: options.unknown });
+  const found = await findConfigured(source, options);
   if (!found) return null;
-  const { folder, json, spec } = found;
+  const { folder, json } = found;
+  const spec = specOf(found, { unknown: options.unknown });
   const part = isObject(json.model) && isObject(json.model.params) && "first_stage_config" in json.model.params;
   const place = part ? "whole" : isObject(json.model) ? "alone" : "diffusers";
   const { locate } = configuredNaming(spec, place);
@@ -148,25 +105,16 @@ export async function configuredAutoencoder(
   return { folder, tensors };
 }
 
-/**
- * Finds the autoencoder of a diffusers pipeline (`vae/` or `vqvae/`), of a whole latent-diffusion model, or in a folder of
- * its own, and checks that the checkpoint fits the configuration. Reads configurations and headers only.
- * @returns null when there is none
- * @throws ConfigError, FileError, WeightError; all misfits of a checkpoint at once
- */
-export async function findAutoencoder(
+/** An autoencoder whose configuration was found; {@link findAutoencoder} says what is checked. */
+export async function openConfigured(
   source: ModelSource,
-  options: OpenAutoencoderOptions = {},
-): Promise<AutoencoderModel | null> {
-  checkOptions("openAutoencoder", options, openNames);
-  const { signal, variant, unknown } = options;
-  checkUnknown(unknown);
+  found: Configured,
+  { signal, variant, unknown }: OpenAutoencoderOptions,
+): Promise<AutoencoderModel> {
   const warnings: string[] = [];
   const warn = (text: string) => void warnings.push(text);
-  const found = await findConfigured(source, options, { unknown, warn });
-  if (!found) return null;
   const { folder, file, json } = found;
-  let { spec } = found;
+  let spec = specOf(found, { unknown, warn });
   const checkpoint = await openCheckpoint(source, folder, { variant, original: !("_class_name" in json), signal });
   const stored = await storedScale(checkpoint, signal);
   if (stored !== undefined) spec = { ...spec, scaling_factor: stored };
@@ -194,6 +142,22 @@ export async function findAutoencoder(
     layout,
     warnings: [...checkpoint.warnings, ...warnings],
   };
+}
+
+/**
+ * Finds the autoencoder of a diffusers pipeline (`vae/` or `vqvae/`), of a whole latent-diffusion model, or in a folder of
+ * its own, and checks that the checkpoint fits the configuration. Reads configurations and headers only.
+ * @returns null when there is none
+ * @throws ConfigError, FileError, WeightError; all misfits of a checkpoint at once
+ */
+export async function findAutoencoder(
+  source: ModelSource,
+  options: OpenAutoencoderOptions = {},
+): Promise<AutoencoderModel | null> {
+  checkOptions("openAutoencoder", options, openNames);
+  checkUnknown(options.unknown);
+  const found = await findConfigured(source, options);
+  return found && openConfigured(source, found, options);
 }
 
 /** {@link findAutoencoder} where there has to be one. @throws FileError when there is none */

@@ -1,16 +1,14 @@
-/** Image to image, in-painting, and the forward process by itself. */
+/** Image to image, and in-painting. */
 import { UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { addNoise } from "../sampler/forward.ts";
-import { initialNoise } from "../sampler/philox.ts";
-import { wholeSeed } from "../sampler/seed.ts";
 import { spacingOf } from "../sampler/systems.ts";
 import { fittingSteps } from "../sampler/timesteps.ts";
 import { checkConcat, missingConcat } from "./concat.ts";
 import type { ConcatInput } from "./divideInput.ts";
-import { latentMask } from "./encoding.ts";
-import { maskInput, paintedMask } from "./maskInput.ts";
+import { latentMask, maskInput, paintedMask } from "./maskInput.ts";
 import type { Model } from "./model.ts";
+import { noiseOf } from "./noise.ts";
 import { repaintNames } from "./options.ts";
 import { type ResolvedRun, resolveRun, resolveSchedule, stateSize } from "./run.ts";
 import type { Generation, InpaintOptions, Tensor } from "./types.ts";
@@ -33,14 +31,6 @@ const editNames: OptionNames<EditOptions> = {
   repaint: true,
   paste: true,
 };
-
-/** Noise of images first, first + 1, … as x_T would have it. */
-function noiseOf([n = 0, c = 0, h = 0, w = 0]: readonly number[], seed: bigint, first = 0): Float32Array {
-  const size = c * h * w;
-  const data = new Float32Array(n * size);
-  for (let i = 0; i < n; i++) data.set(initialNoise(seed, first + i, c, h, w), i * size);
-  return data;
-}
 
 /** Where the run begins, and how many steps it has from there. */
 interface Beginning {
@@ -135,21 +125,4 @@ export async function edit(workshop: Workshop, image: Tensor, options: EditOptio
   const known = await workshop.encode(image, options.signal);
   const run = resolveRun(model, { ...chosen, noise: known, inpaint: kept && { known, mask: kept, repaint, paste } });
   return workshop.run(noisyRun(run, known, warnings), options);
-}
-
-/** @throws UsageError for a timestep that the model does not have */
-export function forwardNoise(
-  model: Model,
-  images: Tensor,
-  timesteps: readonly number[],
-  seed: number | bigint = 0,
-): Tensor {
-  if (model.firstStage)
-    throw new UsageError("model", `${model.name} adds its noise to latents: encode the images first, or edit them`);
-  const schedule = resolveSchedule(model, { steps: 1 });
-  const noise = noiseOf(images.shape, wholeSeed(seed));
-  const [n = 0, ...shape] = images.shape;
-  const data = new Float32Array(timesteps.length * images.data.length);
-  for (const [i, t] of timesteps.entries()) data.set(addNoise(images.data, noise, t, schedule), i * images.data.length);
-  return { shape: [timesteps.length * n, ...shape], data };
 }

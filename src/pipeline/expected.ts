@@ -2,12 +2,9 @@
 import { checkWhole } from "../network/configReader.ts";
 import type { Naming } from "../network/naming.ts";
 import { buildUNet } from "../unet/build.ts";
-import { layouts } from "../unet/layouts/detect.ts";
-import { diffusers } from "../unet/layouts/diffusers.ts";
 import type { Layout, Parsed } from "../unet/layouts/types.ts";
 import { type Attention, halvings, type UNetSpec } from "../unet/spec.ts";
 import type { ExpectedTensor } from "../weights/match.ts";
-import type { UnknownOptions } from "../weights/unknown.ts";
 
 /** Keys of layers and size: diffusers', and those that the originals share. */
 const KEYS = {
@@ -38,22 +35,4 @@ export function expectedTensors({ spec, classEmbedder }: Parsed, namings: readon
   const sources = namings.flatMap(({ locate }) => params.map(locate));
   if (!classEmbedder) return sources;
   return [...sources, { name: classEmbedder.tensor, shape: [classEmbedder.count, classEmbedder.width] }];
-}
-
-/**
- * The same by a configuration alone, in the layout of its family.
- * @param file named in errors
- * @throws ConfigError
- */
-export function configuredTensors(
-  json: Readonly<Record<string, unknown>>,
-  file: string,
-  options?: UnknownOptions,
-): ExpectedTensor[] {
-  const layout = layouts.find((each) => each.configures(json)) ?? diffusers;
-  const parsed = layout.parse(json, file, "plain", options);
-  checkNetwork(parsed.spec, file, layout.id);
-  const tensors = expectedTensors(parsed, [parsed.naming]).map(({ name, shape }) => ({ name, shape }));
-  // Several parameters can be rows of one tensor.
-  return [...new Map(tensors.map((tensor) => [tensor.name, tensor])).values()];
 }

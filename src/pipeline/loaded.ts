@@ -1,5 +1,5 @@
 /** A model on a device: its weights, its network lowered for the sizes asked for, and the rows of its inputs. */
-import { Autoencoder } from "../autoencoder/autoencoder.ts";
+import type { Autoencoder } from "../autoencoder/autoencoder.ts";
 import { methodsFor, targetFor } from "../kernels/target.ts";
 import { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
@@ -15,19 +15,17 @@ import type { Network } from "../unet/build.ts";
 import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
 import type { Prepared } from "./forward.ts";
 import { checkSample, contextLength, withClassContext } from "./forwardInputs.ts";
-import { LatentPreview } from "./latentPreview.ts";
+import type { LatentPreview } from "./latentPreview.ts";
 import type { Model } from "./model.ts";
 import { modelHash } from "./modelId.ts";
 import { type CreateOptions, forwardNames } from "./options.ts";
 import { checkSize } from "./run.ts";
 import type { Engine } from "./runImages.ts";
-import { tuningFor } from "./tuning.ts";
 import { measuredMethods, type TuningTable } from "./tuningTable.ts";
 import type { ForwardInputs, NetworkDType } from "./types.ts";
 
 export class LoadedModel {
   readonly #lowered = new Map<string, LoweredNetwork>();
-  readonly #preview: LatentPreview | null;
 
   private constructor(
     readonly model: Model,
@@ -44,13 +42,12 @@ export class LoadedModel {
     private readonly classRows: Float32Array | null,
     /** Its weights are loaded when they are first needed. Always f32: the largest of the published ones leave f16's range. */
     readonly firstStage: Autoencoder | null,
+    private readonly preview: LatentPreview | null,
     /** Most bytes of activations. */
     private readonly memoryLimit: number | undefined,
     private readonly nonFinite: NonFinite | undefined,
     private readonly warn: (text: string) => void,
-  ) {
-    this.#preview = firstStage && new LatentPreview(firstStage);
-  }
+  ) {}
 
   /** @throws WeightError, FileError, DeviceError; the signal's reason; nothing stays allocated */
   static async create(model: Model, device: Device, options: CreateOptions): Promise<LoadedModel> {
@@ -59,7 +56,9 @@ export class LoadedModel {
     const warn = options.onWarning ?? toConsole;
     const judge = judgeBy(nonFinite, warn);
     const dtype = options.dtype === "f16" ? "f16" : "f32";
-    const tuning = await tuningFor(model, device, dtype, options);
+    const latents = model.firstStage && (await import("./latents.ts"));
+    const measured = options.tuning || options.tune ? await import("./tuning.ts") : null;
+    const tuning = measured && (await measured.tuningFor(model, device, dtype, options));
     const target = targetFor(device, methodsFor(options.precision, tuning ? measuredMethods(tuning) : undefined));
     const size = model.config.sample_size ?? { height: 64, width: 64 };
     const contextLength = model.classEmbedder ? 1 : undefined;
@@ -92,7 +91,8 @@ export class LoadedModel {
     const { memory, precision } = options;
     const progress = (p: { file: string; loaded: number; total: number }) => onProgress?.({ type: "download", ...p });
     const stage = { memory, precision, onProgress: progress, nonFinite, onWarning: options.onWarning };
-    const firstStage = model.firstStage && new Autoencoder(model.firstStage, device, stage);
+    const firstStage = model.firstStage && latents && new latents.Autoencoder(model.firstStage, device, stage);
+    const preview = latents && firstStage && new latents.LatentPreview(firstStage);
     return new LoadedModel(
       model,
       device,
@@ -103,6 +103,7 @@ export class LoadedModel {
       timeRows,
       classRows,
       firstStage,
+      preview,
       memory,
       nonFinite,
       warn,
@@ -156,11 +157,11 @@ export class LoadedModel {
 
   /** What runs of the sampler use. */
   get engine(): Engine {
-    const { device, target, model, weights, classRows, firstStage, memoryLimit: memory, nonFinite, warn } = this;
+    const { device, target, model, weights, classRows, firstStage, preview, nonFinite, warn } = this;
+    const memory = this.memoryLimit;
     const lower = (height: number, width: number, length: number | undefined) =>
       this.lower(height, width, "step", length);
     const timestepRows = (t: readonly number[]) => this.#timestepRows("timestep", t);
-    const preview = this.#preview;
     return {
       device,
       target,

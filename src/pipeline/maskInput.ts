@@ -3,9 +3,10 @@
  * StableDiffusionInpaintPipeline makes it, or as latent-diffusion's scripts/inpaint.py does.
  */
 import { fromSampler } from "../autoencoder/scaling.ts";
-import type { AutoencoderSpec } from "../autoencoder/spec.ts";
+import { type AutoencoderSpec, latentScale } from "../autoencoder/spec.ts";
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { joinChannels } from "./concat.ts";
+import type { Model } from "./model.ts";
 import { pixelScale } from "./run.ts";
 import type { Tensor } from "./types.ts";
 import type { Workshop } from "./workshop.ts";
@@ -62,4 +63,25 @@ export async function maskInput(
   if (!original) return joinChannels(mask, latents);
   const unscaled = fromSampler(model.firstStage?.spec as AutoencoderSpec, latents);
   return joinChannels(unscaled, { shape: mask.shape, data: mask.data.map((v) => 2 * v - 1) });
+}
+
+/**
+ * A mask of pictures as a mask of latents: one is kept as far as the least kept of its pixels.
+ * @param mask [N, C, H, W], 1 where pixels are kept
+ * @returns [N, 1, h, w]
+ */
+export function latentMask({ firstStage }: Model, { shape, data }: Tensor): Tensor {
+  if (!firstStage) return { shape, data };
+  const scale = latentScale(firstStage.spec);
+  const [n = 0, channels = 0, height = 0, width = 0] = shape;
+  const [h, w] = [height / scale, width / scale];
+  if (shape.length !== 4 || !Number.isInteger(h) || !Number.isInteger(w))
+    throw new ShapeError("edit", "mask", `[1 or N, 1 or C, H, W], H and W multiples of ${scale}`, shape);
+  const kept = new Float32Array(n * h * w).fill(1);
+  data.forEach((v, i) => {
+    const [image, y, x] = [Math.floor(i / (channels * height * width)), Math.floor(i / width) % height, i % width];
+    const at = (image * h + Math.floor(y / scale)) * w + Math.floor(x / scale);
+    kept[at] = Math.min(kept[at] as number, v);
+  });
+  return { shape: [n, 1, h, w], data: kept };
 }

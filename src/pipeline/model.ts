@@ -1,25 +1,25 @@
 /** A model before any GPU is involved: configurations and tensor tables, read and checked. */
-import { type AutoencoderModel, configuredAutoencoder, findAutoencoder } from "../autoencoder/open.ts";
+import { findConfigured } from "../autoencoder/find.ts";
+import type { AutoencoderModel } from "../autoencoder/open.ts";
 import type { Naming } from "../network/naming.ts";
 import { ConfigError, UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { shown, textOf } from "../runtime/printable.ts";
 import { parseSchedulerConfig, type SchedulerConfig, unreadKeys } from "../sampler/schedulerConfig.ts";
-import { type DetectedLayout, detectLayout, layouts } from "../unet/layouts/detect.ts";
-import type { ClassEmbedder, Layout, WeightSet } from "../unet/layouts/types.ts";
+import { plainLayout } from "../unet/layouts/diffusers.ts";
+import type { ClassEmbedder, DetectedLayout, Layout, WeightSet } from "../unet/layouts/types.ts";
 import { classEmbeddings, type UNetSpec } from "../unet/spec.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { findComponent, readModelIndex, readSchedulerConfig, schedulerFolders } from "../weights/components.ts";
 import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
 import { isObject } from "../weights/json.ts";
 import { isUsualName } from "../weights/locate.ts";
-import { type ExpectedTensor, matchTensors } from "../weights/match.ts";
+import { matchTensors } from "../weights/match.ts";
 import { label } from "../weights/path.ts";
-import { withRandomWeights } from "../weights/random.ts";
 import type { ConfigPlace, ModelSource } from "../weights/source.ts";
 import { checkUnknown, type UnknownOptions } from "../weights/unknown.ts";
 import { type ConcatInput, divideInput } from "./divideInput.ts";
-import { checkNetwork, configuredTensors, expectedTensors } from "./expected.ts";
+import { checkNetwork, expectedTensors } from "./expected.ts";
 import { type LowResolution, readLowResolution } from "./lowResolution.ts";
 
 export interface Model {
@@ -102,11 +102,19 @@ function classTable(index: Record<string, unknown> | undefined, file: string, em
   return { labels: labels as string[], nullClass: nullClass as number | null };
 }
 
-/** A configuration of another family than its checkpoint tells little: say so, rather than that its keys are unknown. */
-function checkFamily(json: Readonly<Record<string, unknown>>, file: string, { layout, reason }: DetectedLayout): void {
-  const family = layout.configures(json) ? undefined : layouts.find((other) => other.configures(json));
-  if (family)
-    throw new ConfigError(file, "(root)", `belongs to ${family.title}, but the checkpoint beside it is in ${reason}`);
+/** @throws FileError, ConfigError for a network that does not run here, or that its configuration is not of */
+async function layoutOf(
+  checkpoint: Checkpoint,
+  json: Readonly<Record<string, unknown>>,
+  file: string,
+): Promise<DetectedLayout> {
+  const names = [...checkpoint.tensors.keys()];
+  const plain = plainLayout(json, names);
+  if (plain) return plain;
+  const { checkFamily, detectLayout } = await import("../unet/layouts/detect.ts");
+  const detected = detectLayout(checkpoint.file, names);
+  checkFamily(json, file, detected);
+  return detected;
 }
 
 /** The last part of the source's name, or that of the one file, without its ending. */
@@ -128,22 +136,11 @@ async function withoutConfig(source: ModelSource, error: unknown, options: OpenO
   const { variant, signal } = options;
   if (source.remote) throw error;
   const checkpoint = await openCheckpoint(source, "", { variant, signal }).catch(() => null);
-  if (checkpoint && isUsualName(checkpoint.file)) detectLayout(checkpoint.file, checkpoint.tensors.keys());
+  if (checkpoint && isUsualName(checkpoint.file)) {
+    const { detectLayout } = await import("../unet/layouts/detect.ts");
+    detectLayout(checkpoint.file, checkpoint.tensors.keys());
+  }
   throw error;
-}
-
-/** A model with weights from a seed, for its network and for the autoencoder that it is configured with. */
-async function madeUp(
-  given: ModelSource,
-  network: { folder: string; tensors: readonly ExpectedTensor[] },
-  seed: bigint,
-  { firstStage, parseYaml, signal, unknown }: OpenOptions,
-): Promise<ModelSource> {
-  const stage = firstStage === false ? null : await configuredAutoencoder(given, { parseYaml, signal, unknown });
-  const together = stage?.folder === network.folder;
-  const tensors = together ? [...network.tensors, ...stage.tensors] : network.tensors;
-  const source = withRandomWeights(given, network.folder, tensors, seed);
-  return stage && !together ? withRandomWeights(source, stage.folder, stage.tensors, seed) : source;
 }
 
 /**
@@ -167,14 +164,18 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   const source =
     seed === undefined
       ? given
-      : await madeUp(given, { folder, tensors: configuredTensors(json, file, { unknown }) }, seed, options);
+      : await (await import("./madeUp.ts")).madeUp(given, { folder, json, file }, seed, {
+          firstStage: options.firstStage,
+          parseYaml,
+          signal,
+          unknown,
+        });
   const original = !("_class_name" in json);
   const checkpoint = await openCheckpoint(source, folder, { variant, weights: asked, original, signal });
   // A file of the moving average alone names its tensors as one of plain weights does.
   const weights = asked === "ema" && checkpoint.metadata.weights === "ema" ? "plain" : asked;
-  const detected = detectLayout(checkpoint.file, checkpoint.tensors.keys());
+  const detected = await layoutOf(checkpoint, json, file);
   const { layout } = detected;
-  checkFamily(json, file, detected);
   checkWeightSet(checkpoint, layout, weights);
   const parsed = layout.parse(json, file, weights, reading);
   checkNetwork(parsed.spec, file, layout.id);
@@ -193,8 +194,10 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
     layout: detected.reason,
     ...reading,
   });
+  const stage = options.firstStage === false ? null : await findConfigured(source, { parseYaml, signal });
   const firstStage =
-    options.firstStage === false ? null : await findAutoencoder(source, { variant, parseYaml, signal, unknown });
+    stage &&
+    (await (await import("../autoencoder/open.ts")).openConfigured(source, stage, { variant, signal, unknown }));
   const pipeline = textOf(index?._class_name ?? "");
   const { conditioning } = parsed;
   const input = divideInput({ config, firstStage, scheduler, pipeline, conditioning });

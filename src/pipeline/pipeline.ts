@@ -6,27 +6,28 @@ import { UseAfterDisposeError } from "../runtime/errors.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { checkKind, checkOptions, type OptionNames } from "../runtime/options.ts";
 import type { KernelTiming } from "../runtime/profiler.ts";
-import { findTaps } from "../unet/taps.ts";
-import { type EditOptions, edit, forwardNoise } from "./edit.ts";
-import { encodeImages } from "./encoding.ts";
-import { type EvalOptions, type EvalTerms, evalTerms } from "./evalTerms.ts";
-import { evaluate, type ForwardTiming, HeldEvaluation, profileEvaluation, timeEvaluation } from "./forward.ts";
-import { type FuseOptions, fuse, type InterpolateOptions, interpolate } from "./interpolate.ts";
-import { type Inversion, type InvertOptions, invert, type Reconstruction, reconstruct } from "./invert.ts";
+import type { EditOptions } from "./edit.ts";
+import type { EvalOptions, EvalTerms } from "./evalTerms.ts";
+import type { ForwardTiming, HeldEvaluation } from "./forward.ts";
+import type { FuseOptions, InterpolateOptions } from "./interpolate.ts";
+import type { Inversion, InvertOptions, Reconstruction } from "./invert.ts";
 import { LoadedModel } from "./loaded.ts";
 import type { Model } from "./model.ts";
+import { forwardNoise } from "./noise.ts";
 import { type CreateOptions, signalNames } from "./options.ts";
 import { type ResolvedRun, resolveRun } from "./run.ts";
 import { type RunOptions, type RunResult, runImages } from "./runImages.ts";
-import { evaluateTapped, type TappedOutput } from "./tapped.ts";
+import type { TappedOutput } from "./tapped.ts";
 import type { TuningTable } from "./tuningTable.ts";
 import { Turns } from "./turns.ts";
 import type { ForwardInputs, GenerateOptions, Generation, MemoryReport, NetworkDType, Step, Tensor } from "./types.ts";
-import { type UpscaleOptions, upscale } from "./upscale.ts";
+import type { UpscaleOptions } from "./upscale.ts";
 import type { WorkOptions, Workshop } from "./workshop.ts";
 
 const tapsNames: OptionNames<{ modules?: readonly string[]; signal?: AbortSignal }> = { modules: true, signal: true };
 const noiseNames: OptionNames<{ seed?: number | bigint }> = { seed: true };
+
+const operations = () => import("./operations.ts");
 
 export class DiffusionPipeline {
   readonly #turns = new Turns();
@@ -162,6 +163,7 @@ export class DiffusionPipeline {
     if (!firstStage) return images;
     const check = this.#stopper(signal);
     check();
+    const { encodeImages } = await import("./latents.ts");
     return this.#exclusive(() => encodeImages(this.model, firstStage, images, signal), check, signal);
   }
 
@@ -170,34 +172,37 @@ export class DiffusionPipeline {
    * @param images [N, C, H, W] in −1..1
    * @throws UsageError for a schedule without an inverse; ShapeError
    */
-  invert(images: Tensor, options: InvertOptions = {}): Promise<Inversion> {
-    return invert(this.#workshop(), images, options);
+  async invert(images: Tensor, options: InvertOptions = {}): Promise<Inversion> {
+    return (await operations()).invert(this.#workshop(), images, options);
   }
 
   /** {@link invert} and back again, with the error of every image. */
-  reconstruct(images: Tensor, options: InvertOptions = {}): Promise<Reconstruction> {
-    return reconstruct(this.#workshop(), images, options);
+  async reconstruct(images: Tensor, options: InvertOptions = {}): Promise<Reconstruction> {
+    return (await operations()).reconstruct(this.#workshop(), images, options);
   }
 
   /**
    * Images on the great circle between two latents, or on the patch between four.
    * @param corners two or four: seeds, or latents [1, C, H, W]
    */
-  interpolate(corners: readonly (number | bigint | Tensor)[], options: InterpolateOptions = {}): Promise<Generation> {
-    return interpolate(this.#workshop(), corners, options);
+  async interpolate(
+    corners: readonly (number | bigint | Tensor)[],
+    options: InterpolateOptions = {},
+  ): Promise<Generation> {
+    return (await operations()).interpolate(this.#workshop(), corners, options);
   }
 
   /** Style fusion: both images are inverted, their latents mixed, and sampled again. */
-  fuse(a: Tensor, b: Tensor, options: FuseOptions = {}): Promise<Generation> {
-    return fuse(this.#workshop(), a, b, options);
+  async fuse(a: Tensor, b: Tensor, options: FuseOptions = {}): Promise<Generation> {
+    return (await operations()).fuse(this.#workshop(), a, b, options);
   }
 
   /**
    * Image to image from an exact noise level, or in-painting with a mask; by a network that was trained to paint, whose input
    * the mask and the masked image are, where the model has one.
    */
-  edit(image: Tensor, options: EditOptions = {}): Promise<Generation> {
-    return edit(this.#workshop(), image, options);
+  async edit(image: Tensor, options: EditOptions = {}): Promise<Generation> {
+    return (await operations()).edit(this.#workshop(), image, options);
   }
 
   /**
@@ -205,8 +210,8 @@ export class DiffusionPipeline {
    * Diffusion's x4 upscaler).
    * @param images [N, C, H, W] in −1..1
    */
-  upscale(images: Tensor, options: UpscaleOptions = {}): Promise<Generation> {
-    return upscale(this.#workshop(), images, options);
+  async upscale(images: Tensor, options: UpscaleOptions = {}): Promise<Generation> {
+    return (await operations()).upscale(this.#workshop(), images, options);
   }
 
   /** The forward process at some timesteps; the noise is that of `seed` for images 0, 1, …: [timesteps · N, C, H, W]. */
@@ -218,8 +223,8 @@ export class DiffusionPipeline {
   }
 
   /** Per timestep: error of ε and of x0, and the terms of the variational bound in bits per dimension. */
-  evalTerms(images: Tensor, options: EvalOptions = {}): Promise<EvalTerms[]> {
-    return evalTerms(this.#workshop(), images, options);
+  async evalTerms(images: Tensor, options: EvalOptions = {}): Promise<EvalTerms[]> {
+    return (await operations()).evalTerms(this.#workshop(), images, options);
   }
 
   /**
@@ -231,6 +236,7 @@ export class DiffusionPipeline {
     checkOptions("forward", options, signalNames);
     const check = this.#stopper(options.signal);
     const prepared = this.loaded.prepare(inputs, check);
+    const { evaluate } = await operations();
     return this.#exclusive(() => evaluate(prepared), check, options.signal);
   }
 
@@ -245,6 +251,7 @@ export class DiffusionPipeline {
   ): Promise<TappedOutput> {
     checkOptions("taps", options, tapsNames);
     const check = this.#stopper(options.signal);
+    const { evaluateTapped, findTaps } = await operations();
     let taps: readonly Tap[] = [];
     const prepared = this.loaded.prepare(inputs, check, (network) => {
       taps = findTaps(network, this.model.config, this.model.naming, options.modules);
@@ -266,7 +273,8 @@ export class DiffusionPipeline {
    * is used for anything else.
    * @throws ShapeError when the images are more than one batch takes
    */
-  hold(inputs: ForwardInputs): Promise<HeldEvaluation> {
+  async hold(inputs: ForwardInputs): Promise<HeldEvaluation> {
+    const { HeldEvaluation } = await operations();
     return HeldEvaluation.create(this.loaded.prepare(inputs, this.#stopper()));
   }
 
@@ -274,6 +282,7 @@ export class DiffusionPipeline {
   async benchmark(inputs: ForwardInputs, seconds: number): Promise<ForwardTiming> {
     const check = this.#stopper();
     const prepared = this.loaded.prepare(inputs, check);
+    const { timeEvaluation } = await operations();
     return this.#exclusive(() => timeEvaluation(prepared, seconds), check);
   }
 
@@ -284,6 +293,7 @@ export class DiffusionPipeline {
   async profile(inputs: ForwardInputs): Promise<KernelTiming[]> {
     const check = this.#stopper();
     const prepared = this.loaded.prepare(inputs, check);
+    const { profileEvaluation } = await operations();
     return this.#exclusive(() => profileEvaluation(prepared), check);
   }
 

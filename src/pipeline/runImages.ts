@@ -11,12 +11,11 @@ import { uploadBuffer } from "../runtime/memory.ts";
 import { IN_FLIGHT } from "../runtime/pacer.ts";
 import { type LoweredNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
 import { type BatchResult, sampleBatch } from "./batches.ts";
-import { type Decoded, decodeState } from "./decoding.ts";
+import type { Decoded } from "./decoding.ts";
 import type { LatentPreview } from "./latentPreview.ts";
 import type { Model } from "./model.ts";
 import { modelId } from "./modelId.ts";
 import type { ResolvedRun } from "./run.ts";
-import { checkResume, checksum, fingerprint } from "./saved.ts";
 import type { Generation, SavedRun, Step, StepStatistics, Tensor } from "./types.ts";
 
 /** Memory that an automatic batch may plan for, beside the weights. */
@@ -117,6 +116,7 @@ class RunDecoder {
     const offset = first * picture.height * picture.width * 4;
     try {
       const place = pixels && { buffer: pixels, offset };
+      const { decodeState } = await import("./latents.ts");
       const made = await decodeState({
         firstStage,
         state,
@@ -182,10 +182,12 @@ export async function* runImages(
   const stored = new Set(lowered.main.recipes.map(({ value }) => value.dtype));
   const forced = engine.target.methods?.conv2d ?? "";
   const own = () => {
-    hashed ??= modelId(model).then((id) => fingerprint([id, ...stored, forced].join(" "), run));
+    hashed ??= modelId(model).then(async (id) =>
+      (await import("./saved.ts")).fingerprint([id, ...stored, forced].join(" "), run),
+    );
     return hashed;
   };
-  if (resume) checkResume(resume, await own(), run, channels);
+  if (resume) (await import("./saved.ts")).checkResume(resume, await own(), run, channels);
   const size = resume?.batch ?? batchSize(engine, run, lowered);
   const { rows } = run.plan;
   const timesteps = engine.timestepRows(rows.map((row) => row.tNetwork));
@@ -238,7 +240,7 @@ export async function* runImages(
               done: samples.slice(0, first * image),
             };
             const saved = { ...kept, fingerprint: await own() };
-            return { ...saved, checksum: checksum(saved) };
+            return { ...saved, checksum: (await import("./saved.ts")).checksum(saved) };
           };
           yield { ...value, save, ms: performance.now() - began, msLeft: left(first, value.index, begun) };
           continue;

@@ -48,7 +48,6 @@ export async function tuningFor(
   dtype: NetworkDType,
   { tuning, tune, precision, signal, onProgress }: CreateOptions,
 ): Promise<TuningTable | null> {
-  if (!tuning && !tune) return null;
   const known = await tuning?.load(await tuningScope(device));
   if (!tune) return known ?? null;
   const table = await tuneModel(model, device, {

@@ -1,8 +1,8 @@
 /** Operations on images of latent models: through the encoder, on latents, through the decoder; and how latents look. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Autoencoder } from "../../src/autoencoder/autoencoder.ts";
-import { latentMask } from "../../src/pipeline/encoding.ts";
 import { LatentPreview, leastSquares } from "../../src/pipeline/latentPreview.ts";
+import { latentMask } from "../../src/pipeline/maskInput.ts";
 import type { Model } from "../../src/pipeline/model.ts";
 import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
 import type { Tensor } from "../../src/pipeline/types.ts";

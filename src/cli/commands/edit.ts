@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { fitImage } from "../../image/resize.ts";
 import { toRgbaImages } from "../../image/samples.ts";
 import { checkConcat } from "../../pipeline/concat.ts";
-import { forwardNoise } from "../../pipeline/edit.ts";
+import { forwardNoise } from "../../pipeline/noise.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import {
   ALL_FLAGS,

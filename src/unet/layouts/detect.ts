@@ -1,18 +1,12 @@
 /** Which layout a checkpoint is in: told by the names of its tensors, so that a missing or foreign one changes nothing. */
-import { FileError } from "../../runtime/errors.ts";
-import { diffusers } from "./diffusers.ts";
+import { ConfigError, FileError } from "../../runtime/errors.ts";
+import { diffusers, toldBy } from "./diffusers.ts";
 import { ermongroup } from "./ermongroup.ts";
 import { ldm } from "./ldm.ts";
 import { openai } from "./openai.ts";
-import type { Layout } from "./types.ts";
+import type { DetectedLayout, Layout } from "./types.ts";
 
 export const layouts: readonly Layout[] = [diffusers, ermongroup, openai, ldm];
-
-export interface DetectedLayout {
-  readonly layout: Layout;
-  /** For messages: the layout's title and what told it. */
-  readonly reason: string;
-}
 
 /** Networks that this package does not run, by names that only they have. */
 const FOREIGN: readonly (readonly [pattern: RegExp, what: string])[] = [
@@ -39,13 +33,21 @@ export function detectLayout(file: string, names: Iterable<string>): DetectedLay
   const counts = layouts.map((layout) => all.filter((name) => layout.tensors.test(name)).length);
   const most = Math.max(...counts);
   const layout = layouts[counts.indexOf(most)] as Layout;
-  if (most > 0) {
-    const example = all.find((name) => layout.tensors.test(name));
-    return { layout, reason: `${layout.title} because ${most} of ${all.length} tensors are named like ${example}` };
-  }
+  if (most > 0) return { layout, reason: toldBy(layout, all) };
   const foreign = FOREIGN.find(([pattern]) => all.some((name) => pattern.test(name)));
   const found = foreign
     ? `holds ${foreign[1]}`
     : `is in no layout that is known: it has ${all.slice(0, 3).join(", ")}, …`;
   throw new FileError(file, `${found}; supported are UNets in ${layouts.map(({ title }) => title).join(", ")}`);
+}
+
+/** A configuration of another family than its checkpoint tells little: say so, rather than that its keys are unknown. */
+export function checkFamily(
+  json: Readonly<Record<string, unknown>>,
+  file: string,
+  { layout, reason }: DetectedLayout,
+): void {
+  const family = layout.configures(json) ? undefined : layouts.find((other) => other.configures(json));
+  if (family)
+    throw new ConfigError(file, "(root)", `belongs to ${family.title}, but the checkpoint beside it is in ${reason}`);
 }

@@ -6,7 +6,7 @@
 import { diffusersNaming } from "../../network/naming.ts";
 import { isConditional, parseConditionalConfig } from "../conditionalConfig.ts";
 import { parseUNet2DConfig } from "../config.ts";
-import type { Layout } from "./types.ts";
+import type { DetectedLayout, Layout } from "./types.ts";
 
 /** diffusers gives the middle attention no norm then, which ADM's networks have (huggingface/diffusers#4434). */
 function missingNorm(json: Readonly<Record<string, unknown>>, file: string): string[] {
@@ -32,3 +32,19 @@ export const diffusers: Layout = {
     warnings: missingNorm(json, file),
   }),
 };
+
+/** In words, what told a layout. */
+export const toldBy = ({ title, tensors }: Layout, names: readonly string[]): string => {
+  const matching = names.filter((name) => tensors.test(name));
+  return `${title} because ${matching.length} of ${names.length} tensors are named like ${matching[0]}`;
+};
+
+/**
+ * The layout of a network that is plainly in this one; {@link DetectedLayout} of any other takes the originals' layouts,
+ * which are loaded for those alone.
+ * @param json the configuration
+ */
+export function plainLayout(json: Readonly<Record<string, unknown>>, names: readonly string[]): DetectedLayout | null {
+  const most = names.filter((name) => diffusers.tensors.test(name)).length > names.length / 2;
+  return most && diffusers.configures(json) ? { layout: diffusers, reason: toldBy(diffusers, names) } : null;
+}

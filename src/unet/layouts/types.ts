@@ -53,3 +53,9 @@ export interface Layout {
    */
   parse(json: Readonly<Record<string, unknown>>, file: string, weights: WeightSet, options?: UnknownOptions): Parsed;
 }
+
+export interface DetectedLayout {
+  readonly layout: Layout;
+  /** For messages: the layout's title and what told it. */
+  readonly reason: string;
+}

@@ -1,6 +1,6 @@
 /** What the originals' configurations mean: the network's normal form, the schedule, and what is assumed or refused. */
 import { describe, expect, test } from "vitest";
-import { configuredTensors } from "../../../src/pipeline/expected.ts";
+import { configuredTensors } from "../../../src/pipeline/madeUp.ts";
 import { layouts } from "../../../src/unet/layouts/detect.ts";
 import type { Layout } from "../../../src/unet/layouts/types.ts";
 import { readOrigin } from "../../support/origins.ts";
