@@ -51,7 +51,7 @@ const [m, a] = [state("m"), state("a")];
 const arrays = new Map<Value, GpuArray>([
   ...[values.x, values.x0, m, a, values.status].map((v) => [v, createValueArray(device, v, BATCH)] as const),
   [values.run, arrayOf(uploadBuffer(device, "run", runTable(choices)))],
-  [values.coefficients, arrayOf(uploadBuffer(device, "coefficients", updateTable(plan)))],
+  [values.updates, arrayOf(uploadBuffer(device, "updates", updateTable(plan)))],
 ]);
 const frame = uploadBuffer(device, "frame", new Uint32Array(4), GPUBufferUsage.UNIFORM);
 const make = (call: KernelCall) =>

@@ -2,6 +2,7 @@
 import { loadRecipes } from "../../src/kernels/load.ts";
 import { lowerOps } from "../../src/kernels/lower.ts";
 import type { Device } from "../../src/runtime/device.ts";
+import { frameRecord } from "../../src/runtime/frame.ts";
 import type { KernelCall } from "../../src/runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../../src/runtime/memory.ts";
 import { profileProgram } from "../../src/runtime/profiler.ts";
@@ -64,7 +65,7 @@ async function prepare(
   const compileMs = performance.now() - began;
   const weights = await loadRecipes(device, variant.target, recipes, piecesOf(params), decodeF32);
   const arrays = new Map<Value, GpuArray>(weights);
-  const frame = arrayOf(uploadBuffer(device, "frame", new Uint32Array([0, 0, batch, 0]), GPUBufferUsage.UNIFORM));
+  const frame = arrayOf(uploadBuffer(device, "frame", frameRecord.pack([{ images: batch }]), GPUBufferUsage.UNIFORM));
   for (const [value, t] of inputs) arrays.set(value, uploadValue(device, value, t.data, batchOf(t)));
   arrays.set(output, createValueArray(device, output, batch));
   const init = { label: variant.name, calls, batch, external: arrays, frame: frame.object as GPUBuffer };

@@ -106,7 +106,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     shift[lane] = ${k.load("beta", "channel / 4u")}[channel % 4u] - mean * scale[lane];
   }
   #if ${k.has("emb")}
-  let e = (frame.x * frame.z + n) * E4 + EO + id.x;
+  let e = (frame.entry * frame.images + n) * E4 + EO + id.x;
   let factor = 1.0 + ${k.has("emb") ? k.load("emb", "e") : ""};
   scale = scale * factor;
   shift = shift * factor + ${k.has("emb") ? k.load("emb", "e + CX4") : ""};

@@ -83,7 +83,7 @@ const affineMap = (k: Codegen<Flags>): string => wgsl`
     var scale = ${k.load("gamma", "g")} * inverse;
     var shift = ${k.load("beta", "g")} - center * scale;
     #if ${k.has("emb")}
-    let e = (frame.x * frame.z + n) * E4 + EO + g;
+    let e = (frame.entry * frame.images + n) * E4 + EO + g;
     let factor = 1.0 + ${k.has("emb") ? k.load("emb", "e") : ""};
     scale = scale * factor;
     shift = shift * factor + ${k.has("emb") ? k.load("emb", "e + CX4") : ""};

@@ -1,6 +1,6 @@
 /**
- * Embedding rows. The time-embedding table has one row per (step, image): row r = step·B + image with B = frame.z images
- * and steps counted from frame.y. `gatherRows` picks for each row a row of a source table: by step (sinusoids of the
+ * Embedding rows. The time-embedding table has one row per (step, image): row r = step·B + image with B =
+ * frame.images and steps counted from frame.first. `gatherRows` picks for each row a row of a source table: by step (sinusoids of the
  * schedule), by image (per-image timesteps, class vectors) or by the image's class label.
  */
 import { defineKernel, type Flags, LINEAR_INDEX, linearGrid, mainLinear } from "../runtime/kernel.ts";
@@ -11,9 +11,9 @@ export interface RowFlags extends Flags {
 }
 
 const ROW: Record<RowFlags["by"], string> = {
-  step: "r / frame.z + frame.y",
-  image: "r % frame.z",
-  label: "labels[r % frame.z]",
+  step: "r / frame.images + frame.first",
+  image: "r % frame.images",
+  label: "labels[r % frame.images]",
 };
 
 export const gatherRows = defineKernel<RowFlags>({

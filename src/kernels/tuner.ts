@@ -4,6 +4,7 @@
  */
 import type { Device } from "../runtime/device.ts";
 import { DeviceError } from "../runtime/errors.ts";
+import { frameRecord } from "../runtime/frame.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
@@ -107,7 +108,7 @@ class Candidate {
           external.set(value, keep(createValueArray(device, value)));
           fill(device, value, external.get(value) as GpuArray);
         }
-        return keep(arrayOf(uploadBuffer(device, "frame", Uint32Array.of(0, 0, 1, 0), GPUBufferUsage.UNIFORM)));
+        return keep(arrayOf(uploadBuffer(device, "frame", frameRecord.pack([{ images: 1 }]), GPUBufferUsage.UNIFORM)));
       });
       const init = { label: `tuning ${method}`, calls, batch: 1, external, frame: frame.object as GPUBuffer };
       return new Candidate(device, method, await Program.create(device, init), owned);

@@ -79,7 +79,7 @@ function hostNoise(init: BatchInit): { start?: Float32Array; draw?: Draw } {
   const start = given ?? draw();
   if (!resume) return { start, draw };
   // The generators have drawn for the steps that are done.
-  for (const row of run.plan.rows.slice(0, resume.row)) if (addsNoise(run, row)) draw();
+  for (const row of run.plan.rows.slice(0, resume.row)) if (addsNoise(row)) draw();
   return { start: resume.state.data, draw };
 }
 
@@ -206,7 +206,7 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
         if (from === 0) loop.encodePrepare(encoder, i);
         program.encode(encoder, from, to);
         if (to === program.parts.length) {
-          if (draw && addsNoise(run, rows[i] as PlanRow)) loop.writeStepNoise(draw());
+          if (draw && addsNoise(rows[i] as PlanRow)) loop.writeStepNoise(draw());
           loop.encodeStep(encoder, i);
         }
         await pacer.room();

@@ -1,4 +1,5 @@
 /** Runs that stop and go on: what must be the same, and what is kept. */
+import type { Update } from "../kernels/sampling/records.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { planSlots } from "../sampler/loopCalls.ts";
 import type { ResolvedRun } from "./run.ts";
@@ -19,13 +20,28 @@ const hash = (text: string) => hashOf(Uint32Array.from({ length: text.length }, 
 /** What begins a fingerprint since models are identified by all of their bytes. */
 const VERSION = "2-";
 
+/** A row's numbers as this version of fingerprints has them: sixteen, whose meaning depends on whether the plan remembers. */
+function numbersOf(update: Update, remembers: boolean): number[] {
+  const { k0 = 0, k1 = 0, clip = 0, guided, k2 = 0, k3 = 0, k4 = 0, sigma = 0 } = update;
+  const { logMin = 0, logMax = 0, learned, base = 0, value = [], cursor = 0, weights = [], push, save } = update;
+  const four = (list: readonly number[]) => [0, 1, 2, 3].map((k) => list[k] ?? 0);
+  const head = [k0, k1, clip, Number(guided)];
+  if (!remembers) return [...head, k2, k3, k4, sigma, logMin, logMax, Number(learned ?? 0), ...four([]), 0];
+  const memory = [...value, k3, base, cursor, Number(push ?? 0), Number(save ?? 0), ...four(weights)];
+  return [...head, ...memory];
+}
+
 /**
  * Of everything that decides the images of a run, `model` being the weights and how they are computed. The batch
  * does not, and neither does what is recorded.
  */
 export function fingerprint(model: string, run: ResolvedRun): string {
   const { plan, seed, rng, antithetic, classes, guidance, count, firstImage, width, height } = run;
-  const rows = plan.rows.map(({ tNetwork, update, jump }) => [tNetwork, update, jump]);
+  const rows = plan.rows.map(({ tNetwork, update, jump }) => [
+    tNetwork,
+    numbersOf(update, plan.history !== null),
+    jump,
+  ]);
   const { contexts } = run;
   const told = [contexts?.context, contexts?.freeContext, contexts?.added, contexts?.freeAdded];
   const beside = [run.guidanceEmbedding, run.concat?.data].filter((d) => d !== undefined);

@@ -1,7 +1,9 @@
 /** Binding headers and accessors: how a kernel's body reaches its tensors whatever their storage and dtype. */
 import type { BoundValue, Codegen, Dims, Flags, KernelDef, Target, Variant } from "./contract.ts";
+import { frameRecord } from "./frame.ts";
 import { heldFunction, OVERFLOW } from "./overflow.ts";
 import { type BindingKind, storageTexture } from "./pipelines.ts";
+import type { Struct } from "./struct.ts";
 import { TEXTURE_SHIFT, TEXTURE_WIDTH, type Value } from "./values.ts";
 import { f32, u32 } from "./wgsl.ts";
 
@@ -39,14 +41,20 @@ export function bindingKinds(bound: readonly BoundValue[], { storageTextures = 0
 /** Whether a kernel writes f16 there. */
 export const storesHalf = ({ value, access }: BoundValue): boolean => value.dtype === "f16" && access !== "in";
 
-function declaration(binding: number, { tensor, value, access }: BoundValue, kind: BindingKind): string {
+/** Arrays of records that are only read come in vectors. */
+const inVectors = ({ access }: BoundValue, record?: Struct): boolean => record?.isOpen === false && access === "in";
+
+function declaration(binding: number, bound: BoundValue, kind: BindingKind, record: Struct | undefined): string {
+  const { tensor, value, access } = bound;
   const at = `@group(0) @binding(${binding}) var`;
   if (kind === "texture") return `${at} ${tensor}: texture_2d<f32>;`;
   const texture = storageTexture(kind);
   if (texture)
     return `${at} ${tensor}: texture_storage_2d<${texture.format}, ${texture.access === "read-only" ? "read" : "write"}>;`;
+  const storage = `${at}<storage, ${access === "in" ? "read" : "read_write"}> ${tensor}`;
+  if (record && inVectors(bound, record)) return `${storage}: array<vec4u>;\n${record.reader(tensor)}`;
   const element = access === "atomic" ? "atomic<u32>" : { f32: "vec4f", f16: "vec2u", u32: "u32" }[value.dtype];
-  return `${at}<storage, ${access === "in" ? "read" : "read_write"}> ${tensor}: array<${element}>;`;
+  return `${storage}: ${record?.array ?? `array<${element}>`};`;
 }
 
 export function makeCodegen<F extends Flags>(
@@ -60,6 +68,7 @@ export function makeCodegen<F extends Flags>(
 ): Codegen<F> {
   const sampled = new Set(bound.filter((_, i) => kinds[i] === "texture").map((b) => b.tensor));
   const by = new Map(bound.map((b) => [b.tensor, b.value]));
+  const vectors = new Set(bound.filter((b) => inVectors(b, def.records?.[b.tensor])).map((b) => b.tensor));
   const isFloat = (name: string) => def.floats?.includes(name) ?? false;
   const uniform = target.shapes === "uniform" ? Object.keys(names) : [];
   // Where a texture's part begins is known only when memory is planned for a batch.
@@ -72,10 +81,13 @@ export function makeCodegen<F extends Flags>(
       ? Object.entries(names).map(([n, v]) => `const ${n} = ${isFloat(n) ? f32(v) : u32(v)};`)
       : [];
   const header = [
-    ...bound.map((b, i) => declaration(i, b, kinds[i] as BindingKind)),
+    ...new Set(bound.flatMap(({ tensor }) => def.records?.[tensor]?.wgsl ?? [])),
+    ...bound.map((b, i) => declaration(i, b, kinds[i] as BindingKind, def.records?.[b.tensor])),
     `struct Params { ${fields.join(", ")} }`,
     `@group(0) @binding(${bound.length}) var<uniform> params: Params;`,
-    def.frame ? `@group(0) @binding(${bound.length + 1}) var<uniform> frame: vec4u;` : "",
+    def.frame
+      ? `${frameRecord.wgsl}\n@group(0) @binding(${bound.length + 1}) var<uniform> frame: ${frameRecord.name};`
+      : "",
     ...constants,
     ...offsets.map((name) => `var<private> ${name}: u32;`),
     bound.some((b) => b.value.dtype === "f16" && b.value.storage === "buffer") ? HALF : "",
@@ -89,6 +101,7 @@ export function makeCodegen<F extends Flags>(
     return found;
   };
   const load = (tensor: string, index: string): string => {
+    if (vectors.has(tensor)) return `${tensor}_at(${index})`;
     const { storage, dtype } = value(tensor);
     if (storage === "texture")
       return `textureLoad(${tensor}, texel(AT_${tensor} + ${index})${sampled.has(tensor) ? ", 0" : ""})`;

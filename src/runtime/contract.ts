@@ -1,5 +1,6 @@
 /** The shapes of a kernel as data: what a definition says, what its body is written against, what a dispatch needs. */
 import type { BindingKind } from "./pipelines.ts";
+import type { Struct } from "./struct.ts";
 import type { Storage, Value } from "./values.ts";
 
 /** A product that subgroups do in hardware: [m, k]·[k, n] with f16 operands and f32 sums, by `lanes` threads together. */
@@ -67,7 +68,7 @@ export interface Codegen<F extends Flags = Flags> {
   readonly prelude: string;
   /** Whether an optional tensor is bound. */
   has(tensor: string): boolean;
-  /** Expression: the vec4f (or u32) at a linear index. */
+  /** Expression: the vec4f (or u32, or record) at a linear index. */
   load(tensor: string, index: string): string;
   /** Expression: the vec4<f16> at a linear index, in kernels that enable f16. */
   half(tensor: string, index: string): string;
@@ -105,7 +106,9 @@ export interface KernelDef<F extends Flags> {
   readonly tensors: Readonly<Record<string, string>>;
   /** Names of scalars that are f32; all others are u32. */
   readonly floats?: readonly string[];
-  /** Whether the kernel reads the step index of the sampling loop (`frame.step`). */
+  /** Tensors that hold records. */
+  readonly records?: Readonly<Record<string, Struct>>;
+  /** Whether the kernel reads `frame` (src/runtime/frame.ts), which tells evaluations apart. */
   readonly frame?: boolean;
   /** Scalars computed from dims and flags, for example output sizes. @throws ShapeError when they make no sense. */
   scalars?(dims: Dims, flags: F): Dims;

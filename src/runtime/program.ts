@@ -3,6 +3,7 @@
  * flat list and allocates nothing.
  */
 import type { Device } from "./device.ts";
+import { frameRecord } from "./frame.ts";
 import type { Cost, KernelCall } from "./kernel.ts";
 import { arrayOf, createArray, type GpuArray, partOf, uploadBuffer } from "./memory.ts";
 import { NEVER, OVERFLOW, type Overflow } from "./overflow.ts";
@@ -140,9 +141,9 @@ export class Program implements Replay {
     encodeParts(encoder, this.parts, from, to);
   }
 
-  /** Says which step is under way: the fourth word of a frame, as `frames` has it from byte `offset` on. */
+  /** Says which step is under way: the row of the frame that `frames` has from byte `offset` on. */
   encodeStepNumber(encoder: GPUCommandEncoder, frames: GPUBuffer, offset: number): void {
-    if (this.overflow) encoder.copyBufferToBuffer(frames, offset + 12, this.overflow, 0, 4);
+    if (this.overflow) encoder.copyBufferToBuffer(frames, offset + frameRecord.offset("row"), this.overflow, 0, 4);
   }
 
   async overflows(): Promise<Overflow[]> {

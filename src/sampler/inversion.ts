@@ -7,9 +7,10 @@
  *   fulfils, is iterated (Pan et al. 2023; Meiri et al. 2023);
  * - `exact`: BDIA (Zhang et al. 2023) with γ = 1, which remembers two states and can be undone but for rounding.
  */
+import type { Update } from "../kernels/sampling/records.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { noiseFrom, type PredictionType, type StepCoefficients, stepCoefficients } from "./coefficients.ts";
-import { historyUpdate, type Plan, type PlanRow, plainUpdate } from "./plan.ts";
+import { cleanPart, type Plan, type PlanRow, plainUpdate, planOf } from "./plan.ts";
 import type { Compat, Schedule, ScheduleStep } from "./scheduleTypes.ts";
 
 export const inversions = ["next", "current", "fixed-point", "exact"] as const;
@@ -101,13 +102,12 @@ export function planInversion(schedule: Schedule, convention: Inversion, iterati
     const { k0, k1, k3, k4 } = down(i);
     for (let j = 0; j < iterations; j++) {
       const last = j === iterations - 1;
-      const solve = { value: [0, 1, 0] as const, state: 0, base: 1 / k3, weights: [-k4 / k3], save: last };
-      const coefficients = { ...c, k0, k1 };
-      rows.push({ ...row, update: historyUpdate(coefficients, solve), residual: last });
+      const solve = { value: OUTPUT, base: 1 / k3, weights: [-k4 / k3], save: last };
+      rows.push({ ...row, update: { ...cleanPart({ ...c, k0, k1 }), ...solve }, residual: last });
     }
   }
   const memoryless = convention === "next" || convention === "current";
-  return { rows, history: memoryless ? null : { ring: 0, base: true }, threshold: null, noise: false, learned: false };
+  return planOf(rows, null, memoryless ? null : BASE);
 }
 
 /** OpenAI's ddim_reverse_sample at every timestep of the list: from its level to the next one's, the last to ᾱ = 0. */
@@ -119,16 +119,32 @@ function reversedLadder({ steps, prediction, clip, rederive }: Schedule): Plan {
     });
     return { step: i, t, tNetwork, alphaCumprod, update: plainUpdate({ coefficients, sigma: 0, logVariance: null }) };
   });
-  return { rows: rows.reverse(), history: null, threshold: null, noise: false, learned: false };
+  return planOf(rows.reverse(), null);
 }
 
+/** v_0 is the network's output. */
+const OUTPUT = [0, 1, 0];
+/** A state is remembered, and no v. */
+const BASE = { ring: 0, base: true };
+
 /** x ← k3 x + k4 m, and the old x is remembered. */
-const ascent = (c: StepCoefficients) =>
-  historyUpdate(c, { value: [0, 1, 0], state: c.k3, weights: [c.k4], save: true });
+const ascent = (c: StepCoefficients): Update => ({
+  ...cleanPart(c),
+  value: OUTPUT,
+  k3: c.k3,
+  weights: [c.k4],
+  save: true,
+});
 
 /** x ← base + (one step on from x) - (one step back from x), and the old x is remembered. */
-const leap = (on: StepCoefficients, back: StepCoefficients) =>
-  historyUpdate(on, { value: [0, 1, 0], state: on.k3 - back.k3, base: 1, weights: [on.k4 - back.k4], save: true });
+const leap = (on: StepCoefficients, back: StepCoefficients): Update => ({
+  ...cleanPart(on),
+  value: OUTPUT,
+  k3: on.k3 - back.k3,
+  base: 1,
+  weights: [on.k4 - back.k4],
+  save: true,
+});
 
 /**
  * The way down from the two states that `exact` ends with: x is the one before the noisiest, the base the noisiest.
@@ -145,5 +161,5 @@ export function planExactReturn(schedule: Schedule): Plan {
     const { t, tNetwork, alphaCumprod } = step;
     return { step: j + 1, t, tNetwork, alphaCumprod, update: leap(on, back) };
   });
-  return { rows, history: { ring: 0, base: true }, threshold: null, noise: false, learned: false };
+  return planOf(rows, null, BASE);
 }

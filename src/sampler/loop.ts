@@ -27,7 +27,7 @@ export interface LoopInit extends LoopChoices {
   readonly state: GPUBuffer;
   /** The network's output: its value (for storage, dtype and channels) and array. */
   readonly output: { readonly value: Value; readonly array: GpuArray };
-  /** Uniform whose fourth word is the row. */
+  /** A {@link frameRecord}. */
   readonly frame: GPUBuffer;
 }
 
@@ -82,8 +82,8 @@ export class SamplerLoop {
         const upload = (value: Value, data: () => ArrayBufferView) =>
           keep(value, () => arrayOf(uploadBuffer(device, value.name, data())));
         upload(values.run, () => runTable(init));
-        upload(values.coefficients, () => updateTable(plan));
-        upload(values.levels, () => levelTable(init) as Float32Array);
+        upload(values.updates, () => updateTable(plan));
+        upload(values.levels, () => levelTable(init) as Uint32Array);
         upload(values.known, () => toRows((inpaint as { known: Float32Array }).known, batch, C, H * W));
         upload(values.mask, () => toRows((inpaint as { mask: Float32Array }).mask, batch, C, H * W));
         empty(values.factors);

@@ -2,6 +2,7 @@
 import { guidanceRescale, thresholdQuantile } from "../kernels/sampling/factors.ts";
 import { historySlots, historyStep } from "../kernels/sampling/history.ts";
 import { initialNoise, pasteKnown, prepareState } from "../kernels/sampling/noise.ts";
+import { factorRecord, imageRecord, levelRecord, runRecord, updateRecord } from "../kernels/sampling/records.ts";
 import { toRgba } from "../kernels/sampling/rgba.ts";
 import type { NoiseSource } from "../kernels/sampling/state.ts";
 import { stateResidual, x0Statistics } from "../kernels/sampling/statistics.ts";
@@ -34,35 +35,31 @@ export interface LoopChoices {
   readonly statistics?: boolean;
 }
 
-const f32Bits = (v: number) => new Uint32Array(Float32Array.of(v).buffer)[0] as number;
-
-/** The `run` table of the kernels (src/kernels/sampling/state.ts). */
-export function runTable({ seed, images, antithetic, guidance }: LoopChoices): Uint32Array {
-  const head = [
-    Number(BigInt.asUintN(32, seed)),
-    Number(BigInt.asUintN(32, seed >> 32n)),
-    f32Bits(guidance?.rescale ?? 0),
-    0,
-  ];
-  const rows = images.flatMap((image, n) => [
-    antithetic ? image >>> 1 : image,
-    antithetic && image % 2 === 1 ? 0x80000000 : 0,
-    f32Bits(guidance?.scales[n] ?? 1),
-    0,
+/** What the kernels know of the run. */
+export const runTable = ({ seed, images, antithetic, guidance }: LoopChoices): Uint32Array =>
+  runRecord.pack([
+    {
+      seedLow: Number(BigInt.asUintN(32, seed)),
+      seedHigh: Number(BigInt.asUintN(32, seed >> 32n)),
+      rescale: guidance?.rescale,
+      images: images.map((image, n) => ({
+        number: antithetic ? image >>> 1 : image,
+        sign: antithetic && image % 2 === 1 ? 0x80000000 : 0,
+        guidance: guidance?.scales[n] ?? 1,
+      })),
+    },
   ]);
-  return Uint32Array.from([...head, ...rows]);
-}
 
 /** What {@link prepareState} needs of every row; null where nothing is ever prepared. */
-export function levelTable({ plan, inpaint }: LoopChoices): Float32Array | null {
+export function levelTable({ plan, inpaint }: LoopChoices): Uint32Array | null {
   if (!inpaint && !plan.rows.some((row) => row.jump)) return null;
-  return Float32Array.from(
-    plan.rows.flatMap(({ jump, alphaCumprod: a }) => [
-      jump?.keep ?? 1,
-      jump?.noise ?? 0,
-      Math.sqrt(a),
-      Math.sqrt(1 - a),
-    ]),
+  return levelRecord.pack(
+    plan.rows.map(({ jump, alphaCumprod: a }) => ({
+      keep: jump?.keep ?? 1,
+      noise: jump?.noise,
+      signal: Math.sqrt(a),
+      spread: Math.sqrt(1 - a),
+    })),
   );
 }
 
@@ -76,7 +73,7 @@ export interface LoopValues {
   readonly rgba: Value;
   readonly status: Value;
   readonly run: Value;
-  readonly coefficients: Value;
+  readonly updates: Value;
   readonly levels: Value;
   readonly factors: Value;
   readonly statistics: Value;
@@ -91,7 +88,7 @@ export function loopValues({ shape, plan, images }: LoopChoices): LoopValues {
   const value = (name: string, dims: readonly number[], dtype: Value["dtype"] = "f32", batched = true) =>
     makeValue({ name, shape: dims, batched, dtype, storage: "buffer" });
   const state = (name: string) => value(name, [H, W, C]);
-  const table = (name: string, vectors: number) => value(name, [vectors, 4], "f32", false);
+  const records = (name: string, bytes: number) => value(name, [bytes / 4], "u32", false);
   return {
     x: state("x"),
     x0: state("x0"),
@@ -101,15 +98,13 @@ export function loopValues({ shape, plan, images }: LoopChoices): LoopValues {
     history: value("history", [planSlots(plan) * batch, H, W, C], "f32", false),
     rgba: value("rgba", [H, W], "u32"),
     status: value("status", [1], "u32"),
-    run: value("run", [runTableLength(batch)], "u32", false),
-    coefficients: table("coefficients", plan.rows.length * 4),
-    levels: table("levels", plan.rows.length),
-    factors: table("factors", batch),
-    statistics: table("statistics", plan.rows.length * batch),
+    run: records("run", runRecord.size + batch * imageRecord.size),
+    updates: records("updates", plan.rows.length * updateRecord.size),
+    levels: records("levels", plan.rows.length * levelRecord.size),
+    factors: records("factors", batch * factorRecord.size),
+    statistics: value("statistics", [plan.rows.length * batch, 4], "f32", false),
   };
 }
-
-const runTableLength = (batch: number) => 4 + 4 * batch;
 
 export interface LoopCalls {
   readonly start: KernelCall[];
@@ -129,8 +124,8 @@ export function loopCalls(target: Target, choices: LoopChoices, v: LoopValues, m
   const rescale = (guidance?.rescale ?? 0) !== 0;
   const threshold = plan.threshold !== null;
   const factors = rescale || threshold ? v.factors : undefined;
-  const { x, coefficients, run, status, x0, history, statistics, levels, known, mask } = v;
-  const seen = { x, m, coefficients, run };
+  const { x, updates, run, status, x0, history, statistics, levels, known, mask } = v;
+  const seen = { x, m, updates, run };
   const flags = { guided, rescale, wider: m.shape.at(-1) !== x.shape.at(-1) };
   const drawn = (from: NoiseSource) => (from === "given" ? v.z : undefined);
   const step: KernelCall[] = [];

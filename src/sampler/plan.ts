@@ -3,14 +3,12 @@
  * of the update that follows. Mostly a row is a step of the schedule; PLMS evaluates its first step twice, RePaint takes
  * steps again, and the inversions walk the schedule upwards.
  */
+import { type Update, updateRecord } from "../kernels/sampling/records.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { textOf } from "../runtime/printable.ts";
 import { noiseFrom, type StepCoefficients, type Threshold } from "./coefficients.ts";
 import { multistepSteps, type Solver } from "./multistep.ts";
 import type { Schedule, ScheduleStep } from "./scheduleTypes.ts";
-
-/** Floats of a row's update, in the layout of `src/kernels/sampling`. */
-export type Update = readonly number[];
 
 export interface PlanRow {
   /** Number of the schedule's step that the row belongs to, and its timestep: for reports. */
@@ -29,11 +27,9 @@ export interface PlanRow {
 }
 
 /** Whether guidance acts in a row: without it, only the conditional half of an evaluation counts. */
-export const isGuided = ({ update }: Pick<PlanRow, "update">): boolean => (update[3] as number) > 0;
+export const isGuided = ({ update }: Pick<PlanRow, "update">): boolean => update.guided === true;
 
-/** Whether a row of a run down adds noise. */
-export const addsNoise = (run: { plan: Plan; schedule: Schedule }, { step }: PlanRow): boolean =>
-  run.plan.noise && (run.schedule.steps[step]?.sigma as number) > 0;
+export const addsNoise = ({ update }: Pick<PlanRow, "update">): boolean => (update.sigma ?? 0) > 0;
 
 export interface Plan {
   readonly rows: readonly PlanRow[];
@@ -54,40 +50,32 @@ export interface PlanOptions {
 
 type Guides = (t: number) => boolean;
 
-const head = ({ k0, k1, clip }: StepCoefficients, guided: boolean) => [k0, k1, clip ?? 0, guided ? 1 : 0];
+/** x0 of an evaluation, and how it is bounded. */
+export const cleanPart = ({ k0, k1, clip }: StepCoefficients, guided = true): Update => ({
+  k0,
+  k1,
+  clip: clip ?? 0,
+  guided,
+});
 
 /** An update without memory. */
 export function plainUpdate(
-  { coefficients: c, sigma, logVariance: range }: Pick<ScheduleStep, "coefficients" | "sigma" | "logVariance">,
+  { coefficients, sigma, logVariance }: Pick<ScheduleStep, "coefficients" | "sigma" | "logVariance">,
   guided = true,
 ): Update {
-  const bounds = range ? [range.min, range.max, 1, 0] : [0, 0, 0, 0];
-  return [...head(c, guided), c.k2, c.k3, c.k4, sigma, ...bounds, 0, 0, 0, 0];
-}
-
-export interface HistoryUpdate {
-  /** v_0 = q0 x + q1 m + q2 x0. */
-  value: readonly [x: number, m: number, x0: number];
-  /** Factors of x and of the base. */
-  state: number;
-  base?: number;
-  /** Factors of v_0, v_1, … */
-  weights: readonly number[];
-  /** Slot of v_1. */
-  cursor?: number;
-  push?: boolean;
-  /** The old x becomes the base. */
-  save?: boolean;
-}
-
-/** An update with memory. */
-export function historyUpdate(coefficients: StepCoefficients, u: HistoryUpdate, guided = true): Update {
-  const flags = [u.base ?? 0, u.cursor ?? 0, u.push ? 1 : 0, u.save ? 1 : 0];
-  return [...head(coefficients, guided), ...u.value, u.state, ...flags, ...[0, 1, 2, 3].map((k) => u.weights[k] ?? 0)];
+  const { k2, k3, k4 } = coefficients;
+  const learned = logVariance && { logMin: logVariance.min, logMax: logVariance.max, learned: true };
+  return { ...cleanPart(coefficients, guided), k2, k3, k4, sigma, ...learned };
 }
 
 /** The rows' updates as the kernels read them. */
-export const updateTable = ({ rows }: Plan): Float32Array => Float32Array.from(rows.flatMap((row) => [...row.update]));
+export const updateTable = ({ rows }: Plan): Uint32Array => updateRecord.pack(rows.map(({ update }) => update));
+
+/** What rows ask of the kernels. */
+export function planOf(rows: readonly PlanRow[], threshold: Threshold | null, history: Plan["history"] = null): Plan {
+  const noise = rows.some(({ update }) => (update.sigma ?? 0) > 0);
+  return { rows, history, threshold, noise, learned: rows.some(({ update }) => update.learned) };
+}
 
 /**
  * The rows of a sampling run.
@@ -108,13 +96,7 @@ export function planSchedule(schedule: Schedule, options: PlanOptions = {}): Pla
     return { step: i, t, tNetwork, alphaCumprod, update: plainUpdate(step, guides(t)) };
   };
   const rows = repaint ? resampledRows(schedule, repaint, plain) : schedule.steps.map((_, i) => plain(i));
-  return {
-    rows,
-    history: null,
-    threshold: schedule.threshold,
-    noise: schedule.steps.some((s) => s.sigma > 0),
-    learned: schedule.steps.some((s) => s.logVariance !== null),
-  };
+  return planOf(rows, schedule.threshold);
 }
 
 /**
@@ -146,7 +128,7 @@ function resampledRows(
 function solverPlan(schedule: Schedule, solver: Solver, guides: Guides): Plan {
   const ring = solver === "plms" ? 3 : Math.max(1, (schedule.solver?.order ?? 2) - 1);
   const bounded = schedule.clip !== null || schedule.threshold !== null;
-  const value = ({ alphaCumprod: a }: ScheduleStep): HistoryUpdate["value"] => {
+  const value = ({ alphaCumprod: a }: ScheduleStep): [x: number, m: number, x0: number] => {
     if (solver === "dpmpp2m") return [0, 0, 1];
     const [signal, noise] = [Math.sqrt(a), Math.sqrt(1 - a)];
     if (bounded && schedule.rederive) return [1 / noise, 0, -signal / noise];
@@ -155,18 +137,17 @@ function solverPlan(schedule: Schedule, solver: Solver, guides: Guides): Plan {
   const rows: PlanRow[] = [];
   let cursor = ring - 1;
   multistepSteps(schedule, solver).forEach(({ state, gain, weights, ahead }, i) => {
-    const row = (at: ScheduleStep, update: Omit<HistoryUpdate, "value" | "cursor">): PlanRow => ({
+    const row = (at: ScheduleStep, update: Update): PlanRow => ({
       step: i,
       t: at.t,
       tNetwork: at.tNetwork,
       alphaCumprod: at.alphaCumprod,
-      update: historyUpdate(at.coefficients, { ...update, cursor, value: value(at) }, guides(at.t)),
+      update: { ...cleanPart(at.coefficients, guides(at.t)), ...update, cursor, value: value(at) },
     });
-    const own = { state, weights: weights.map((w) => gain * w), push: true, save: ahead !== null };
+    const own = { k3: state, weights: weights.map((w) => gain * w), push: true, save: ahead !== null };
     rows.push(row(schedule.steps[i]!, own));
     cursor = (cursor + 1) % ring;
-    if (ahead) rows.push({ ...row(ahead, { state: 0, base: state, weights: [gain / 2, gain / 2] }), within: true });
+    if (ahead) rows.push({ ...row(ahead, { base: state, weights: [gain / 2, gain / 2] }), within: true });
   });
-  const history = { ring, base: solver === "plms" };
-  return { rows, history, threshold: schedule.threshold, noise: false, learned: false };
+  return planOf(rows, schedule.threshold, { ring, base: solver === "plms" });
 }

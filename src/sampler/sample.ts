@@ -3,6 +3,7 @@ import { targetFor } from "../kernels/target.ts";
 import { type Device, resolveDevice } from "../runtime/device.ts";
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { judgeBy, type NonFinite } from "../runtime/finite.ts";
+import { frameRecord } from "../runtime/frame.ts";
 import { toRows } from "../runtime/layout.ts";
 import { createValueArray, uploadBuffer } from "../runtime/memory.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
@@ -183,7 +184,7 @@ export async function sample(options: SampleOptions): Promise<{ x: Float32Array;
     };
     let x = xT;
     for (const [i, row] of plan.rows.entries()) {
-      device.gpu.queue.writeBuffer(frame, 12, Uint32Array.of(i));
+      device.gpu.queue.writeBuffer(frame, frameRecord.offset("row"), Uint32Array.of(i));
       if (known && !row.within) {
         draw(row.step, "known");
         submit((encoder) => loop?.encodePrepare(encoder, i));
@@ -191,7 +192,7 @@ export async function sample(options: SampleOptions): Promise<{ x: Float32Array;
       }
       const m = await evaluate(x.slice(), i);
       device.gpu.queue.writeBuffer(array.object as GPUBuffer, 0, toRows(m, N, channels, H * W));
-      if (addsNoise({ plan, schedule }, row)) draw(row.step, "step");
+      if (addsNoise(row)) draw(row.step, "step");
       submit((encoder) => loop?.encodeStep(encoder, i));
       x = await loop.samples();
       if (onStep) onStep({ i, t: row.t, x: x.slice(), x0: await loop.samples("x0") });

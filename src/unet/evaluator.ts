@@ -8,6 +8,7 @@ import { maxBatch } from "../network/limits.ts";
 import { pinValues } from "../network/taps.ts";
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
+import { frameRecord } from "../runtime/frame.ts";
 import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { toRows } from "../runtime/layout.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
@@ -135,8 +136,8 @@ export class Evaluator {
         };
         const upload = (name: string, data: ArrayBufferView, usage?: number) =>
           keep(arrayOf(uploadBuffer(device, name, data, usage)));
-        const frames = new Uint32Array(steps * 4);
-        for (let i = 0; i < steps; i++) frames.set([i % stretch, i - (i % stretch), rows, i], i * 4);
+        const frameOf = (row: number) => ({ entry: row % stretch, first: row - (row % stretch), images: rows, row });
+        const frames = frameRecord.pack(Array.from({ length: steps }, (_, row) => frameOf(row)));
         const { UNIFORM, COPY_DST, COPY_SRC } = GPUBufferUsage;
         const table = keep(createValueArray(device, network.table, rows * stretch));
         const uploaded = [network.context?.input, network.concat];
@@ -223,7 +224,7 @@ export class Evaluator {
     }
   }
 
-  /** The uniform that kernels of a step read: (row in the table's stretch, its first step, rows, step). */
+  /** The uniform that kernels of a step read. */
   get frameBuffer(): GPUBuffer {
     return this.frame;
   }

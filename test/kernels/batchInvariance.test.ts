@@ -1,5 +1,6 @@
 /** Image i is bit-identical in any batch: every kernel that sums, in batches of 1, 2, 7 and 16. */
 import { describe, expect, it } from "vitest";
+import { updateRecord } from "../../src/kernels/sampling/records.ts";
 import { ddimStep } from "../../src/kernels/sampling/step.ts";
 import type { FusedOp } from "../../src/runtime/fold.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
@@ -81,13 +82,13 @@ const kernels: Record<string, Run> = {
 
   ddimStep: (target, of, n, from) => {
     const inputs = new Inputs({ ...target, storage: "buffer" });
-    const table = tensor([16], rowOf([1.5, -1.25, 0.5, 0.25, 0.125], 1, 0.3));
+    const row = [...updateRecord.pack([rowOf([1.5, -1.25, 0.5, 0.25, 0.125], 1, 0.3)])];
     const u32 = { batched: false, dtype: "u32" } as const;
     const numbers = Array.from({ length: n }, (_, i) => from + i);
     const tensors = {
       x: inputs.add("x", of(x)),
       m: inputs.add("m", of(qkv)),
-      coefficients: inputs.add("coefficients", table, { batched: false }),
+      updates: inputs.add("updates", tensor([row.length], row), u32),
       run: inputs.add("run", tensor([4 + 4 * n], runWords(5n + (6n << 32n), numbers)), u32),
       status: inputs.add("status", tensor([n], 0xffffffff), u32),
       x0: inputs.output("x0", [7, 5, 24]),

@@ -1,5 +1,6 @@
 /** The fused step against f64: guidance, clipping, Philox noise, learned variance, and numbers that are not finite. */
 import { describe, expect, it } from "vitest";
+import { updateRecord } from "../../src/kernels/sampling/records.ts";
 import { ddimStep } from "../../src/kernels/sampling/step.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { stepNoise } from "../../src/sampler/philox.ts";
@@ -37,18 +38,14 @@ async function run({ target, x, model, guidance, k, clip, sigma, images, status 
   const state = inputs.add("x", guided ? tensor([2 * n, ...x.shape.slice(1)], [...x.data, ...x.data]) : x, {
     storage: "buffer",
   });
-  const row = rowOf(k, clip, sigma);
-  const coefficients = inputs.add(
-    "coefficients",
-    tensor([16 * 6], (i) => (i >> 4 === STEP ? row[i & 15]! : 1e6)),
-    buffer,
-  );
+  const other = rowOf([1e6, 1e6, 1e6, 1e6, 1e6], 1e6, 1e6);
+  const rows = updateRecord.pack(numbers(6).map((i) => (i === STEP ? rowOf(k, clip, sigma) : other)));
   const words = runWords(SEED, images ?? numbers(n), guidance);
   const u32 = { ...buffer, dtype: "u32" } as const;
   const tensors = {
     x: state,
     m: inputs.add("m", model),
-    coefficients,
+    updates: inputs.add("updates", tensor([rows.length], [...rows]), u32),
     run: inputs.add("run", tensor([words.length], words), u32),
     status: inputs.add("status", tensor([n], status ?? (() => NEVER)), u32),
     x0: inputs.output("x0", x.shape.slice(1), { storage: "buffer" }),

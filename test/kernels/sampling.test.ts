@@ -3,12 +3,13 @@ import { describe, expect, it } from "vitest";
 import { guidanceRescale, thresholdQuantile } from "../../src/kernels/sampling/factors.ts";
 import { historyStep } from "../../src/kernels/sampling/history.ts";
 import { initialNoise, pasteKnown, prepareState } from "../../src/kernels/sampling/noise.ts";
+import { type Update, updateRecord } from "../../src/kernels/sampling/records.ts";
 import { stateResidual, x0Statistics } from "../../src/kernels/sampling/statistics.ts";
 import { ddimStep } from "../../src/kernels/sampling/step.ts";
 import type { KernelCall, Target } from "../../src/runtime/kernel.ts";
 import type { Value } from "../../src/runtime/values.ts";
 import { normal4 } from "../../src/sampler/philox.ts";
-import { planSchedule, type Update, updateTable } from "../../src/sampler/plan.ts";
+import { planSchedule, updateTable } from "../../src/sampler/plan.ts";
 import { referenceStep } from "../../src/sampler/referenceStep.ts";
 import { makeSchedule, type ScheduleOptions } from "../../src/sampler/schedule.ts";
 import { tensorsOf } from "../reference/inputs.ts";
@@ -64,7 +65,7 @@ async function onGpu(
   const values: Record<string, Value> = {
     x: inputs.add("x", x),
     m: inputs.add("m", m, { storage: target.storage }),
-    coefficients: flat("coefficients", table.flat()),
+    updates: flat("updates", [...updateRecord.pack(table)], "u32"),
     run: flat("run", [...seed, ...run], "u32"),
     status: flat("status", [0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff], "u32"),
     factors: flat("factors", factors ? factors.flatMap((f) => [f, f, 0, 0]) : new Array(4 * N).fill(0)),
@@ -169,7 +170,7 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
         x: inputs.add("x", xs),
         m: inputs.add("m", both, { storage: target.storage }),
         z: inputs.add("z", z),
-        coefficients: flat("coefficients", updates(schedule).flat()),
+        updates: flat("updates", [...updateRecord.pack(updates(schedule))], "u32"),
         run: flat("run", new Array(16).fill(0), "u32"),
         status: flat("status", new Array(4).fill(0), "u32"),
         x0: inputs.output("x0", [H, W, channels]),
@@ -257,7 +258,7 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
 
     it("is exact where values repeat", async () => {
       // x0 = x with these coefficients, so the quantile of |x| is known to the last bit.
-      const table = [[1, 0, 0, 1, ...new Array(12).fill(0)]];
+      const table = [{ k0: 1, guided: true }];
       const values = tensor([...SHAPE], (i) => [2, -3, 2, 5, 2.5][i % 5] as number);
       for (const ratio of [0.25, 0.6, 0.61, 0.999]) {
         const [factors] = await onGpu(
@@ -349,8 +350,10 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
 
   it(`a step with memory (${name})`, async () => {
     const history = make([4 * N, H, W, C]);
-    // k0, k1, clip, guided; q0, q1, q2, A; G, cursor, push, save; w0..w3
-    const row = [1.2, -0.4, 0.9, 0, 0.3, -0.2, 0.5, 0.7, 0.25, 1, 1, 1, 0.6, -0.3, 0.2, 0.1];
+    const row: Update = {
+      ...{ k0: 1.2, k1: -0.4, clip: 0.9, value: [0.3, -0.2, 0.5], k3: 0.7 },
+      ...{ base: 0.25, cursor: 1, push: true, save: true, weights: [0.6, -0.3, 0.2, 0.1] },
+    };
     const [next, kept] = await onGpu(
       target,
       { x, m, table: [row], extra: { history } },
@@ -388,7 +391,7 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
     const history = make([2 * N, H, W, C]);
     const [statistics] = await onGpu(
       target,
-      { x, m, table: [new Array(16).fill(0)], extra: { history } },
+      { x, m, table: [{}], extra: { history } },
       (v, plain) => [stateResidual.lower(plain, "residual", v, {}, { SLOT: 1 })],
       ["statistics"],
     );
@@ -403,7 +406,7 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
     it("x_T and its antithetic twin", async () => {
       const [start] = await onGpu(
         target,
-        { x, m, table: [[0, 0, 0, 0]], signs: [false, true, false] },
+        { x, m, table: [{}], signs: [false, true, false] },
         (v, plain) => [initialNoise.lower(plain, "x_T", { run: v.run, x: v.x }, { guided: false })],
         ["x"],
       );
@@ -424,7 +427,7 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
           {
             x,
             m,
-            table: [[0, 0, 0, 0]],
+            table: [{}],
             row: 1,
             extra: { known, mask, z, levels: tensor([1, 1, 2, 4], [0, 0, 0, 0, ...level]) },
           },
@@ -450,7 +453,7 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
       expect(deviation(philox!, mix(jumped, noiseOf(0x80000001).data))).toBeLessThan(2e-6);
       const [pasted] = await onGpu(
         target,
-        { x, m, table: [[0, 0, 0, 0]], extra: { known, mask } },
+        { x, m, table: [{}], extra: { known, mask } },
         (v, plain) => [pasteKnown.lower(plain, "paste", v, { guided: false })],
         ["x"],
       );
@@ -464,9 +467,9 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
   });
 }
 
-it("the table holds sixteen floats per row", () => {
+it("the table holds a record per row", () => {
   const plan = planSchedule(makeSchedule({ steps: 5, sampler: "plms", clip: false }));
   expect(plan.rows).toHaveLength(6);
-  expect(updateTable(plan)).toHaveLength(96);
-  expect([...updateTable(plan)].every(Number.isFinite)).toBe(true);
+  expect(updateTable(plan).byteLength).toBe(6 * updateRecord.size);
+  expect([...new Float32Array(updateTable(plan).buffer)].every(Number.isFinite)).toBe(true);
 });

@@ -18,7 +18,7 @@ const SHAPE = [2, 3, 4, 4] as const;
 /** A memoryless plan's rows as steps of a schedule: sample() makes the same rows of them again. */
 function asSchedule({ schedule, plan }: Run): Schedule {
   const steps = plan.rows.map(({ t, tNetwork, alphaCumprod, update }): ScheduleStep => {
-    const [k0 = 0, k1 = 0, clip = 0, , k2 = 0, k3 = 0, k4 = 0, sigma = 0] = update;
+    const { k0 = 0, k1 = 0, clip = 0, k2 = 0, k3 = 0, k4 = 0, sigma = 0 } = update;
     const coefficients = { k0, k1, k2, k3, k4, clip: clip || null, threshold: null };
     return { t, tNetwork, tPrev: null, alphaCumprod, alphaCumprodPrev: 1, sigma, logVariance: null, coefficients };
   });
@@ -34,9 +34,9 @@ function onHost({ plan, net, xT }: Run): States[] {
   let x = Float64Array.from(xT);
   return plan.rows.map(({ update: u, tNetwork }) => {
     const m = x.map((v) => networks[net]!(v, tNetwork));
-    const bound = u[2] || Number.POSITIVE_INFINITY;
-    const x0 = x.map((v, j) => Math.min(bound, Math.max(-bound, u[0]! * v + u[1]! * m[j]!)));
-    x = x.map((v, j) => u[4]! * x0[j]! + u[5]! * v + u[6]! * m[j]!);
+    const bound = u.clip || Number.POSITIVE_INFINITY;
+    const x0 = x.map((v, j) => Math.min(bound, Math.max(-bound, u.k0! * v + u.k1! * m[j]!)));
+    x = x.map((v, j) => u.k2! * x0[j]! + u.k3! * v + u.k4! * m[j]!);
     return { x, x0 };
   });
 }

@@ -107,10 +107,10 @@ function final(one: Case): ArrayLike<number> {
   if (inverse) {
     for (const { update: u, tNetwork } of planInversion(schedule, "next", 1).rows) {
       const m = network(x, tNetwork);
-      const bound = u[2]! || Number.POSITIVE_INFINITY;
+      const bound = u.clip || Number.POSITIVE_INFINITY;
       x = x.map((v, i) => {
-        const x0 = Math.min(bound, Math.max(-bound, u[0]! * v + u[1]! * m[i]!));
-        return u[4]! * x0 + u[5]! * v + u[6]! * m[i]!;
+        const x0 = Math.min(bound, Math.max(-bound, u.k0! * v + u.k1! * m[i]!));
+        return u.k2! * x0 + u.k3! * v + u.k4! * m[i]!;
       });
     }
     return x;

@@ -6,7 +6,7 @@
  * block with L = all output groups. The weights of a shortcut follow in each block as one more tap of 4·S4 positions.
  *
  * Epilogue: y = (acc + bias + emb[row] + residual) · outScale. `emb` is a row of the time-embedding table: row =
- * frame.x·frame.z + n, column offset EO. Absent tensors are bound to any readable value and switched off by a scalar,
+ * frame.entry·frame.images + n, column offset EO. Absent tensors are bound to any readable value and switched off by a scalar,
  * so that one pipeline serves every layer where pipelines are dear.
  */
 import { ShapeError } from "../../runtime/errors.ts";
@@ -43,7 +43,7 @@ export const CONV_FLOATS = ["SCALE"] as const;
 export function epilogue(k: Codegen<Flags>, v: string, n: string, m: string, o4: string): string {
   return `{
     var r = ${v} + ${k.load("bias", o4)};
-    if (USE_EMB != 0u) { r += ${k.load("emb", `(frame.x * frame.z + ${n}) * E4 + EO + ${o4}`)}; }
+    if (USE_EMB != 0u) { r += ${k.load("emb", `(frame.entry * frame.images + ${n}) * E4 + EO + ${o4}`)}; }
     if (USE_RESIDUAL != 0u) { r += ${k.load("residual", `${m} * O4 + ${o4}`)}; }
     ${k.store("y", `${m} * O4 + ${o4}`, "r * SCALE")}
   }`;

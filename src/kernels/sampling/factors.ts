@@ -3,16 +3,18 @@ import { defineKernel } from "../../runtime/kernel.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import { maskChannels } from "../parts/normal.ts";
 import { cleanFunctions, imageThread, perImage, reduce } from "./perImage.ts";
-import { guidanceFunctions, headFunction, PREDICTION_TENSORS, type PredictionFlags } from "./prediction.ts";
+import { guidanceFunctions, PREDICTION_TENSORS, type PredictionFlags } from "./prediction.ts";
+import { RECORDS } from "./records.ts";
 import { type StateFlags, stateVectors } from "./state.ts";
 
 /**
- * factors[n].x = φ std(m_c)/std(m) + 1 - φ with the unbiased standard deviations over C, H, W of the conditional and the
+ * factors[n].rescale = φ std(m_c)/std(m) + 1 - φ with the unbiased standard deviations over C, H, W of the conditional and the
  * guided output (diffusers, rescale_noise_cfg; Lin et al. 2023, section 3.4).
  */
 export const guidanceRescale = defineKernel<StateFlags>({
   name: "guidanceRescale",
   tensors: { x: "in N H W C", ...PREDICTION_TENSORS, factors: "inout *" },
+  records: RECORDS,
   frame: true,
   variants: perImage((k) => {
     const read = wgsl`
@@ -25,8 +27,7 @@ export const guidanceRescale = defineKernel<StateFlags>({
     ${maskChannels("b", "e % C4")}`;
     return wgsl`
 ${k.header}
-${headFunction(k)}
-${guidanceFunctions}
+${guidanceFunctions(k)}
 var<workgroup> shared_values: array<vec2f, ${k.workgroup}>;
 ${imageThread(k)}
   if (!guides(n)) { return; }
@@ -50,10 +51,10 @@ ${imageThread(k)}
   shared_values[lane] = sum;
   ${reduce(k, (a, b) => `${a} + ${b}`)}
   let squares = shared_values[0];
-  let phi = bitcast<f32>(run[2]);
+  let phi = run.rescale;
   // Both have count - 1 in the denominator. A constant output has nothing to be rescaled to.
   let ratio = select(1.0, sqrt(squares.x / squares.y), squares.y > 0.0);
-  if (lane == 0u) { factors[n].x = phi * ratio + 1.0 - phi; }
+  if (lane == 0u) { factors[n].rescale = phi * ratio + 1.0 - phi; }
 }`;
   }),
   cost: (d, batch) => ({ flops: 64 * stateVectors(d, batch), bytes: 64 * stateVectors(d, batch) }),
@@ -65,7 +66,7 @@ export interface ThresholdFlags extends PredictionFlags {
 }
 
 /**
- * factors[n].y = the `ratio` quantile of |x0| over the image, clamped to 1..max (a maximum below 1 wins, as in torch):
+ * factors[n].threshold = the `ratio` quantile of |x0| over the image, clamped to 1..max (a maximum below 1 wins, as in torch):
  * dynamic thresholding of Saharia et al. 2022. The quantile is exact, as torch.quantile's: the order statistic is found
  * digit by digit of its bits, which order positive floats, and interpolated linearly with its successor.
  */
@@ -73,6 +74,7 @@ export const thresholdQuantile = defineKernel<ThresholdFlags>({
   name: "thresholdQuantile",
   tensors: { x: "in N H W C", ...PREDICTION_TENSORS, factors: "inout *" },
   floats: ["FRACTION", "MOST"],
+  records: RECORDS,
   frame: true,
   scalars(d, { ratio, max }) {
     const position = ratio * ((d.C as number) * (d.H as number) * (d.W as number) - 1);
@@ -130,7 +132,7 @@ ${imageThread(k)}
     let value = bitcast<f32>(prefix);
     let next = atomicLoad(&successor);
     let above = select(bitcast<f32>(next), value, rank + 1u < equal || next == 0xffffffffu);
-    factors[n].y = min(max(value + FRACTION * (above - value), 1.0), MOST);
+    factors[n].threshold = min(max(value + FRACTION * (above - value), 1.0), MOST);
   }
 }`,
   ),

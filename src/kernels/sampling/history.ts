@@ -1,15 +1,12 @@
 /**
  * Steps that remember: DPM-Solver++ 2M, PLMS, and the inversions that iterate or go back exactly. `history` holds RING
  * states v_1, v_2, … of past evaluations and then, with `base`, one more: a state to start from again.
- *
- *   x0 = bound(k0 x + k1 m);   v_0 = q0 x + q1 m + q2 x0;   x ← A x + G base + Σ w_k v_k
- *
- * The row's other vectors are (q0, q1, q2, A), (G, cursor, push, save) and (w0, w1, w2, w3). The cursor is the slot of v_1;
- * `push` puts v_0 into the slot after it, `save` makes the old x the base.
+ * The row's cursor is the slot of v_1; `push` puts v_0 into the slot after it.
  */
 import { defineKernel } from "../../runtime/kernel.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
-import { type BoundFlags, cleanStatements, PREDICTION_TENSORS, predictionFunctions, rowVector } from "./prediction.ts";
+import { type BoundFlags, cleanStatements, PREDICTION_TENSORS, predictedFunction } from "./prediction.ts";
+import { RECORDS } from "./records.ts";
 import { perVector, stateVectors, storeState, thread } from "./state.ts";
 
 export interface HistoryFlags extends BoundFlags {
@@ -32,35 +29,31 @@ export const historyStep = defineKernel<HistoryFlags>({
     history: "inout *",
     factors: "in? *",
   },
+  records: RECORDS,
   frame: true,
   variants: perVector((k) => {
     const { ring, base } = k.flags;
     const slot = (s: string) => `(${s}) * N * H * W * C4 + i`;
     // v_k lies k - 1 slots before the cursor, around the ring.
     const past = range(ring).map(
-      (j) => `if (w[${j + 1}] != 0.0) {
-    next += w[${j + 1}] * ${k.load("history", slot(`(cursor + ${ring - j}u) % ${ring}u`))};
+      (j) => `if (row.weights[${j + 1}] != 0.0) {
+    next += row.weights[${j + 1}] * ${k.load("history", slot(`(row.cursor + ${ring - j}u) % ${ring}u`))};
   }`,
     );
     return wgsl`
 ${k.header}
-${predictionFunctions(k)}
+${predictedFunction(k)}
 ${thread(k)}
-  let first = head();
-  let q = ${rowVector(k, 1)};
-  let memory = ${rowVector(k, 2)};
-  let w = ${rowVector(k, 3)};
   ${cleanStatements(k)}
-  let value = q.x * state + q.y * m + q.z * clean;
-  var next = q.w * state + w.x * value;
-  let cursor = u32(memory.y);
+  let value = row.value.x * state + row.value.y * m + row.value.z * clean;
+  var next = row.k3 * state + row.weights[0] * value;
   ${past.join("\n  ")}
   #if ${base}
-  if (memory.x != 0.0) { next += memory.x * ${k.load("history", slot(`${ring}u`))}; }
-  if (memory.w > 0.0) { ${k.store("history", slot(`${ring}u`), "state")} }
+  if (row.base != 0.0) { next += row.base * ${k.load("history", slot(`${ring}u`))}; }
+  if (row.save != 0u) { ${k.store("history", slot(`${ring}u`), "state")} }
   #endif
   #if ${ring > 0}
-  if (memory.z > 0.0) { ${k.store("history", slot(`(cursor + 1u) % ${Math.max(1, ring)}u`), "value")} }
+  if (row.push != 0u) { ${k.store("history", slot(`(row.cursor + 1u) % ${Math.max(1, ring)}u`), "value")} }
   #endif
   ${storeState(k, "next")}
   ${k.store("x0", "i", "clean")}

@@ -2,6 +2,7 @@
 import { defineKernel } from "../../runtime/kernel.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import { maskChannels } from "../parts/normal.ts";
+import { RECORDS } from "./records.ts";
 import {
   KNOWN_WORD,
   NOISE_FUNCTIONS,
@@ -18,6 +19,7 @@ import {
 /** x = x_T of the run's images. */
 export const initialNoise = defineKernel<StateFlags>({
   name: "initialNoise",
+  records: RECORDS,
   tensors: { run: "in *", x: "out N H W C" },
   variants: perVector(
     (k) => wgsl`
@@ -38,8 +40,8 @@ export interface PrepareFlags extends StateFlags {
 }
 
 /**
- * Before an evaluation: x ← c x + s z (a jump back to a noisier level, RePaint), then, with a mask, latent-diffusion's
- * blend: x ← mask (√ᾱ known + √(1 - ᾱ) z') + (1 - mask) x. Row `frame.w` of `levels` is (c, s, √ᾱ, √(1 - ᾱ)).
+ * Before an evaluation: x ← keep x + noise z (a jump back to a noisier level, RePaint), then, with a mask, latent-diffusion's
+ * blend: x ← mask (signal known + spread z') + (1 - mask) x. By the row of `levels`.
  */
 export const prepareState = defineKernel<PrepareFlags>({
   name: "prepareState",
@@ -51,26 +53,27 @@ export const prepareState = defineKernel<PrepareFlags>({
     mask: "in? N H W C",
     z: "in? N H W C",
   },
+  records: RECORDS,
   frame: true,
   variants: perVector(
     (k) => wgsl`
 ${k.header}
 ${k.flags.noise === "philox" ? NOISE_FUNCTIONS : ""}
 ${thread(k)}
-  let level = ${k.load("levels", "frame.w")};
+  let level = ${k.load("levels", "frame.row")};
   var next = ${k.load("x", "i")};
   #if ${k.flags.noise === "philox"}
-  if (level.y > 0.0) {
-    var jump = ${normal(`${RENOISE_WORD}u + frame.w`)};
+  if (level.noise > 0.0) {
+    var jump = ${normal(`${RENOISE_WORD}u + frame.row`)};
     ${maskChannels("jump", "c4")}
-    next = level.x * next + level.y * jump;
+    next = level.keep * next + level.noise * jump;
   }
   #endif
   #if ${k.has("known")}
-  var z = ${k.flags.noise === "given" ? k.load("z", "i") : normal(`${KNOWN_WORD}u + frame.w`)};
+  var z = ${k.flags.noise === "given" ? k.load("z", "i") : normal(`${KNOWN_WORD}u + frame.row`)};
   ${maskChannels("z", "c4")}
   let keep = ${k.has("known") ? k.load("mask", "i") : ""};
-  next = keep * (level.z * ${k.has("known") ? k.load("known", "i") : ""} + level.w * z) + (1.0 - keep) * next;
+  next = keep * (level.signal * ${k.has("known") ? k.load("known", "i") : ""} + level.spread * z) + (1.0 - keep) * next;
   #endif
   ${storeState(k, "next")}
 }`,

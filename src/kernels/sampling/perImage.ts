@@ -3,7 +3,8 @@
  * Kernels of this kind run between the network and the step and read the same x and m.
  */
 import type { Codegen, Flags, Variant } from "../../runtime/kernel.ts";
-import { type PredictionFlags, predictionFunctions } from "./prediction.ts";
+import { type PredictionFlags, predictedFunction } from "./prediction.ts";
+import { updateRow } from "./records.ts";
 
 /** The one variant of such a kernel; its `main` begins with {@link imageThread}. */
 export const perImage = <F extends Flags>(wgsl: Variant<F>["wgsl"]): [Variant<F>] => [
@@ -35,11 +36,11 @@ export const reduce = (k: Codegen<Flags>, combine: (a: string, b: string) => str
     workgroupBarrier();
   }`;
 
-/** `clean_at(n, e)`: vector e of image n of x0 before it is bounded; brings `head()` and `predicted()`. */
-export const cleanFunctions = (k: Codegen<PredictionFlags>): string => `${predictionFunctions(k)}
+/** `clean_at(n, e)`: vector e of image n of x0 before it is bounded; brings `predicted()`. */
+export const cleanFunctions = (k: Codegen<PredictionFlags>): string => `${predictedFunction(k)}
 
 fn clean_at(n: u32, e: u32) -> vec4f {
   ${k.prelude}
-  let first = head();
-  return first.x * ${k.load("x", "n * H * W * C4 + e")} + first.y * predicted(n, e);
+  let row = ${updateRow(k)};
+  return row.k0 * ${k.load("x", "n * H * W * C4 + e")} + row.k1 * predicted(n, e);
 }`;

@@ -2,21 +2,11 @@
  * What the sampler's kernels share. The state x is f32 [N, H, W, C] in a buffer whatever the network's dtype; with
  * guidance it is stored twice, conditional half first, so that the network sees both as one batch, or the first half alone
  * where nothing is guided.
- *
- * `run`, u32: the seed's low and high half, guidance rescale φ as f32 bits, 0; then per image its number, the sign bit of
- * its noise, its guidance scale as f32 bits, 0.
- *
- * `coefficients`, f32, four vectors per row of the plan, the first the same for every rule: (k0, k1, clip or 0, whether
- * guidance is on). Row `frame.w` is the current one; x0 = k0 x + k1 m before it is bounded.
- *
- * `factors`, one vector per image: (guidance rescale factor, threshold s), made by the kernels of factors.ts, one workgroup per image.
+ * records.ts has what the host tells them.
  */
 import type { Codegen, Flags, Variant } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { NORMAL_FUNCTIONS } from "../parts/normal.ts";
-
-export const RUN_HEADER = 4;
-export const RUN_STRIDE = 4;
 
 /** Bits of the step word under which noise other than a step's own is drawn (docs/rng.md). */
 export const RENOISE_WORD = 0x40000000;
@@ -61,12 +51,12 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 
 /** Philox noise of (step word, image n); antithetic images flip its sign. */
 export const normal = (word: string): string =>
-  `flipped(normal4(vec4u(pixel, c4, ${word}, run[${RUN_HEADER}u + n * ${RUN_STRIDE}u]), vec2u(run[0], run[1])), n)`;
+  `flipped(normal4(vec4u(pixel, c4, ${word}, run.images[n].number), vec2u(run.seedLow, run.seedHigh)), n)`;
 
 /** The functions that {@link normal} calls. */
 export const NOISE_FUNCTIONS = `${NORMAL_FUNCTIONS}
 fn flipped(z: vec4f, n: u32) -> vec4f {
-  return bitcast<vec4f>(bitcast<vec4u>(z) ^ vec4u(run[${RUN_HEADER}u + n * ${RUN_STRIDE}u + 1u]));
+  return bitcast<vec4f>(bitcast<vec4u>(z) ^ vec4u(run.images[n].sign));
 }`;
 
 /** Writes `next` to every copy of the state. */

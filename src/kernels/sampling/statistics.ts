@@ -3,10 +3,11 @@ import { defineKernel, type Flags } from "../../runtime/kernel.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import { cleanFunctions, imageThread, perImage, reduce } from "./perImage.ts";
 import { type BoundFlags, PREDICTION_TENSORS } from "./prediction.ts";
+import { RECORDS, updateRow } from "./records.ts";
 import { stateVectors } from "./state.ts";
 
 /**
- * statistics[frame.w · N + n] = smallest and largest finite x0 before it is bounded, the fraction beyond its bound (beyond
+ * statistics[frame.row · N + n] = smallest and largest finite x0 before it is bounded, the fraction beyond its bound (beyond
  * ±1 without one), and how many values are not finite.
  */
 export const x0Statistics = defineKernel<BoundFlags>({
@@ -17,6 +18,7 @@ export const x0Statistics = defineKernel<BoundFlags>({
     statistics: "inout *",
     factors: "in? *",
   },
+  records: RECORDS,
   frame: true,
   variants: perImage(
     (k) => wgsl`
@@ -24,8 +26,8 @@ ${k.header}
 ${cleanFunctions(k)}
 var<workgroup> shared_values: array<vec4f, ${k.workgroup}>;
 ${imageThread(k)}
-  let clip = head().z;
-  let bound = ${k.flags.threshold ? "factors[n].y" : "select(1.0, clip, clip > 0.0)"};
+  let clip = ${updateRow(k)}.clip;
+  let bound = ${k.flags.threshold ? `${k.load("factors", "n")}.threshold` : "select(1.0, clip, clip > 0.0)"};
   const most = 3.4028234e38;
   var seen = vec4f(most, -most, 0.0, 0.0);
   for (var e = lane; e < vectors; e += WG) {
@@ -40,17 +42,18 @@ ${imageThread(k)}
   ${reduce(k, (a, b) => `vec4f(min(${a}.x, ${b}.x), max(${a}.y, ${b}.y), ${a}.zw + ${b}.zw)`)}
   if (lane == 0u) {
     let all = shared_values[0];
-    statistics[frame.w * N + n] = vec4f(all.xy, all.z / f32(H * W * C), all.w);
+    statistics[frame.row * N + n] = vec4f(all.xy, all.z / f32(H * W * C), all.w);
   }
 }`,
   ),
   cost: (d, batch) => ({ flops: 40 * stateVectors(d, batch), bytes: 32 * stateVectors(d, batch) }),
 });
 
-/** statistics[frame.w · N + n].x = root mean square over the image of x - base, the base being slot `SLOT` of `history`. */
+/** statistics[frame.row · N + n].x = root mean square over the image of x - base, the base being slot `SLOT` of `history`. */
 export const stateResidual = defineKernel<Flags>({
   name: "stateResidual",
   tensors: { x: "in N H W C", history: "in *", statistics: "inout *" },
+  records: RECORDS,
   frame: true,
   variants: perImage(
     (k) => wgsl`
@@ -64,7 +67,7 @@ ${imageThread(k)}
   }
   shared_values[lane] = sum;
   ${reduce(k, (a, b) => `${a} + ${b}`)}
-  if (lane == 0u) { statistics[frame.w * N + n] = vec4f(sqrt(shared_values[0] / f32(H * W * C)), vec3f()); }
+  if (lane == 0u) { statistics[frame.row * N + n] = vec4f(sqrt(shared_values[0] / f32(H * W * C)), vec3f()); }
 }`,
   ),
   cost: (d, batch) => ({ flops: 12 * stateVectors(d, batch), bytes: 32 * stateVectors(d, batch) }),

@@ -3,7 +3,8 @@ import { type Codegen, defineKernel } from "../../runtime/kernel.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import { EXP_FUNCTION } from "../parts/exp.ts";
 import { maskChannels } from "../parts/normal.ts";
-import { type BoundFlags, cleanStatements, PREDICTION_TENSORS, predictionFunctions, rowVector } from "./prediction.ts";
+import { type BoundFlags, cleanStatements, PREDICTION_TENSORS, predictedFunction } from "./prediction.ts";
+import { RECORDS } from "./records.ts";
 import { NOISE_FUNCTIONS, type NoiseSource, normal, perVector, stateVectors, storeState, thread } from "./state.ts";
 
 export interface StepFlags extends BoundFlags {
@@ -20,7 +21,7 @@ export interface StepFlags extends BoundFlags {
  */
 const deviationFunction = (k: Codegen<StepFlags>): string => wgsl`
 ${EXP_FUNCTION}
-fn standard_deviation(n: u32, pixel: u32, c4: u32, range: vec4f) -> vec4f {
+fn standard_deviation(n: u32, pixel: u32, c4: u32, low: f32, high: f32) -> vec4f {
   ${k.prelude}
   let first = C + c4 * 4u;
   let base = (n * H * W + pixel) * O4 + first / 4u;
@@ -35,13 +36,12 @@ fn standard_deviation(n: u32, pixel: u32, c4: u32, range: vec4f) -> vec4f {
     default: {}
   }
   let f = (v + 1.0) * 0.5;
-  return natural_exp(0.5 * (f * range.y + (1.0 - f) * range.x));
+  return natural_exp(0.5 * (f * high + (1.0 - f) * low));
 }`;
 
 /**
- * m = guidance(network);  x0 = bound(k0 x + k1 m);  x ← k2 x0 + k3 x + k4 m + σ z  (src/sampler/coefficients.ts).
- * The row's other vectors are (k2, k3, k4, σ) and (ln σ² from, ln σ² to, 1 if those count, 0). `m` may have more channels
- * than x (learned variance): the first ones count. `status[n]` becomes the first row whose x0 is not finite.
+ * x0 = bound(k0 x + k1 m);  x ← k2 x0 + k3 x + k4 m + σ z  (records.ts, src/sampler/coefficients.ts). `m` may have more
+ * channels than x (learned variance): the first ones count. `status[n]` becomes the first row whose x0 is not finite.
  */
 export const ddimStep = defineKernel<StepFlags>({
   name: "ddimStep",
@@ -53,27 +53,26 @@ export const ddimStep = defineKernel<StepFlags>({
     z: "in? N H W C",
     factors: "in? *",
   },
+  records: RECORDS,
   frame: true,
   variants: perVector(
     (k) => wgsl`
 ${k.header}
 ${k.flags.noise === "philox" ? NOISE_FUNCTIONS : ""}
-${predictionFunctions(k)}
+${predictedFunction(k)}
 ${k.flags.learned ? deviationFunction(k) : ""}
 ${thread(k)}
-  let first = head();
-  let k4 = ${rowVector(k, 1)};
   ${cleanStatements(k)}
-  var next = k4.x * clean + k4.y * state + k4.z * m;
+  var next = row.k2 * clean + row.k3 * state + row.k4 * m;
   #if ${k.flags.noise !== "none"}
-  if (k4.w > 0.0) {
-    var z = ${k.flags.noise === "given" ? k.load("z", "i") : normal("frame.w")};
+  if (row.sigma > 0.0) {
+    var z = ${k.flags.noise === "given" ? k.load("z", "i") : normal("frame.row")};
     ${maskChannels("z", "c4")}
     #if ${k.flags.learned}
-    let range = ${rowVector(k, 2)};
-    if (range.z > 0.0) { next += standard_deviation(n, pixel, c4, range) * z; } else { next += k4.w * z; }
+    if (row.learned != 0u) { next += standard_deviation(n, pixel, c4, row.logMin, row.logMax) * z; }
+    else { next += row.sigma * z; }
     #else
-    next += k4.w * z;
+    next += row.sigma * z;
     #endif
   }
   #endif

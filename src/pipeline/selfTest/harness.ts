@@ -3,6 +3,7 @@ import { loadRecipes, type ParamPiece } from "../../kernels/load.ts";
 import type { Lowered } from "../../kernels/lower.ts";
 import { targetFor } from "../../kernels/target.ts";
 import type { Device } from "../../runtime/device.ts";
+import { frameRecord } from "../../runtime/frame.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../../runtime/memory.ts";
 import { Program } from "../../runtime/program.ts";
 import { byteSize, makeValue, type Value } from "../../runtime/values.ts";
@@ -44,7 +45,7 @@ export async function run(
   try {
     for (const [input, data] of inputs) external.set(input, arrayOf(uploadBuffer(device, input.name, data)));
     for (const y of outputs) if (!external.has(y)) external.set(y, createValueArray(device, y, batch));
-    frame = arrayOf(uploadBuffer(device, "frame", Uint32Array.of(0, 0, batch, 0), GPUBufferUsage.UNIFORM));
+    frame = arrayOf(uploadBuffer(device, "frame", frameRecord.pack([{ images: batch }]), GPUBufferUsage.UNIFORM));
     program = await Program.create(device, {
       label: "self-test",
       calls,

@@ -1,5 +1,6 @@
 /** The self-test of the sampler's own kernels: starting noise, the fused step, pixels. */
 import { initialNoise } from "../../kernels/sampling/noise.ts";
+import { runRecord, updateRecord } from "../../kernels/sampling/records.ts";
 import { toRgba } from "../../kernels/sampling/rgba.ts";
 import { ddimStep } from "../../kernels/sampling/step.ts";
 import { targetFor } from "../../kernels/target.ts";
@@ -21,8 +22,11 @@ const interleaved = (planes: readonly Float32Array[]) =>
     return planes[Math.floor(pixel / (H * W))]?.[(i & 3) * H * W + (pixel % (H * W))] as number;
   });
 
-/** Images 0 and 1, unguided: src/kernels/sampling/state.ts. */
-const runTable = () => Uint32Array.of(Number(SEED & 0xffffffffn), Number(SEED >> 32n), 0, 0, 0, 0, 0, 0, 1, 0, 0, 0);
+/** Images 0 and 1, unguided. */
+const runTable = () =>
+  runRecord.pack([
+    { seedLow: Number(SEED & 0xffffffffn), seedHigh: Number(SEED >> 32n), images: [{ number: 0 }, { number: 1 }] },
+  ]);
 
 export async function noise(device: Device): Promise<Outcome> {
   const [words, x] = [value("run", [4 + 4 * N], { dtype: "u32", batched: false }), value("x", [H, W, 4])];
@@ -43,7 +47,7 @@ export async function step(device: Device): Promise<Outcome> {
   const tensors = {
     x: value("x", [H, W, 4]),
     m: value("m", [H, W, 4]),
-    coefficients: value("coefficients", [16], { batched: false }),
+    updates: value("updates", [updateRecord.size / 4], u32),
     run: value("run", [4 + 4 * N], u32),
     status: value("status", [N], u32),
     x0: value("x0", [H, W, 4]),
@@ -51,7 +55,7 @@ export async function step(device: Device): Promise<Outcome> {
   const inputs = new Map<Value, Float32Array | Uint32Array>([
     [tensors.x, x],
     [tensors.m, m],
-    [tensors.coefficients, Float32Array.from(plainUpdate(first))],
+    [tensors.updates, updateRecord.pack([plainUpdate(first)])],
     [tensors.run, runTable()],
     [tensors.status, new Uint32Array(N).fill(0xffffffff)],
   ]);
