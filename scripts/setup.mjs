@@ -3,7 +3,7 @@
 import process from "node:process";
 import { findAdapter } from "./adapter.mjs";
 import { ensureChromium } from "./chromium.mjs";
-import { ensurePackages, ensurePeers, ensureRuntimes } from "./packages.mjs";
+import { ensureConsumers, ensurePackages, ensurePeers } from "./packages.mjs";
 import { installSoftwareVulkan } from "./software-vulkan.mjs";
 
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
@@ -24,7 +24,7 @@ try {
   if (process.argv.includes("--tests")) {
     process.stderr.write(`Chromium: ${ensureChromium()}\n`);
     ensurePeers();
-    ensureRuntimes();
+    ensureConsumers();
   }
 } catch (error) {
   process.stderr.write(`setup: ${error instanceof Error ? error.message : error}\n`);

@@ -7,7 +7,7 @@ import { createProgram } from "../src/cli/program.ts";
 import { codeLines, ddimCalls } from "./support/markdown.ts";
 
 const docs = readdirSync("docs", { recursive: true }).map((name) => join("docs", String(name)));
-const beside = ["bench/README.md", "test/golden/README.md", "weights/README.md"];
+const beside = ["bench/README.md", "examples/README.md", "test/golden/README.md", "weights/README.md"];
 const pages = [...readdirSync("."), ...docs, ...beside].filter((name) => name.endsWith(".md"));
 const text = (page: string): string => readFileSync(page, "utf8");
 const links = pages.flatMap((page) =>

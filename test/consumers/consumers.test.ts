@@ -12,6 +12,7 @@ import { describe, expect, it } from "vitest";
 import { ensureBuild } from "../../scripts/build.mjs";
 import { maxAbs, nmse } from "../reference/tensor.ts";
 import { goldenPath, readTensors, shippedPath } from "../support/models.ts";
+import { withoutPeers } from "./installed.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const PACKAGES = fileURLToPath(new URL("node_modules/", import.meta.url));
@@ -95,7 +96,7 @@ if (process.env.DDIM_TEST_GOLDENS === "all") goldens.push(pipeline("v_trailing_z
 await ensureBuild();
 const node = run("node", [image]);
 
-describe.each(["deno", "bun"] as const)("%s", (runtime) => {
+describe.skipIf(withoutPeers).each(["deno", "bun"] as const)("%s", (runtime) => {
   it("makes Node's image, and the numbers of the goldens", { timeout: 600_000 }, async () => {
     const [host, made, ...results] = await run(runtime, [image, ...goldens.map(([job]) => job)]);
     expect(host?.own).toBe(runtime === "deno");
