@@ -1,14 +1,16 @@
 /** What somebody has who installs the tarball in an empty folder: README's lines for Node, types, and what linters of packages say. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, it, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, test } from "vitest";
 import { readPng } from "../../src/node/png.ts";
-import { type Installed, installPackage, node, PEERS, withoutPeers } from "./installed.ts";
+import { type Installed, installPackage, NO_NETWORK, node, PEERS, withoutPeers } from "./installed.ts";
 
 let installed: Installed;
 beforeAll(async () => {
-  installed = await installPackage();
+  installed = (await installPackage()) as Installed;
 });
+beforeEach(({ skip }) => skip(!installed, NO_NETWORK));
+afterAll(() => installed?.[Symbol.dispose]());
 
 const CODE = `
 import { loadPipeline, makeSchedule, openDevice, sample, type Device, type DiffusionPipeline } from "ddim-webgpu";
@@ -50,6 +52,11 @@ test("the examples name the tarball, and the versions that they are tested with"
     const right = Object.fromEntries(Object.keys(named).map((name) => [name, installed(name)]));
     expect({ [name]: named }).toEqual({ [name]: right });
   }
+});
+
+test.each(["useDiffusion.ts", "Picture.tsx"])("Next's %s is React's", (file) => {
+  const of = (folder: string) => readFileSync(`examples/${folder}/${file}`, "utf8");
+  expect(of("next/app")).toBe(of("vite-react/src"));
 });
 
 describe.skipIf(withoutPeers)("with the peers", () => {

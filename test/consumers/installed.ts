@@ -7,7 +7,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { afterAll } from "vitest";
+import { onTestFinished } from "vitest";
 import { ensureBuild } from "../../scripts/build.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -18,7 +18,12 @@ export const PEERS = fileURLToPath(new URL("node_modules/", import.meta.url));
 /** Whether tests that need them are left out: they could not be installed, which the setup has said. In CI they fail. */
 export const withoutPeers = !process.env.CI && !existsSync(join(PEERS, ".package-lock.json"));
 
-export interface Installed {
+/** Codes by which npm says that there is no network. */
+const UNREACHED = /npm error code (ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ENOTCACHED)/;
+export const NO_NETWORK = "left out: the registry is not reached, and npm's cache lacks what the package depends on";
+
+/** To be disposed: the folder goes. */
+export interface Installed extends Disposable {
   /** Empty but for package.json and `node_modules`, with Dawn. */
   readonly folder: string;
   readonly tarball: string;
@@ -29,28 +34,35 @@ export interface Installed {
 /**
  * Packs, and installs the tarball in an empty folder without running any script; what it depends on comes from npm's cache
  * where it is there.
+ * @returns undefined where the registry is not reached and this is not CI: what needs it is left out
  */
-export async function installPackage(): Promise<Installed> {
+export async function installPackage(): Promise<Installed | undefined> {
   await ensureBuild();
   const folder = mkdtempSync(join(tmpdir(), "ddim-installed-"));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
   await npm(ROOT, "pack", "--ignore-scripts", "--pack-destination", folder);
   const tarball = join(folder, readdirSync(folder)[0] as string);
   writeFileSync(join(folder, "package.json"), JSON.stringify({ private: true, type: "module" }));
-  await npm(folder, "install", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", tarball, "webgpu");
-  return { folder, tarball, root: join(folder, "node_modules/ddim-webgpu") };
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  try {
+    await npm(folder, "install", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", tarball, "webgpu");
+  } catch (error) {
+    remove();
+    if (process.env.CI || !UNREACHED.test(String(error))) throw error;
+    return undefined;
+  }
+  return { folder, tarball, root: join(folder, "node_modules/ddim-webgpu"), [Symbol.dispose]: remove };
 }
 
 /**
  * A copy of an example with the installed package, below the peers, where Node and bundlers look for the others that it
- * names.
+ * names. It goes when the test has ended.
  * @returns its path
  */
 export function copyExample(name: string, { root }: Installed): string {
   const copies = fileURLToPath(new URL(".scratch", import.meta.url));
   mkdirSync(copies, { recursive: true });
   const copy = mkdtempSync(join(copies, `${name}-`));
-  afterAll(() => rmSync(copy, { recursive: true, force: true, maxRetries: 5 }));
+  onTestFinished(() => rmSync(copy, { recursive: true, force: true, maxRetries: 5 }));
   cpSync(fileURLToPath(new URL(`../../examples/${name}`, import.meta.url)), copy, { recursive: true });
   cpSync(root, join(copy, "node_modules/ddim-webgpu"), { recursive: true });
   return copy;
