@@ -85,8 +85,12 @@ export class Struct<F extends Fields = Fields> {
 
   /** Declarations, those of inner records first. */
   get wgsl(): string {
+    const last = Object.keys(this.fields).at(-1);
     const fields = Object.entries(this.fields).map(([name, [type]]) => {
-      return `${name}: ${type instanceof Struct ? type.array : type.replace("flag", "u32")}`;
+      // wgpu's compiler (Deno) does not align a record as its first field, and has to be told where they stand and how long they are.
+      if (type instanceof Struct) return `@align(16) ${name}: ${type.array}`;
+      const size = name === last ? `@size(${this.size - 4 * (this.#at[name] as number)}) ` : "";
+      return `${size}${name}: ${type.replace("flag", "u32")}`;
     });
     const inner = this.#list ? `${this.#list.record.wgsl}\n` : "";
     return `${inner}struct ${this.name} { @align(16) ${fields.join(", ")} }`;
