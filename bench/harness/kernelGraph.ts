@@ -3,7 +3,8 @@
  * operation is chained with itself, so that upload, read-back and changes of layout at the ends are shared among several.
  */
 
-import { Graph, type ParamRef, type WeightSpec } from "../../src/runtime/graph.ts";
+import { Graph } from "../../src/kernels/graph.ts";
+import type { ParamRef, WeightSpec } from "../../src/kernels/recipes.ts";
 import type { Cost } from "../../src/runtime/kernel.ts";
 import type { Storage, Value } from "../../src/runtime/values.ts";
 import type { EncodableTensor } from "../../src/weights/encode.ts";

@@ -2,6 +2,7 @@
  * Collects the nodes and initializers of an ONNX graph (onnx.proto, IR version 10). Initializers are only named here;
  * their data is read when the file is written, so that a network of any size can be described.
  */
+
 import { create } from "@bufbuild/protobuf";
 import {
   type AttributeProto,
@@ -11,7 +12,7 @@ import {
   NodeProtoSchema,
   TensorProto_DataType,
 } from "onnx-buf";
-import type { ParamRef } from "../../src/runtime/graph.ts";
+import type { ParamRef } from "../../src/kernels/recipes.ts";
 
 export const elementTypes = {
   f32: TensorProto_DataType.FLOAT,

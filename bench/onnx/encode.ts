@@ -2,6 +2,7 @@
  * ONNX files (onnx.proto3 through onnx-buf): a described graph with its weights, which are read one at a time, inside of
  * the file or, because protobuf ends at 2 GiB, in a second one beside it.
  */
+
 import { create, toBinary } from "@bufbuild/protobuf";
 import {
   GraphProtoSchema,
@@ -18,7 +19,7 @@ import {
   type ValueInfoProto,
   ValueInfoProtoSchema,
 } from "onnx-buf";
-import type { ParamRef } from "../../src/runtime/graph.ts";
+import type { ParamRef } from "../../src/kernels/recipes.ts";
 import { f32ToF16 } from "../../src/weights/convert.ts";
 import { elementBytes, elementTypes, type Initializer } from "./builder.ts";
 import type { Port } from "./inputs.ts";

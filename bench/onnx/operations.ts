@@ -1,6 +1,10 @@
 /** Every kind of node of the engine's graph as ONNX operations, the way PyTorch's exporter writes diffusers' modules. */
+
+import type { ConvNode } from "../../src/kernels/conv2d/node.ts";
+import { isParam } from "../../src/kernels/operations/rows.ts";
+import type { Node } from "../../src/kernels/operations/table.ts";
+import type { Activation } from "../../src/kernels/parts/activations.ts";
 import { ConfigError } from "../../src/runtime/errors.ts";
-import { type Activation, type ConvNode, isParam, type Node } from "../../src/runtime/graph.ts";
 import type { Value } from "../../src/runtime/values.ts";
 import { attention, geglu } from "./attention.ts";
 import type { OnnxBuilder } from "./builder.ts";
@@ -11,9 +15,10 @@ import type { Writer, Writing } from "./writing.ts";
 /** Several weights on one input become several operations: PyTorch has them as modules of their own. */
 const conv2d: Writer<"conv2d"> = ({ builder, tensors }, node) => {
   const linear = node.weights.every(({ weight }) => weight.shape.length === 2);
-  const made = tensors.layout(node.x);
+  const [input] = node.view.sources;
+  const made = tensors.layout(input);
   const layout: Layout = !linear ? "image" : made === "vector" ? "vector" : "rows";
-  const x = tensors.name(node.x, layout);
+  const x = tensors.name(input, layout);
   const scope = builder.scope;
   const parts = node.weights.map(({ weight, bias, segments }) => {
     builder.scope = weight.name.replace(/\.weight$/, "");

@@ -1,5 +1,5 @@
 /** What writing a node needs. */
-import type { Node } from "../../src/runtime/graph.ts";
+import type { Node } from "../../src/kernels/operations/table.ts";
 import type { OnnxBuilder } from "./builder.ts";
 import type { Tensors } from "./tensors.ts";
 

@@ -2,9 +2,9 @@
  * diffusers' `config.json` of a VQModel or an AutoencoderKL, checked. A key that is unknown, or a value that would change
  * the computation in a way that is not implemented, is an error that names it.
  */
+import type { Activation } from "../kernels/parts/activations.ts";
 import { ACTIVATION_NAMES } from "../kernels/parts/activations.ts";
 import { ConfigReader, imageSize, MOST, type UnknownOptions } from "../network/configReader.ts";
-import type { Activation } from "../runtime/graph.ts";
 import { shown, textOf } from "../runtime/printable.ts";
 import type { AutoencoderSpec, CoderLevel } from "./spec.ts";
 

@@ -3,8 +3,9 @@
  * Decoder, VectorQuantizer; autoencoder_kl.py, vq_model.py). State in and out is f32 in a buffer or what the target
  * stores, whatever the dtype between.
  */
+import { Graph } from "../kernels/graph.ts";
+import type { ParamRef } from "../kernels/recipes.ts";
 import { attention, channels, conv, conv3, downsample, groupNorm, layer, upsample } from "../network/layers.ts";
-import { Graph, type ParamRef } from "../runtime/graph.ts";
 import { type DType, makeValue, type Storage, type Value } from "../runtime/values.ts";
 import { type AutoencoderSpec, type CoderLevel, NORM_EPS } from "./spec.ts";
 

@@ -2,8 +2,8 @@
  * The normal form of a convolutional autoencoder: what every family's configuration is parsed into and what the graphs
  * are built from, in the order of execution. Keys keep diffusers' spelling where it has them.
  */
+import type { Activation } from "../kernels/parts/activations.ts";
 import type { ImageSize } from "../network/configReader.ts";
-import type { Activation } from "../runtime/graph.ts";
 
 /** Every GroupNorm of an autoencoder has this epsilon, whatever its configuration says elsewhere. */
 export const NORM_EPS = 1e-6;

@@ -2,13 +2,14 @@
  * Operations that a target can do in several ways, and what a choice among them is remembered by. Nothing here depends
  * on the batch, so neither does a choice.
  */
-import type { FusedConv, FusedOp } from "../runtime/fold.ts";
-import { type AttentionNode, Graph } from "../runtime/graph.ts";
 import type { AttentionMethod, ConvMethod, Target } from "../runtime/kernel.ts";
 import type { DType } from "../runtime/values.ts";
-import { attentionKey, attentionMethod, attentionMethods } from "./attention/products.ts";
+import { type AttentionInit, attentionKey, attentionMethod, attentionMethods } from "./attention/products.ts";
+import type { ConvNode } from "./conv2d/node.ts";
 import { canWinograd, convKey, usesWinograd } from "./conv2d/winograd/choice.ts";
+import { Graph } from "./graph.ts";
 import { type Lowered, lowerGraph } from "./lower.ts";
+import type { Node } from "./operations/table.ts";
 
 /** Methods by the first word of a key. */
 export const METHODS = {
@@ -28,7 +29,7 @@ export interface Choice {
 }
 
 /** A convolution of the same shape by itself: plain input, nothing added. What it leaves out is the same for all methods. */
-function convAlone({ view, weights, kernel, pad, y }: FusedConv): Graph {
+function convAlone({ view, weights, kernel, pad, y }: ConvNode): Graph {
   const graph = new Graph(y.dtype as Exclude<DType, "u32">, y.storage);
   const segments = view.sources.flatMap((s) => [...s.segments]);
   const inputs = segments.reduce((a, b) => a + b, 0);
@@ -42,19 +43,19 @@ function convAlone({ view, weights, kernel, pad, y }: FusedConv): Graph {
   return graph;
 }
 
-function attentionAlone({ q, kv, heads, headDim, kGroup, vGroup }: AttentionNode): Graph {
+function attentionAlone({ q, kv, heads, headDim, kGroup, vGroup }: AttentionInit): Graph {
   const graph = new Graph(q.dtype as Exclude<DType, "u32">, q.storage);
-  const copy = (name: string, { shape, segments }: AttentionNode["q"]) => graph.value(name, shape, segments);
+  const copy = (name: string, { shape, segments }: AttentionInit["q"]) => graph.value(name, shape, segments);
   const x = copy("q", q);
   const both = kv === q ? x : copy("kv", kv);
   graph.output(graph.attention("attention", { q: x, kv: both, heads, headDim, kGroup, vGroup }));
   return graph;
 }
 
-function choiceOf(op: FusedOp, target: Target): Choice | undefined {
+function choiceOf(op: Node, target: Target): Choice | undefined {
   const { methods: forced } = target;
   const plain = { ...target, methods: undefined };
-  if (op.op === "conv" && !forced?.conv2d && canWinograd(op))
+  if (op.op === "conv2d" && !forced?.conv2d && canWinograd(op))
     return {
       key: convKey(op),
       methods: METHODS.conv2d,
@@ -73,7 +74,7 @@ function choiceOf(op: FusedOp, target: Target): Choice | undefined {
 }
 
 /** What there is to choose among some operations, each shape once; on anything but software adapters nothing yet. */
-export function choicesOf(ops: readonly FusedOp[], target: Target): Choice[] {
+export function choicesOf(ops: readonly Node[], target: Target): Choice[] {
   if (!target.software || target.lanes === 0) return [];
   const found = new Map<string, Choice>();
   for (const op of ops) {

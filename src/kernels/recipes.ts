@@ -2,7 +2,6 @@
  * Weights that lowered kernels read, as recipes: which parameters of the checkpoint make up a stored value and how. The
  * loader follows them once; `Recipes` deduplicates tables that several layers share.
  */
-import type { ParamRef, WeightSpec } from "../runtime/graph.ts";
 import type { Target } from "../runtime/kernel.ts";
 import {
   ceilDiv,
@@ -14,6 +13,19 @@ import {
   type Value,
 } from "../runtime/values.ts";
 import { PRODUCTS } from "./conv2d/winograd/transforms.ts";
+
+/** A tensor of the checkpoint with the shape that the configuration implies. */
+export interface ParamRef {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** One weight of a convolution or linear layer; `segments` cuts its outputs (heads, scale and shift) for storage. */
+export interface WeightSpec {
+  readonly weight: ParamRef;
+  readonly bias?: ParamRef;
+  readonly segments: readonly number[];
+}
 
 /** Marks a stored position that holds no channel. */
 export const NO_CHANNEL = 0xffffffff;

@@ -2,7 +2,9 @@
  * The layers that UNets and autoencoders share, as graph operations under the checkpoint's names (diffusers
  * models/attention_processor.py, models/downsampling.py, models/upsampling.py).
  */
-import type { EmbRef, Graph, ParamRef, WeightSpec } from "../runtime/graph.ts";
+import type { EmbRef } from "../kernels/conv2d/node.ts";
+import type { Graph } from "../kernels/graph.ts";
+import type { ParamRef, WeightSpec } from "../kernels/recipes.ts";
 import { channelGroups, type Value } from "../runtime/values.ts";
 
 const param = (name: string, ...shape: number[]): ParamRef => ({ name, shape });

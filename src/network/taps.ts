@@ -2,7 +2,7 @@
  * Taps: the outputs of a network's modules, under the checkpoint's own names, for finding the module in which two
  * implementations part. A module's output is the value of its name, or else the last one that was made inside it.
  */
-import type { Graph } from "../runtime/graph.ts";
+import type { Graph } from "../kernels/graph.ts";
 import type { Value } from "../runtime/values.ts";
 import type { ExpectedTensor } from "../weights/match.ts";
 import type { Naming } from "./naming.ts";

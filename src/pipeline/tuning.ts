@@ -2,11 +2,11 @@
  * Measuring the methods of a model's network. A choice is by the shape of one image and never by the batch, so that an
  * image stays what it is at any batch.
  */
+import { fold } from "../kernels/lower.ts";
 import { choicesOf } from "../kernels/methods.ts";
 import { methodsFor, targetFor } from "../kernels/target.ts";
 import { type Measured, measure } from "../kernels/tuner.ts";
 import type { Device } from "../runtime/device.ts";
-import { fold } from "../runtime/fold.ts";
 import { lowerNetwork } from "../unet/evaluator.ts";
 import type { Model } from "./model.ts";
 import type { CreateOptions } from "./options.ts";

@@ -1,7 +1,10 @@
 /** The building blocks of diffusers' 2-D UNets as graph operations, under the checkpoint's names (models/resnet.py). */
 
+import type { EmbRef } from "../kernels/conv2d/node.ts";
+import type { Graph } from "../kernels/graph.ts";
+import type { Activation } from "../kernels/parts/activations.ts";
+import type { WeightSpec } from "../kernels/recipes.ts";
 import { channels, conv3, groupNorm, layer } from "../network/layers.ts";
-import type { Activation, EmbRef, Graph, WeightSpec } from "../runtime/graph.ts";
 import { channelGroups, makeValue, type Storage, type Value } from "../runtime/values.ts";
 
 const segmentsOf = (specs: readonly WeightSpec[]) => specs.flatMap((s) => s.segments);

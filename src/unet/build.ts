@@ -3,9 +3,12 @@
  * time-embedding projections, one row per (step, image), before the loop; `context` the keys and values of attention to
  * the context; `main` is one evaluation, which reads both.
  */
+
+import { Graph } from "../kernels/graph.ts";
+import type { Activation } from "../kernels/parts/activations.ts";
+import type { ParamRef } from "../kernels/recipes.ts";
 import type { ImageSize } from "../network/configReader.ts";
 import { attention, channels, conv, downsample, groupNorm, layer, upsample } from "../network/layers.ts";
-import { type Activation, Graph, type ParamRef } from "../runtime/graph.ts";
 import { type DType, makeValue, type Storage, type Value } from "../runtime/values.ts";
 import { EmbeddingTable, type ResnetInit, resnet } from "./blocks.ts";
 import { type Attention, classEmbeddings, type Level, type Mid, type UNetSpec } from "./spec.ts";

@@ -3,9 +3,9 @@
  * normal form. As for every network, an unknown key or a value that would change the computation in a way that is not
  * implemented is an error that names it.
  */
+import type { Activation } from "../kernels/parts/activations.ts";
 import { ACTIVATION_NAMES } from "../kernels/parts/activations.ts";
 import { ConfigReader, imageSize, type UnknownOptions } from "../network/configReader.ts";
-import type { Activation } from "../runtime/graph.ts";
 import { shown, textOf } from "../runtime/printable.ts";
 import { readLevels } from "./conditionalLevels.ts";
 import type { AddedEmbedding, ClassEmbedding, UNetSpec } from "./spec.ts";

@@ -4,9 +4,9 @@
  * names it.
  */
 
+import type { Activation } from "../kernels/parts/activations.ts";
 import { ACTIVATION_NAMES } from "../kernels/parts/activations.ts";
 import { ConfigReader, imageSize, MOST, type UnknownOptions } from "../network/configReader.ts";
-import type { Activation } from "../runtime/graph.ts";
 import { shown, textOf } from "../runtime/printable.ts";
 import type { ClassEmbedding, Level, SelfAttention, UNetSpec } from "./spec.ts";
 

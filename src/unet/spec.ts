@@ -3,8 +3,8 @@
  * the order of execution. Nothing here belongs to one family; where a key means the same everywhere, it keeps diffusers'
  * spelling.
  */
+import type { Activation } from "../kernels/parts/activations.ts";
 import type { ImageSize } from "../network/configReader.ts";
-import type { Activation } from "../runtime/graph.ts";
 
 /** Attention over the pixels of an image, with a residual connection around it (diffusers' former AttentionBlock). */
 export interface SelfAttention {

@@ -3,8 +3,9 @@
  * latent-diffusion): over the pixels of an image as tokens, blocks of attention among them, attention to a context, and
  * a gated feed-forward network, each behind a LayerNorm and with a residual connection.
  */
+import { Graph } from "../kernels/graph.ts";
+import type { WeightSpec } from "../kernels/recipes.ts";
 import { channels, groupNorm, layer } from "../network/layers.ts";
-import { Graph, type WeightSpec } from "../runtime/graph.ts";
 import { channelGroups, type DType, makeValue, type Storage, type Value } from "../runtime/values.ts";
 import type { Transformer } from "./spec.ts";
 

@@ -1,6 +1,7 @@
 /** (a + b)·SCALE, element by element. */
+
 import { describe, expect, it } from "vitest";
-import type { FusedOp } from "../../src/runtime/fold.ts";
+import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { caseName, type ShapeCase, shapeCases } from "../cases.ts";
 import { tensorsOf } from "../reference/inputs.ts";
@@ -14,7 +15,7 @@ async function error({ n, h, w, c }: ShapeCase, target: Target, dtype: "f32" | "
   const [a, b] = [rounded(make([n, h, w, c]), dtype), rounded(make([n, h, w, c]), dtype)];
   const inputs = new Inputs(target, dtype);
   const y = inputs.output("y", [h, w, c]);
-  const op: FusedOp = { op: "add", label: "test", a: inputs.add("a", a), b: inputs.add("b", b), scale, y };
+  const op: Node = { op: "add", label: "test", a: inputs.add("a", a), b: inputs.add("b", b), scale, y };
   const [actual] = await runOps([op], { target, batch: n, inputs: inputs.map, outputs: [y], dtype });
   const expected = tensor(a.shape, (i) => ((a.data[i] as number) + (b.data[i] as number)) * scale);
   return nmse((actual as RefTensor).data, expected.data);

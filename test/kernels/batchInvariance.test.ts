@@ -1,8 +1,8 @@
 /** Image i is bit-identical in any batch: every kernel that sums, in batches of 1, 2, 7 and 16. */
 import { describe, expect, it } from "vitest";
+import type { Node } from "../../src/kernels/operations/table.ts";
 import { updateRecord } from "../../src/kernels/sampling/records.ts";
 import { ddimStep } from "../../src/kernels/sampling/step.ts";
-import type { FusedOp } from "../../src/runtime/fold.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { tensorsOf } from "../reference/inputs.ts";
 import { dim, type RefTensor, tensor } from "../reference/tensor.ts";
@@ -37,8 +37,8 @@ function normalised(target: Target, t: RefTensor, batch: number, groups: number)
     { name: "gamma", shape: [24] },
     { name: "beta", shape: [24] },
   ];
-  const ops: FusedOp[] = [
-    { op: "norm", label: "norm", sources, gamma, beta, groups, eps: 1e-5, affine },
+  const ops: Node[] = [
+    { op: "norm", label: "norm", sources, gamma, beta, groups, eps: 1e-5, y: affine },
     { op: "apply", label: "apply", view: { sources, affine, act: "silu", upsample: false }, pool: false, y },
   ];
   return runOps(ops, { target, batch, inputs: inputs.map, params, outputs: [y] });
@@ -48,8 +48,8 @@ const kernels: Record<string, Run> = {
   conv2d: (target, of, batch) => {
     const inputs = new Inputs(target);
     const y = inputs.output("y", [7, 5, 10]);
-    const op: FusedOp = {
-      op: "conv",
+    const op: Node = {
+      op: "conv2d",
       label: "conv",
       view: {
         sources: [inputs.add("x", of(x))],
@@ -76,7 +76,7 @@ const kernels: Record<string, Run> = {
     const inputs = new Inputs(target);
     const q = inputs.add("qkv", of(qkv), { segments: [4, 4, 4, 4, 4, 4] });
     const y = inputs.output("y", [7, 5, 8], { segments: [4, 4] });
-    const op: FusedOp = { op: "attention", label: "a", q, kv: q, heads: 2, headDim: 4, kGroup: 2, vGroup: 4, y };
+    const op: Node = { op: "attention", label: "a", q, kv: q, heads: 2, headDim: 4, kGroup: 2, vGroup: 4, y };
     return runOps([op], { target, batch, inputs: inputs.map, outputs: [y] });
   },
 

@@ -1,6 +1,7 @@
 /** The codebook's nearest rows against f64, equal rows, and latents whose distances are small differences of large numbers. */
+
 import { describe, expect, it } from "vitest";
-import type { FusedOp } from "../../src/runtime/fold.ts";
+import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { makeValue } from "../../src/runtime/values.ts";
 import { type CodebookCase, caseName, codebookCases } from "../cases.ts";
@@ -16,7 +17,7 @@ async function lookup(x: RefTensor, table: RefTensor, target: Target, dtype: "f3
   const indices = makeValue({ name: "indices", shape: [h, w], batched: true, dtype: "u32", storage: "buffer" });
   const param = { name: "quantize.embedding.weight", shape: table.shape };
   const state = inputs.add("x", x, { dtype: "f32", storage: "buffer" });
-  const op: FusedOp = { op: "lookup", label: "test", x: state, table: param, indices, y };
+  const op: Node = { op: "lookup", label: "test", x: state, table: param, indices, y };
   const params = { [param.name]: table };
   const init = { target, batch: n, inputs: inputs.map, params, outputs: [y, indices], dtype };
   const [rows, numbers] = await runOps([op], init);

@@ -1,8 +1,9 @@
 /** norm → activation → convolution of small images in one dispatch, against the nodes' own meaning in f64. */
+
 import { expect, it } from "vitest";
-import { lowerGraph } from "../../src/kernels/lower.ts";
-import { fold } from "../../src/runtime/fold.ts";
-import { Graph, type ParamRef } from "../../src/runtime/graph.ts";
+import { Graph } from "../../src/kernels/graph.ts";
+import { fold, lowerGraph } from "../../src/kernels/lower.ts";
+import type { ParamRef } from "../../src/kernels/recipes.ts";
 import { tensorsOf } from "../reference/inputs.ts";
 import { nmse, type RefTensor } from "../reference/tensor.ts";
 import { Inputs, runOps, targets } from "../support/gpu.ts";

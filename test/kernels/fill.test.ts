@@ -1,6 +1,7 @@
 /** The constant affine map, as center_input_sample uses it. */
+
 import { expect, it } from "vitest";
-import type { FusedOp } from "../../src/runtime/fold.ts";
+import type { Node } from "../../src/kernels/operations/table.ts";
 import { tensorsOf } from "../reference/inputs.ts";
 import { type RefTensor, tensor } from "../reference/tensor.ts";
 import { constTarget, Inputs, runOps, targets } from "../support/gpu.ts";
@@ -11,8 +12,8 @@ it.each(all)("fillAffine maps every channel of every image ($name)", async ({ ta
   const inputs = new Inputs(target);
   const sources = [inputs.add("x", x)] as const;
   const [affine, y] = [inputs.output("affine", [2, 6]), inputs.output("y", [2, 5, 6])];
-  const ops: FusedOp[] = [
-    { op: "fill", label: "fill", scale: 2, shift: -1, affine },
+  const ops: Node[] = [
+    { op: "fill", label: "fill", scale: 2, shift: -1, y: affine },
     { op: "apply", label: "apply", view: { sources, affine, act: "none", upsample: false }, pool: false, y },
   ];
   const [actual] = await runOps(ops, { target, batch: 3, inputs: inputs.map, outputs: [y] });

@@ -1,6 +1,7 @@
 /** GEGLU against f64: which half is the gate, padded halves, large arguments. */
+
 import { describe, expect, it } from "vitest";
-import type { FusedOp } from "../../src/runtime/fold.ts";
+import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { caseName, type ShapeCase, shapeCases } from "../cases.ts";
 import { geglu } from "../reference/geglu.ts";
@@ -14,7 +15,7 @@ async function error({ n, h, w, c }: ShapeCase, target: Target, dtype: "f32" | "
   const x = rounded(tensorsOf(caseName("geglu", { n, h, w, c }))([n, h, w, 2 * c], { scale }), dtype);
   const inputs = new Inputs(target, dtype);
   const y = inputs.output("y", [h, w, c]);
-  const op: FusedOp = { op: "geglu", label: "test", x: inputs.add("x", x, { segments: [c, c] }), y };
+  const op: Node = { op: "geglu", label: "test", x: inputs.add("x", x, { segments: [c, c] }), y };
   const [actual] = await runOps([op], { target, batch: n, inputs: inputs.map, outputs: [y], dtype });
   return nmse((actual as RefTensor).data, geglu(x).data);
 }

@@ -1,6 +1,7 @@
 /** GroupNorm: statistics, affine map, and the pass that applies it with an activation, against f64. */
+
 import { describe, expect, it } from "vitest";
-import type { FusedOp } from "../../src/runtime/fold.ts";
+import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { caseName, type GroupNormCase, groupNormCases } from "../cases.ts";
 import { activation } from "../reference/activations.ts";
@@ -38,8 +39,8 @@ async function run(
     group: 0,
   };
   const param = (name: string) => ({ name, shape: [channels] });
-  const ops: FusedOp[] = [
-    { op: "norm", label: "norm", sources, gamma: param("gamma"), beta: param("beta"), groups, eps, emb, affine },
+  const ops: Node[] = [
+    { op: "norm", label: "norm", sources, gamma: param("gamma"), beta: param("beta"), groups, eps, emb, y: affine },
     {
       op: "apply",
       label: "apply",

@@ -1,6 +1,7 @@
 /** LayerNorm in every variant against f64. */
+
 import { describe, expect, it } from "vitest";
-import type { FusedOp } from "../../src/runtime/fold.ts";
+import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { caseName, type LayerNormCase, layerNormCases } from "../cases.ts";
 import { layerNormInputs } from "../reference/inputs.ts";
@@ -18,7 +19,7 @@ async function run(given: RefTensor, it: LayerNormCase, target: Target, dtype: "
   const y = inputs.output("y", x.shape.slice(1));
   const param = (name: string) => ({ name, shape: [it.c] });
   const names = { gamma: param("gamma"), beta: param("beta") };
-  const op: FusedOp = { op: "layerNorm", label: "test", x: inputs.add("x", x), ...names, eps, y };
+  const op: Node = { op: "layerNorm", label: "test", x: inputs.add("x", x), ...names, eps, y };
   const params = { gamma, beta };
   const [actual] = await runOps([op], { target, batch, inputs: inputs.map, params, outputs: [y], dtype });
   return actual as RefTensor;

@@ -2,11 +2,12 @@
  * A sample of every kernel table on devices of exactly the specification's default limits, without features: the core
  * level and the compatibility level. `npm run limits` runs all kernel tests on them.
  */
+
 import { beforeAll, describe, expect, it } from "vitest";
+import { Graph } from "../../src/kernels/graph.ts";
 import { lowerGraph } from "../../src/kernels/lower.ts";
 import { targetFor } from "../../src/kernels/target.ts";
 import type { Device } from "../../src/runtime/device.ts";
-import { Graph } from "../../src/runtime/graph.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { sample } from "../../src/sampler/sample.ts";
 import { makeSchedule } from "../../src/sampler/schedule.ts";

@@ -1,6 +1,6 @@
 /** Numbers that f16 cannot hold, stored by every target: cut to the largest, and recorded under dispatch and step. */
 import { describe, expect, it } from "vitest";
-import { add } from "../../src/kernels/add.ts";
+import { addKernel as add } from "../../src/kernels/operations/add.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { arrayOf, createValueArray, uploadBuffer } from "../../src/runtime/memory.ts";
 import { Program } from "../../src/runtime/program.ts";

@@ -2,11 +2,12 @@
  * Packing of raw checkpoint weights, judged by the convolution that reads them: element types, odd channel counts, heads
  * padded to vec4, several tensors side by side, and the exact layout of conv2d/contract.ts once.
  */
+
 import { describe, expect, it } from "vitest";
+import type { ConvNode } from "../../src/kernels/conv2d/node.ts";
 import { loadRecipes, type ParamPiece, type RawDType } from "../../src/kernels/load.ts";
 import { lowerOps } from "../../src/kernels/lower.ts";
-import type { FusedConv } from "../../src/runtime/fold.ts";
-import type { WeightSpec } from "../../src/runtime/graph.ts";
+import type { WeightSpec } from "../../src/kernels/recipes.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { bf16ToF32, f16ToF32, f32ToF16 } from "../../src/weights/convert.ts";
 import { conv2d } from "../reference/conv2d.ts";
@@ -53,14 +54,14 @@ const spec = (weight: Raw, segments: readonly number[], bias?: Raw): WeightSpec 
   segments,
 });
 
-function convOf(inputs: Inputs, x: RefTensor, segments: readonly number[], weights: readonly WeightSpec[]): FusedConv {
+function convOf(inputs: Inputs, x: RefTensor, segments: readonly number[], weights: readonly WeightSpec[]): ConvNode {
   const [height = 1, width = 1] = weights[0]?.weight.shape.slice(2) ?? [];
   const outputs = weights.flatMap((w) => w.segments);
   const [, h, w] = x.shape as [number, number, number];
   const pad = [height >> 1, width >> 1, height >> 1, width >> 1] as const;
   const source = inputs.add("x", x, { segments });
   return {
-    op: "conv",
+    op: "conv2d",
     label: "test",
     view: { sources: [source], act: "none", upsample: false },
     weights,

@@ -1,6 +1,7 @@
 /** Embedding rows by step, image and label, as the `frame` uniform selects them, and consumers that read the table. */
+
 import { describe, expect, it } from "vitest";
-import type { FusedOp } from "../../src/runtime/fold.ts";
+import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { tensorsOf } from "../reference/inputs.ts";
 import { nmse, type RefTensor, tensor } from "../reference/tensor.ts";
@@ -15,7 +16,7 @@ async function gathered(target: Target, by: "step" | "image" | "label", base: nu
   const table = tensor([10, WIDTH], (i) => i);
   const inputs = new Inputs(target);
   const y = inputs.output("y", [1, 1, WIDTH]);
-  const op: FusedOp = {
+  const op: Node = {
     op: "rows",
     label: "test",
     by,
@@ -56,7 +57,7 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
       const y = inputs.output("y", [1, 1, 5]);
       const weight = tensorsOf("table")([4, 5]);
       const labels = inputs.add("labels", tensor([2], [3, 1]), { batched: false, storage: "buffer", dtype: "u32" });
-      const op: FusedOp = {
+      const op: Node = {
         op: "rows",
         label: "test",
         by: "label",
@@ -84,8 +85,8 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
       const [x, weight, table] = [make([B, 2, 2, 4]), make([6, 4, 1, 1]), make([STEPS * B, 9 + 6 + 2])];
       const inputs = new Inputs(target);
       const y = inputs.output("y", [2, 2, 6]);
-      const op: FusedOp = {
-        op: "conv",
+      const op: Node = {
+        op: "conv2d",
         label: "test",
         view: { sources: [inputs.add("x", x)], act: "none", upsample: false },
         weights: [{ weight: { name: "w", shape: [6, 4, 1, 1] }, segments: [6] }],

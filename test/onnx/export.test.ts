@@ -1,4 +1,5 @@
 /** `ddim bench export`: the files it writes, what is in them, and what it refuses. */
+
 import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fromBinary } from "@bufbuild/protobuf";
@@ -8,11 +9,11 @@ import { OnnxBuilder } from "../../bench/onnx/builder.ts";
 import { exportGraph, toOnnx } from "../../bench/onnx/export.ts";
 import { writeNode } from "../../bench/onnx/operations.ts";
 import { Tensors } from "../../bench/onnx/tensors.ts";
+import { Graph } from "../../src/kernels/graph.ts";
 import { folderSource } from "../../src/node/folder.ts";
 import { createPipeline } from "../../src/pipeline/load.ts";
 import { openModel } from "../../src/pipeline/model.ts";
 import { ConfigError } from "../../src/runtime/errors.ts";
-import { Graph } from "../../src/runtime/graph.ts";
 import { initialNoise } from "../../src/sampler/philox.ts";
 import { nmse } from "../reference/tensor.ts";
 import { ddim, scratchFolder } from "../support/cli.ts";

@@ -1,6 +1,8 @@
 /** Measured methods: looked up by shape, kept in a store, never measured unasked. */
+
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { fold } from "../../src/kernels/lower.ts";
 import { choicesOf, METHODS } from "../../src/kernels/methods.ts";
 import { targetFor } from "../../src/kernels/target.ts";
 import { quickest } from "../../src/kernels/tuner.ts";
@@ -17,7 +19,6 @@ import {
 } from "../../src/pipeline/tuningTable.ts";
 import type { LoadEvent } from "../../src/pipeline/types.ts";
 import { FileError } from "../../src/runtime/errors.ts";
-import { fold } from "../../src/runtime/fold.ts";
 import { lowerNetwork } from "../../src/unet/evaluator.ts";
 import { testDevice } from "../support/gpu.ts";
 

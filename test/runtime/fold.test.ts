@@ -1,9 +1,12 @@
 /** Fusion: which operations a graph becomes, and that random graphs still compute what their nodes say. */
+
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { lowerGraph } from "../../src/kernels/lower.ts";
-import { type FusedConv, type FusedOp, fold } from "../../src/runtime/fold.ts";
-import { type EmbRef, Graph, type WeightSpec } from "../../src/runtime/graph.ts";
+import type { ConvNode, EmbRef } from "../../src/kernels/conv2d/node.ts";
+import { Graph } from "../../src/kernels/graph.ts";
+import { fold, lowerGraph } from "../../src/kernels/lower.ts";
+import type { Node } from "../../src/kernels/operations/table.ts";
+import type { WeightSpec } from "../../src/kernels/recipes.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { makeValue, type Storage, type Value } from "../../src/runtime/values.ts";
 import { constTarget, targets } from "../support/gpu.ts";
@@ -47,16 +50,16 @@ class Sketch {
   add = (a: Value, b: Value, scale?: number): Value => this.graph.add("add", a, b, scale);
 
   /** Folds with some outputs; operations as their kinds in order. */
-  fold(...outputs: Value[]): { ops: FusedOp[]; kinds: string } {
+  fold(...outputs: Value[]): { ops: Node[]; kinds: string } {
     for (const output of outputs) this.graph.output(output);
     const ops = fold(this.graph);
     return { ops, kinds: ops.map(({ op }) => op).join(" ") };
   }
 }
 
-const conv = (ops: readonly FusedOp[], i: number): FusedConv => {
+const conv = (ops: readonly Node[], i: number): ConvNode => {
   const op = ops[i];
-  if (op?.op !== "conv") throw new Error(`operation ${i} is no convolution`);
+  if (op?.op !== "conv2d") throw new Error(`operation ${i} is no convolution`);
   return op;
 };
 
@@ -65,7 +68,7 @@ describe("epilogues", () => {
     const s = new Sketch();
     const y = s.add(s.x, s.graph.addEmb("emb", s.conv(s.x), s.emb), 0.5);
     const { ops, kinds } = s.fold(y);
-    expect(kinds).toBe("conv");
+    expect(kinds).toBe("conv2d");
     expect(conv(ops, 0)).toMatchObject({ emb: s.emb, residual: s.x, scale: 0.5, y });
   });
 
@@ -73,7 +76,7 @@ describe("epilogues", () => {
     const s = new Sketch();
     const y = s.graph.addEmb("emb", s.add(s.conv(s.x), s.x), s.emb);
     const { ops, kinds } = s.fold(y);
-    expect(kinds).toBe("conv");
+    expect(kinds).toBe("conv2d");
     expect(conv(ops, 0)).toMatchObject({ emb: s.emb, residual: s.x, y });
   });
 
@@ -83,7 +86,7 @@ describe("epilogues", () => {
       const [first, second] = [s.conv(s.x), s.conv(s.x)];
       const y = swapped ? s.add(second, first) : s.add(first, second);
       const { ops, kinds } = s.fold(y);
-      expect(kinds).toBe("conv conv");
+      expect(kinds).toBe("conv2d conv2d");
       expect(conv(ops, 0)).toMatchObject({ y: first });
       expect(conv(ops, 0).residual).toBeUndefined();
       expect(conv(ops, 1)).toMatchObject({ residual: first, y });
@@ -94,20 +97,22 @@ describe("epilogues", () => {
     const read = new Sketch();
     const c = read.conv(read.x);
     const sum = read.add(c, read.x);
-    expect(read.fold(sum, read.conv(c)).kinds).toBe("conv add conv");
+    expect(read.fold(sum, read.conv(c)).kinds).toBe("conv2d add conv2d");
     const pinned = new Sketch();
     const tap = pinned.conv(pinned.x);
-    expect(pinned.fold(pinned.add(tap, pinned.x), tap).kinds).toBe("conv add");
+    expect(pinned.fold(pinned.add(tap, pinned.x), tap).kinds).toBe("conv2d add");
     const twice = new Sketch();
     const own = twice.conv(twice.x);
-    expect(twice.fold(twice.add(own, own)).kinds).toBe("conv add");
+    expect(twice.fold(twice.add(own, own)).kinds).toBe("conv2d add");
   });
 
   it("adds one residual at most, and nothing after a scale", () => {
     const s = new Sketch();
-    expect(s.fold(s.add(s.add(s.conv(s.x), s.x), s.x)).kinds).toBe("conv add");
+    expect(s.fold(s.add(s.add(s.conv(s.x), s.x), s.x)).kinds).toBe("conv2d add");
     const scaled = new Sketch();
-    expect(scaled.fold(scaled.add(scaled.add(scaled.conv(scaled.x), scaled.x, 0.5), scaled.x)).kinds).toBe("conv add");
+    expect(scaled.fold(scaled.add(scaled.add(scaled.conv(scaled.x), scaled.x, 0.5), scaled.x)).kinds).toBe(
+      "conv2d add",
+    );
   });
 
   it("does not wait for a residual that is made after the convolution", () => {
@@ -116,7 +121,7 @@ describe("epilogues", () => {
     // An attention is no convolution, so nobody else can take the sum along.
     const y = s.graph.attention("a", { q: s.x, kv: s.x, heads: 1, headDim: 4, kGroup: 0, vGroup: 1 });
     const sum = s.add(c, s.graph.concat("two", y, y));
-    expect(s.fold(sum).kinds).toBe("conv attention apply add");
+    expect(s.fold(sum).kinds).toBe("conv2d attention apply add");
   });
 
   it("refuses an embedding that is added to no convolution", () => {
@@ -132,11 +137,11 @@ describe("views", () => {
     const other = s.graph.value("skip", [4, 4, 4]);
     const y = s.conv(s.up(s.silu(s.norm(s.graph.concat("c", s.x, other)))));
     const { ops, kinds } = s.fold(y);
-    expect(kinds).toBe("norm conv");
+    expect(kinds).toBe("norm conv2d");
     expect(ops[0]).toMatchObject({ sources: [s.x, other] });
     const { view } = conv(ops, 1);
     expect(view).toMatchObject({ sources: [s.x, other], act: "silu", upsample: true });
-    expect(view.affine).toBe(ops[0]?.op === "norm" && ops[0].affine);
+    expect(view.affine).toBe(ops[0]?.op === "norm" && ops[0].y);
   });
 
   it("writes a residual that is a view before the convolution that adds it", () => {
@@ -144,7 +149,7 @@ describe("views", () => {
     const shortcut = s.silu(s.x);
     const y = s.add(shortcut, s.conv(s.x));
     const { ops, kinds } = s.fold(y);
-    expect(kinds).toBe("apply conv");
+    expect(kinds).toBe("apply conv2d");
     expect(conv(ops, 1).residual).toBe(shortcut);
     expect(ops[0]).toMatchObject({ op: "apply", y: shortcut, view: { act: "silu" } });
   });
@@ -153,12 +158,12 @@ describe("views", () => {
     const s = new Sketch();
     const c = s.conv(s.x);
     const late = s.norm(s.x);
-    expect(s.fold(s.add(c, late)).kinds).toBe("conv norm apply add");
+    expect(s.fold(s.add(c, late)).kinds).toBe("conv2d norm apply add");
   });
 
   it("keeps the order of activation and upsampling, and writes what does not nest", () => {
     const fused = new Sketch();
-    expect(fused.fold(fused.conv(fused.up(fused.silu(fused.x)))).kinds).toBe("conv");
+    expect(fused.fold(fused.conv(fused.up(fused.silu(fused.x)))).kinds).toBe("conv2d");
     for (const build of [
       (s: Sketch) => s.silu(s.up(s.x)),
       (s: Sketch) => s.up(s.up(s.x)),
@@ -166,7 +171,7 @@ describe("views", () => {
       (s: Sketch) => s.graph.activation("relu", s.silu(s.x), "relu"),
     ]) {
       const s = new Sketch();
-      expect(s.fold(s.conv(build(s))).kinds).toBe("apply conv");
+      expect(s.fold(s.conv(build(s))).kinds).toBe("apply conv2d");
     }
     for (const build of [
       (s: Sketch) => s.norm(s.silu(s.x)),
@@ -174,7 +179,7 @@ describe("views", () => {
       (s: Sketch) => s.norm(s.up(s.x)),
     ]) {
       const s = new Sketch();
-      expect(s.fold(s.conv(build(s))).kinds).toMatch(/^(norm )?apply norm conv$/);
+      expect(s.fold(s.conv(build(s))).kinds).toMatch(/^(norm )?apply norm conv2d$/);
     }
   });
 
@@ -194,19 +199,19 @@ describe("views", () => {
     expect(s.fold(a).kinds).toBe("apply attention");
     const joined = new Sketch();
     expect(joined.fold(joined.conv(joined.graph.concat("c", joined.silu(joined.x), joined.x))).kinds).toBe(
-      "apply conv",
+      "apply conv2d",
     );
     const tap = new Sketch();
     const view = tap.norm(tap.x);
     const { ops, kinds } = tap.fold(tap.conv(view), view);
-    expect(kinds).toBe("norm conv apply");
+    expect(kinds).toBe("norm conv2d apply");
     expect(ops[2]).toMatchObject({ y: view });
   });
 
   it("maps an input by constants, as center_input_sample asks", () => {
     const s = new Sketch();
     const { ops, kinds } = s.fold(s.conv(s.graph.scaleShift("center", s.x, 2, -1)));
-    expect(kinds).toBe("fill conv");
+    expect(kinds).toBe("fill conv2d");
     expect(ops[0]).toMatchObject({ scale: 2, shift: -1 });
   });
 });

@@ -1,6 +1,6 @@
 /** Lowering: the contract of a kernel against real values, its uniforms and its source. */
 import { describe, expect, it } from "vitest";
-import { add } from "../../src/kernels/add.ts";
+import { addKernel as add } from "../../src/kernels/operations/add.ts";
 import { ShapeError } from "../../src/runtime/errors.ts";
 import { defineKernel, linearGrid, type Target } from "../../src/runtime/kernel.ts";
 import { makeValue, type Value } from "../../src/runtime/values.ts";

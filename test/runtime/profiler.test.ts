@@ -1,6 +1,6 @@
 /** GPU time per dispatch, and what is made of it. */
 import { describe, expect, it } from "vitest";
-import { add } from "../../src/kernels/add.ts";
+import { addKernel as add } from "../../src/kernels/operations/add.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import { createValueArray } from "../../src/runtime/memory.ts";
 import { chromeTrace, type KernelTiming, profileProgram, summarise } from "../../src/runtime/profiler.ts";

@@ -1,9 +1,10 @@
 /** Programs: compiled once, replayed at any batch size, nothing allocated by a replay. */
+
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { Graph } from "../../src/kernels/graph.ts";
 import { loadRecipes, type ParamPiece } from "../../src/kernels/load.ts";
 import { lowerGraph } from "../../src/kernels/lower.ts";
 import type { Device } from "../../src/runtime/device.ts";
-import { Graph } from "../../src/runtime/graph.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { createValueArray, type GpuArray } from "../../src/runtime/memory.ts";
 import { Program } from "../../src/runtime/program.ts";

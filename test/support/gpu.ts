@@ -1,11 +1,12 @@
 /** One validated device per test process, and runs of kernels on it. */
+
 import { afterAll } from "vitest";
 import { loadRecipes } from "../../src/kernels/load.ts";
 import { lowerOps } from "../../src/kernels/lower.ts";
+import type { Node } from "../../src/kernels/operations/table.ts";
 import { targetFor } from "../../src/kernels/target.ts";
 import { openNodeDevice } from "../../src/node/device.ts";
 import type { Device } from "../../src/runtime/device.ts";
-import type { FusedOp } from "../../src/runtime/fold.ts";
 import type { KernelCall, Target } from "../../src/runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../../src/runtime/memory.ts";
 import { Program } from "../../src/runtime/program.ts";
@@ -121,7 +122,7 @@ export async function runCalls(
 }
 
 /** Runs fused operations with their parameters. */
-export async function runOps(ops: readonly FusedOp[], init: RunInit): Promise<RefTensor[]> {
+export async function runOps(ops: readonly Node[], init: RunInit): Promise<RefTensor[]> {
   const gpu = await testDevice();
   const { calls, recipes } = lowerOps(ops, init.target, init.dtype ?? "f32", new Set(init.outputs));
   const weights = await loadRecipes(gpu, init.target, recipes, piecesOf(init.params ?? {}), decodeF32);

@@ -1,5 +1,9 @@
 /** Evaluates a graph node by node in f64 with the oracles: what fusion and lowering must not change. */
-import type { EmbRef, Graph, Node } from "../../src/runtime/graph.ts";
+import type { EmbRef } from "../../src/kernels/conv2d/node.ts";
+import type { Graph } from "../../src/kernels/graph.ts";
+import { isParam } from "../../src/kernels/operations/rows.ts";
+import type { BuiltName, Node } from "../../src/kernels/operations/table.ts";
+import type { ParamRef } from "../../src/kernels/recipes.ts";
 import { channelPositions, type Value } from "../../src/runtime/values.ts";
 import { activation } from "../reference/activations.ts";
 import { attention } from "../reference/attention.ts";
@@ -14,6 +18,36 @@ import { layerNorm } from "../reference/layerNorm.ts";
 import { dim, type RefTensor, tensor } from "../reference/tensor.ts";
 import { upsample } from "../reference/upsample.ts";
 
+/** What is known when a node is evaluated. */
+class Known {
+  readonly values: Map<Value, RefTensor>;
+
+  constructor(
+    inputs: ReadonlyMap<Value, RefTensor>,
+    private readonly params: Readonly<Record<string, RefTensor>>,
+  ) {
+    this.values = new Map(inputs);
+  }
+
+  readonly of = (value: Value): RefTensor => {
+    const found = this.values.get(value);
+    if (!found) throw new Error(`${value.name} is used before it is computed`);
+    return found;
+  };
+
+  readonly param = ({ name }: ParamRef): RefTensor => this.params[name] as RefTensor;
+
+  /** `count` channels of a value from a vec4 group on, as [N, pixels, count]. */
+  part(value: Value, group: number, count: number): RefTensor {
+    return columns(this.of(value), channelPositions(value.segments).indexOf(group * 4), count);
+  }
+
+  embedding({ table, group }: EmbRef, count: number): RefTensor {
+    const rows = this.part(table, group, count);
+    return tensor([dim(rows, 0), count], rows.data);
+  }
+}
+
 /** `count` columns of a tensor's last axis from `first` on, as [N, rows, count]. */
 function columns(t: RefTensor, first: number, count: number): RefTensor {
   const width = t.shape.at(-1) as number;
@@ -22,90 +56,74 @@ function columns(t: RefTensor, first: number, count: number): RefTensor {
   return tensor([n, rows / n, count], (i) => t.data[Math.floor(i / count) * width + first + (i % count)] as number);
 }
 
-/** Channel that is stored at the beginning of a vec4 group. */
-const channelAt = (value: Value, group: number): number => channelPositions(value.segments).indexOf(group * 4);
+type Oracle<K extends BuiltName> = (known: Known, node: Extract<Node, { op: K }>) => RefTensor;
+
+/** Every operation in f64, by its name. */
+export const oracles: { readonly [K in BuiltName]: Oracle<K> } = {
+  conv2d({ of, param }, { view, weights, kernel, stride, pad, y }) {
+    const x = of(view.sources[0]);
+    const joined = weights.flatMap(({ weight }) => [...param(weight).data]);
+    const bias = weights.flatMap(({ weight, bias }) =>
+      bias ? [...param(bias).data] : Array.from({ length: weight.shape[0] as number }, () => 0),
+    );
+    const outputs = y.shape[2] as number;
+    const weight = tensor([outputs, dim(x, 3), ...kernel], joined);
+    return conv2d({ x, weight, bias: tensor([outputs], bias), stride, pad });
+  },
+  groupNorm(known, { x, gamma, beta, groups, eps, emb }) {
+    const { of, param } = known;
+    const row = emb && known.embedding(emb, 2 * (x.shape[2] as number));
+    return groupNorm({ x: of(x), gamma: param(gamma), beta: param(beta), groups, eps, emb: row });
+  },
+  activation: ({ of }, { x, act }) => activation(of(x), act),
+  concat: ({ of }, { a, b }) => concat(of(a), of(b)),
+  upsample: ({ of }, { x, y: { shape } }) => crop(upsample(of(x)), shape[0] as number, shape[1] as number),
+  avgPool: ({ of }, { x }) => avgPool2(of(x)),
+  scaleShift({ of }, { x: value, scale, shift }) {
+    const x = of(value);
+    return tensor(x.shape, (i) => (x.data[i] as number) * scale + shift);
+  },
+  add({ of }, node) {
+    const [a, b] = [of(node.a), of(node.b)];
+    return tensor(a.shape, (i) => ((a.data[i] as number) + (b.data[i] as number)) * node.scale);
+  },
+  addEmb(known, node) {
+    const x = known.of(node.x);
+    const [c, perImage] = [dim(x, 3), x.data.length / dim(x, 0)];
+    const row = known.embedding(node.emb, c).data;
+    return tensor(x.shape, (i) => (x.data[i] as number) + (row[Math.floor(i / perImage) * c + (i % c)] as number));
+  },
+  layerNorm: ({ of, param }, { x, gamma, beta, eps }) =>
+    layerNorm({ x: of(x), gamma: param(gamma), beta: param(beta), eps }),
+  geglu: ({ of }, { x }) => geglu(of(x)),
+  attention(known, { q, kv, heads, headDim, kGroup, vGroup, y }) {
+    const part = (value: Value, group: number) => known.part(value, group, heads * headDim);
+    const out = attention({ q: part(q, 0), k: part(kv, kGroup), v: part(kv, vGroup), heads });
+    return tensor([dim(out, 0), ...y.shape], out.data);
+  },
+  lookup(known, { x, table, indices }) {
+    const found = codebook({ x: known.of(x), table: known.param(table) });
+    known.values.set(indices, found.indices);
+    return found.y;
+  },
+  rows({ of, param }, { by, table, labels, y }) {
+    if (by === "step") throw new Error("rows by step depend on a run");
+    const rows = isParam(table) ? param(table) : of(table);
+    const width = dim(rows, 1);
+    const picked = labels ? [...of(labels).data] : Array.from({ length: dim(rows, 0) }, (_, row) => row);
+    return tensor(
+      [picked.length, ...y.shape],
+      (i) => rows.data[(picked[Math.floor(i / width)] as number) * width + (i % width)] as number,
+    );
+  },
+};
 
 export function interpret(
   graph: Graph,
   inputs: ReadonlyMap<Value, RefTensor>,
   params: Readonly<Record<string, RefTensor>>,
 ): Map<Value, RefTensor> {
-  const known = new Map(inputs);
-  const of = (value: Value): RefTensor => {
-    const found = known.get(value);
-    if (!found) throw new Error(`${value.name} is used before it is computed`);
-    return found;
-  };
-  const param = (name: string): RefTensor => params[name] as RefTensor;
-  const embedding = ({ table, group }: EmbRef, count: number): RefTensor => {
-    const rows = columns(of(table), channelAt(table, group), count);
-    return tensor([dim(rows, 0), count], rows.data);
-  };
-
-  const compute = (node: Node): RefTensor => {
-    switch (node.op) {
-      case "conv2d": {
-        const { x, weights, kernel, stride, pad, y } = node;
-        const joined = weights.flatMap(({ weight }) => [...param(weight.name).data]);
-        const bias = weights.flatMap(({ weight, bias }) =>
-          bias ? [...param(bias.name).data] : Array.from({ length: weight.shape[0] as number }, () => 0),
-        );
-        const outputs = y.shape[2] as number;
-        const weight = tensor([outputs, x.shape[2] as number, ...kernel], joined);
-        return conv2d({ x: of(x), weight, bias: tensor([outputs], bias), stride, pad });
-      }
-      case "groupNorm": {
-        const { x, gamma, beta, groups, eps, emb } = node;
-        const c = x.shape[2] as number;
-        const row = emb && embedding(emb, 2 * c);
-        return groupNorm({ x: of(x), gamma: param(gamma.name), beta: param(beta.name), groups, eps, emb: row });
-      }
-      case "activation":
-        return activation(of(node.x), node.act);
-      case "concat":
-        return concat(of(node.a), of(node.b));
-      case "upsample": {
-        const [h = 0, w = 0] = node.y.shape;
-        return crop(upsample(of(node.x)), h, w);
-      }
-      case "avgPool":
-        return avgPool2(of(node.x));
-      case "scaleShift": {
-        const x = of(node.x);
-        return tensor(x.shape, (i) => (x.data[i] as number) * node.scale + node.shift);
-      }
-      case "add": {
-        const [a, b] = [of(node.a), of(node.b)];
-        return tensor(a.shape, (i) => ((a.data[i] as number) + (b.data[i] as number)) * node.scale);
-      }
-      case "addEmb": {
-        const x = of(node.x);
-        const [c, perImage] = [dim(x, 3), x.data.length / dim(x, 0)];
-        const row = embedding(node.emb, c).data;
-        return tensor(x.shape, (i) => (x.data[i] as number) + (row[Math.floor(i / perImage) * c + (i % c)] as number));
-      }
-      case "layerNorm": {
-        const { x, gamma, beta, eps } = node;
-        return layerNorm({ x: of(x), gamma: param(gamma.name), beta: param(beta.name), eps });
-      }
-      case "geglu":
-        return geglu(of(node.x));
-      case "attention": {
-        const { q, kv, heads, headDim, kGroup, vGroup, y } = node;
-        const part = (value: Value, group: number) => columns(of(value), channelAt(value, group), heads * headDim);
-        const out = attention({ q: part(q, 0), k: part(kv, kGroup), v: part(kv, vGroup), heads });
-        return tensor([dim(out, 0), ...y.shape], out.data);
-      }
-      case "lookup": {
-        const { y, indices } = codebook({ x: of(node.x), table: param(node.table.name) });
-        known.set(node.indices, indices);
-        return y;
-      }
-      case "rows":
-        throw new Error("rows are not interpreted");
-    }
-  };
-
-  for (const node of graph.nodes) known.set(node.y, compute(node));
-  return known;
+  const known = new Known(inputs, params);
+  for (const node of graph.nodes) known.values.set(node.y, oracles[node.op as BuiltName](known, node as never));
+  return known.values;
 }

@@ -2,7 +2,8 @@
  * Cases of the table (test/cases.ts) as work for a GPU: fused operations, their inputs and parameters, and what the f64
  * oracle expects. Tests check them, `ddim bench kernels` checks and times them.
  */
-import type { FusedConv, FusedOp } from "../../src/runtime/fold.ts";
+import type { ConvNode } from "../../src/kernels/conv2d/node.ts";
+import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Cost, Target } from "../../src/runtime/kernel.ts";
 import { channelGroups, type Value } from "../../src/runtime/values.ts";
 import {
@@ -27,7 +28,7 @@ import { Inputs, rounded } from "./gpuTensors.ts";
 export type StoredDType = "f32" | "f16";
 
 export interface Problem {
-  readonly ops: readonly FusedOp[];
+  readonly ops: readonly Node[];
   readonly batch: number;
   readonly inputs: ReadonlyMap<Value, RefTensor>;
   readonly params: Readonly<Record<string, RefTensor | undefined>>;
@@ -59,7 +60,7 @@ export const convProblem: MakeProblem<Conv2dCase> = (it, target, dtype) => {
   const x = inputs.add("x", args.x);
   const segments = args.x2 ? [c, c2] : [c];
   const { affine, x2, bias, channelAdd, residual } = args;
-  const sources: FusedConv["view"]["sources"] = x2 ? [x, inputs.add("x2", x2)] : [x];
+  const sources: ConvNode["view"]["sources"] = x2 ? [x, inputs.add("x2", x2)] : [x];
   const scaleShift =
     affine &&
     tensor([n, 2, c + c2], (i) => {
@@ -67,8 +68,8 @@ export const convProblem: MakeProblem<Conv2dCase> = (it, target, dtype) => {
       return from.data[Math.floor(i / (2 * (c + c2))) * (c + c2) + (i % (c + c2))] as number;
     });
   const y = inputs.output("y", shape.slice(1));
-  const op: FusedConv = {
-    op: "conv",
+  const op: ConvNode = {
+    op: "conv2d",
     label: "test",
     view: {
       sources,
@@ -104,7 +105,7 @@ export const groupNormProblem: MakeProblem<GroupNormCase> = (it, target, dtype) 
   const stored = { ...args, x: rounded(args.x, dtype), x2: args.x2 && rounded(args.x2, dtype) };
   const inputs = new Inputs(target, dtype);
   const x = inputs.add("x", stored.x);
-  const sources: FusedConv["view"]["sources"] = stored.x2 ? [x, inputs.add("x2", stored.x2)] : [x];
+  const sources: ConvNode["view"]["sources"] = stored.x2 ? [x, inputs.add("x2", stored.x2)] : [x];
   const affine = inputs.output("affine", [2, c + c2], { dtype: "f32", segments });
   const y = inputs.output("y", [h, w, c + c2], { segments });
   const emb = args.emb && {
@@ -112,8 +113,8 @@ export const groupNormProblem: MakeProblem<GroupNormCase> = (it, target, dtype) 
     group: 0,
   };
   const param = (name: string) => ({ name, shape: [c + c2] });
-  const ops: FusedOp[] = [
-    { op: "norm", label: "norm", sources, gamma: param("gamma"), beta: param("beta"), groups, eps, emb, affine },
+  const ops: Node[] = [
+    { op: "norm", label: "norm", sources, gamma: param("gamma"), beta: param("beta"), groups, eps, emb, y: affine },
     { op: "apply", label: "apply", view: { sources, affine, act, upsample: false }, pool: false, y },
   ];
   const shape = [n, h, w, c + c2];
@@ -158,7 +159,7 @@ export function attentionProblem(
   const shape = [n, ...image(l), heads * d];
   const y = inputs.output("y", shape.slice(1), { segments });
   const first = joint ? groups : 0;
-  const op: FusedOp = {
+  const op: Node = {
     op: "attention",
     label: "a",
     q,
@@ -182,8 +183,8 @@ export const linearProblem: MakeProblem<LinearCase> = (it, target, dtype) => {
   const weight = rounded(args.weight, dtype);
   const inputs = new Inputs(target, dtype);
   const y = inputs.output("y", [1, 1, o]);
-  const op: FusedConv = {
-    op: "conv",
+  const op: ConvNode = {
+    op: "conv2d",
     label: "linear",
     view: { sources: [inputs.add("x", tensor([m, 1, 1, k], x.data))], act: "none", upsample: false },
     // The matrix as checkpoints store it, [O, K].

@@ -1,7 +1,10 @@
 /** Small random networks: every operation, values read several times, several outputs. */
+
 import fc from "fast-check";
-import { fold } from "../../src/runtime/fold.ts";
-import { type EmbRef, Graph, type ParamRef } from "../../src/runtime/graph.ts";
+import type { EmbRef } from "../../src/kernels/conv2d/node.ts";
+import { Graph } from "../../src/kernels/graph.ts";
+import { fold } from "../../src/kernels/lower.ts";
+import type { ParamRef } from "../../src/kernels/recipes.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { channelGroups, channelPositions, type Value } from "../../src/runtime/values.ts";
 import { tensorsOf } from "../reference/inputs.ts";

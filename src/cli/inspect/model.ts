@@ -1,6 +1,8 @@
 /** A model's layers, parameters and memory plan. Reads configurations and headers; of a device, only what it is. */
+
 import { autoencoderTensors } from "../../autoencoder/open.ts";
 import { latentScale } from "../../autoencoder/spec.ts";
+import type { ParamRef } from "../../kernels/recipes.ts";
 import { methodsFor, targetFor } from "../../kernels/target.ts";
 import type { DeviceRoom } from "../../network/limits.ts";
 import { splitParam } from "../../network/places.ts";
@@ -11,7 +13,6 @@ import { measuredMethods, tuningScope } from "../../pipeline/tuningTable.ts";
 import type { NetworkDType } from "../../pipeline/types.ts";
 import type { Device } from "../../runtime/device.ts";
 import { DeviceError } from "../../runtime/errors.ts";
-import type { ParamRef } from "../../runtime/graph.ts";
 import type { Target } from "../../runtime/kernel.ts";
 import { makeSchedule } from "../../sampler/schedule.ts";
 import { layouts } from "../../unet/layouts/detect.ts";

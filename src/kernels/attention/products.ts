@@ -7,7 +7,6 @@
  * Extra scalars: QO, KO, VO = offsets of the first head in vec4s, HEADS, D4 = vec4s per head, LK4 = vec4s of a row,
  * SCALE = 1/√d of the unpadded d.
  */
-import type { AttentionNode } from "../../runtime/graph.ts";
 import {
   type AttentionMethod,
   type Codegen,
@@ -23,6 +22,16 @@ import { range, wgsl } from "../../runtime/wgsl.ts";
 import { SUBGROUPS } from "../parts/lanes.ts";
 import { accumulators, eachResult, outerProduct } from "../parts/outerProduct.ts";
 
+/** Heads are segments of equal size; `k` starts at channel group `kGroup` of `kv`, `v` at `vGroup`, `q` at 0. */
+export interface AttentionInit {
+  readonly q: Value;
+  readonly kv: Value;
+  readonly heads: number;
+  readonly headDim: number;
+  readonly kGroup: number;
+  readonly vGroup: number;
+}
+
 /** Queries per workgroup of the products. */
 const ROWS = 32;
 
@@ -36,21 +45,21 @@ export const pixels = ({ shape }: Value): number => (shape[0] as number) * (shap
 /** Beyond so many times that, the simple kernel is out of the question. */
 const FAR = 100;
 
-const scoresOf = ({ q, kv, heads }: AttentionNode): number => heads * pixels(q) * padded4(pixels(kv));
-const fits = (node: AttentionNode): boolean => scoresOf(node) * 4 <= MOST_BYTES;
+const scoresOf = ({ q, kv, heads }: AttentionInit): number => heads * pixels(q) * padded4(pixels(kv));
+const fits = (node: AttentionInit): boolean => scoresOf(node) * 4 <= MOST_BYTES;
 
 /** What of an attention decides how long any method takes. */
-export const attentionKey = ({ q, kv, heads, headDim }: AttentionNode): string =>
+export const attentionKey = ({ q, kv, heads, headDim }: AttentionInit): string =>
   `attention ${heads} x ${pixels(q)}x${pixels(kv)}x${headDim} ${q.dtype}`;
 
 /** The methods that a software adapter can do an attention by, in reasonable time and memory. */
-export function attentionMethods(node: AttentionNode): AttentionMethod[] {
+export function attentionMethods(node: AttentionInit): AttentionMethod[] {
   const simple = 4 * scoresOf(node) * node.headDim < FAR * LEAST_FLOPS;
   return ["broadcast", ...(fits(node) ? (["products"] as const) : []), ...(simple ? (["direct"] as const) : [])];
 }
 
 /** How attention is done on software adapters. Never depends on the batch. */
-export function attentionMethod(node: AttentionNode, { methods }: Target): AttentionMethod {
+export function attentionMethod(node: AttentionInit, { methods }: Target): AttentionMethod {
   const given = methods?.attention ?? (methods?.measured?.[attentionKey(node)] as AttentionMethod | undefined);
   if (given) return given;
   if (4 * scoresOf(node) * node.headDim < LEAST_FLOPS) return "direct";

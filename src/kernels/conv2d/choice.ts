@@ -1,8 +1,8 @@
 /** Which form of convolution a GPU gets. Blind choices: docs/decisions/0007. Never depends on the batch. */
-import type { FusedConv } from "../../runtime/fold.ts";
 import type { Target } from "../../runtime/kernel.ts";
 import { channelGroups, type DType } from "../../runtime/values.ts";
 import { manyTiles, splitsOf } from "./implicitGemm.ts";
+import type { ConvNode } from "./node.ts";
 
 /** Channels that the matrix units' tiles divide. */
 const MULTIPLE = 16;
@@ -13,7 +13,7 @@ export interface GpuConv {
   readonly splits: number;
 }
 
-export function gpuConv({ view, kernel, y }: FusedConv, { software, matrix }: Target, dtype: DType): GpuConv {
+export function gpuConv({ view, kernel, y }: ConvNode, { software, matrix }: Target, dtype: DType): GpuConv {
   if (software) return { splits: 1 };
   const pixels = (y.shape[0] as number) * (y.shape[1] as number);
   const [inputs, outputs] = [view.sources.flatMap((s) => s.segments), y.segments];

@@ -1,13 +1,14 @@
 /** What all parts of the lowering share: the calls so far, the weights they want, and where values lie. */
-import type { FusedConv } from "../../runtime/fold.ts";
 import type { KernelCall, Target } from "../../runtime/kernel.ts";
 import { channelGroups, type DType, makeValue, type Value } from "../../runtime/values.ts";
+import type { ConvNode } from "../conv2d/node.ts";
 import { usesLanes } from "../parts/lanes.ts";
 import { Recipes } from "../recipes.ts";
 
 export class Context {
   readonly calls: KernelCall[] = [];
   readonly recipes: Recipes;
+  readonly #shared = new Map<unknown, unknown>();
 
   constructor(
     readonly target: Target,
@@ -22,6 +23,13 @@ export class Context {
     return usesLanes(this.target);
   }
 
+  /** What the operations of a graph share, made when it is first asked for. */
+  shared<T>(kind: new (ctx: Context) => T): T {
+    const found = (this.#shared.get(kind) as T | undefined) ?? new kind(this);
+    this.#shared.set(kind, found);
+    return found;
+  }
+
   intermediate(name: string, shape: readonly number[], segments: readonly number[], dtype: DType): Value {
     return makeValue({ name, shape, batched: true, dtype, storage: this.target.storage, segments });
   }
@@ -30,7 +38,7 @@ export class Context {
 /** Segments of several values side by side. */
 export const segmentsOf = (values: readonly Value[] = []): number[] => values.flatMap((v) => [...v.segments]);
 
-export function convScalars({ kernel, stride, emb, residual, scale }: FusedConv) {
+export function convScalars({ kernel, stride, emb, residual, scale }: ConvNode) {
   return {
     KH: kernel[0],
     KW: kernel[1],

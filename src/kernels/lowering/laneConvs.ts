@@ -1,17 +1,18 @@
 /** Convolutions for software adapters: the choice between the gather kernel, Winograd's method and whole small images. */
-import { type FusedConv, type FusedNorm, isPlain } from "../../runtime/fold.ts";
 import { ceilDiv, channelGroups, type Value } from "../../runtime/values.ts";
 import { convGather, type GatherFlags } from "../conv2d/gather.ts";
 import { convImage, IMAGE_PIXELS, IMAGE_VECTORS } from "../conv2d/image.ts";
+import type { ConvNode } from "../conv2d/node.ts";
 import { tilesOf, usesWinograd } from "../conv2d/winograd/choice.ts";
 import { winogradInput } from "../conv2d/winograd/input.ts";
 import { winogradOutput } from "../conv2d/winograd/output.ts";
 import { winogradProduct } from "../conv2d/winograd/product.ts";
 import { PRODUCTS } from "../conv2d/winograd/transforms.ts";
+import { isPlain } from "../operations/node.ts";
 import { columnBlocks } from "../parts/outerProduct.ts";
 import type { ConvSection } from "../recipes.ts";
 import { type Context, convScalars, segmentsOf } from "./context.ts";
-import type { Norms } from "./norms.ts";
+import { type NormNode, Norms } from "./norms.ts";
 
 /** Channels of a small image from which on half-empty blocks of rows cost more than one more pipeline. */
 const MANY_GROUPS = 64;
@@ -26,13 +27,14 @@ function gatherTile(x: Value, y: Value, lanes: number): GatherFlags {
 }
 
 export class LaneConvs {
-  constructor(
-    private readonly ctx: Context,
-    private readonly norms: Norms,
-  ) {}
+  private readonly norms: Norms;
+
+  constructor(private readonly ctx: Context) {
+    this.norms = ctx.shared(Norms);
+  }
 
   /** Weights and bias of a convolution over channels `first` and on of its tensors, then of its shortcut. */
-  #weights({ label, weights, kernel, shortcut }: FusedConv, segments: readonly number[], first = 0) {
+  #weights({ label, weights, kernel, shortcut }: ConvNode, segments: readonly number[], first = 0) {
     const { recipes, target } = this.ctx;
     const sections: ConvSection[] = [{ weights, kernel, segments, first }];
     if (shortcut) sections.push({ weights: shortcut.weights, kernel: [1, 1], segments: segmentsOf(shortcut.sources) });
@@ -43,7 +45,7 @@ export class LaneConvs {
   }
 
   /** One product: `x` holds channels of the weights from `first` on, then maybe the sources of a shortcut. */
-  #gather(op: FusedConv, x: Value, first: number, up = 0): void {
+  #gather(op: ConvNode, x: Value, first: number, up = 0): void {
     const { label, pad, emb, residual, shortcut, y } = op;
     const added = segmentsOf(shortcut?.sources);
     const own = x.segments.slice(0, x.segments.length - added.length);
@@ -58,7 +60,7 @@ export class LaneConvs {
   }
 
   /** Winograd's three kernels; `x` is the whole plain input. */
-  #winograd(op: FusedConv, x: Value, up: number): void {
+  #winograd(op: ConvNode, x: Value, up: number): void {
     const { label, weights, kernel, pad, emb, residual, y } = op;
     const [H, W] = x.shape as [number, number];
     const { lanes } = this.ctx.target;
@@ -85,7 +87,7 @@ export class LaneConvs {
   }
 
   /** A small image's norm that a convolution reads, where one kernel can do both. */
-  #imageNorm({ view, kernel, stride, pad, shortcut, y }: FusedConv): FusedNorm | undefined {
+  #imageNorm({ view, kernel, stride, pad, shortcut, y }: ConvNode): NormNode | undefined {
     const norm = this.norms.waiting(view);
     const [h, w] = view.sources[0].shape as [number, number];
     const vectors = channelGroups(segmentsOf([...view.sources, ...(shortcut?.sources ?? [])]));
@@ -95,7 +97,7 @@ export class LaneConvs {
     return norm && !norm.emb && view.act !== "none" && same && small && stored && pad[0] < h ? norm : undefined;
   }
 
-  #imageConv(op: FusedConv, norm: FusedNorm): void {
+  #imageConv(op: ConvNode, norm: NormNode): void {
     const { label, view, pad, emb, residual, shortcut, y } = op;
     const [a, b] = view.sources;
     const [s, t] = shortcut?.sources ?? [];
@@ -112,7 +114,7 @@ export class LaneConvs {
     this.ctx.calls.push(convImage.lower(this.ctx.target, label, tensors, { act: view.act, blocks }, scalars));
   }
 
-  lower(op: FusedConv): void {
+  lower(op: ConvNode): void {
     const { label, view, kernel, weights, y } = op;
     const [a, b] = view.sources;
     const up = view.upsample ? 1 : 0;

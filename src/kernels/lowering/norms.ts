@@ -1,43 +1,58 @@
 /** Norms and views: applied where they are measured, written out for a consumer, or left to a consumer's load map. */
-import type { FusedConv, FusedNorm, View } from "../../runtime/fold.ts";
-import type { Activation } from "../../runtime/graph.ts";
 import { channelGroups, type Value } from "../../runtime/values.ts";
 import { apply } from "../apply.ts";
+import type { ConvNode, EmbRef } from "../conv2d/node.ts";
 import { chunkCount, groupNormAffine, groupNormStats } from "../groupNorm.ts";
 import { fillsVectors, groupNormLanes, normalise } from "../groupNormLanes.ts";
+import type { NodeBase, View } from "../operations/node.ts";
+import type { Activation } from "../parts/activations.ts";
+import type { ParamRef } from "../recipes.ts";
 import { type Context, segmentsOf } from "./context.ts";
+
+/** A GroupNorm over the channels of its sources together. */
+export interface NormNode extends NodeBase {
+  readonly op: "norm";
+  readonly sources: View["sources"];
+  readonly gamma: ParamRef;
+  readonly beta: ParamRef;
+  readonly groups: number;
+  readonly eps: number;
+  readonly emb?: EmbRef;
+  /** Scale and shift of every channel of every image, [2, C]. */
+  readonly y: Value;
+}
 
 const viewKey = (view: View): string =>
   `${view.sources.map((s) => s.id)} ${view.affine?.id} ${view.act} ${view.upsample}`;
 
 /** Whether one kernel for software adapters can measure and apply a norm. */
-export const appliesWhole = ({ sources, groups }: FusedNorm): boolean => fillsVectors(segmentsOf(sources), groups);
+export const appliesWhole = ({ sources, groups }: NormNode): boolean => fillsVectors(segmentsOf(sources), groups);
 
 export class Norms {
   readonly #materialised = new Map<string, Value>();
   readonly #stats = new Map<Value, Value>();
   /** Norms that wait for their consumer: most can be applied where they are measured. */
-  readonly #pending = new Map<Value, FusedNorm>();
+  readonly #pending = new Map<Value, NormNode>();
 
   constructor(private readonly ctx: Context) {}
 
   /** The norm behind a view, while it waits for its consumer. */
-  waiting({ affine }: View): FusedNorm | undefined {
+  waiting({ affine }: View): NormNode | undefined {
     return affine && this.#pending.get(affine);
   }
 
-  normTensors({ sources: [a, b], gamma, beta, emb }: FusedNorm) {
+  normTensors({ sources: [a, b], gamma, beta, emb }: NormNode) {
     return { a, b, gamma: this.ctx.recipes.vector(gamma), beta: this.ctx.recipes.vector(beta), emb: emb?.table };
   }
 
-  #normScalars({ sources, groups, eps, emb }: FusedNorm) {
+  #normScalars({ sources, groups, eps, emb }: NormNode) {
     const [h, w] = sources[0].shape as [number, number];
     const row = { E4: emb ? channelGroups(emb.table.segments) : 0, EO: emb?.group ?? 0 };
     return { GROUPS: groups, EPS: eps, PIXELS: h * w, ...row };
   }
 
   /** A norm's view written out, and behind it the sources of a shortcut. */
-  #normalise(label: string, norm: FusedNorm, act: Activation, y: Value, [s, t]: readonly Value[] = []): void {
+  #normalise(label: string, norm: NormNode, act: Activation, y: Value, [s, t]: readonly Value[] = []): void {
     const own = this.normTensors(norm);
     const tensors = { ...own, s: s ?? own.a, t: t ?? own.a, y };
     const copied = { S4: channelGroups(s?.segments ?? []), T4: channelGroups(t?.segments ?? []) };
@@ -51,8 +66,8 @@ export class Norms {
     const norm = this.waiting(view);
     if (norm && !view.upsample && !pool) return this.#normalise(label, norm, view.act, y);
     if (norm) {
-      this.#pending.delete(norm.affine);
-      const tensors = { ...this.normTensors(norm), affine: norm.affine };
+      this.#pending.delete(norm.y);
+      const tensors = { ...this.normTensors(norm), affine: norm.y };
       this.ctx.calls.push(groupNormLanes.lower(this.ctx.target, norm.label, tensors, {}, this.#normScalars(norm)));
     }
     const flags = { act: view.act, upsample: view.upsample, pool };
@@ -75,10 +90,10 @@ export class Norms {
   }
 
   /** The norm that a convolution reads, when it is to be written out for it alone together with a shortcut. */
-  shortcutInput({ label, view, shortcut }: FusedConv): Value {
-    const norm = this.#pending.get(view.affine as Value) as FusedNorm;
+  shortcutInput({ label, view, shortcut }: ConvNode): Value {
+    const norm = this.#pending.get(view.affine as Value) as NormNode;
     const segments = segmentsOf(view.sources);
-    const sources = (shortcut as NonNullable<FusedConv["shortcut"]>).sources;
+    const sources = (shortcut as NonNullable<ConvNode["shortcut"]>).sources;
     const all = [...segments, ...segmentsOf(sources)];
     const [h, w] = view.sources[0].shape as [number, number];
     const y = this.ctx.intermediate(`${label}.input`, [h, w, all.reduce((s, c) => s + c, 0)], all, this.ctx.dtype);
@@ -97,8 +112,8 @@ export class Norms {
     return stats;
   }
 
-  norm(norm: FusedNorm): void {
-    const { label, sources, affine } = norm;
+  norm(norm: NormNode): void {
+    const { label, sources, y: affine } = norm;
     const segments = segmentsOf(sources);
     if (this.ctx.byLanes && appliesWhole(norm)) {
       this.#pending.set(affine, norm);

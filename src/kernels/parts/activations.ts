@@ -1,7 +1,5 @@
 /** Activations on vec4f. Division and exp are the expensive parts on software adapters, so each uses one of both. */
-import type { Activation } from "../../runtime/graph.ts";
-
-export type { Activation };
+export type Activation = "none" | "silu" | "relu" | "gelu" | "mish";
 
 /** diffusers' names for `act_fn` (`get_activation`), mapped to ours. */
 export const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {

@@ -1,8 +1,9 @@
 /** The self-test of what networks are made of: texture access, convolution, GroupNorm, attention. */
+import { Graph } from "../../kernels/graph.ts";
 import { lowerGraph } from "../../kernels/lower.ts";
+import type { WeightSpec } from "../../kernels/recipes.ts";
 import { targetFor } from "../../kernels/target.ts";
 import type { Device } from "../../runtime/device.ts";
-import { Graph, type WeightSpec } from "../../runtime/graph.ts";
 import { defineKernel, type Methods } from "../../runtime/kernel.ts";
 import type { Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";

@@ -1,7 +1,7 @@
 /** Where Winograd's method pays, by measurement on llvmpipe (docs/decisions/0008). Never depends on the batch. */
-import type { FusedConv } from "../../../runtime/fold.ts";
 import type { Target } from "../../../runtime/kernel.ts";
 import { ceilDiv, channelGroups, type Value } from "../../../runtime/values.ts";
+import type { ConvNode } from "../node.ts";
 import { UNROLL } from "./product.ts";
 import { TILE } from "./transforms.ts";
 
@@ -11,25 +11,24 @@ const LEAST_TILES = 16;
 const LEAST_FLOPS = 2e7;
 
 /** Rows and columns of tiles of an image. */
-export const tilesOf = ({ y }: FusedConv): readonly [number, number] => [
+export const tilesOf = ({ y }: ConvNode): readonly [number, number] => [
   ceilDiv(y.shape[0] as number, TILE),
   ceilDiv(y.shape[1] as number, TILE),
 ];
 
-const inputGroups = ({ view }: FusedConv): number =>
-  view.sources.reduce((sum, s) => sum + channelGroups(s.segments), 0);
+const inputGroups = ({ view }: ConvNode): number => view.sources.reduce((sum, s) => sum + channelGroups(s.segments), 0);
 
 /** Whether Winograd's method can do a convolution at all. */
-export const canWinograd = (op: FusedConv): boolean =>
+export const canWinograd = (op: ConvNode): boolean =>
   op.kernel[0] === 3 && op.kernel[1] === 3 && op.stride === 1 && inputGroups(op) % UNROLL === 0;
 
 /** What of a convolution decides how long either method takes. */
-export function convKey(op: FusedConv): string {
+export function convKey(op: ConvNode): string {
   const size = ({ shape, dtype }: Value, groups: number) => `${shape[0]}x${shape[1]}x${groups * 4} ${dtype}`;
   return `conv2d ${size(op.view.sources[0], inputGroups(op))} to ${size(op.y, channelGroups(op.y.segments))}`;
 }
 
-export function usesWinograd(op: FusedConv, { methods }: Target): boolean {
+export function usesWinograd(op: ConvNode, { methods }: Target): boolean {
   const { y } = op;
   const inputs = inputGroups(op);
   const [rows, columns] = tilesOf(op);

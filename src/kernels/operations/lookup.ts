@@ -3,9 +3,13 @@
  * are, since |x|² − 2x·e + |e|² cancels where x is near a row, which is where it matters. Of equally near rows the first
  * wins. Channels that only pad x and the codebook must be zero in both.
  */
-import { defineKernel } from "../runtime/kernel.ts";
-import { ceilDiv } from "../runtime/values.ts";
-import { wgsl } from "../runtime/wgsl.ts";
+import { ShapeError } from "../../runtime/errors.ts";
+import { defineKernel } from "../../runtime/kernel.ts";
+import { ceilDiv, makeValue, type Value } from "../../runtime/values.ts";
+import { wgsl } from "../../runtime/wgsl.ts";
+import type { ParamRef } from "../recipes.ts";
+import { hwc, type NodeBase } from "./node.ts";
+import type { Operation } from "./operation.ts";
 
 export const codebookLookup = defineKernel({
   name: "codebookLookup",
@@ -43,3 +47,30 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     return { flops: 3 * pixels * (d.K as number) * row, bytes: 4 * (row * (2 * pixels + (d.K as number)) + pixels) };
   },
 });
+
+interface LookupNode extends NodeBase {
+  readonly op: "lookup";
+  readonly x: Value;
+  readonly table: ParamRef;
+  readonly indices: Value;
+}
+
+/** The nearest row of `table` (by squared distance, the first of equals) to the channels of every pixel, and its number. */
+export const lookup = {
+  name: "lookup",
+  build(graph, label, x: Value, table: ParamRef): { y: Value; indices: Value } {
+    const [h, w, c] = hwc(x);
+    if (table.shape[1] !== c)
+      throw new ShapeError(label, "input", `[H, W, ${table.shape[1]}] to fit ${table.name}`, x.shape);
+    const name = `${label}.indices`;
+    const indices = makeValue({ name, shape: [h, w], batched: true, dtype: "u32", storage: "buffer" });
+    const y = graph.value(label, x.shape);
+    graph.push<LookupNode>({ op: "lookup", label, x, table, indices, y });
+    return { y, indices };
+  },
+  reads: ({ x }) => [x],
+  params: ({ table }) => [table],
+  lower({ target, calls, recipes }, { label, x, table, indices, y }) {
+    calls.push(codebookLookup.lower(target, label, { x, table: recipes.table(table), indices, y }, {}));
+  },
+} satisfies Operation<LookupNode>;

@@ -3,8 +3,12 @@
  * frame.images and steps counted from frame.first. `gatherRows` picks for each row a row of a source table: by step (sinusoids of the
  * schedule), by image (per-image timesteps, class vectors) or by the image's class label.
  */
-import { defineKernel, type Flags, LINEAR_INDEX, linearGrid, mainLinear } from "../runtime/kernel.ts";
-import { wgsl } from "../runtime/wgsl.ts";
+import { defineKernel, type Flags, LINEAR_INDEX, linearGrid, mainLinear } from "../../runtime/kernel.ts";
+import type { Value } from "../../runtime/values.ts";
+import { wgsl } from "../../runtime/wgsl.ts";
+import type { ParamRef } from "../recipes.ts";
+import type { NodeBase } from "./node.ts";
+import type { Operation } from "./operation.ts";
 
 export interface RowFlags extends Flags {
   by: "step" | "image" | "label";
@@ -39,3 +43,26 @@ ${mainLinear(k.workgroup)} {
   ],
   cost: (d, batch) => ({ flops: 0, bytes: 32 * batch * (d.C4 as number) }),
 });
+
+interface RowsNode extends NodeBase {
+  readonly op: "rows";
+  readonly by: RowFlags["by"];
+  readonly table: Value | ParamRef;
+  readonly labels?: Value;
+}
+
+export const isParam = (table: Value | ParamRef): table is ParamRef => !("storage" in table);
+
+export const rows = {
+  name: "rows",
+  build(graph, label, by: RowFlags["by"], table: Value | ParamRef, labels?: Value) {
+    const y = graph.value(`${label}.rows`, [1, 1, table.shape[1] as number]);
+    return graph.push<RowsNode>({ op: "rows", label, by, table, labels, y });
+  },
+  reads: () => [],
+  params: ({ table }) => (isParam(table) ? [table] : []),
+  lower({ target, calls, recipes }, { label, by, table, labels, y }) {
+    const tensors = { table: isParam(table) ? recipes.table(table) : table, labels, y };
+    calls.push(gatherRows.lower(target, label, tensors, { by }));
+  },
+} satisfies Operation<RowsNode>;

@@ -6,8 +6,12 @@
  * `direct`: a thread per pixel, whose channels are next to each other in memory. `shared`, for GPUs: a workgroup per
  * pixel, so that neighbouring threads read neighbouring channels.
  */
-import { type Codegen, defineKernel, type Flags, LINEAR_INDEX, linearGrid, mainLinear } from "../runtime/kernel.ts";
-import { wgsl } from "../runtime/wgsl.ts";
+import { type Codegen, defineKernel, type Flags, LINEAR_INDEX, linearGrid, mainLinear } from "../../runtime/kernel.ts";
+import type { Value } from "../../runtime/values.ts";
+import { wgsl } from "../../runtime/wgsl.ts";
+import type { ParamRef } from "../recipes.ts";
+import type { NodeBase } from "./node.ts";
+import type { Operation } from "./operation.ts";
 
 /**
  * Channel group `c` of the pixel at `base`, relative to `origin + offset`. The origin, one of the pixel's own channels,
@@ -81,8 +85,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) groups: vec3u
 }`;
 }
 
-/** y = (x − mean)/√(variance + EPS)·gamma + beta for every pixel by itself. */
-export const layerNorm = defineKernel<Flags>({
+export const layerNormKernel = defineKernel<Flags>({
   name: "layerNorm",
   tensors: { x: "in N H W C", gamma: "in C", beta: "in C", y: "out N H W C" },
   floats: ["EPS"],
@@ -106,3 +109,33 @@ export const layerNorm = defineKernel<Flags>({
     return { flops: 8 * elements, bytes: 8 * elements };
   },
 });
+
+interface LayerNormInit {
+  readonly gamma: ParamRef;
+  readonly beta: ParamRef;
+  readonly eps: number;
+}
+interface LayerNormNode extends NodeBase, LayerNormInit {
+  readonly op: "layerNorm";
+  readonly x: Value;
+}
+
+/** y = (x − mean)/√(variance + eps)·gamma + beta for every pixel by itself. */
+export const layerNorm = {
+  name: "layerNorm",
+  build(graph, label, x: Value, init: LayerNormInit) {
+    return graph.push<LayerNormNode>({
+      op: "layerNorm",
+      label,
+      x,
+      ...init,
+      y: graph.value(label, x.shape, x.segments),
+    });
+  },
+  reads: ({ x }) => [x],
+  params: ({ gamma, beta }) => [gamma, beta],
+  lower({ target, calls, recipes }, { label, x, gamma, beta, eps, y }) {
+    const tensors = { x, gamma: recipes.vector(gamma), beta: recipes.vector(beta), y };
+    calls.push(layerNormKernel.lower(target, label, tensors, {}, { EPS: eps }));
+  },
+} satisfies Operation<LayerNormNode>;

@@ -1,0 +1,55 @@
+/**
+ * A network as plain operations on symbolic values: what the model's source code says, before any fusion. Models build
+ * it, `fold` fuses it, an exporter can write it down. Every operation names the checkpoint's parameters it reads.
+ */
+import { type DType, makeValue, type Storage, type Value } from "../runtime/values.ts";
+import type { NodeBase } from "./operations/node.ts";
+import type { Builder, Operation } from "./operations/operation.ts";
+import { type Methods, type Node, operationOf, operations } from "./operations/table.ts";
+import type { ParamRef } from "./recipes.ts";
+
+class Nodes implements Builder {
+  readonly nodes: Node[] = [];
+  readonly outputs: Value[] = [];
+
+  constructor(
+    /** Element type of intermediate values. */
+    readonly dtype: Exclude<DType, "u32">,
+    readonly storage: Storage,
+  ) {}
+
+  value(name: string, shape: readonly number[], segments?: readonly number[], dtype: DType = this.dtype): Value {
+    return makeValue({ name, shape, batched: true, dtype, storage: this.storage, segments });
+  }
+
+  push<N extends NodeBase>(node: N): Value {
+    this.nodes.push(node as NodeBase as Node);
+    return node.y;
+  }
+
+  output(value: Value): Value {
+    this.outputs.push(value);
+    return value;
+  }
+
+  /** Every parameter that the network reads, in order of first use. */
+  params(): ParamRef[] {
+    const all = this.nodes.flatMap((node) => operationOf(node).params?.(node) ?? []);
+    return [...new Map(all.flatMap((param) => (param ? [[param.name, param] as const] : []))).values()];
+  }
+}
+
+for (const { name, build } of Object.values(operations) as Operation<NodeBase>[])
+  if (build)
+    Object.defineProperty(Nodes.prototype, name, {
+      value(this: Nodes, label: string, ...args: never[]) {
+        return build(this, label, ...args);
+      },
+    });
+
+/**
+ * Collects nodes. It has a method for every operation of the table that can be built, with the label first; it returns
+ * the value of the result. Values are [H, W, C] with an implicit batch.
+ */
+export type Graph = Nodes & Methods;
+export const Graph = Nodes as unknown as new (...args: ConstructorParameters<typeof Nodes>) => Graph;

@@ -1,0 +1,72 @@
+/** y = (a + b)·scale, by the convolution that made one of both where one did. */
+import { ShapeError } from "../../runtime/errors.ts";
+import { defineKernel, LINEAR_INDEX, linearGrid, mainLinear } from "../../runtime/kernel.ts";
+import { channelPositions, type Value } from "../../runtime/values.ts";
+import { wgsl } from "../../runtime/wgsl.ts";
+import type { ConvNode } from "../conv2d/node.ts";
+import type { NodeBase } from "./node.ts";
+import type { Operation } from "./operation.ts";
+
+/** For sums that no convolution's epilogue could take. */
+export const addKernel = defineKernel({
+  name: "add",
+  tensors: { a: "in N H W C", b: "in N H W C", y: "out N H W C" },
+  floats: ["SCALE"],
+  variants: [
+    {
+      name: "direct",
+      workgroup: (target) => (target.software ? 32 : 64),
+      grid: (d, batch, wg) => linearGrid(batch * (d.H as number) * (d.W as number) * (d.C4 as number), wg),
+      wgsl: (k) => wgsl`
+${k.header}
+${mainLinear(k.workgroup)} {
+  ${k.prelude}
+  let i = ${LINEAR_INDEX};
+  if (i >= N * H * W * C4) { return; }
+  ${k.store("y", "i", `(${k.load("a", "i")} + ${k.load("b", "i")}) * SCALE`)}
+}`,
+    },
+  ],
+  cost(d, batch) {
+    const elements = batch * (d.H as number) * (d.W as number) * (d.C4 as number) * 4;
+    return { flops: 2 * elements, bytes: 12 * elements };
+  },
+});
+
+interface AddNode extends NodeBase {
+  readonly op: "add";
+  readonly a: Value;
+  readonly b: Value;
+  readonly scale: number;
+}
+
+export const add = {
+  name: "add",
+  build(graph, label, a: Value, b: Value, scale = 1) {
+    if (a.shape.join() !== b.shape.join())
+      throw new ShapeError(label, `"${b.name}"`, `[${a.shape.join(", ")}]`, b.shape);
+    if (channelPositions(a.segments).join() !== channelPositions(b.segments).join())
+      throw new TypeError(`internal: ${label}: "${a.name}" and "${b.name}" store their channels in different places`);
+    return graph.push<AddNode>({ op: "add", label, a, b, scale, y: graph.value(label, a.shape, a.segments) });
+  },
+  reads: ({ a, b }) => [a, b],
+  fuse(fusion, node) {
+    const { a, b, scale, y } = node;
+    const order = (conv: ConvNode | undefined) => (conv && !conv.residual ? fusion.nodes.indexOf(conv) : -1);
+    const [ca, cb] = [fusion.open(a), fusion.open(b)];
+    const [conv, other] = order(cb) > order(ca) ? [cb, a] : [ca, b];
+    const at = order(conv);
+    if (conv && at >= 0 && a !== b && fusion.ready(other, at)) {
+      conv.residual = fusion.stored(other, at);
+      conv.scale = scale;
+      fusion.close(conv, y);
+      return;
+    }
+    fusion.stored(a);
+    fusion.stored(b);
+    fusion.push(node);
+  },
+  lower({ target, calls }, { label, a, b, scale, y }) {
+    calls.push(addKernel.lower(target, label, { a, b, y }, {}, { SCALE: scale }));
+  },
+} satisfies Operation<AddNode>;

@@ -1,0 +1,12 @@
+/** What fusion and pooling leave: a view that has to be written out. */
+import { Norms } from "../lowering/norms.ts";
+import type { ApplyNode } from "./node.ts";
+import type { Operation } from "./operation.ts";
+
+export const apply = {
+  name: "apply",
+  reads: ({ view }) => [...view.sources, view.affine],
+  lower(ctx, { label, view, y, pool }) {
+    ctx.shared(Norms).apply(label, view, y, pool);
+  },
+} satisfies Operation<ApplyNode>;

@@ -1,0 +1,49 @@
+/** Attention: one streaming kernel, or two products with the softmax between them. */
+import { ceilDiv } from "../../runtime/values.ts";
+import {
+  type AttentionInit,
+  attentionMethod,
+  attentionScores,
+  attentionSoftmax,
+  attentionValues,
+  pixels,
+} from "../attention/products.ts";
+import { attention as streaming } from "../attention/streaming.ts";
+import { columnBlocks } from "../parts/outerProduct.ts";
+import { hwc, type NodeBase } from "./node.ts";
+import type { Operation } from "./operation.ts";
+
+export type AttentionNode = NodeBase & AttentionInit & { readonly op: "attention" };
+
+/** softmax(q·kᵀ/√d)·v of every head; pixels are tokens. */
+export const attention = {
+  name: "attention",
+  build(graph, label, init: AttentionInit) {
+    const [h, w] = hwc(init.q);
+    const segments = Array.from({ length: init.heads }, () => init.headDim);
+    const y = graph.value(`${label}.heads`, [h, w, init.heads * init.headDim], segments);
+    return graph.push<AttentionNode>({ op: "attention", label, ...init, y });
+  },
+  reads: ({ q, kv }) => [q, kv],
+  lower(ctx, node) {
+    const { label, q, kv, y, heads, headDim, kGroup, vGroup } = node;
+    const scalars = { QO: 0, KO: kGroup, VO: vGroup, HEADS: heads, SCALE: 1 / Math.sqrt(headDim) };
+    const d4 = ceilDiv(headDim, 4);
+    const method = ctx.byLanes ? attentionMethod(node, ctx.target) : undefined;
+    if (method !== "products") {
+      ctx.calls.push(streaming.lower(ctx.target, label, { q, kv, y }, { d4 }, scalars, method));
+      return;
+    }
+    const { lanes } = ctx.target;
+    const [LQ, LK] = [pixels(q), pixels(kv)];
+    const sizes = { ...scalars, D4: d4, LK4: ceilDiv(LK, 4) };
+    const matrix = (name: string) => ctx.intermediate(`${label}.${name}`, [heads, LQ, LK], [LK], "f32");
+    const [s, p] = [matrix("scores"), matrix("probabilities")];
+    const inverse = ctx.intermediate(`${label}.inverse`, [heads, LQ, 1], [1], "f32");
+    ctx.calls.push(
+      attentionScores.lower(ctx.target, label, { q, kv, s }, { blocks: columnBlocks(sizes.LK4, lanes) }, sizes),
+      attentionSoftmax.lower(ctx.target, label, { s, p, inverse }, {}, { ...sizes, LQ, LK }),
+      attentionValues.lower(ctx.target, label, { p, inverse, kv, y }, { blocks: columnBlocks(d4, lanes) }, sizes),
+    );
+  },
+} satisfies Operation<AttentionNode>;

@@ -1,0 +1,66 @@
+/** x·scale + shift with constants, where the result is read (center_input_sample is 2x − 1). */
+import { defineKernel } from "../../runtime/kernel.ts";
+import { ceilDiv, type Value } from "../../runtime/values.ts";
+import { wgsl } from "../../runtime/wgsl.ts";
+import type { NodeBase } from "./node.ts";
+import type { Operation } from "./operation.ts";
+
+/** A constant affine map for a load map: affine[n, 0] = SCALE, affine[n, 1] = SHIFT. */
+export const fillAffine = defineKernel({
+  name: "fillAffine",
+  tensors: { affine: "out N 2 C" },
+  floats: ["SCALE", "SHIFT"],
+  variants: [
+    {
+      name: "direct",
+      workgroup: () => 32,
+      grid: (d, batch, wg) => [ceilDiv(d.C4 as number, wg), batch, 1],
+      wgsl: (k) => wgsl`
+${k.header}
+@compute @workgroup_size(${k.workgroup})
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  ${k.prelude}
+  if (id.x >= C4) { return; }
+  ${k.store("affine", "id.y * 2u * C4 + id.x", "vec4f(SCALE)")}
+  ${k.store("affine", "(id.y * 2u + 1u) * C4 + id.x", "vec4f(SHIFT)")}
+}`,
+    },
+  ],
+  cost: (d, batch) => ({ flops: 0, bytes: 32 * batch * (d.C4 as number) }),
+});
+
+interface ScaleShiftNode extends NodeBase {
+  readonly op: "scaleShift";
+  readonly x: Value;
+  readonly scale: number;
+  readonly shift: number;
+}
+
+export const scaleShift = {
+  name: "scaleShift",
+  /** @param dtype of the result, where it has to be stored */
+  build(graph, label, x: Value, scale: number, shift: number, dtype?: "f32") {
+    const y = graph.value(label, x.shape, x.segments, dtype);
+    return graph.push<ScaleShiftNode>({ op: "scaleShift", label, x, scale, shift, y });
+  },
+  reads: ({ x }) => [x],
+  fuse(fusion, node) {
+    const { label, scale, shift } = node;
+    fusion.push<FillNode>({ op: "fill", label, scale, shift, y: fusion.map(node).affine });
+  },
+} satisfies Operation<ScaleShiftNode>;
+
+interface FillNode extends NodeBase {
+  readonly op: "fill";
+  readonly scale: number;
+  readonly shift: number;
+}
+
+/** What is left of one: the same scale and shift for every channel of every image. */
+export const fill = {
+  name: "fill",
+  reads: () => [],
+  lower({ target, calls }, { label, scale, shift, y }) {
+    calls.push(fillAffine.lower(target, label, { affine: y }, {}, { SCALE: scale, SHIFT: shift }));
+  },
+} satisfies Operation<FillNode>;

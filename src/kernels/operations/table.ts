@@ -1,0 +1,55 @@
+/** Every operation. The graph's methods, fusion, lowering and what there is besides in bench and test go by this table. */
+import { activation } from "./activation.ts";
+import { add } from "./add.ts";
+import { apply } from "./apply.ts";
+import { attention } from "./attention.ts";
+import { concat } from "./concat.ts";
+import { addEmb, conv2d } from "./conv2d.ts";
+import { geglu } from "./geglu.ts";
+import { groupNorm, norm } from "./groupNorm.ts";
+import { layerNorm } from "./layerNorm.ts";
+import { lookup } from "./lookup.ts";
+import type { NodeBase } from "./node.ts";
+import type { Operation } from "./operation.ts";
+import { avgPool, upsample } from "./resample.ts";
+import { rows } from "./rows.ts";
+import { fill, scaleShift } from "./scaleShift.ts";
+
+export const operations = {
+  conv2d,
+  addEmb,
+  groupNorm,
+  layerNorm,
+  activation,
+  geglu,
+  attention,
+  add,
+  scaleShift,
+  concat,
+  upsample,
+  avgPool,
+  rows,
+  lookup,
+  // Made by fusion alone.
+  norm,
+  fill,
+  apply,
+};
+
+type Operations = typeof operations;
+type NodeOf<O> = O extends Operation<infer N> ? N : never;
+
+/** An operation on particular values, in a graph or in what fusion makes of it. */
+export type Node = { [K in keyof Operations]: NodeOf<Operations[K]> }[keyof Operations];
+
+/** Operations that a graph has a method for. */
+export type BuiltName = { [K in keyof Operations]: "build" extends keyof Operations[K] ? K : never }[keyof Operations];
+
+/** Those methods. */
+export type Methods = {
+  readonly [K in BuiltName]: Operations[K]["build"] extends (graph: never, label: string, ...args: infer A) => infer R
+    ? (label: string, ...args: A) => R
+    : never;
+};
+
+export const operationOf = ({ op }: NodeBase) => operations[op as Node["op"]] as Operation<NodeBase>;
