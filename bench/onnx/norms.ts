@@ -1,5 +1,5 @@
 /** Norms over groups of an image's channels, and over the channels of a row. */
-import type { GroupNormNode } from "../../src/kernels/operations/groupNorm.ts";
+import type { BuiltNode } from "../../src/kernels/operations/table.ts";
 import type { OnnxBuilder } from "./builder.ts";
 import type { Writer } from "./writing.ts";
 
@@ -16,13 +16,17 @@ export const groupNorm: Writer<"groupNorm"> = ({ builder, tensors, style }, node
   tensors.set(node.y, "image", y);
 };
 
-const nativeNorm = (builder: OnnxBuilder, { gamma, beta, groups, eps }: GroupNormNode, x: string) =>
+const nativeNorm = (builder: OnnxBuilder, { gamma, beta, groups, eps }: BuiltNode<"groupNorm">, x: string) =>
   builder.op("GroupNormalization", [x, builder.param(gamma), builder.param(beta)], {
     epsilon: eps,
     num_groups: BigInt(groups),
   });
 
-function expandedNorm(builder: OnnxBuilder, { x: input, gamma, beta, groups, eps }: GroupNormNode, x: string): string {
+function expandedNorm(
+  builder: OnnxBuilder,
+  { x: input, gamma, beta, groups, eps }: BuiltNode<"groupNorm">,
+  x: string,
+): string {
   const [height, width, channels] = input.shape as [number, number, number];
   const constant = (name: string, value: number) =>
     builder.floats(`${name}[${groups}]`, new Array(groups).fill(value), [groups]);

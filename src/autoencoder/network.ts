@@ -114,9 +114,9 @@ export function buildDecoder(spec: AutoencoderSpec, init: DecoderInit): CoderNet
   let h = scaled ? graph.scaleShift("scaling", input, init.scale, init.shift, "f32") : input;
   let indices: Value | null = null;
   if (init.quantize) {
-    const found = graph.lookup("quantize", h, codebook(spec));
-    indices = found.indices;
-    h = found.y;
+    const shape = [init.height, init.width];
+    indices = makeValue({ name: "quantize.indices", shape, batched: true, dtype: "u32", storage: "buffer" });
+    h = graph.lookup("quantize", h, codebook(spec), indices);
   }
   if (spec.use_post_quant_conv)
     h = graph.conv2d("post_quant_conv", h, [layer("post_quant_conv", spec.latent_channels, spec.z_channels, 1)]);

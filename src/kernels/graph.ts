@@ -4,7 +4,7 @@
  */
 import { type DType, makeValue, type Storage, type Value } from "../runtime/values.ts";
 import type { NodeBase } from "./operations/node.ts";
-import type { Builder, Operation } from "./operations/operation.ts";
+import type { Builder, BuiltOperation, Operation } from "./operations/operation.ts";
 import { type Methods, type Node, operationOf, operations } from "./operations/table.ts";
 import type { ParamRef } from "./recipes.ts";
 
@@ -22,11 +22,6 @@ class Nodes implements Builder {
     return makeValue({ name, shape, batched: true, dtype, storage: this.storage, segments });
   }
 
-  push<N extends NodeBase>(node: N): Value {
-    this.nodes.push(node as NodeBase as Node);
-    return node.y;
-  }
-
   output(value: Value): Value {
     this.outputs.push(value);
     return value;
@@ -39,11 +34,14 @@ class Nodes implements Builder {
   }
 }
 
-for (const { name, build } of Object.values(operations) as Operation<NodeBase>[])
-  if (build)
-    Object.defineProperty(Nodes.prototype, name, {
-      value(this: Nodes, label: string, ...args: never[]) {
-        return build(this, label, ...args);
+for (const op of Object.values(operations) as Operation<NodeBase>[])
+  if ("build" in op)
+    Object.defineProperty(Nodes.prototype, op.name, {
+      value(this: Nodes, label: string, ...args: unknown[]) {
+        const { build } = op as BuiltOperation<string, unknown[], { y: Value }>;
+        const node = { op: op.name, label, ...build(this, label, ...args) };
+        if (!op.reads(node).includes(node.y)) this.nodes.push(node as NodeBase as Node);
+        return node.y;
       },
     });
 

@@ -152,7 +152,7 @@ describe("refuses", () => {
   test("kinds of layers that have no form in ONNX, by their names", () => {
     const graph = new Graph("f32", "buffer");
     const x = graph.value("x", [4, 4, 8]);
-    graph.lookup("quantize", x, { name: "codebook", shape: [16, 8] });
+    graph.lookup("quantize", x, { name: "codebook", shape: [16, 8] }, graph.value("indices", [4, 4]));
     const builder = new OnnxBuilder("f32");
     const writing = { builder, tensors: new Tensors(builder), style: "native" } as const;
     const write = () => writeNode(writing, graph.nodes[0]!);

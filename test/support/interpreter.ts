@@ -2,7 +2,7 @@
 import type { EmbRef } from "../../src/kernels/conv2d/node.ts";
 import type { Graph } from "../../src/kernels/graph.ts";
 import { isParam } from "../../src/kernels/operations/rows.ts";
-import type { BuiltName, Node } from "../../src/kernels/operations/table.ts";
+import type { BuiltName, BuiltNode } from "../../src/kernels/operations/table.ts";
 import type { ParamRef } from "../../src/kernels/recipes.ts";
 import { channelPositions, type Value } from "../../src/runtime/values.ts";
 import { activation } from "../reference/activations.ts";
@@ -56,7 +56,7 @@ function columns(t: RefTensor, first: number, count: number): RefTensor {
   return tensor([n, rows / n, count], (i) => t.data[Math.floor(i / count) * width + first + (i % count)] as number);
 }
 
-type Oracle<K extends BuiltName> = (known: Known, node: Extract<Node, { op: K }>) => RefTensor;
+type Oracle<K extends BuiltName> = (known: Known, node: BuiltNode<K>) => RefTensor;
 
 /** Every operation in f64, by its name. */
 export const oracles: { readonly [K in BuiltName]: Oracle<K> } = {

@@ -13,8 +13,7 @@ export interface EmbRef {
 }
 
 /** y = (conv(view) + bias + emb + residual + conv1×1(shortcut))·scale */
-export interface ConvNode extends NodeBase {
-  readonly op: "conv2d";
+export interface ConvFields {
   /** In a graph that is not fused yet: plainly the input. */
   readonly view: View;
   readonly weights: readonly WeightSpec[];
@@ -28,3 +27,4 @@ export interface ConvNode extends NodeBase {
   scale: number;
   y: Value;
 }
+export type ConvNode = NodeBase & ConvFields & { readonly op: "conv2d" };

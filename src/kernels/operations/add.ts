@@ -4,8 +4,7 @@ import { defineKernel, LINEAR_INDEX, linearGrid, mainLinear } from "../../runtim
 import { channelPositions, type Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import type { ConvNode } from "../conv2d/node.ts";
-import type { NodeBase } from "./node.ts";
-import type { Operation } from "./operation.ts";
+import { defineOp } from "./operation.ts";
 
 /** For sums that no convolution's epilogue could take. */
 export const addKernel = defineKernel({
@@ -33,21 +32,14 @@ ${mainLinear(k.workgroup)} {
   },
 });
 
-interface AddNode extends NodeBase {
-  readonly op: "add";
-  readonly a: Value;
-  readonly b: Value;
-  readonly scale: number;
-}
-
-export const add = {
+export const add = defineOp({
   name: "add",
-  build(graph, label, a: Value, b: Value, scale = 1) {
+  build(graph, label, a: Value, b: Value, scale?: number) {
     if (a.shape.join() !== b.shape.join())
       throw new ShapeError(label, `"${b.name}"`, `[${a.shape.join(", ")}]`, b.shape);
     if (channelPositions(a.segments).join() !== channelPositions(b.segments).join())
       throw new TypeError(`internal: ${label}: "${a.name}" and "${b.name}" store their channels in different places`);
-    return graph.push<AddNode>({ op: "add", label, a, b, scale, y: graph.value(label, a.shape, a.segments) });
+    return { a, b, scale: scale ?? 1, y: graph.value(label, a.shape, a.segments) };
   },
   reads: ({ a, b }) => [a, b],
   fuse(fusion, node) {
@@ -69,4 +61,4 @@ export const add = {
   lower({ target, calls }, { label, a, b, scale, y }) {
     calls.push(addKernel.lower(target, label, { a, b, y }, {}, { SCALE: scale }));
   },
-} satisfies Operation<AddNode>;
+});

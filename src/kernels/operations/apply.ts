@@ -3,10 +3,10 @@ import { Norms } from "../lowering/norms.ts";
 import type { ApplyNode } from "./node.ts";
 import type { Operation } from "./operation.ts";
 
-export const apply = {
+export const apply: Operation<ApplyNode> = {
   name: "apply",
   reads: ({ view }) => [...view.sources, view.affine],
   lower(ctx, { label, view, y, pool }) {
     ctx.shared(Norms).apply(label, view, y, pool);
   },
-} satisfies Operation<ApplyNode>;
+};

@@ -11,18 +11,18 @@ import {
 import { attention as streaming } from "../attention/streaming.ts";
 import { columnBlocks } from "../parts/outerProduct.ts";
 import { hwc, type NodeBase } from "./node.ts";
-import type { Operation } from "./operation.ts";
+import { defineOp } from "./operation.ts";
 
 export type AttentionNode = NodeBase & AttentionInit & { readonly op: "attention" };
 
 /** softmax(q·kᵀ/√d)·v of every head; pixels are tokens. */
-export const attention = {
+export const attention = defineOp({
   name: "attention",
   build(graph, label, init: AttentionInit) {
     const [h, w] = hwc(init.q);
     const segments = Array.from({ length: init.heads }, () => init.headDim);
     const y = graph.value(`${label}.heads`, [h, w, init.heads * init.headDim], segments);
-    return graph.push<AttentionNode>({ op: "attention", label, ...init, y });
+    return { ...init, y };
   },
   reads: ({ q, kv }) => [q, kv],
   lower(ctx, node) {
@@ -46,4 +46,4 @@ export const attention = {
       attentionValues.lower(ctx.target, label, { p, inverse, kv, y }, { blocks: columnBlocks(d4, lanes) }, sizes),
     );
   },
-} satisfies Operation<AttentionNode>;
+});

@@ -1,12 +1,12 @@
 /** Convolutions and linear layers; they read through views, and add to their result what fusion brings. */
 import { ShapeError } from "../../runtime/errors.ts";
 import type { Value } from "../../runtime/values.ts";
-import type { ConvNode, EmbRef, Padding } from "../conv2d/node.ts";
+import type { ConvFields, EmbRef, Padding } from "../conv2d/node.ts";
 import { lowerGpuConv } from "../lowering/gpuConv.ts";
 import { LaneConvs } from "../lowering/laneConvs.ts";
 import type { WeightSpec } from "../recipes.ts";
-import { hwc, type NodeBase, plain } from "./node.ts";
-import type { Operation } from "./operation.ts";
+import { hwc, plain } from "./node.ts";
+import { defineOp } from "./operation.ts";
 
 interface ConvOptions {
   /** A side of 1 is a linear layer too, whose weight may be a matrix. */
@@ -17,10 +17,10 @@ interface ConvOptions {
   readonly dtype?: "f32";
 }
 
-export const conv2d = {
+export const conv2d = defineOp({
   name: "conv2d",
   /** @param weights their outputs come side by side */
-  build(graph, label, x: Value, weights: readonly WeightSpec[], options: ConvOptions = {}) {
+  build(graph, label, x: Value, weights: readonly WeightSpec[], options: ConvOptions = {}): ConvFields {
     const { kernel = [1, 1], stride = 1, pad = [0, 0, 0, 0], dtype } = options;
     const [h, w, c] = hwc(x);
     for (const { weight } of weights)
@@ -34,25 +34,19 @@ export const conv2d = {
       throw new ShapeError(label, "input", `at least ${kernel.join("×")} pixels after padding`, x.shape);
     const segments = weights.flatMap((s) => s.segments);
     const y = graph.value(label, [ho, wo, segments.reduce((a, b) => a + b, 0)], segments, dtype);
-    return graph.push<ConvNode>({ op: "conv2d", label, view: plain(x), weights, kernel, stride, pad, scale: 1, y });
+    return { view: plain(x), weights, kernel, stride, pad, scale: 1, y };
   },
   reads: ({ view, residual }) => [...view.sources, view.affine, residual],
   params: ({ weights }) => weights.flatMap(({ weight, bias }) => [weight, bias]),
   fuse: (fusion, node) => fusion.convolve({ ...node, view: fusion.view(node.view.sources[0]) }),
   lower: (ctx, node) => (ctx.byLanes ? ctx.shared(LaneConvs).lower(node) : lowerGpuConv(ctx, node)),
-} satisfies Operation<ConvNode>;
-
-interface AddEmbNode extends NodeBase {
-  readonly op: "addEmb";
-  readonly x: Value;
-  readonly emb: EmbRef;
-}
+});
 
 /** Adds a slice of the time-embedding table to every pixel of what a convolution made. */
-export const addEmb = {
+export const addEmb = defineOp({
   name: "addEmb",
   build(graph, label, x: Value, emb: EmbRef) {
-    return graph.push<AddEmbNode>({ op: "addEmb", label, x, emb, y: graph.value(`${label}.emb`, x.shape, x.segments) });
+    return { x, emb, y: graph.value(`${label}.emb`, x.shape, x.segments) };
   },
   reads: ({ x }) => [x],
   fuse(fusion, { label, x, emb, y }) {
@@ -61,4 +55,4 @@ export const addEmb = {
     conv.emb = emb;
     fusion.close(conv, y);
   },
-} satisfies Operation<AddEmbNode>;
+});

@@ -3,8 +3,8 @@ import { defineKernel, LINEAR_INDEX, linearGrid, mainLinear } from "../../runtim
 import type { Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import { activationFunction } from "../parts/activations.ts";
-import { hwc, type NodeBase } from "./node.ts";
-import type { Operation } from "./operation.ts";
+import { hwc } from "./node.ts";
+import { defineOp } from "./operation.ts";
 
 export const gegluKernel = defineKernel({
   name: "geglu",
@@ -32,20 +32,15 @@ ${mainLinear(k.workgroup)} {
   },
 });
 
-interface GegluNode extends NodeBase {
-  readonly op: "geglu";
-  readonly x: Value;
-}
-
 /** The halves of x have to be two segments of equal width. */
-export const geglu = {
+export const geglu = defineOp({
   name: "geglu",
   build(graph, label, x: Value) {
     const [h, w, c] = hwc(x);
-    return graph.push<GegluNode>({ op: "geglu", label, x, y: graph.value(`${label}.geglu`, [h, w, c / 2]) });
+    return { x, y: graph.value(`${label}.geglu`, [h, w, c / 2]) };
   },
   reads: ({ x }) => [x],
   lower({ target, calls }, { label, x, y }) {
     calls.push(gegluKernel.lower(target, label, { x, y }, {}));
   },
-} satisfies Operation<GegluNode>;
+});

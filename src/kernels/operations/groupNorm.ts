@@ -3,8 +3,7 @@ import type { Value } from "../../runtime/values.ts";
 import type { EmbRef } from "../conv2d/node.ts";
 import { type NormNode, Norms } from "../lowering/norms.ts";
 import type { ParamRef } from "../recipes.ts";
-import type { NodeBase } from "./node.ts";
-import type { Operation } from "./operation.ts";
+import { defineOp, type Operation } from "./operation.ts";
 
 interface GroupNormInit {
   readonly gamma: ParamRef;
@@ -14,21 +13,10 @@ interface GroupNormInit {
   /** Scale and shift of a scale-shift norm. */
   readonly emb?: EmbRef;
 }
-export interface GroupNormNode extends NodeBase, GroupNormInit {
-  readonly op: "groupNorm";
-  readonly x: Value;
-}
-
-export const groupNorm = {
+export const groupNorm = defineOp({
   name: "groupNorm",
   build(graph, label, x: Value, init: GroupNormInit) {
-    return graph.push<GroupNormNode>({
-      op: "groupNorm",
-      label,
-      x,
-      ...init,
-      y: graph.value(label, x.shape, x.segments),
-    });
+    return { x, ...init, y: graph.value(label, x.shape, x.segments) };
   },
   reads: ({ x }) => [x],
   params: ({ gamma, beta }) => [gamma, beta],
@@ -37,11 +25,11 @@ export const groupNorm = {
     const { sources, affine } = fusion.map(node);
     fusion.push<NormNode>({ op: "norm", label, sources, gamma, beta, groups, eps, emb, y: affine });
   },
-} satisfies Operation<GroupNormNode>;
+});
 
 /** What is left of one: its scale and shift. */
-export const norm = {
+export const norm: Operation<NormNode> = {
   name: "norm",
   reads: ({ sources }) => sources,
   lower: (ctx, node) => ctx.shared(Norms).norm(node),
-} satisfies Operation<NormNode>;
+};

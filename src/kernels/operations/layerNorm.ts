@@ -10,8 +10,7 @@ import { type Codegen, defineKernel, type Flags, LINEAR_INDEX, linearGrid, mainL
 import type { Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import type { ParamRef } from "../recipes.ts";
-import type { NodeBase } from "./node.ts";
-import type { Operation } from "./operation.ts";
+import { defineOp } from "./operation.ts";
 
 /**
  * Channel group `c` of the pixel at `base`, relative to `origin + offset`. The origin, one of the pixel's own channels,
@@ -115,22 +114,11 @@ interface LayerNormInit {
   readonly beta: ParamRef;
   readonly eps: number;
 }
-interface LayerNormNode extends NodeBase, LayerNormInit {
-  readonly op: "layerNorm";
-  readonly x: Value;
-}
-
 /** y = (x − mean)/√(variance + eps)·gamma + beta for every pixel by itself. */
-export const layerNorm = {
+export const layerNorm = defineOp({
   name: "layerNorm",
   build(graph, label, x: Value, init: LayerNormInit) {
-    return graph.push<LayerNormNode>({
-      op: "layerNorm",
-      label,
-      x,
-      ...init,
-      y: graph.value(label, x.shape, x.segments),
-    });
+    return { x, ...init, y: graph.value(label, x.shape, x.segments) };
   },
   reads: ({ x }) => [x],
   params: ({ gamma, beta }) => [gamma, beta],
@@ -138,4 +126,4 @@ export const layerNorm = {
     const tensors = { x, gamma: recipes.vector(gamma), beta: recipes.vector(beta), y };
     calls.push(layerNormKernel.lower(target, label, tensors, {}, { EPS: eps }));
   },
-} satisfies Operation<LayerNormNode>;
+});

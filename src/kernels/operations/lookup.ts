@@ -5,11 +5,11 @@
  */
 import { ShapeError } from "../../runtime/errors.ts";
 import { defineKernel } from "../../runtime/kernel.ts";
-import { ceilDiv, makeValue, type Value } from "../../runtime/values.ts";
+import { ceilDiv, type Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import type { ParamRef } from "../recipes.ts";
-import { hwc, type NodeBase } from "./node.ts";
-import type { Operation } from "./operation.ts";
+import { hwc } from "./node.ts";
+import { defineOp } from "./operation.ts";
 
 export const codebookLookup = defineKernel({
   name: "codebookLookup",
@@ -48,29 +48,19 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   },
 });
 
-interface LookupNode extends NodeBase {
-  readonly op: "lookup";
-  readonly x: Value;
-  readonly table: ParamRef;
-  readonly indices: Value;
-}
-
 /** The nearest row of `table` (by squared distance, the first of equals) to the channels of every pixel, and its number. */
-export const lookup = {
+export const lookup = defineOp({
   name: "lookup",
-  build(graph, label, x: Value, table: ParamRef): { y: Value; indices: Value } {
-    const [h, w, c] = hwc(x);
+  /** @param indices where the number goes, u32 [H, W] */
+  build(graph, label, x: Value, table: ParamRef, indices: Value) {
+    const [, , c] = hwc(x);
     if (table.shape[1] !== c)
       throw new ShapeError(label, "input", `[H, W, ${table.shape[1]}] to fit ${table.name}`, x.shape);
-    const name = `${label}.indices`;
-    const indices = makeValue({ name, shape: [h, w], batched: true, dtype: "u32", storage: "buffer" });
-    const y = graph.value(label, x.shape);
-    graph.push<LookupNode>({ op: "lookup", label, x, table, indices, y });
-    return { y, indices };
+    return { x, table, indices, y: graph.value(label, x.shape) };
   },
   reads: ({ x }) => [x],
   params: ({ table }) => [table],
   lower({ target, calls, recipes }, { label, x, table, indices, y }) {
     calls.push(codebookLookup.lower(target, label, { x, table: recipes.table(table), indices, y }, {}));
   },
-} satisfies Operation<LookupNode>;
+});

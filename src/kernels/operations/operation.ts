@@ -8,22 +8,15 @@ import type { ParamRef } from "../recipes.ts";
 import type { Fusion } from "./fusion.ts";
 import type { NodeBase } from "./node.ts";
 
-/** What operations build on: the graph without their own methods. */
+/** What an operation needs of the graph that it is added to. */
 export interface Builder {
   /** A value of the graph's dtype and storage, unless another dtype is asked for. */
   value(name: string, shape: readonly number[], segments?: readonly number[], dtype?: DType): Value;
-  /** @returns the node's result */
-  push<N extends NodeBase>(node: N): Value;
 }
 
-/** Operations without `build` are made by fusion; those without `lower` are gone after it. */
+/** Operations without `lower` are gone after fusion. */
 export interface Operation<N extends NodeBase> {
-  readonly name: N["op"];
-  /**
-   * The graph's method of this name: checks sizes, adds the node. Labels are module paths.
-   * @throws ShapeError
-   */
-  build?(graph: Builder, label: string, ...args: never[]): unknown;
+  readonly name: string;
   /** The values that it computes with. */
   reads(node: N): readonly (Value | undefined)[];
   /** The checkpoint's tensors that it computes with. */
@@ -33,3 +26,19 @@ export interface Operation<N extends NodeBase> {
   /** Adds the kernel calls that compute it. */
   lower?(ctx: Context, node: N): void;
 }
+
+/** An operation that graphs have a method for; the others are made by fusion. */
+export interface BuiltOperation<Name extends string, Args extends readonly unknown[], Fields extends { y: Value }>
+  extends Operation<Fields & NodeBase & { readonly op: Name }> {
+  readonly name: Name;
+  /**
+   * What a node holds besides its name and label, for the arguments of the graph's method of this name. Labels are module
+   * paths. A node whose result is one of the values that it reads does nothing, and is left out.
+   * @throws ShapeError
+   */
+  build(graph: Builder, label: string, ...args: Args): Fields;
+}
+
+export const defineOp = <Name extends string, Args extends readonly unknown[], Fields extends { y: Value }>(
+  op: BuiltOperation<Name, Args, Fields>,
+) => op;

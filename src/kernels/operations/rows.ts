@@ -7,8 +7,7 @@ import { defineKernel, type Flags, LINEAR_INDEX, linearGrid, mainLinear } from "
 import type { Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import type { ParamRef } from "../recipes.ts";
-import type { NodeBase } from "./node.ts";
-import type { Operation } from "./operation.ts";
+import { defineOp } from "./operation.ts";
 
 export interface RowFlags extends Flags {
   by: "step" | "image" | "label";
@@ -44,20 +43,13 @@ ${mainLinear(k.workgroup)} {
   cost: (d, batch) => ({ flops: 0, bytes: 32 * batch * (d.C4 as number) }),
 });
 
-interface RowsNode extends NodeBase {
-  readonly op: "rows";
-  readonly by: RowFlags["by"];
-  readonly table: Value | ParamRef;
-  readonly labels?: Value;
-}
-
 export const isParam = (table: Value | ParamRef): table is ParamRef => !("storage" in table);
 
-export const rows = {
+export const rows = defineOp({
   name: "rows",
   build(graph, label, by: RowFlags["by"], table: Value | ParamRef, labels?: Value) {
     const y = graph.value(`${label}.rows`, [1, 1, table.shape[1] as number]);
-    return graph.push<RowsNode>({ op: "rows", label, by, table, labels, y });
+    return { by, table, labels, y };
   },
   reads: () => [],
   params: ({ table }) => (isParam(table) ? [table] : []),
@@ -65,4 +57,4 @@ export const rows = {
     const tensors = { table: isParam(table) ? recipes.table(table) : table, labels, y };
     calls.push(gatherRows.lower(target, label, tensors, { by }));
   },
-} satisfies Operation<RowsNode>;
+});

@@ -3,7 +3,7 @@ import { defineKernel } from "../../runtime/kernel.ts";
 import { ceilDiv, type Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import type { NodeBase } from "./node.ts";
-import type { Operation } from "./operation.ts";
+import { defineOp, type Operation } from "./operation.ts";
 
 /** A constant affine map for a load map: affine[n, 0] = SCALE, affine[n, 1] = SHIFT. */
 export const fillAffine = defineKernel({
@@ -29,26 +29,19 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   cost: (d, batch) => ({ flops: 0, bytes: 32 * batch * (d.C4 as number) }),
 });
 
-interface ScaleShiftNode extends NodeBase {
-  readonly op: "scaleShift";
-  readonly x: Value;
-  readonly scale: number;
-  readonly shift: number;
-}
-
-export const scaleShift = {
+export const scaleShift = defineOp({
   name: "scaleShift",
   /** @param dtype of the result, where it has to be stored */
   build(graph, label, x: Value, scale: number, shift: number, dtype?: "f32") {
     const y = graph.value(label, x.shape, x.segments, dtype);
-    return graph.push<ScaleShiftNode>({ op: "scaleShift", label, x, scale, shift, y });
+    return { x, scale, shift, y };
   },
   reads: ({ x }) => [x],
   fuse(fusion, node) {
     const { label, scale, shift } = node;
     fusion.push<FillNode>({ op: "fill", label, scale, shift, y: fusion.map(node).affine });
   },
-} satisfies Operation<ScaleShiftNode>;
+});
 
 interface FillNode extends NodeBase {
   readonly op: "fill";
@@ -57,10 +50,10 @@ interface FillNode extends NodeBase {
 }
 
 /** What is left of one: the same scale and shift for every channel of every image. */
-export const fill = {
+export const fill: Operation<FillNode> = {
   name: "fill",
   reads: () => [],
   lower({ target, calls }, { label, scale, shift, y }) {
     calls.push(fillAffine.lower(target, label, { affine: y }, {}, { SCALE: scale, SHIFT: shift }));
   },
-} satisfies Operation<FillNode>;
+};

@@ -1,4 +1,5 @@
 /** Every operation. The graph's methods, fusion, lowering and what there is besides in bench and test go by this table. */
+import type { Value } from "../../runtime/values.ts";
 import { activation } from "./activation.ts";
 import { add } from "./add.ts";
 import { apply } from "./apply.ts";
@@ -45,10 +46,13 @@ export type Node = { [K in keyof Operations]: NodeOf<Operations[K]> }[keyof Oper
 /** Operations that a graph has a method for. */
 export type BuiltName = { [K in keyof Operations]: "build" extends keyof Operations[K] ? K : never }[keyof Operations];
 
+/** The node of one of them. */
+export type BuiltNode<K extends BuiltName> = NodeOf<Operations[K]>;
+
 /** Those methods. */
 export type Methods = {
-  readonly [K in BuiltName]: Operations[K]["build"] extends (graph: never, label: string, ...args: infer A) => infer R
-    ? (label: string, ...args: A) => R
+  readonly [K in BuiltName]: Operations[K]["build"] extends (graph: never, label: string, ...args: infer A) => unknown
+    ? (label: string, ...args: A) => Value
     : never;
 };
 
