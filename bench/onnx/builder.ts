@@ -2,7 +2,6 @@
  * Collects the nodes and initializers of an ONNX graph (onnx.proto, IR version 10). Initializers are only named here;
  * their data is read when the file is written, so that a network of any size can be described.
  */
-
 import { create } from "@bufbuild/protobuf";
 import {
   type AttributeProto,

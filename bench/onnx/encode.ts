@@ -2,7 +2,6 @@
  * ONNX files (onnx.proto3 through onnx-buf): a described graph with its weights, which are read one at a time, inside of
  * the file or, because protobuf ends at 2 GiB, in a second one beside it.
  */
-
 import { create, toBinary } from "@bufbuild/protobuf";
 import {
   GraphProtoSchema,

@@ -1,5 +1,4 @@
 /** Every kind of node of the engine's graph as ONNX operations, the way PyTorch's exporter writes diffusers' modules. */
-
 import type { ConvNode } from "../../src/kernels/conv2d/node.ts";
 import { isParam } from "../../src/kernels/operations/rows.ts";
 import type { Node } from "../../src/kernels/operations/table.ts";

@@ -3,7 +3,6 @@
  * time-embedding projections, one row per (step, image), before the loop; `context` the keys and values of attention to
  * the context; `main` is one evaluation, which reads both.
  */
-
 import { Graph } from "../kernels/graph.ts";
 import type { Activation } from "../kernels/parts/activations.ts";
 import type { ParamRef } from "../kernels/recipes.ts";

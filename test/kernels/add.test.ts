@@ -1,5 +1,4 @@
 /** (a + b)·SCALE, element by element. */
-
 import { describe, expect, it } from "vitest";
 import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Target } from "../../src/runtime/kernel.ts";

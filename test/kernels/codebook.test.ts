@@ -1,5 +1,4 @@
 /** The codebook's nearest rows against f64, equal rows, and latents whose distances are small differences of large numbers. */
-
 import { describe, expect, it } from "vitest";
 import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Target } from "../../src/runtime/kernel.ts";

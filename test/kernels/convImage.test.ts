@@ -1,5 +1,4 @@
 /** norm → activation → convolution of small images in one dispatch, against the nodes' own meaning in f64. */
-
 import { expect, it } from "vitest";
 import { Graph } from "../../src/kernels/graph.ts";
 import { fold, lowerGraph } from "../../src/kernels/lower.ts";

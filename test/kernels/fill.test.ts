@@ -1,5 +1,4 @@
 /** The constant affine map, as center_input_sample uses it. */
-
 import { expect, it } from "vitest";
 import type { Node } from "../../src/kernels/operations/table.ts";
 import { tensorsOf } from "../reference/inputs.ts";

@@ -1,5 +1,4 @@
 /** GEGLU against f64: which half is the gate, padded halves, large arguments. */
-
 import { describe, expect, it } from "vitest";
 import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Target } from "../../src/runtime/kernel.ts";

@@ -1,5 +1,4 @@
 /** GroupNorm: statistics, affine map, and the pass that applies it with an activation, against f64. */
-
 import { describe, expect, it } from "vitest";
 import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Target } from "../../src/runtime/kernel.ts";

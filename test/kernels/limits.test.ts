@@ -2,7 +2,6 @@
  * A sample of every kernel table on devices of exactly the specification's default limits, without features: the core
  * level and the compatibility level. `npm run limits` runs all kernel tests on them.
  */
-
 import { beforeAll, describe, expect, it } from "vitest";
 import { Graph } from "../../src/kernels/graph.ts";
 import { lowerGraph } from "../../src/kernels/lower.ts";

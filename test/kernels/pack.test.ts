@@ -2,7 +2,6 @@
  * Packing of raw checkpoint weights, judged by the convolution that reads them: element types, odd channel counts, heads
  * padded to vec4, several tensors side by side, and the exact layout of conv2d/contract.ts once.
  */
-
 import { describe, expect, it } from "vitest";
 import type { ConvNode } from "../../src/kernels/conv2d/node.ts";
 import { loadRecipes, type ParamPiece, type RawDType } from "../../src/kernels/load.ts";

@@ -1,5 +1,4 @@
 /** Embedding rows by step, image and label, as the `frame` uniform selects them, and consumers that read the table. */
-
 import { describe, expect, it } from "vitest";
 import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Target } from "../../src/runtime/kernel.ts";

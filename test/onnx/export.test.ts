@@ -1,5 +1,4 @@
 /** `ddim bench export`: the files it writes, what is in them, and what it refuses. */
-
 import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fromBinary } from "@bufbuild/protobuf";

@@ -1,5 +1,4 @@
 /** Measured methods: looked up by shape, kept in a store, never measured unasked. */
-
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { fold } from "../../src/kernels/lower.ts";

@@ -1,5 +1,4 @@
 /** Fusion: which operations a graph becomes, and that random graphs still compute what their nodes say. */
-
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ConvNode, EmbRef } from "../../src/kernels/conv2d/node.ts";

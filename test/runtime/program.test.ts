@@ -1,5 +1,4 @@
 /** Programs: compiled once, replayed at any batch size, nothing allocated by a replay. */
-
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { Graph } from "../../src/kernels/graph.ts";
 import { loadRecipes, type ParamPiece } from "../../src/kernels/load.ts";

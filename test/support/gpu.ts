@@ -1,5 +1,4 @@
 /** One validated device per test process, and runs of kernels on it. */
-
 import { afterAll } from "vitest";
 import { loadRecipes } from "../../src/kernels/load.ts";
 import { lowerOps } from "../../src/kernels/lower.ts";

@@ -1,5 +1,4 @@
 /** Small random networks: every operation, values read several times, several outputs. */
-
 import fc from "fast-check";
 import type { EmbRef } from "../../src/kernels/conv2d/node.ts";
 import { Graph } from "../../src/kernels/graph.ts";

@@ -1,5 +1,4 @@
 /** A model's layers, parameters and memory plan. Reads configurations and headers; of a device, only what it is. */
-
 import { autoencoderTensors } from "../../autoencoder/open.ts";
 import { latentScale } from "../../autoencoder/spec.ts";
 import type { ParamRef } from "../../kernels/recipes.ts";
