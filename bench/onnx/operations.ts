@@ -1,7 +1,7 @@
 /** Every kind of node of the engine's graph as ONNX operations, the way PyTorch's exporter writes diffusers' modules. */
 import type { ConvNode } from "../../src/kernels/conv2d/node.ts";
 import { isParam } from "../../src/kernels/operations/rows.ts";
-import type { Node } from "../../src/kernels/operations/table.ts";
+import type { BuiltName, Node } from "../../src/kernels/operations/table.ts";
 import type { Activation } from "../../src/kernels/parts/activations.ts";
 import { ConfigError } from "../../src/runtime/errors.ts";
 import type { Value } from "../../src/runtime/values.ts";
@@ -72,7 +72,8 @@ const upsample: Writer<"upsample"> = ({ builder, tensors }, { x, y }) => {
   tensors.set(y, "image", name);
 };
 
-const writers: { readonly [K in Node["op"]]?: Writer<K> } = {
+/** By the names of the table of operations. */
+export const writers: { readonly [K in BuiltName]?: Writer<K> } = {
   conv2d,
   groupNorm,
   layerNorm,
@@ -112,7 +113,7 @@ const writers: { readonly [K in Node["op"]]?: Writer<K> } = {
 
 /** @throws ConfigError for a kind of node that has no form in ONNX here */
 export function writeNode(w: Writing, node: Node): void {
-  const write = writers[node.op] as Writer<Node["op"]> | undefined;
+  const write = writers[node.op as BuiltName] as Writer<BuiltName> | undefined;
   if (!write) throw new ConfigError(node.label, node.op, "this kind of layer cannot be exported to ONNX yet");
   w.builder.scope = node.label;
   write(w, node as never);

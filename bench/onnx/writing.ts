@@ -1,5 +1,5 @@
 /** What writing a node needs. */
-import type { Node } from "../../src/kernels/operations/table.ts";
+import type { BuiltName, BuiltNode } from "../../src/kernels/operations/table.ts";
 import type { OnnxBuilder } from "./builder.ts";
 import type { Tensors } from "./tensors.ts";
 
@@ -17,4 +17,4 @@ export interface Writing {
 }
 
 /** Adds the operations of one kind of node, and says what its result is. */
-export type Writer<K extends Node["op"]> = (w: Writing, node: Extract<Node, { op: K }>) => void;
+export type Writer<K extends BuiltName> = (w: Writing, node: BuiltNode<K>) => void;

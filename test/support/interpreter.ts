@@ -12,11 +12,11 @@ import { codebook } from "../reference/codebook.ts";
 import { concat } from "../reference/concat.ts";
 import { conv2d } from "../reference/conv2d.ts";
 import { crop } from "../reference/crop.ts";
-import { geglu } from "../reference/geglu.ts";
 import { groupNorm } from "../reference/groupNorm.ts";
 import { layerNorm } from "../reference/layerNorm.ts";
 import { dim, type RefTensor, tensor } from "../reference/tensor.ts";
 import { upsample } from "../reference/upsample.ts";
+import { type Pointwise, pointwiseRows } from "./pointwise.ts";
 
 /** What is known when a node is evaluated. */
 class Known {
@@ -58,8 +58,13 @@ function columns(t: RefTensor, first: number, count: number): RefTensor {
 
 type Oracle<K extends BuiltName> = (known: Known, node: BuiltNode<K>) => RefTensor;
 
+const onOneValue = Object.fromEntries(
+  pointwiseRows.map(([op, { f64 }]) => [op, ({ of }: Known, { x }: { x: Value }) => f64(of(x))]),
+) as unknown as { readonly [K in Pointwise]: Oracle<K> };
+
 /** Every operation in f64, by its name. */
 export const oracles: { readonly [K in BuiltName]: Oracle<K> } = {
+  ...onOneValue,
   conv2d({ of, param }, { view, weights, kernel, stride, pad, y }) {
     const x = of(view.sources[0]);
     const joined = weights.flatMap(({ weight }) => [...param(weight).data]);
@@ -95,7 +100,6 @@ export const oracles: { readonly [K in BuiltName]: Oracle<K> } = {
   },
   layerNorm: ({ of, param }, { x, gamma, beta, eps }) =>
     layerNorm({ x: of(x), gamma: param(gamma), beta: param(beta), eps }),
-  geglu: ({ of }, { x }) => geglu(of(x)),
   attention(known, { q, kv, heads, headDim, kGroup, vGroup, y }) {
     const part = (value: Value, group: number) => known.part(value, group, heads * headDim);
     const out = attention({ q: part(q, 0), k: part(kv, kGroup), v: part(kv, vGroup), heads });

@@ -3,6 +3,8 @@
  * oracle expects. Tests check them, `ddim bench kernels` checks and times them.
  */
 import type { ConvNode } from "../../src/kernels/conv2d/node.ts";
+import { Graph } from "../../src/kernels/graph.ts";
+import { fold, lowerGraph } from "../../src/kernels/lower.ts";
 import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Cost, Target } from "../../src/runtime/kernel.ts";
 import { channelGroups, type Value } from "../../src/runtime/values.ts";
@@ -10,20 +12,23 @@ import {
   type AttentionCase,
   attentionCases,
   type Conv2dCase,
+  caseName,
   conv2dCases,
   type GroupNormCase,
   groupNormCases,
   type LinearCase,
   linearCases,
+  type ShapeCase,
 } from "../cases.ts";
 import { activation } from "../reference/activations.ts";
 import { type AttentionArgs, attention } from "../reference/attention.ts";
 import { conv2d } from "../reference/conv2d.ts";
 import { groupNorm } from "../reference/groupNorm.ts";
-import { attentionInputs, conv2dInputs, groupNormInputs, linearInputs } from "../reference/inputs.ts";
+import { attentionInputs, conv2dInputs, groupNormInputs, linearInputs, tensorsOf } from "../reference/inputs.ts";
 import { linear } from "../reference/linear.ts";
 import { numel, type RefTensor, tensor } from "../reference/tensor.ts";
 import { Inputs, rounded } from "./gpuTensors.ts";
+import { type Pointwise, pointwise, pointwiseRows } from "./pointwise.ts";
 
 export type StoredDType = "f32" | "f16";
 
@@ -201,6 +206,21 @@ export const linearProblem: MakeProblem<LinearCase> = (it, target, dtype) => {
   return problem({ ops: [op], batch: m, inputs, params, output: y, shape, expected, flops: 2 * m * k * o, dtype });
 };
 
+/** An operation on one value, built and fused as in a network. @param it `scale`: standard deviation of its input */
+export function pointwiseProblem(op: Pointwise): MakeProblem<ShapeCase & { scale?: number }> {
+  const { f64, parts } = pointwise[op];
+  return ({ n, h, w, c, scale = 1 }, target, dtype) => {
+    const x = rounded(tensorsOf(caseName(op, { n, h, w, c }))([n, h, w, parts * c], { scale }), dtype);
+    const graph = new Graph(dtype, target.storage);
+    const inputs = new Inputs(target, dtype);
+    const output = graph.output(graph[op]("test", inputs.add("x", x, { segments: new Array(parts).fill(c) })));
+    const flops = lowerGraph(graph, target).calls.reduce((sum, call) => sum + call.cost(n).flops, 0);
+    const expected = () => f64(x);
+    const shape = [n, ...output.shape];
+    return problem({ ops: fold(graph), batch: n, inputs, params: {}, output, shape, expected, flops, dtype });
+  };
+}
+
 /** An operation of the table: its cases, and how one becomes a problem. */
 export interface CaseTable<C extends object = object> {
   readonly cases: readonly C[];
@@ -215,4 +235,5 @@ export const caseTables: Readonly<Record<string, CaseTable>> = {
   groupNorm: table(groupNormCases, groupNormProblem),
   attention: table<AttentionCase>(attentionCases, (it, target, dtype) => attentionProblem(it, target, dtype)),
   linear: table(linearCases, linearProblem),
+  ...Object.fromEntries(pointwiseRows.map(([op, { cases }]) => [op, table(cases, pointwiseProblem(op))])),
 };

@@ -10,6 +10,7 @@ import { tensorsOf } from "../reference/inputs.ts";
 import { nmse, numel, type RefTensor } from "../reference/tensor.ts";
 import { Inputs, runOps } from "./gpu.ts";
 import { interpret } from "./interpreter.ts";
+import { pointwise, pointwiseRows } from "./pointwise.ts";
 
 const BATCH = 2;
 const KINDS = [
@@ -29,8 +30,8 @@ const KINDS = [
   "attention",
   "cross",
   "layerNorm",
-  "geglu",
   "resnet",
+  ...pointwiseRows.map(([op]) => op),
 ] as const;
 
 export interface GraphPlan {
@@ -144,8 +145,6 @@ class Builder {
         const [gamma, beta] = [this.#param("gamma", [c], 0.2, 1), this.#param("beta", [c], 0.2)];
         return graph.layerNorm(label, x, { gamma, beta, eps: 1e-2 });
       }
-      case "geglu":
-        return graph.geglu(label, this.#conv(x, [outputs, outputs], 1));
       case "pool":
         return h > 1 && w > 1 ? graph.avgPool(label, x) : undefined;
       case "center":
@@ -176,6 +175,8 @@ class Builder {
         const qkv = this.#conv(x, [...segments, ...segments, ...segments], 1);
         return graph.attention(label, { q: qkv, kv: qkv, heads: 2, headDim: 5, kGroup: 4, vGroup: 8 });
       }
+      default:
+        return graph[kind](label, this.#conv(x, new Array(pointwise[kind].parts).fill(outputs), 1));
     }
   }
 
