@@ -3,8 +3,7 @@ import { loadRecipes } from "../../src/kernels/load.ts";
 import { lowerGraph } from "../../src/kernels/lower.ts";
 import { targetFor } from "../../src/kernels/target.ts";
 import type { Device } from "../../src/runtime/device.ts";
-import { frameRecord } from "../../src/runtime/frame.ts";
-import { createValueArray, type GpuArray, uploadBuffer } from "../../src/runtime/memory.ts";
+import { createValueArray, type GpuArray } from "../../src/runtime/memory.ts";
 import { type KernelTiming, profileProgram } from "../../src/runtime/profiler.ts";
 import { Program } from "../../src/runtime/program.ts";
 import { TEXTURE_WIDTH, unitBytes, unitCount, type Value } from "../../src/runtime/values.ts";
@@ -44,9 +43,8 @@ export async function openKernel(device: Device, spec: KernelSpec): Promise<Open
   const arrays = new Map(await loadRecipes(device, target, recipes, piecesOf(params), decodeF32));
   const x = createValueArray(device, input);
   const y = createValueArray(device, output);
-  const frame = uploadBuffer(device, "frame", frameRecord.pack([{ images: 1 }]), GPUBufferUsage.UNIFORM);
   arrays.set(input, x).set(output, y);
-  const program = await Program.create(device, { label: spec.op, calls, batch: 1, external: arrays, frame });
+  const program = await Program.create(device, { label: spec.op, calls, batch: 1, external: arrays });
   const stored = storedUnits(input, kernelInput(spec).data, x);
   upload(device, input, x, stored);
   return {
@@ -71,7 +69,6 @@ export async function openKernel(device: Device, spec: KernelSpec): Promise<Open
     async dispose() {
       program.dispose();
       for (const { object } of arrays.values()) device.release(object);
-      device.release(frame);
     },
   };
 }

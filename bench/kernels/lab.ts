@@ -2,9 +2,8 @@
 import { loadRecipes } from "../../src/kernels/load.ts";
 import { lowerOps } from "../../src/kernels/lower.ts";
 import type { Device } from "../../src/runtime/device.ts";
-import { frameRecord } from "../../src/runtime/frame.ts";
 import type { KernelCall } from "../../src/runtime/kernel.ts";
-import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../../src/runtime/memory.ts";
+import { createValueArray, type GpuArray } from "../../src/runtime/memory.ts";
 import { profileProgram } from "../../src/runtime/profiler.ts";
 import { compileCalls, Program } from "../../src/runtime/program.ts";
 import type { Value } from "../../src/runtime/values.ts";
@@ -65,10 +64,9 @@ async function prepare(
   const compileMs = performance.now() - began;
   const weights = await loadRecipes(device, variant.target, recipes, piecesOf(params), decodeF32);
   const arrays = new Map<Value, GpuArray>(weights);
-  const frame = arrayOf(uploadBuffer(device, "frame", frameRecord.pack([{ images: batch }]), GPUBufferUsage.UNIFORM));
   for (const [value, t] of inputs) arrays.set(value, uploadValue(device, value, t.data, batchOf(t)));
   arrays.set(output, createValueArray(device, output, batch));
-  const init = { label: variant.name, calls, batch, external: arrays, frame: frame.object as GPUBuffer };
+  const init = { label: variant.name, calls, batch, external: arrays };
   const program = await Program.create(device, init);
   const encoder = device.gpu.createCommandEncoder();
   program.encode(encoder);
@@ -82,7 +80,7 @@ async function prepare(
     error: nmse(result.data, expected.data),
     dispose() {
       program.dispose();
-      for (const { object } of [...arrays.values(), frame]) device.release(object);
+      for (const { object } of arrays.values()) device.release(object);
     },
   };
 }

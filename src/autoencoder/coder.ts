@@ -8,7 +8,7 @@ import { pinValues } from "../network/taps.ts";
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
-import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
+import { arrayOf, createValueArray, type GpuArray } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { planMemory } from "../runtime/planner.ts";
 import { Program, type Replay } from "../runtime/program.ts";
@@ -115,24 +115,20 @@ export class Coder implements GpuCoder {
   ): Promise<Coder> {
     const owned: GpuArray[] = [];
     try {
-      const { arrays: external, frame } = await device.allocate("an autoencoder's input and output", () => {
+      const external = await device.allocate("an autoencoder's input and output", () => {
         const arrays = ends(network).map((value): [Value, GpuArray] => {
           if (value === network.input && input) return [value, arrayOf(input)];
           const array = createValueArray(device, value, images);
           owned.push(array);
           return [value, array];
         });
-        // Convolutions ask for a step, though nothing here depends on one.
-        const frame = arrayOf(uploadBuffer(device, "frame", new Uint32Array(4), GPUBufferUsage.UNIFORM));
-        owned.push(frame);
-        return { arrays: new Map(arrays), frame: frame.object as GPUBuffer };
+        return new Map(arrays);
       });
       const program = await Program.create(device, {
         label: network.input.name === "image" ? "encoder" : "decoder",
         calls: lowered.calls,
         batch: images,
         external: new Map([...external, ...(await weights.resolve(lowered.recipes))]),
-        frame,
         onCompile,
       });
       const arrayAt = (value: Value) => external.get(value) as GpuArray;

@@ -106,7 +106,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     shift[lane] = ${k.load("beta", "channel / 4u")}[channel % 4u] - mean * scale[lane];
   }
   #if ${k.has("emb")}
-  let e = (frame.entry * frame.images + n) * E4 + EO + id.x;
+  let e = n * E4 + EO + id.x;
   let factor = 1.0 + ${k.has("emb") ? k.load("emb", "e") : ""};
   scale = scale * factor;
   shift = shift * factor + ${k.has("emb") ? k.load("emb", "e + CX4") : ""};
@@ -133,7 +133,6 @@ export const groupNormAffine = defineKernel<Flags>({
     affine: "out N 2 CY",
   },
   floats: ["EPS"],
-  frame: true,
   scalars(d) {
     const channels = (d.CA as number) + (d.CB ?? 0);
     if (channels !== d.CX) throw new ShapeError("groupNorm", "gamma", `[${channels}]`, [d.CX ?? 0]);

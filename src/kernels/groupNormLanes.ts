@@ -83,7 +83,7 @@ const affineMap = (k: Codegen<Flags>): string => wgsl`
     var scale = ${k.load("gamma", "g")} * inverse;
     var shift = ${k.load("beta", "g")} - center * scale;
     #if ${k.has("emb")}
-    let e = (frame.entry * frame.images + n) * E4 + EO + g;
+    let e = n * E4 + EO + g;
     let factor = 1.0 + ${k.has("emb") ? k.load("emb", "e") : ""};
     scale = scale * factor;
     shift = shift * factor + ${k.has("emb") ? k.load("emb", "e + CX4") : ""};
@@ -112,7 +112,6 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
 const shared = {
   scalars: ({ GROUPS = 0, CX4 = 0 }: Dims): Dims => ({ SPLIT: Math.max(1, GROUPS / CX4) }),
   floats: ["EPS"],
-  frame: true,
   cost(d: Dims, batch: number) {
     const elements = batch * (d.PIXELS as number) * (d.CX as number);
     return { flops: 12 * elements, bytes: 8 * elements };

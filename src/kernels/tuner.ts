@@ -4,9 +4,8 @@
  */
 import type { Device } from "../runtime/device.ts";
 import { DeviceError } from "../runtime/errors.ts";
-import { frameRecord } from "../runtime/frame.ts";
 import type { Target } from "../runtime/kernel.ts";
-import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
+import { createValueArray, type GpuArray } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { Program } from "../runtime/program.ts";
 import { TEXTURE_WIDTH, unitBytes, unitCount, type Value } from "../runtime/values.ts";
@@ -99,18 +98,15 @@ class Candidate {
     const external = await loadRecipes(device, target, recipes, weightsOf(recipes), decode);
     const owned = [...external.values()];
     try {
-      const frame = await device.allocate(`${choice.key} by ${method}`, () => {
-        const keep = <T extends GpuArray>(array: T): T => {
-          owned.push(array);
-          return array;
-        };
+      await device.allocate(`${choice.key} by ${method}`, () => {
         for (const value of inputsOf(lowered)) {
-          external.set(value, keep(createValueArray(device, value)));
-          fill(device, value, external.get(value) as GpuArray);
+          const array = createValueArray(device, value);
+          owned.push(array);
+          external.set(value, array);
+          fill(device, value, array);
         }
-        return keep(arrayOf(uploadBuffer(device, "frame", frameRecord.pack([{ images: 1 }]), GPUBufferUsage.UNIFORM)));
       });
-      const init = { label: `tuning ${method}`, calls, batch: 1, external, frame: frame.object as GPUBuffer };
+      const init = { label: `tuning ${method}`, calls, batch: 1, external };
       return new Candidate(device, method, await Program.create(device, init), owned);
     } catch (error) {
       for (const { object } of owned) device.release(object);

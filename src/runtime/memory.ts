@@ -51,6 +51,31 @@ export function uploadBuffer(device: Device, label: string, data: ArrayBufferVie
   return buffer;
 }
 
+/** Copies stored units of a value, from number `first` on, to the beginning of another array of its kind. */
+export function copyUnits(
+  encoder: GPUCommandEncoder,
+  { storage, dtype }: Value,
+  source: GpuArray,
+  first: number,
+  target: GpuArray,
+  count: number,
+): void {
+  const size = unitBytes(dtype);
+  if (storage === "buffer") {
+    encoder.copyBufferToBuffer(source.object as GPUBuffer, first * size, target.object as GPUBuffer, 0, count * size);
+    return;
+  }
+  const place = (array: GpuArray, unit: number) => ({
+    texture: array.object as GPUTexture,
+    origin: [unit % TEXTURE_WIDTH, Math.floor(unit / TEXTURE_WIDTH)],
+  });
+  for (let done = 0, width = 0; done < count; done += width) {
+    const [from, to] = [place(source, first + done), place(target, done)];
+    width = Math.min(count - done, ...[from, to].map(({ origin: [x = 0] }) => TEXTURE_WIDTH - x));
+    encoder.copyTextureToTexture(from, to, [width, 1]);
+  }
+}
+
 export function arrayOf(buffer: GPUBuffer): GpuArray {
   return { object: buffer, resource: { buffer }, bytes: buffer.size };
 }

@@ -37,8 +37,9 @@ export interface Network {
   /** What is added to the timestep's sinusoids, rows per image. */
   readonly timestepCond: Value | null;
   readonly context: NetworkContext | null;
-  /** Output of `embed`; shares its storage with `table`, the same rows as `main` reads them. */
+  /** Output of `embed`: a row per (step, image). */
   readonly projections: Value;
+  /** What `main` reads of them: the rows of one step. */
   readonly table: Value;
   /** f32 [H, W, out_channels]. */
   readonly output: Value;

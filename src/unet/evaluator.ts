@@ -11,11 +11,11 @@ import type { Device } from "../runtime/device.ts";
 import { frameRecord } from "../runtime/frame.ts";
 import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { toRows } from "../runtime/layout.ts";
-import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
+import { arrayOf, copyUnits, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import type { Overflow } from "../runtime/overflow.ts";
 import { planMemory } from "../runtime/planner.ts";
 import { Program } from "../runtime/program.ts";
-import { byteSize, padded4, type Value } from "../runtime/values.ts";
+import { byteSize, padded4, unitCount, type Value } from "../runtime/values.ts";
 import { buildUNet, type Network, type NetworkInit } from "./build.ts";
 import type { UNetSpec } from "./spec.ts";
 
@@ -109,8 +109,11 @@ export class Evaluator {
     readonly leading: Program | undefined,
     private readonly embed: Program,
     private readonly context: Program | undefined,
-    /** Steps that one filling of the table serves. */
+    /** Steps that one filling of the projections serves. */
     private readonly stretch: number,
+    private readonly projections: GpuArray,
+    /** The projections of the step under way: all, or a copy of its rows. */
+    private readonly current: GpuArray,
     private readonly frame: GPUBuffer,
     private readonly frames: GPUBuffer,
     private readonly owned: readonly GpuArray[],
@@ -124,7 +127,7 @@ export class Evaluator {
   ): Promise<Evaluator> {
     const { network, main, embed } = lowered;
     const { rows, steps } = init;
-    const fits = Math.min(TABLE_BYTES / byteSize(network.table, rows), TABLE_ROWS / rows);
+    const fits = Math.min(TABLE_BYTES / byteSize(network.projections, rows), TABLE_ROWS / rows);
     const stretch = Math.max(1, Math.min(steps, Math.floor(fits)));
     const owned: GpuArray[] = [];
     const programs: Program[] = [];
@@ -139,13 +142,14 @@ export class Evaluator {
         const frameOf = (row: number) => ({ entry: row % stretch, first: row - (row % stretch), images: rows, row });
         const frames = frameRecord.pack(Array.from({ length: steps }, (_, row) => frameOf(row)));
         const { UNIFORM, COPY_DST, COPY_SRC } = GPUBufferUsage;
-        const table = keep(createValueArray(device, network.table, rows * stretch));
+        const projections = keep(createValueArray(device, network.projections, rows * stretch));
+        const current = stretch > 1 ? keep(createValueArray(device, network.table, rows)) : projections;
         const uploaded = [network.context?.input, network.concat];
         const kept = keptValues(network).filter((value) => !uploaded.includes(value));
         const external = new Map<Value, GpuArray>([
           ...kept.map((value) => [value, keep(createValueArray(device, value, rows))] as const),
-          [network.table, table],
-          [network.projections, table],
+          [network.table, current],
+          [network.projections, projections],
           [network.timesteps, upload("timesteps", paddedRows(network.timesteps, init.timesteps, stretch))],
         ]);
         const { classes, added, timestepCond, context } = network;
@@ -213,6 +217,8 @@ export class Evaluator {
         embedProgram,
         contextProgram,
         stretch,
+        external.get(network.projections) as GpuArray,
+        external.get(network.table) as GpuArray,
         frame,
         made.frames,
         owned,
@@ -230,8 +236,8 @@ export class Evaluator {
   }
 
   /**
-   * Records what a step needs before its evaluation: its frame, and what is not there yet of the context's keys and
-   * values and of its stretch of the table.
+   * Records what a step needs before its evaluation: its frame, what is not there yet of the context's keys and values
+   * and of its stretch of the projections, and its own rows of those.
    */
   begin(encoder: GPUCommandEncoder, step: number): void {
     encoder.copyBufferToBuffer(this.frames, step * 16, this.frame, 0, 16);
@@ -239,9 +245,12 @@ export class Evaluator {
     if (!this.#contextRead) this.context?.encode(encoder);
     this.#contextRead = true;
     const stretch = Math.floor(step / this.stretch);
-    if (stretch === this.#filled) return;
-    this.embed.encode(encoder);
+    if (stretch !== this.#filled) this.embed.encode(encoder);
     this.#filled = stretch;
+    if (this.current === this.projections) return;
+    const { table } = this.lowered.network;
+    const units = unitCount(table, this.rows);
+    copyUnits(encoder, table, this.projections, (step % this.stretch) * units, this.current, units);
   }
 
   get #programs(): Program[] {

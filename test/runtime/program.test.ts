@@ -180,7 +180,8 @@ describe("Program", () => {
     const net = await setUp(target, device);
     const { external, free } = await net.create(1);
     const { liveObjects, liveBytes } = device.counters;
-    const creating = Program.create(device, { label: "net", calls: net.calls, batch: 1, external });
+    const calls = net.calls.map((call) => ({ ...call, frame: true }));
+    const creating = Program.create(device, { label: "net", calls, batch: 1, external });
     await expect(creating).rejects.toThrow(/^internal: net: \w+ needs a frame buffer$/);
     expect(device.counters).toMatchObject({ liveObjects, liveBytes });
     free();

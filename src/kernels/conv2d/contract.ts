@@ -5,14 +5,14 @@
  * position c; CP = 4·C4 positions, taps in row-major kernel order. `gather` uses L = subgroup lanes, the others one
  * block with L = all output groups. The weights of a shortcut follow in each block as one more tap of 4·S4 positions.
  *
- * Epilogue: y = (acc + bias + emb[row] + residual) · outScale. `emb` is a row of the time-embedding table: row =
- * frame.entry·frame.images + n, column offset EO. Absent tensors are bound to any readable value and switched off by a scalar,
- * so that one pipeline serves every layer where pipelines are dear.
+ * Epilogue: y = (acc + bias + emb[n] + residual) · outScale. `emb` has a row per image, of which this layer's channels
+ * begin at group EO. Absent tensors are bound to any readable value and switched off by a scalar, so that one pipeline
+ * serves every layer where pipelines are dear.
  */
 import { ShapeError } from "../../runtime/errors.ts";
 import type { Codegen, Cost, Dims, Flags } from "../../runtime/kernel.ts";
 
-/** Bound after a variant's own input tensors. `emb` is [rows, E]; `residual` has the shape of y. */
+/** Bound after a variant's own input tensors. `emb` is [N, E]; `residual` has the shape of y. */
 export const OUTPUT_TENSORS = {
   w: "in *",
   bias: "in O",
@@ -29,7 +29,7 @@ export interface ConvScalars extends Dims {
   /** Zero rows above and columns to the left of the input. */
   PT: number;
   PL: number;
-  /** vec4 groups of one row of the embedding table, and offset of this layer's first; USE_EMB 0 switches it off. */
+  /** vec4 groups of a row of emb, and the first of this layer; USE_EMB 0 switches it off. */
   E4: number;
   EO: number;
   USE_EMB: number;
@@ -43,7 +43,7 @@ export const CONV_FLOATS = ["SCALE"] as const;
 export function epilogue(k: Codegen<Flags>, v: string, n: string, m: string, o4: string): string {
   return `{
     var r = ${v} + ${k.load("bias", o4)};
-    if (USE_EMB != 0u) { r += ${k.load("emb", `(frame.entry * frame.images + ${n}) * E4 + EO + ${o4}`)}; }
+    if (USE_EMB != 0u) { r += ${k.load("emb", `${n} * E4 + EO + ${o4}`)}; }
     if (USE_RESIDUAL != 0u) { r += ${k.load("residual", `${m} * O4 + ${o4}`)}; }
     ${k.store("y", `${m} * O4 + ${o4}`, "r * SCALE")}
   }`;

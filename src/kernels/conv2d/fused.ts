@@ -130,7 +130,6 @@ export const convFused = defineKernel<GemmFlags>({
   name: "conv2d",
   tensors: { ...LOAD_TENSORS, ...OUTPUT_TENSORS },
   floats: CONV_FLOATS,
-  frame: true,
   scalars: loadScalars,
   variants: [
     tiles(128),

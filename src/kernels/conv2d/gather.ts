@@ -105,7 +105,6 @@ export const convGather = defineKernel<GatherFlags>({
   name: "conv2d",
   tensors: { x: "in *", ...OUTPUT_TENSORS },
   floats: CONV_FLOATS,
-  frame: true,
   scalars(d) {
     const { H = 0, W = 0, UP = 0, PT = 0, PB = 0, PL = 0, PR = 0, KH = 0, KW = 0, STRIDE = 1 } = d;
     const size = (n: number, kernel: number) => Math.floor((n - kernel) / STRIDE) + 1;

@@ -135,7 +135,6 @@ export const convImage = defineKernel<ImageFlags>({
     ...OUTPUT_TENSORS,
   },
   floats: [...CONV_FLOATS, "EPS"],
-  frame: true,
   scalars(d) {
     const { H = 0, W = 0, PT = 0, PB = 0, PL = 0, PR = 0, KH = 0, KW = 0, GROUPS = 0, C4 = 0 } = d;
     checkOutput("conv2d image", d, H + PT + PB - KH + 1, W + PL + PR - KW + 1);

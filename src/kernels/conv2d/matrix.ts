@@ -158,7 +158,6 @@ const common = {
 export const convMatrix = defineKernel<MatrixFlags>({
   name: "conv2d",
   tensors: { ...LOAD_TENSORS, ...OUTPUT_TENSORS },
-  frame: true,
   ...common,
 });
 

@@ -9,7 +9,6 @@ export const convSum = defineKernel({
   name: "convSum",
   tensors: { partial: "in N SPLITS HO WO O", ...FINISHING_TENSORS },
   floats: CONV_FLOATS,
-  frame: true,
   variants: [
     {
       name: "direct",

@@ -40,7 +40,6 @@ export const winogradOutput = defineKernel<Flags>({
   name: "winogradOutput",
   tensors: { m: "in *", bias: "in O", emb: "in *", residual: "in *", y: "out N HO WO O" },
   floats: CONV_FLOATS,
-  frame: true,
   variants: [
     {
       name: "lanes",
