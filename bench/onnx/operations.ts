@@ -4,7 +4,6 @@ import { isParam } from "../../src/kernels/operations/rows.ts";
 import type { BuiltName, Node } from "../../src/kernels/operations/table.ts";
 import type { Activation } from "../../src/kernels/parts/activations.ts";
 import { ConfigError } from "../../src/runtime/errors.ts";
-import type { Value } from "../../src/runtime/values.ts";
 import { attention, geglu } from "./attention.ts";
 import type { OnnxBuilder } from "./builder.ts";
 import { groupNorm, layerNorm } from "./norms.ts";
@@ -52,9 +51,9 @@ const activations: Readonly<Record<Exclude<Activation, "none">, (builder: OnnxBu
 };
 
 /** Rows of a table, or an input as it is. */
-const rows: Writer<"rows"> = ({ builder, tensors }, { table, labels, y }) => {
+const rows: Writer<"rows"> = ({ builder, tensors }, { table, order, y }) => {
   if (!isParam(table)) return tensors.share(y, table);
-  const ids = tensors.name(labels as Value, "vector");
+  const ids = tensors.name(order, "vector");
   tensors.set(y, "vector", builder.op("Gather", [builder.param(table), ids], { axis: 0n }));
 };
 

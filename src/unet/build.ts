@@ -13,7 +13,7 @@ import { EmbeddingTable, type ResnetInit, resnet } from "./blocks.ts";
 import { type Attention, classEmbeddings, type Level, type Mid, type UNetSpec } from "./spec.ts";
 import { Context, transformer } from "./transformer.ts";
 
-/** What feeds the class embedding: labels index a table, vectors are rows per image. */
+/** What feeds the class embedding: labels, one for every row that `embed` makes, or vectors, rows per image. */
 export type ClassInput = { kind: "labels"; labels: Value } | { kind: "vectors"; vectors: Value; width: number };
 
 export interface NetworkContext {
@@ -31,6 +31,9 @@ export interface Network {
   readonly concat: Value | null;
   /** Sinusoids (or learned rows) of timesteps, [rows, width], made on the host. */
   readonly timesteps: Value;
+  /** The step, and the image, of every row that `embed` makes, u32. */
+  readonly byStep: Value;
+  readonly byImage: Value;
   readonly classes: ClassInput | null;
   /** What else is embedded with the timestep, rows per image. */
   readonly added: Value | null;
@@ -157,14 +160,14 @@ function classInput(spec: UNetSpec): ClassInput | null {
   return { kind: "vectors", vectors: rowsInput("class_labels", width, "f32"), width };
 }
 
-function classEmbedding(embed: Graph, spec: UNetSpec, input: ClassInput): Value {
+function classEmbedding(embed: Graph, spec: UNetSpec, input: ClassInput, byImage: Value): Value {
   const { classes, time } = spec;
   const label = "class_embedding";
   if (input.kind === "labels") {
     const weight = { name: `${label}.weight`, shape: [classEmbeddings(spec), time.dim] };
-    return embed.rows(label, "label", weight, input.labels);
+    return embed.rows(label, weight, input.labels);
   }
-  const rows = embed.rows("class_proj", "image", input.vectors);
+  const rows = embed.rows("class_proj", input.vectors, byImage);
   if (classes.kind === "identity") return rows;
   if (classes.kind === "simple_projection")
     return embed.conv2d(label, rows, [layer(label, channels(rows), time.dim, 0)]);
@@ -176,28 +179,29 @@ function embedGraph(
   spec: UNetSpec,
   table: EmbeddingTable,
   init: NetworkInit,
-): Pick<Network, "embed" | "timesteps" | "classes" | "added" | "timestepCond" | "projections"> {
+): Pick<Network, "embed" | "timesteps" | "byStep" | "byImage" | "classes" | "added" | "timestepCond" | "projections"> {
   const embed = new Graph("f32", init.storage);
   const { time } = spec;
   const timesteps = rowsInput("timesteps", time.inputs, "f32");
-  let rows = embed.rows("time_proj", init.timesteps, timesteps);
+  const [byStep, byImage] = ["by_step", "by_image"].map((name) => rowsInput(name, 1, "u32")) as [Value, Value];
+  let rows = embed.rows("time_proj", timesteps, init.timesteps === "step" ? byStep : byImage);
   const timestepCond = time.cond === undefined ? null : rowsInput("timestep_cond", time.cond, "f32");
   if (timestepCond) {
     const label = "time_embedding.cond_proj";
     const { weight, segments } = layer(label, timestepCond.shape[1] as number, time.inputs, 0);
-    const given = embed.rows("timestep_cond", "image", timestepCond);
+    const given = embed.rows("timestep_cond", timestepCond, byImage);
     rows = embed.add("time_proj.sum", rows, embed.conv2d(label, given, [{ weight, segments }]));
   }
   const timestep = embeddingMlp(embed, "time_embedding", rows, time.dim, time.act);
   let emb = embed.activation("time_embedding.linear_2", timestep, time.post_act);
   const classes = classInput(spec);
   if (classes) {
-    const vector = classEmbedding(embed, spec, classes);
+    const vector = classEmbedding(embed, spec, classes, byImage);
     emb = spec.classes.concat ? embed.concat("emb", emb, vector) : embed.add("emb", emb, vector);
   }
   const added = spec.added.kind === "none" ? null : rowsInput("added", spec.added.width, "f32");
   if (added) {
-    const vector = embeddingMlp(embed, "add_embedding", embed.rows("added", "image", added), time.dim, "silu");
+    const vector = embeddingMlp(embed, "add_embedding", embed.rows("added", added, byImage), time.dim, "silu");
     emb = embed.add("emb", emb, vector);
   }
   emb = embed.activation("emb.sum", emb, time.sum_act);
@@ -209,7 +213,7 @@ function embedGraph(
   ];
   const [first, second] = products as [Value, Value?];
   const projections = embed.output(second ? embed.concat(label, first, second) : first);
-  return { embed, timesteps, classes, added, timestepCond, projections };
+  return { embed, timesteps, byStep, byImage, classes, added, timestepCond, projections };
 }
 
 /** Tokens of CLIP's text encoders. */

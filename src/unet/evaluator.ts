@@ -11,17 +11,14 @@ import type { Device } from "../runtime/device.ts";
 import { frameRecord } from "../runtime/frame.ts";
 import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { toRows } from "../runtime/layout.ts";
-import { arrayOf, copyUnits, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
+import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import type { Overflow } from "../runtime/overflow.ts";
 import { planMemory } from "../runtime/planner.ts";
 import { Program } from "../runtime/program.ts";
-import { byteSize, padded4, unitCount, type Value } from "../runtime/values.ts";
+import { byteSize, type Value } from "../runtime/values.ts";
 import { buildUNet, type Network, type NetworkInit } from "./build.ts";
 import type { UNetSpec } from "./spec.ts";
-
-/** Bounds of the time-embedding table; longer runs refill it, so that memory does not grow with the number of steps. */
-const TABLE_BYTES = 32 * 2 ** 20;
-const TABLE_ROWS = 32768;
+import { paddedRows, StepEmbeddings } from "./stepEmbeddings.ts";
 
 /** A network lowered for a target: independent of batch and steps. */
 export interface LoweredNetwork {
@@ -93,8 +90,6 @@ export interface EvaluatorInit {
 }
 
 export class Evaluator {
-  /** Stretch of steps that the table holds. */
-  #filled = -1;
   #contextRead = false;
 
   private constructor(
@@ -109,11 +104,7 @@ export class Evaluator {
     readonly leading: Program | undefined,
     private readonly embed: Program,
     private readonly context: Program | undefined,
-    /** Steps that one filling of the projections serves. */
-    private readonly stretch: number,
-    private readonly projections: GpuArray,
-    /** The projections of the step under way: all, or a copy of its rows. */
-    private readonly current: GpuArray,
+    private readonly embeddings: StepEmbeddings,
     private readonly frame: GPUBuffer,
     private readonly frames: GPUBuffer,
     private readonly owned: readonly GpuArray[],
@@ -126,9 +117,7 @@ export class Evaluator {
     init: EvaluatorInit,
   ): Promise<Evaluator> {
     const { network, main, embed } = lowered;
-    const { rows, steps } = init;
-    const fits = Math.min(TABLE_BYTES / byteSize(network.projections, rows), TABLE_ROWS / rows);
-    const stretch = Math.max(1, Math.min(steps, Math.floor(fits)));
+    const { rows, steps, timesteps } = init;
     const owned: GpuArray[] = [];
     const programs: Program[] = [];
     try {
@@ -139,18 +128,16 @@ export class Evaluator {
         };
         const upload = (name: string, data: ArrayBufferView, usage?: number) =>
           keep(arrayOf(uploadBuffer(device, name, data, usage)));
-        const frameOf = (row: number) => ({ entry: row % stretch, first: row - (row % stretch), images: rows, row });
-        const frames = frameRecord.pack(Array.from({ length: steps }, (_, row) => frameOf(row)));
+        const create = (value: Value, batch: number) => keep(createValueArray(device, value, batch));
+        const frames = frameRecord.pack(Array.from({ length: steps }, (_, row) => ({ row })));
         const { UNIFORM, COPY_DST, COPY_SRC } = GPUBufferUsage;
-        const projections = keep(createValueArray(device, network.projections, rows * stretch));
-        const current = stretch > 1 ? keep(createValueArray(device, network.table, rows)) : projections;
+        const labels = init.classes instanceof Uint32Array ? init.classes : undefined;
+        const embeddings = new StepEmbeddings(network, { rows, steps, timesteps, labels, create, upload });
         const uploaded = [network.context?.input, network.concat];
         const kept = keptValues(network).filter((value) => !uploaded.includes(value));
         const external = new Map<Value, GpuArray>([
-          ...kept.map((value) => [value, keep(createValueArray(device, value, rows))] as const),
-          [network.table, current],
-          [network.projections, projections],
-          [network.timesteps, upload("timesteps", paddedRows(network.timesteps, init.timesteps, stretch))],
+          ...kept.map((value) => [value, create(value, rows)] as const),
+          ...embeddings.arrays,
         ]);
         const { classes, added, timestepCond, context } = network;
         const input = <T extends ArrayBufferView>(
@@ -161,7 +148,6 @@ export class Evaluator {
           if (!data) throw new TypeError(`internal: a network that takes ${value.name} was given none`);
           external.set(value, upload(value.name, rows(data)));
         };
-        if (classes?.kind === "labels") input(classes.labels, init.classes, (labels) => labels);
         if (classes?.kind === "vectors")
           input(classes.vectors, init.classes as Float32Array, (data) => paddedRows(classes.vectors, data, 1));
         if (added) input(added, init.added, (data) => paddedRows(added, data, 1));
@@ -177,11 +163,12 @@ export class Evaluator {
         if (context) input(context.input, init.context, (data) => paddedRows(context.input, data, 1));
         return {
           external,
+          embeddings,
           frame: upload("frame", new Uint32Array(4), UNIFORM | COPY_DST).object as GPUBuffer,
           frames: upload("frames", frames, COPY_SRC).object as GPUBuffer,
         };
       });
-      const { external, frame } = made;
+      const { external, embeddings, frame } = made;
       const ready = new Map<string, [number, number]>();
       const report = (label: string) => (done: number, of: number) => {
         ready.set(label, [done, of]);
@@ -198,7 +185,7 @@ export class Evaluator {
         create(label, calls, batch, new Map([...external, ...(await weights.resolve(recipes))]));
       const [mainProgram, embedProgram, contextProgram] = await Promise.all([
         compile("unet", main, rows),
-        compile("time embedding", embed, rows * stretch),
+        compile("time embedding", embed, embeddings.batch),
         lowered.context ? compile("context", lowered.context, rows) : undefined,
       ]);
       const { leading } = init;
@@ -216,9 +203,7 @@ export class Evaluator {
         part || undefined,
         embedProgram,
         contextProgram,
-        stretch,
-        external.get(network.projections) as GpuArray,
-        external.get(network.table) as GpuArray,
+        embeddings,
         frame,
         made.frames,
         owned,
@@ -236,21 +221,15 @@ export class Evaluator {
   }
 
   /**
-   * Records what a step needs before its evaluation: its frame, what is not there yet of the context's keys and values
-   * and of its stretch of the projections, and its own rows of those.
+   * Records what a step needs before its evaluation: its frame, its time embeddings, and what is not there yet of the
+   * context's keys and values.
    */
   begin(encoder: GPUCommandEncoder, step: number): void {
     encoder.copyBufferToBuffer(this.frames, step * 16, this.frame, 0, 16);
     for (const program of this.#programs) program.encodeStepNumber(encoder, this.frames, step * 16);
     if (!this.#contextRead) this.context?.encode(encoder);
     this.#contextRead = true;
-    const stretch = Math.floor(step / this.stretch);
-    if (stretch !== this.#filled) this.embed.encode(encoder);
-    this.#filled = stretch;
-    if (this.current === this.projections) return;
-    const { table } = this.lowered.network;
-    const units = unitCount(table, this.rows);
-    copyUnits(encoder, table, this.projections, (step % this.stretch) * units, this.current, units);
+    this.embeddings.begin(encoder, step, this.embed);
   }
 
   get #programs(): Program[] {
@@ -262,9 +241,9 @@ export class Evaluator {
     return (await Promise.all(this.#programs.map((program) => program.overflows()))).flat();
   }
 
-  /** Lets the next step fill the table anew, as evaluations outside of a loop have to. */
+  /** Lets the next step compute everything anew, as evaluations outside of a loop have to. */
   forget(): void {
-    this.#filled = -1;
+    this.embeddings.forget();
     this.#contextRead = false;
   }
 
@@ -278,14 +257,4 @@ export class Evaluator {
     for (const program of this.#programs) program.dispose();
     for (const { object } of this.owned) this.device.release(object);
   }
-}
-
-/** Rows padded to vec4, and their number up to a multiple of a stretch, because the last stretch reads past the end. */
-function paddedRows(value: Value, data: Float32Array, stretch: number): Float32Array {
-  const width = value.shape.at(-1) as number;
-  const rows = data.length / width;
-  const stride = padded4(width);
-  const out = new Float32Array(Math.ceil(rows / stretch) * stretch * stride);
-  for (let r = 0; r < rows; r++) out.set(data.subarray(r * width, (r + 1) * width), r * stride);
-  return out;
 }

@@ -57,7 +57,7 @@ async function run({ target, x, model, guidance, k, clip, sigma, images, status 
     stepFlags({ guided, noise: sigma !== undefined, wider: model.shape.at(-1) !== x.shape.at(-1) }),
   );
   const outputs = [tensors.x, tensors.x0, tensors.status];
-  const frame = [0, 0, n, STEP];
+  const frame = [STEP];
   const [next, x0, found] = await runCalls([call], { target, batch: n, inputs: inputs.map, outputs, frame });
   return { next: next as RefTensor, x0: x0 as RefTensor, status: [...(found as RefTensor).data] };
 }

@@ -1,4 +1,4 @@
-/** Embedding rows by step, image and label, as the `frame` uniform selects them, and consumers that read the table. */
+/** Embedding rows in the orders that a network asks for, and a convolution that adds a row per image. */
 import { describe, expect, it } from "vitest";
 import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
@@ -11,26 +11,23 @@ const STEPS = 4;
 const WIDTH = 6;
 
 /** Rows that one dispatch over a stretch of `STEPS` steps of B images gathers, as rows of the table. */
-async function gathered(target: Target, by: "step" | "image" | "label", base: number): Promise<number[][]> {
-  const table = tensor([10, WIDTH], (i) => i);
+async function gathered(target: Target, order: readonly number[]): Promise<number[][]> {
   const inputs = new Inputs(target);
   const y = inputs.output("y", [1, 1, WIDTH]);
-  const op: Node = {
-    op: "rows",
-    label: "test",
-    by,
-    table: inputs.add("table", table, { batched: false, storage: "buffer" }),
-    labels:
-      by === "label"
-        ? inputs.add("labels", tensor([B], [7, 0, 9]), { batched: false, storage: "buffer", dtype: "u32" })
-        : undefined,
-    y,
-  };
-  const frame = [77, base, B, 88];
-  const [actual] = await runOps([op], { target, batch: STEPS * B, inputs: inputs.map, outputs: [y], frame });
+  const given = { batched: false, storage: "buffer" } as const;
+  const table = inputs.add(
+    "table",
+    tensor([10, WIDTH], (i) => i),
+    given,
+  );
+  const node: Node = { op: "rows", label: "test", table, order: orderOf(inputs, order), y };
+  const [actual] = await runOps([node], { target, batch: STEPS * B, inputs: inputs.map, outputs: [y] });
   const { data } = actual as RefTensor;
   return Array.from({ length: STEPS * B }, (_, r) => [...data.subarray(r * WIDTH, (r + 1) * WIDTH)]);
 }
+
+const orderOf = (inputs: Inputs, order: readonly number[]) =>
+  inputs.add("order", tensor([order.length], [...order]), { batched: false, storage: "buffer", dtype: "u32" });
 
 const rowsOf = (indices: readonly number[]) =>
   indices.map((r) => Array.from({ length: WIDTH }, (_, c) => r * WIDTH + c));
@@ -38,30 +35,28 @@ const repeat = (pattern: readonly number[]) => Array.from({ length: STEPS }, () 
 
 for (const { name, target } of [...(await targets()), { name: "shapes in the source", target: constTarget }])
   describe(`rows (${name})`, () => {
-    it("by step: row r is step r / B counted from the stretch's first", async () => {
-      expect(await gathered(target, "step", 0)).toEqual(rowsOf([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]));
-      expect(await gathered(target, "step", 5)).toEqual(rowsOf([5, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8]));
+    it("by step", async () => {
+      for (const order of [
+        [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3],
+        [5, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8],
+      ])
+        expect(await gathered(target, order)).toEqual(rowsOf(order));
     });
 
-    it("by image: every step has the same rows", async () => {
-      expect(await gathered(target, "image", 5)).toEqual(rowsOf(repeat([0, 1, 2])));
-    });
-
-    it("by label", async () => {
-      expect(await gathered(target, "label", 5)).toEqual(rowsOf(repeat([7, 0, 9])));
+    it("by image, and by label", async () => {
+      for (const order of [repeat([0, 1, 2]), repeat([7, 0, 9])])
+        expect(await gathered(target, order)).toEqual(rowsOf(order));
     });
 
     it("a table of the checkpoint is read by label", async () => {
       const inputs = new Inputs(target);
       const y = inputs.output("y", [1, 1, 5]);
       const weight = tensorsOf("table")([4, 5]);
-      const labels = inputs.add("labels", tensor([2], [3, 1]), { batched: false, storage: "buffer", dtype: "u32" });
       const op: Node = {
         op: "rows",
         label: "test",
-        by: "label",
         table: { name: "class_embedding.weight", shape: [4, 5] },
-        labels,
+        order: orderOf(inputs, [3, 1]),
         y,
       };
       const params = { "class_embedding.weight": weight };
@@ -71,7 +66,6 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
         inputs: inputs.map,
         params,
         outputs: [y],
-        frame: [0, 0, 2, 0],
       });
       expect([...(actual as RefTensor).data]).toEqual([
         ...weight.data.subarray(15, 20),

@@ -79,7 +79,7 @@ async function onGpu(
     batch: N,
     inputs: inputs.map,
     outputs,
-    frame: [0, 0, N, row],
+    frame: [row],
   });
   return results.map(f32s);
 }
@@ -182,7 +182,7 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
           batch: N,
           inputs: inputs.map,
           outputs: [values.x],
-          frame: [0, 0, N, row],
+          frame: [row],
         });
         const variance = half(channels).data;
         const expected = referenceStep(schedule.steps[row]!, xs.data, half(0).data, z.data, { variance });

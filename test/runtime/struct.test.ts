@@ -72,7 +72,7 @@ describe("a record", () => {
   });
 
   it("says at which byte a field lies", () => {
-    expect([frameRecord.offset("row"), frameRecord.size]).toEqual([12, 16]);
+    expect([frameRecord.offset("row"), frameRecord.size]).toEqual([0, 16]);
     expect([updateRecord.offset("cursor"), updateRecord.offset("weights"), updateRecord.size]).toEqual([60, 64, 96]);
   });
 

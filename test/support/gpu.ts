@@ -95,7 +95,7 @@ export async function runCalls(
   for (const [value, t] of init.inputs) external.set(value, keep(uploadValue(gpu, value, t.data, batchOf(t))));
   for (const value of init.outputs)
     if (!external.has(value)) external.set(value, keep(createValueArray(gpu, value, init.batch)));
-  const words = Uint32Array.from([...(init.frame ?? [0, 0, 1, 0])]);
+  const words = Uint32Array.from([...(init.frame ?? [0])]);
   const frame = keep(arrayOf(uploadBuffer(gpu, "frame", words, GPUBufferUsage.UNIFORM))).object as GPUBuffer;
   const { batch, inParts } = init;
   const leastPart = inParts ? 1 : undefined;

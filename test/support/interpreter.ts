@@ -110,11 +110,9 @@ export const oracles: { readonly [K in BuiltName]: Oracle<K> } = {
     known.values.set(indices, found.indices);
     return found.y;
   },
-  rows({ of, param }, { by, table, labels, y }) {
-    if (by === "step") throw new Error("rows by step depend on a run");
+  rows({ of, param }, { table, order, y }) {
     const rows = isParam(table) ? param(table) : of(table);
-    const width = dim(rows, 1);
-    const picked = labels ? [...of(labels).data] : Array.from({ length: dim(rows, 0) }, (_, row) => row);
+    const [picked, width] = [of(order).data, dim(rows, 1)];
     return tensor(
       [picked.length, ...y.shape],
       (i) => rows.data[(picked[Math.floor(i / width)] as number) * width + (i % width)] as number,

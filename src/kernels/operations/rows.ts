@@ -1,28 +1,13 @@
-/**
- * Embedding rows. The time-embedding table has one row per (step, image): row r = step·B + image with B =
- * frame.images and steps counted from frame.first. `gatherRows` picks for each row a row of a source table: by step (sinusoids of the
- * schedule), by image (per-image timesteps, class vectors) or by the image's class label.
- */
-import { defineKernel, type Flags, LINEAR_INDEX, linearGrid, mainLinear } from "../../runtime/kernel.ts";
+/** Rows of a table in a given order: sinusoids by step, class vectors by image, a class's row by its label. */
+import { defineKernel, LINEAR_INDEX, linearGrid, mainLinear } from "../../runtime/kernel.ts";
 import type { Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import type { ParamRef } from "../recipes.ts";
 import { defineOp } from "./operation.ts";
 
-export interface RowFlags extends Flags {
-  by: "step" | "image" | "label";
-}
-
-const ROW: Record<RowFlags["by"], string> = {
-  step: "r / frame.images + frame.first",
-  image: "r % frame.images",
-  label: "labels[r % frame.images]",
-};
-
-export const gatherRows = defineKernel<RowFlags>({
+export const gatherRows = defineKernel({
   name: "gatherRows",
-  tensors: { table: "in R C", labels: "in? *", y: "out N H W C" },
-  frame: true,
+  tensors: { table: "in R C", order: "in *", y: "out N H W C" },
   variants: [
     {
       name: "direct",
@@ -34,9 +19,7 @@ ${mainLinear(k.workgroup)} {
   ${k.prelude}
   let i = ${LINEAR_INDEX};
   if (i >= N * C4) { return; }
-  let r = i / C4;
-  let row = ${ROW[k.flags.by]};
-  ${k.store("y", "i", k.load("table", "row * C4 + i % C4"))}
+  ${k.store("y", "i", k.load("table", "order[i / C4] * C4 + i % C4"))}
 }`,
     },
   ],
@@ -47,14 +30,14 @@ export const isParam = (table: Value | ParamRef): table is ParamRef => !("storag
 
 export const rows = defineOp({
   name: "rows",
-  build(graph, label, by: RowFlags["by"], table: Value | ParamRef, labels?: Value) {
-    const y = graph.value(`${label}.rows`, [1, 1, table.shape[1] as number]);
-    return { by, table, labels, y };
+  /** @param order u32 [1] without a batch axis: which row of the table each row of the result is */
+  build(graph, label, table: Value | ParamRef, order: Value) {
+    return { table, order, y: graph.value(`${label}.rows`, [1, 1, table.shape[1] as number]) };
   },
   reads: () => [],
   params: ({ table }) => (isParam(table) ? [table] : []),
-  lower({ target, calls, recipes }, { label, by, table, labels, y }) {
-    const tensors = { table: isParam(table) ? recipes.table(table) : table, labels, y };
-    calls.push(gatherRows.lower(target, label, tensors, { by }));
+  lower({ target, calls, recipes }, { label, table, order, y }) {
+    const tensors = { table: isParam(table) ? recipes.table(table) : table, order, y };
+    calls.push(gatherRows.lower(target, label, tensors, {}));
   },
 });
