@@ -1,6 +1,7 @@
 /** Numbers that f16 cannot hold, stored by every target: cut to the largest, and recorded under dispatch and step. */
 import { describe, expect, it } from "vitest";
 import { addKernel as add } from "../../src/kernels/operations/add.ts";
+import { frameRecord } from "../../src/runtime/frame.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { arrayOf, createValueArray, uploadBuffer } from "../../src/runtime/memory.ts";
 import { Program } from "../../src/runtime/program.ts";
@@ -27,7 +28,7 @@ async function store(target: Target, numbers: readonly number[]) {
     [fine, createValueArray(device, fine)],
     [y, createValueArray(device, y)],
   ]);
-  const frames = arrayOf(uploadBuffer(device, "frames", Uint32Array.of(0, 0, 0, 5)));
+  const frames = arrayOf(uploadBuffer(device, "frames", frameRecord.pack([{ row: 5 }])));
   const program = await Program.create(device, { label: "test", calls, batch: 1, external: arrays });
   const encoder = device.gpu.createCommandEncoder();
   program.encodeStepNumber(encoder, frames.object as GPUBuffer, 0);

@@ -1,35 +1,17 @@
 /** y = (a + b)·scale, by the convolution that made one of both where one did. */
 import { ShapeError } from "../../runtime/errors.ts";
-import { defineKernel, LINEAR_INDEX, linearGrid, mainLinear } from "../../runtime/kernel.ts";
 import { channelPositions, type Value } from "../../runtime/values.ts";
-import { wgsl } from "../../runtime/wgsl.ts";
 import type { ConvNode } from "../conv2d/node.ts";
+import { elementwise } from "../parts/elementwise.ts";
 import { defineOp } from "./operation.ts";
 
 /** For sums that no convolution's epilogue could take. */
-export const addKernel = defineKernel({
+export const addKernel = elementwise({
   name: "add",
   tensors: { a: "in N H W C", b: "in N H W C", y: "out N H W C" },
   floats: ["SCALE"],
-  variants: [
-    {
-      name: "direct",
-      workgroup: (target) => (target.software ? 32 : 64),
-      grid: (d, batch, wg) => linearGrid(batch * (d.H as number) * (d.W as number) * (d.C4 as number), wg),
-      wgsl: (k) => wgsl`
-${k.header}
-${mainLinear(k.workgroup)} {
-  ${k.prelude}
-  let i = ${LINEAR_INDEX};
-  if (i >= N * H * W * C4) { return; }
-  ${k.store("y", "i", `(${k.load("a", "i")} + ${k.load("b", "i")}) * SCALE`)}
-}`,
-    },
-  ],
-  cost(d, batch) {
-    const elements = batch * (d.H as number) * (d.W as number) * (d.C4 as number) * 4;
-    return { flops: 2 * elements, bytes: 12 * elements };
-  },
+  value: (k) => `(${k.load("a", "i")} + ${k.load("b", "i")}) * SCALE`,
+  cost: { flops: 2, bytes: 12 },
 });
 
 export const add = defineOp({

@@ -1,29 +1,14 @@
 /** Rows of a table in a given order: sinusoids by step, class vectors by image, a class's row by its label. */
-import { defineKernel, LINEAR_INDEX, linearGrid, mainLinear } from "../../runtime/kernel.ts";
 import type { Value } from "../../runtime/values.ts";
-import { wgsl } from "../../runtime/wgsl.ts";
+import { elementwise } from "../parts/elementwise.ts";
 import type { ParamRef } from "../recipes.ts";
 import { defineOp } from "./operation.ts";
 
-export const gatherRows = defineKernel({
+export const gatherRows = elementwise({
   name: "gatherRows",
   tensors: { table: "in R C", order: "in *", y: "out N H W C" },
-  variants: [
-    {
-      name: "direct",
-      workgroup: (target) => (target.software ? 32 : 64),
-      grid: (d, batch, wg) => linearGrid(batch * (d.C4 as number), wg),
-      wgsl: (k) => wgsl`
-${k.header}
-${mainLinear(k.workgroup)} {
-  ${k.prelude}
-  let i = ${LINEAR_INDEX};
-  if (i >= N * C4) { return; }
-  ${k.store("y", "i", k.load("table", "order[i / C4] * C4 + i % C4"))}
-}`,
-    },
-  ],
-  cost: (d, batch) => ({ flops: 0, bytes: 32 * batch * (d.C4 as number) }),
+  value: (k) => k.load("table", "order[i / C4] * C4 + i % C4"),
+  cost: { flops: 0, bytes: 8 },
 });
 
 export const isParam = (table: Value | ParamRef): table is ParamRef => !("storage" in table);
