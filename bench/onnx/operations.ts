@@ -84,6 +84,12 @@ export const writers: { readonly [K in BuiltName]?: Writer<K> } = {
     const name = tensors.name(x, layout);
     tensors.set(y, layout, act === "none" ? name : activations[act](builder, name));
   },
+  quickGelu: ({ builder, tensors }, { x, y }) => {
+    const layout = tensors.layout(x);
+    const name = tensors.name(x, layout);
+    const gate = builder.op("Sigmoid", [builder.op("Mul", [name, builder.scalar(1.702)])]);
+    tensors.set(y, layout, builder.op("Mul", [name, gate]));
+  },
   concat: ({ builder, tensors }, { a, b, y }) => {
     if (tensors.layout(a) === "vector") return tensors.join(y, [a, b]);
     const inputs = [a, b].map((value) => tensors.name(value, "image"));

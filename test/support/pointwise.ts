@@ -6,7 +6,7 @@ import type { BuiltName, Methods } from "../../src/kernels/operations/table.ts";
 import type { Value } from "../../src/runtime/values.ts";
 import { type ShapeCase, shapeCases } from "../cases.ts";
 import { geglu } from "../reference/geglu.ts";
-import type { RefTensor } from "../reference/tensor.ts";
+import { type RefTensor, tensor } from "../reference/tensor.ts";
 
 interface Row {
   readonly f64: (x: RefTensor) => RefTensor;
@@ -20,6 +20,11 @@ type Unary = { [K in BuiltName]: Methods[K] extends (label: string, x: Value) =>
 
 export const pointwise = {
   geglu: { f64: geglu, cases: shapeCases, parts: 2 },
+  quickGelu: {
+    f64: (x) => tensor(x.shape, (i) => (x.data[i] as number) / (1 + Math.exp(-1.702 * (x.data[i] as number)))),
+    cases: shapeCases,
+    parts: 1,
+  },
 } satisfies { readonly [K in Unary]?: Row };
 
 export type Pointwise = keyof typeof pointwise;

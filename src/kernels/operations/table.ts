@@ -12,6 +12,7 @@ import { layerNorm } from "./layerNorm.ts";
 import { lookup } from "./lookup.ts";
 import type { NodeBase } from "./node.ts";
 import type { Operation } from "./operation.ts";
+import { quickGelu } from "./quickGelu.ts";
 import { avgPool, upsample } from "./resample.ts";
 import { rows } from "./rows.ts";
 import { fill, scaleShift } from "./scaleShift.ts";
@@ -23,6 +24,7 @@ export const operations = {
   layerNorm,
   activation,
   geglu,
+  quickGelu,
   attention,
   add,
   scaleShift,
