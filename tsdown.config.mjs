@@ -1,8 +1,6 @@
 // One bundle per entry point of package.json, shared code in chunks between them. scripts/build.mjs runs it.
-import { fileURLToPath } from "node:url";
 import { defineConfig } from "tsdown";
-
-const BENCH = fileURLToPath(new URL("bench/", import.meta.url));
+import { chunkFileName, chunkNames, withoutFacades } from "./scripts/chunks.mjs";
 
 export default defineConfig({
   entry: {
@@ -21,14 +19,13 @@ export default defineConfig({
   // Also what bench/ takes from development packages: it is loaded where those are installed.
   deps: { neverBundle: ["onnx-buf", /^@bufbuild\//, /^echarts\//] },
   outputOptions: {
-    // What only bench/ uses stays out of what is published, too.
-    chunkFileNames: ({ moduleIds }) =>
-      moduleIds.length > 0 && moduleIds.every((id) => id.startsWith(BENCH))
-        ? "bench/[name]-[hash].js"
-        : "[name]-[hash].js",
+    codeSplitting: { groups: [{ name: chunkNames() }], includeDependenciesRecursively: false },
+    chunkFileNames: chunkFileName,
   },
   fixedExtension: false,
   dts: true,
+  plugins: [withoutFacades()],
+  minify: true,
   // What the declarations need whatever a consumer's tsconfig lists: GPUDevice and its like, and Symbol.dispose.
   banner: { dts: '/// <reference types="ddim-webgpu/webgpu-types" />\n/// <reference lib="esnext.disposable" />' },
   report: false,

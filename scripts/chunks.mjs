@@ -1,0 +1,136 @@
+// Which chunk of dist/ holds which module, and so what the files are called. What bench/ alone uses is in none of them.
+import { fileURLToPath } from "node:url";
+
+const SRC = fileURLToPath(new URL("../src/", import.meta.url));
+
+/** Loaded when something needs them: by the modules that are imported then. */
+const LAZY = {
+  pickle: ["weights/pickle/source"],
+  pictures: ["image/readImage"],
+  originals: ["unet/layouts/detect"],
+  autoencoder: ["autoencoder/autoencoder", "autoencoder/open", "pipeline/latents"],
+  operations: ["pipeline/operations", "pipeline/saved"],
+  tuning: ["pipeline/tuning"],
+};
+/** Loaded as well, but made of others. */
+const COMPOSED = { madeUp: ["pipeline/madeUp"] };
+
+/**
+ * @typedef {{ importedIds: string[], dynamicallyImportedIds: string[] }} Info
+ * @typedef {(id: string) => Info | null} GetInfo
+ */
+
+/**
+ * The modules that some modules load at once.
+ * @param {GetInfo} info
+ * @param {string[]} roots
+ * @param {{ except?: Set<string>, lazily?: boolean }} [options] what is not entered, and whether lazy imports count
+ */
+function reach(info, roots, { except = new Set(), lazily = false } = {}) {
+  /** @type {Set<string>} */
+  const found = new Set();
+  const open = [...roots];
+  for (let id = open.pop(); id !== undefined; id = open.pop()) {
+    const module = found.has(id) || except.has(id) ? null : info(id);
+    if (!module) continue;
+    found.add(id);
+    open.push(...module.importedIds, ...(lazily ? module.dynamicallyImportedIds : []));
+  }
+  return found;
+}
+
+/**
+ * @param {GetInfo} info
+ * @param {".ts" | ".d.ts"} ending of the modules, which are built side by side
+ * @returns {(id: string) => string | null} the chunk of a module; null where it is left to the bundler
+ */
+function assign(info, ending) {
+  const ids = (/** @type {string[]} */ names) => names.map((name) => `${SRC}${name}${ending}`);
+  const lazyRoots = new Set(ids(Object.values(LAZY).flat()));
+  const kernels = reach(info, ids(["kernels/index"]));
+  const core = reach(info, ids(["index"]), { except: lazyRoots });
+  const lazy = Object.entries(LAZY).map(([name, roots]) => ({ name, modules: reach(info, ids(roots)) }));
+  const composed = Object.entries(COMPOSED).map(([name, roots]) => ({ name, modules: reach(info, ids(roots)) }));
+  const node = reach(info, ids(["node/index"]), { lazily: true });
+  const cli = reach(info, ids(["cli/main"]), { lazily: true });
+  return (id) => {
+    if (kernels.has(id)) return "kernels";
+    if (core.has(id)) return "core";
+    const users = lazy.filter(({ modules }) => modules.has(id));
+    if (users.length > 0) return users.length > 1 ? "core" : (users[0]?.name ?? null);
+    const maker = composed.find(({ modules }) => modules.has(id));
+    if (maker) return maker.name;
+    if (node.has(id)) return "node";
+    return cli.has(id) ? "cli" : null;
+  };
+}
+
+/** For output.codeSplitting of rolldown: every module of the product has a chunk, so none is called by an accident. */
+export function chunkNames() {
+  /** @type {Record<string, (id: string) => string | null>} */
+  const assigned = {};
+  const entry = /^((node|kernels)\/index(\.d)?|index\.d|cli\/main(\.d)?)\.ts$/;
+  return (/** @type {string} */ id, /** @type {{ getModuleInfo: GetInfo }} */ context) => {
+    if (entry.test(id.slice(SRC.length)) && id.startsWith(SRC)) return null;
+    const declares = id.endsWith(".d.ts");
+    const ending = declares ? ".d.ts" : ".ts";
+    assigned[ending] ??= assign((id) => context.getModuleInfo(id), ending);
+    const name = assigned[ending](id);
+    return name && (declares ? `${name}.d` : name);
+  };
+}
+
+/** All that is published of chunks. */
+export const CHUNKS = new Set(["kernels", "core", ...Object.keys(LAZY), ...Object.keys(COMPOSED), "node", "cli"]);
+
+/** @param {string} code the inside of an import's or export's braces */
+const pairs = (code) =>
+  code.split(",").map((part) => {
+    const [name = "", as = name] = part.trim().split(/\s+as\s+/);
+    return { name, as };
+  });
+
+/** Longer than the name of any chunk. */
+const FACADE = ".of-another-chunk.js";
+
+/**
+ * For a module that is imported lazily and shares its chunk the bundler makes a second file that imports the chunk: one
+ * request after the other. This lets the chunk export what that file does, and drops the file. All text keeps its place,
+ * for source maps.
+ * @returns {import("tsdown").Rolldown.Plugin}
+ */
+export function withoutFacades() {
+  return {
+    name: "without-facades",
+    generateBundle(_options, bundle) {
+      const chunks = Object.values(bundle).filter((file) => file.type === "chunk");
+      for (const facade of chunks.filter(({ fileName }) => fileName.endsWith(FACADE))) {
+        const [, imported = "", exported = ""] =
+          /^\s*import\s*\{(.*?)\}.*export\s*\{(.*?)\};?\s*$/s.exec(facade.code) ?? [];
+        const target = chunks.find(({ fileName }) => fileName === facade.imports[0]);
+        const list = /export\s*\{([^{}]*)\};?\s*$/.exec(target?.code ?? "");
+        if (!target || !list || !imported || facade.imports.length > 1)
+          throw new Error(`${facade.fileName} is no facade`);
+        const own = new Map(pairs(list[1] ?? "").map(({ name, as }) => [as, name]));
+        const local = new Map(pairs(imported).map(({ name, as }) => [as, own.get(name)]));
+        const added = pairs(exported).filter(({ as }) => !own.has(as));
+        const more = added.map(({ name, as }) => `${local.get(name)} as ${as}`);
+        target.code = `${target.code.slice(0, list.index)}export{${[list[1], ...more].join(",")}};\n`;
+        const from = `./${facade.fileName.split("/")[1]}`;
+        const to = `./${target.fileName.split("/")[1]}`;
+        for (const chunk of chunks)
+          chunk.code = chunk.code.replaceAll(
+            new RegExp(`import\\((["'\`])${from.replaceAll(".", "\\.")}\\1\\)`, "g"),
+            (text, quote) => `import(${quote}${to}${quote})`.padEnd(text.length),
+          );
+        delete bundle[facade.fileName];
+      }
+    },
+  };
+}
+
+/** For output.chunkFileNames. @param {{ name: string, isDynamicEntry: boolean, moduleIds: string[] }} chunk */
+export function chunkFileName({ name, isDynamicEntry, moduleIds }) {
+  if (isDynamicEntry && moduleIds.length === 0) return `chunks/[name]${FACADE}`;
+  return `${CHUNKS.has(name.replace(/\.d$/, "")) ? "chunks" : "bench"}/[name].js`;
+}
