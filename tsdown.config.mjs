@@ -23,9 +23,10 @@ export default defineConfig({
     chunkFileNames: chunkFileName,
   },
   fixedExtension: false,
-  dts: true,
+  dts: { sourcemap: false },
   plugins: [withoutFacades()],
   minify: true,
+  sourcemap: true,
   // What the declarations need whatever a consumer's tsconfig lists: GPUDevice and its like, and Symbol.dispose.
   banner: { dts: '/// <reference types="ddim-webgpu/webgpu-types" />\n/// <reference lib="esnext.disposable" />' },
   report: false,

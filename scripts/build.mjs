@@ -23,6 +23,7 @@ export async function ensureBuild() {
   try {
     // Not by the file's name: tsdown would look for its own packages in the folder that `ddim` is called from.
     await build({ ...config, config: false, cwd: ROOT, outDir: scratch, logLevel: "error" });
+    (await import("./maps.mjs")).finishScripts(scratch);
     writeFileSync(join(scratch, STAMP), hash);
     publish(scratch, hash);
   } finally {
@@ -40,9 +41,14 @@ function hashSources() {
       .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
       .filter((path) => !path.includes("node_modules")),
   );
-  const others = ["package.json", "tsconfig.json", "tsdown.config.mjs", "test/cases.ts"].map((name) =>
-    join(ROOT, name),
-  );
+  const others = [
+    "package.json",
+    "tsconfig.json",
+    "tsdown.config.mjs",
+    "scripts/chunks.mjs",
+    "scripts/maps.mjs",
+    "test/cases.ts",
+  ].map((name) => join(ROOT, name));
   const hash = createHash("sha256");
   for (const path of [...sources.sort(), ...others.filter(existsSync)]) {
     const content = readFileSync(path);

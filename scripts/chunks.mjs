@@ -105,17 +105,16 @@ export function withoutFacades() {
     generateBundle(_options, bundle) {
       const chunks = Object.values(bundle).filter((file) => file.type === "chunk");
       for (const facade of chunks.filter(({ fileName }) => fileName.endsWith(FACADE))) {
-        const [, imported = "", exported = ""] =
-          /^\s*import\s*\{(.*?)\}.*export\s*\{(.*?)\};?\s*$/s.exec(facade.code) ?? [];
+        const [, imported = "", exported = ""] = /^\s*import\s*\{(.*?)\}.*export\s*\{(.*?)\}/s.exec(facade.code) ?? [];
         const target = chunks.find(({ fileName }) => fileName === facade.imports[0]);
-        const list = /export\s*\{([^{}]*)\};?\s*$/.exec(target?.code ?? "");
+        const list = /export\s*\{([^{}]*)\};?(\s*\/\/.*)?\s*$/.exec(target?.code ?? "");
         if (!target || !list || !imported || facade.imports.length > 1)
           throw new Error(`${facade.fileName} is no facade`);
         const own = new Map(pairs(list[1] ?? "").map(({ name, as }) => [as, name]));
         const local = new Map(pairs(imported).map(({ name, as }) => [as, own.get(name)]));
         const added = pairs(exported).filter(({ as }) => !own.has(as));
         const more = added.map(({ name, as }) => `${local.get(name)} as ${as}`);
-        target.code = `${target.code.slice(0, list.index)}export{${[list[1], ...more].join(",")}};\n`;
+        target.code = `${target.code.slice(0, list.index)}export{${[list[1], ...more].join(",")}};${list[2] ?? ""}\n`;
         const from = `./${facade.fileName.split("/")[1]}`;
         const to = `./${target.fileName.split("/")[1]}`;
         for (const chunk of chunks)
@@ -124,6 +123,7 @@ export function withoutFacades() {
             (text, quote) => `import(${quote}${to}${quote})`.padEnd(text.length),
           );
         delete bundle[facade.fileName];
+        delete bundle[`${facade.fileName}.map`];
       }
     },
   };
