@@ -41,13 +41,21 @@ export default {
       comment: "only src/cli and src/node may use Node's modules and the packages that serve Node",
       severity: "error",
       from: { path: "^src/", pathNot: NODE_ONLY },
-      to: { dependencyTypes: ["core", "npm-optional", "npm-dev", "npm-no-pkg", "npm-unknown"] },
+      to: {
+        dependencyTypes: ["core", "npm-optional", "npm-peer", "npm-dev", "npm-no-pkg", "npm-unknown"],
+        pathNot: "/wgsl-preprocessor/",
+      },
     },
     {
       name: "no-development-package-in-the-product",
       severity: "error",
       from: { path: "^src/" },
-      to: { dependencyTypes: ["npm-dev"], dependencyTypesNot: ["type-only"] },
+      // The preprocessor is built in, so that nobody has to install it.
+      to: {
+        dependencyTypes: ["npm-dev"],
+        dependencyTypesNot: ["type-only", "npm-peer"],
+        pathNot: "/wgsl-preprocessor/",
+      },
     },
   ],
   options: {

@@ -1,6 +1,6 @@
 // One bundle per entry point of package.json, shared code in chunks between them. scripts/build.mjs runs it.
 import { defineConfig } from "tsdown";
-import { chunkFileName, chunkNames, withoutFacades } from "./scripts/chunks.mjs";
+import { browserStub, chunkFileName, chunkNames, withoutFacades } from "./scripts/chunks.mjs";
 
 export default defineConfig({
   entry: {
@@ -23,8 +23,9 @@ export default defineConfig({
     chunkFileNames: chunkFileName,
   },
   fixedExtension: false,
+  // No maps of declarations: with the sources that they show, the package would be larger than it may be.
   dts: { sourcemap: false },
-  plugins: [withoutFacades()],
+  plugins: [withoutFacades(), browserStub()],
   minify: true,
   sourcemap: true,
   // What the declarations need whatever a consumer's tsconfig lists: GPUDevice and its like, and Symbol.dispose.

@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import process from "node:process";
 
-if (existsSync(new URL("../src", import.meta.url))) {
+if (existsSync(new URL("../scripts/build.mjs", import.meta.url))) {
   const { ensureBuild } = await import("../scripts/build.mjs");
   try {
     await ensureBuild();

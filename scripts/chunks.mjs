@@ -134,3 +134,23 @@ export function chunkFileName({ name, isDynamicEntry, moduleIds }) {
   if (isDynamicEntry && moduleIds.length === 0) return `chunks/[name]${FACADE}`;
   return `${CHUNKS.has(name.replace(/\.d$/, "")) ? "chunks" : "bench"}/[name].js`;
 }
+
+/** A name for each of ./node's, so that a bundler gets as far as the page, which then says this. */
+const FOR_BROWSERS = 'ddim-webgpu/node is for Node, Bun and Deno: in a page, import the same names from "ddim-webgpu"';
+
+/**
+ * What bundlers for browsers get for ./node.
+ * @returns {import("tsdown").Rolldown.Plugin}
+ */
+export function browserStub() {
+  return {
+    name: "browser-stub",
+    generateBundle(_options, bundle) {
+      const entry = bundle["node/index.js"];
+      if (entry?.type !== "chunk") return;
+      const names = entry.exports.map((name) => `export const ${name} = undefined;\n`);
+      const source = `throw new Error(${JSON.stringify(FOR_BROWSERS)});\n${names.join("")}`;
+      this.emitFile({ type: "asset", fileName: "node/browser.js", source });
+    },
+  };
+}

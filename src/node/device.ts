@@ -65,14 +65,23 @@ function useSoftwareDriver(): boolean {
   return true;
 }
 
+/** It is no dependency, because pages have no use for its 130 MB. */
+const INSTALL =
+  "install it beside ddim-webgpu with `npm install webgpu`, or run the command line with `npx -p ddim-webgpu -p webgpu ddim …`";
+
 async function loadDawn(): Promise<{ create: typeof CreateGpu; globals: object }> {
   try {
     return await import("webgpu");
   } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const missing = code === "ERR_MODULE_NOT_FOUND" || code === "MODULE_NOT_FOUND";
     throw new DeviceError(
       "unsupported",
-      `the npm package "webgpu" does not load: ${(cause as Error).message.split("\n")[0]}`,
-      "install it beside ddim-webgpu with `npm install webgpu`",
+      missing
+        ? "the npm package webgpu, which is the GPU in Node, is not installed"
+        : `the npm package webgpu does not load: ${message.split("\n")[0]}`,
+      missing ? INSTALL : undefined,
+      { cause },
     );
   }
 }
