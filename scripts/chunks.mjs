@@ -11,6 +11,8 @@ const LAZY = {
   autoencoder: ["autoencoder/autoencoder", "autoencoder/open", "pipeline/latents"],
   operations: ["pipeline/operations", "pipeline/saved"],
   tuning: ["pipeline/tuning"],
+  packed: ["network/packed"],
+  randn: ["sampler/hostNoise"],
 };
 /** Loaded as well, but made of others. */
 const COMPOSED = { madeUp: ["pipeline/madeUp"] };

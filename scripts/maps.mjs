@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { decode, encode } from "@jridgewell/sourcemap-codec";
 import ts from "typescript";
 
-/** What runs in Node alone has no map, which would not fit in a package of 2.5 MB. */
-const UNMAPPED = /^(node|cli|bench)\/|^chunks\/(node|cli)\./;
+/** What samples in a page. With maps of readers of rare files, and of the command line, the package would exceed 2.5 MB. */
+const MAPPED = /^chunks\/(core|kernels|autoencoder|operations)\./;
 
 /**
  * Where lines of minified code can end. Node prints the line of an error that nobody catches, which would be all of a file.
@@ -69,7 +69,7 @@ export function finishScripts(folder) {
     const code = readFileSync(path, "utf8").trimEnd();
     const ends = lineEnds(code);
     const parts = [0, ...ends].map((from, i) => code.slice(from, ends[i]));
-    const mapped = existsSync(`${path}.map`) && !UNMAPPED.test(name);
+    const mapped = existsSync(`${path}.map`) && MAPPED.test(name);
     const text = parts.join("\n");
     writeFileSync(path, `${mapped ? text : text.replace(/\n\/\/# sourceMappingURL=\S+$/, "")}\n`);
     if (mapped) {

@@ -1,6 +1,6 @@
 /** The flags of `ddim sample`. */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { type Rng, rngs } from "../sampler/hostNoise.ts";
+import { type Rng, rngs } from "../sampler/seed.ts";
 import { byteCount } from "./autoencoder.ts";
 import {
   ALL_FLAGS,

@@ -12,7 +12,7 @@ import { decodeFloats } from "../weights/convert.ts";
 import type { LocateTensor } from "../weights/match.ts";
 import type { LoadProgress } from "../weights/stream.ts";
 import { tooLarge } from "./limits.ts";
-import { loadPacked, type PackedWeights, savePacked } from "./packed.ts";
+import type { PackedWeights } from "./packed.ts";
 
 export interface WeightOptions {
   readonly signal?: AbortSignal;
@@ -123,7 +123,9 @@ export class WeightStore {
     const convs = located.filter((recipe) => recipe.kind === "conv");
     const { packed, signal, onProgress } = options;
     const { device, target, checkpoint } = this;
-    const kept = packed && (await loadPacked(device, target, convs, checkpoint, packed, { signal, onProgress }));
+    const packing = packed && (await import("./packed.ts"));
+    const kept =
+      packed && (await packing?.loadPacked(device, target, convs, checkpoint, packed, { signal, onProgress }));
     const rest = kept ? located.filter(({ kind }) => kind !== "conv") : located;
     const streamed = pieces(checkpoint, parameterNames(rest), options);
     let cut = false;
@@ -144,7 +146,7 @@ export class WeightStore {
     // Weights that were cut are judged at every load.
     if (!packed || kept || cut || this.#disposed) return;
     const own = convs.map((recipe) => [recipe, arrays.get(recipe.value) as GpuArray] as const);
-    await savePacked(device, target, new Map(own), checkpoint, packed);
+    await packing?.savePacked(device, target, new Map(own), checkpoint, packed);
   }
 
   /** The arrays for a lowering's own values. */

@@ -8,7 +8,7 @@ import { createArray } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
 import { padded4 } from "../runtime/values.ts";
-import { type Draw, hostDraws } from "../sampler/hostNoise.ts";
+import type { Draw } from "../sampler/hostNoise.ts";
 import { type RowNumbers, SamplerLoop } from "../sampler/loop.ts";
 import { addsNoise, isGuided, type PlanRow } from "../sampler/plan.ts";
 import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
@@ -69,13 +69,13 @@ export interface BatchResult {
 const stateOf = ({ run, model }: BatchInit): number => model.stateChannels * run.height * run.width;
 
 /** The state to begin with, where the GPU does not make it, and the noise of the steps from there on. */
-function hostNoise(init: BatchInit): { start?: Float32Array; draw?: Draw } {
+async function hostNoise(init: BatchInit): Promise<{ start?: Float32Array; draw?: Draw }> {
   const { run, first, images, resume } = init;
   const size = stateOf(init);
   const given = run.noise?.data.subarray(first * size, (first + images) * size);
   const { rng } = run;
   if (rng === "philox") return { start: resume?.state.data ?? given };
-  const draw = hostDraws({ ...run, rng }, first, images, size);
+  const draw = (await import("../sampler/hostNoise.ts")).hostDraws({ ...run, rng }, first, images, size);
   const start = given ?? draw();
   if (!resume) return { start, draw };
   // The generators have drawn for the steps that are done.
@@ -191,7 +191,7 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
   const pacer = new Pacer(device);
   try {
     loop = await createLoop(init, evaluator, guidance);
-    const { start, draw } = hostNoise(init);
+    const { start, draw } = await hostNoise(init);
     if (start) loop.writeState(start);
     const history = historyOf(init);
     if (history) loop.writeHistory(history);

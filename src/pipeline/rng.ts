@@ -1,9 +1,7 @@
 /** Which random numbers a run gets, checked. */
 import { UsageError } from "../runtime/errors.ts";
 import { shown } from "../runtime/printable.ts";
-import { CUDA_ELEMENTS } from "../sampler/cudaRandn.ts";
-import { type Rng, rngs } from "../sampler/hostNoise.ts";
-import { wholeSeed } from "../sampler/seed.ts";
+import { CUDA_ELEMENTS, type Rng, rngs, wholeSeed } from "../sampler/seed.ts";
 import type { GenerateOptions } from "./types.ts";
 
 /** Images that a seed can number: Philox's counter has 32 bits for them. */

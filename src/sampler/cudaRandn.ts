@@ -5,12 +5,6 @@
  */
 import { philox4x32 } from "./philox.ts";
 
-/**
- * As many elements as small GPUs run threads at once (a latent of 4 × 128 × 128). PyTorch launches no more threads than its
- * GPU holds; of a larger tensor the later elements are the second to fourth number of a thread, which depends on the GPU.
- */
-export const CUDA_ELEMENTS = 65536;
-
 /** 2^-32, and 2π as a float32 times it: what curand multiplies a word by. */
 const UNIT = 2 ** -32;
 const TURN = Math.fround(UNIT * Math.fround(2 * Math.PI));

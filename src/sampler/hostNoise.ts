@@ -1,13 +1,7 @@
 /** Noise as other systems' generators draw it, one tensor after the other, on the host (docs/rng.md). */
 import { cudaRandn } from "./cudaRandn.ts";
+import type { Rng } from "./seed.ts";
 import { TorchGenerator } from "./torchRandn.ts";
-
-export const rngs = ["philox", "torch", "torch-batch", "cuda"] as const;
-/**
- * Where noise comes from. `philox`: a function of seed, image, step and place, on the GPU. `torch` and `cuda`: image i has a
- * generator of its own with seed + i. `torch-batch`: one generator with the seed draws for all images of the run.
- */
-export type Rng = (typeof rngs)[number];
 
 export interface HostNoise {
   readonly rng: Exclude<Rng, "philox">;
