@@ -1,6 +1,6 @@
 // One bundle per entry point of package.json, shared code in chunks between them. scripts/build.mjs runs it.
 import { defineConfig } from "tsdown";
-import { browserStub, chunkFileName, chunkNames, withoutFacades } from "./scripts/chunks.mjs";
+import { browserStub, chunkFileName, chunkNames, flatEntries, withoutFacades } from "./scripts/chunks.mjs";
 
 export default defineConfig({
   entry: {
@@ -25,7 +25,7 @@ export default defineConfig({
   fixedExtension: false,
   // No maps of declarations: with the sources that they show, the package would be larger than it may be.
   dts: { sourcemap: false },
-  plugins: [withoutFacades(), browserStub()],
+  plugins: [withoutFacades(), flatEntries(), browserStub()],
   minify: true,
   sourcemap: true,
   // What the declarations need whatever a consumer's tsconfig lists: GPUDevice and its like, and Symbol.dispose.

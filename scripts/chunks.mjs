@@ -3,6 +3,13 @@ import { fileURLToPath } from "node:url";
 
 const SRC = fileURLToPath(new URL("../src/", import.meta.url));
 
+/** Apart from the rest, since some use them alone: with what they import. The first in this list has what two share. */
+const PARTS = {
+  errors: ["runtime/errors", "runtime/options", "runtime/printable"],
+  kernels: ["kernels/index"],
+  sampler: ["sampler/schedule", "sampler/forward", "sampler/slerp"],
+  images: ["image/grid", "image/pngText", "image/png", "image/resize", "image/samples"],
+};
 /** Loaded when something needs them: by the modules that are imported then. */
 const LAZY = {
   pickle: ["weights/pickle/source"],
@@ -49,14 +56,15 @@ function reach(info, roots, { except = new Set(), lazily = false } = {}) {
 function assign(info, ending) {
   const ids = (/** @type {string[]} */ names) => names.map((name) => `${SRC}${name}${ending}`);
   const lazyRoots = new Set(ids(Object.values(LAZY).flat()));
-  const kernels = reach(info, ids(["kernels/index"]));
+  const reached = (/** @type {Record<string, string[]>} */ of) =>
+    Object.entries(of).map(([name, roots]) => ({ name, modules: reach(info, ids(roots)) }));
+  const [parts, lazy, composed] = [reached(PARTS), reached(LAZY), reached(COMPOSED)];
   const core = reach(info, ids(["index"]), { except: lazyRoots });
-  const lazy = Object.entries(LAZY).map(([name, roots]) => ({ name, modules: reach(info, ids(roots)) }));
-  const composed = Object.entries(COMPOSED).map(([name, roots]) => ({ name, modules: reach(info, ids(roots)) }));
   const node = reach(info, ids(["node/index"]), { lazily: true });
   const cli = reach(info, ids(["cli/main"]), { lazily: true });
   return (id) => {
-    if (kernels.has(id)) return "kernels";
+    const part = parts.find(({ modules }) => modules.has(id));
+    if (part) return part.name;
     if (core.has(id)) return "core";
     const users = lazy.filter(({ modules }) => modules.has(id));
     if (users.length > 0) return users.length > 1 ? "core" : (users[0]?.name ?? null);
@@ -83,7 +91,7 @@ export function chunkNames() {
 }
 
 /** All that is published of chunks. */
-export const CHUNKS = new Set(["kernels", "core", ...Object.keys(LAZY), ...Object.keys(COMPOSED), "node", "cli"]);
+export const CHUNKS = new Set([PARTS, LAZY, COMPOSED].flatMap(Object.keys).concat("core", "node", "cli"));
 
 /** @param {string} code the inside of an import's or export's braces */
 const pairs = (code) =>
@@ -126,6 +134,30 @@ export function withoutFacades() {
           );
         delete bundle[facade.fileName];
         delete bundle[`${facade.fileName}.map`];
+      }
+    },
+  };
+}
+
+/**
+ * Names in what pages import first all that it will import, so that nothing is asked for one after the other.
+ * @returns {import("tsdown").Rolldown.Plugin}
+ */
+export function flatEntries() {
+  return {
+    name: "flat-entries",
+    generateBundle(_options, bundle) {
+      for (const name of ["index.js", "kernels/index.js"]) {
+        const entry = bundle[name];
+        if (entry?.type !== "chunk") continue;
+        const all = new Set(entry.imports);
+        for (const file of all) {
+          const chunk = bundle[file];
+          if (chunk?.type === "chunk") for (const next of chunk.imports) all.add(next);
+        }
+        const more = [...all].filter((file) => !entry.imports.includes(file));
+        const up = "../".repeat(name.split("/").length - 1) || "./";
+        entry.code = more.map((file) => `import"${up}${file}";\n`).join("") + entry.code;
       }
     },
   };

@@ -1,37 +1,77 @@
-/** What a web page downloads when it uses all of ".": one script, and two more that only some pages ask for. */
+/** What a bundler makes of the built package: how much a page loads at once, and what only some pages load later. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build, type Rolldown } from "vite";
-import { expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { ensureBuild } from "../../scripts/build.mjs";
 
-/**
- * With autoencoders, the layouts of four systems, the kernels of both kinds of adapters, and readers that trust no file and no
- * server, it takes about 125 KiB.
- */
-const LIMIT = 128 * 1024;
-/** The readers of pickles and of pictures. */
-const LAZY = 2;
-const LAZY_LIMIT = 16 * 1024;
+/** Bytes of `import { loadPipeline }`, gzipped, before anything is loaded. */
+const LIMIT = 105_000;
+/** Of everything that "." exports. */
+const LIMIT_ALL = 121_000;
+/** Of what is loaded later, each by itself. */
+const LIMIT_LAZY = 12_000;
+/** For models that are not plain networks of diffusers on pixels, and for what is not sampling. */
+const LAZY = ["autoencoder", "madeUp", "operations", "originals", "packed", "pickle", "pictures", "randn", "tuning"];
 
-test("the core is small and needs nothing of Node", async ({ annotate }) => {
+const DIST = fileURLToPath(new URL("../../dist/index.js", import.meta.url));
+
+let folder: string;
+beforeAll(async () => {
+  await ensureBuild();
+  folder = mkdtempSync(join(tmpdir(), "ddim-bundle-"));
+  writeFileSync(join(folder, "index.html"), '<script type="module" src="./main.js"></script>');
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function bundle(names: string) {
+  writeFileSync(join(folder, "main.js"), `import ${names} from ${JSON.stringify(DIST)};\nglobalThis.used = [used];`);
   const built = await build({
-    root: fileURLToPath(new URL("page", import.meta.url)),
+    root: folder,
     configFile: false,
     logLevel: "silent",
-    build: { write: false, target: "es2022", modulePreload: { polyfill: false } },
+    build: { write: false, modulePreload: { polyfill: false } },
   });
-  const { output } = built as Rolldown.RolldownOutput;
-  const scripts = output.filter((file) => file.type === "chunk");
-  const main = scripts.find(({ isEntry }) => isEntry) as Rolldown.OutputChunk;
-  const lazy = scripts.filter((script) => script !== main);
-  expect(main.imports).toEqual([]);
-  expect(main.dynamicImports.toSorted()).toEqual(lazy.map(({ fileName }) => fileName).toSorted());
-  expect(lazy).toHaveLength(LAZY);
+  const scripts = (built as Rolldown.RolldownOutput).output.filter((file) => file.type === "chunk");
+  const first = scripts.filter(({ isEntry }) => isEntry);
+  for (const script of first)
+    first.push(...scripts.filter((other) => script.imports.includes(other.fileName) && !first.includes(other)));
+  const sizes = new Map(scripts.map(({ fileName, code }) => [fileName, gzipSync(code, { level: 9 }).byteLength]));
+  const sum = first.reduce((bytes, { fileName }) => bytes + (sizes.get(fileName) ?? 0), 0);
+  return { scripts, sizes, first, sum, lazy: scripts.filter((script) => !first.includes(script)) };
+}
+
+test("loadPipeline is small, and nothing is in two files", async ({ annotate }) => {
+  const { scripts, sizes, sum, first, lazy } = await bundle("{ loadPipeline as used }");
+  await annotate(`${sum} bytes gzipped at once`);
+  expect(sum).toBeLessThanOrEqual(LIMIT);
+  expect(sum).toBeGreaterThan(LIMIT / 2);
+  expect(first).toHaveLength(1);
+  expect(lazy.map(({ name }) => name).toSorted()).toEqual(LAZY);
+  for (const { fileName, imports } of lazy) {
+    expect(sizes.get(fileName), fileName).toBeLessThanOrEqual(LIMIT_LAZY);
+    // One request each: what they share with others is in what is loaded already, or a layout's.
+    expect(imports.length, fileName).toBeLessThanOrEqual(fileName.includes("madeUp") ? 4 : 1);
+  }
+  const modules = scripts.flatMap((script) => Object.keys(script.modules));
+  expect(modules.length).toBe(new Set(modules).size);
   for (const { code } of scripts) expect(code).not.toMatch(/["'`]node:|\bBuffer\b|\bprocess\./);
-  for (const { code } of lazy) expect(gzipSync(code, { level: 9 }).byteLength).toBeLessThanOrEqual(LAZY_LIMIT);
-  const { code } = main;
-  const bytes = gzipSync(code, { level: 9 }).byteLength;
-  await annotate(`${(code.length / 1024).toFixed(1)} KiB minified, ${(bytes / 1024).toFixed(1)} KiB gzipped`);
-  expect(bytes).toBeLessThanOrEqual(LIMIT);
-  expect(bytes).toBeGreaterThan(LIMIT / 10);
+});
+
+test("all of the core is not much more", async ({ annotate }) => {
+  const { sum, scripts } = await bundle("* as used");
+  await annotate(`${sum} bytes gzipped at once`);
+  expect(sum).toBeLessThanOrEqual(LIMIT_ALL);
+  expect(scripts.flatMap(({ dynamicImports }) => dynamicImports)).not.toEqual([]);
+});
+
+test.each([
+  ["makeSchedule", 15_000],
+  ["encodePng", 6_000],
+])("%s alone is a fraction of it", async (name, limit) => {
+  const { sum } = await bundle(`{ ${name} as used }`);
+  expect(sum).toBeLessThanOrEqual(limit);
 });
