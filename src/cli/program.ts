@@ -1,5 +1,6 @@
 /** The commands, with what holds for all of them: nothing is printed or ended behind the caller's back. */
 import { Command } from "commander";
+import { WITH_GPU } from "../node/device.ts";
 import { addBench } from "./commands/bench.ts";
 import { addConvert } from "./commands/convert.ts";
 import { addDecode } from "./commands/decode.ts";
@@ -58,7 +59,11 @@ export function createProgram(io: Io, onVerbose: () => void): Command {
     .hook("preAction", (_program, command) => {
       if (command.opts().verbose) onVerbose();
     })
-    .addHelpText("after", "\nExample:\n  $ ddim sample -n 16 --grid -o faces.png");
+    .addHelpText("after", "\nExample:\n  $ ddim sample -n 16 --grid -o faces.png")
+    .addHelpText(
+      "after",
+      `\nWhere it is not installed:\n  $ npx ddim-webgpu inspect FOLDER\n  $ ${WITH_GPU} sample -n 16`,
+    );
   for (const add of commands) add(program, io);
   return program;
 }

@@ -65,9 +65,8 @@ function useSoftwareDriver(): boolean {
   return true;
 }
 
-/** It is no dependency, because pages have no use for its 130 MB. */
-const INSTALL =
-  "install it beside ddim-webgpu with `npm install webgpu`, or run the command line with `npx -p ddim-webgpu -p webgpu ddim …`";
+/** The command line where neither package is installed. `webgpu` is no dependency: pages have no use for its 130 MB. */
+export const WITH_GPU = "npx -p ddim-webgpu -p webgpu ddim";
 
 async function loadDawn(): Promise<{ create: typeof CreateGpu; globals: object }> {
   try {
@@ -80,7 +79,7 @@ async function loadDawn(): Promise<{ create: typeof CreateGpu; globals: object }
       missing
         ? "the npm package webgpu, which is the GPU in Node, is not installed"
         : `the npm package webgpu does not load: ${message.split("\n")[0]}`,
-      missing ? INSTALL : undefined,
+      missing ? `install it beside ddim-webgpu with \`npm install webgpu\`, or run \`${WITH_GPU} …\`` : undefined,
       { cause },
     );
   }

@@ -236,7 +236,7 @@ describe("where something is missing", () => {
   };
   const SENTENCE =
     "the npm package webgpu, which is the GPU in Node, is not installed (install it beside ddim-webgpu with " +
-    "`npm install webgpu`, or run the command line with `npx -p ddim-webgpu -p webgpu ddim …`)";
+    "`npm install webgpu`, or run `npx -p ddim-webgpu -p webgpu ddim …`)";
 
   it("the library names the package and how to get it", () => {
     const code =
