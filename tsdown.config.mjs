@@ -2,16 +2,18 @@
 import { defineConfig } from "tsdown";
 import { browserStub, chunkFileName, chunkNames, flatEntries, withoutFacades } from "./scripts/chunks.mjs";
 
+const entry = {
+  index: "src/index.ts",
+  "node/index": "src/node/index.ts",
+  "kernels/index": "src/kernels/index.ts",
+  "cli/main": "src/cli/main.ts",
+  // Not published: the command line loads it in a checkout.
+  "bench/index": "bench/index.ts",
+  "bench/worker": "bench/harness/worker.ts",
+};
+
 export default defineConfig({
-  entry: {
-    index: "src/index.ts",
-    "node/index": "src/node/index.ts",
-    "kernels/index": "src/kernels/index.ts",
-    "cli/main": "src/cli/main.ts",
-    // Not published: the command line loads it in a checkout.
-    "bench/index": "bench/index.ts",
-    "bench/worker": "bench/harness/worker.ts",
-  },
+  entry,
   format: "esm",
   target: "es2023",
   // Node's own modules are used by ./node and the command line alone (dependency-cruiser sees to it).
@@ -19,7 +21,7 @@ export default defineConfig({
   // Also what bench/ takes from development packages: it is loaded where those are installed.
   deps: { neverBundle: ["onnx-buf", /^@bufbuild\//, /^echarts\//] },
   outputOptions: {
-    codeSplitting: { groups: [{ name: chunkNames() }], includeDependenciesRecursively: false },
+    codeSplitting: { groups: [{ name: chunkNames(entry) }], includeDependenciesRecursively: false },
     chunkFileNames: chunkFileName,
   },
   fixedExtension: false,

@@ -1,7 +1,8 @@
 // Which chunk of dist/ holds which module, and so what the files are called. What bench/ alone uses is in none of them.
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const SRC = fileURLToPath(new URL("../src/", import.meta.url));
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
 /** Apart from the rest, since some use them alone: with what they import. The first in this list has what two share. */
 const PARTS = {
@@ -54,7 +55,7 @@ function reach(info, roots, { except = new Set(), lazily = false } = {}) {
  * @returns {(id: string) => string | null} the chunk of a module; null where it is left to the bundler
  */
 function assign(info, ending) {
-  const ids = (/** @type {string[]} */ names) => names.map((name) => `${SRC}${name}${ending}`);
+  const ids = (/** @type {string[]} */ names) => names.map((name) => join(ROOT, "src", name + ending));
   const lazyRoots = new Set(ids(Object.values(LAZY).flat()));
   const reached = (/** @type {Record<string, string[]>} */ of) =>
     Object.entries(of).map(([name, roots]) => ({ name, modules: reach(info, ids(roots)) }));
@@ -75,13 +76,19 @@ function assign(info, ending) {
   };
 }
 
-/** For output.codeSplitting of rolldown: every module of the product has a chunk, so none is called by an accident. */
-export function chunkNames() {
+/**
+ * For output.codeSplitting of rolldown: every module of the product has a chunk, so none is called by an accident.
+ * @param {Record<string, string>} entries files by their paths in dist/, which have files of their own
+ */
+export function chunkNames(entries) {
   /** @type {Record<string, (id: string) => string | null>} */
   const assigned = {};
-  const entry = /^((node|kernels)\/index(\.d)?|index\.d|cli\/main(\.d)?)\.ts$/;
+  // "." is only a list of names, so that its module can be anywhere; as an entry of its own, ./node would import it.
+  const own = new Set(Object.values(entries).flatMap((path) => [path, path.replace(/\.ts$/, ".d.ts")]));
+  own.delete("src/index.ts");
+  const alone = new Set([...own].map((path) => join(ROOT, path)));
   return (/** @type {string} */ id, /** @type {{ getModuleInfo: GetInfo }} */ context) => {
-    if (entry.test(id.slice(SRC.length)) && id.startsWith(SRC)) return null;
+    if (alone.has(id)) return null;
     const declares = id.endsWith(".d.ts");
     const ending = declares ? ".d.ts" : ".ts";
     assigned[ending] ??= assign((id) => context.getModuleInfo(id), ending);

@@ -5,8 +5,8 @@ import { basename, join } from "node:path";
 import { decode, encode } from "@jridgewell/sourcemap-codec";
 import ts from "typescript";
 
-/** What samples in a page. With maps of readers of rare files, and of the command line, the package would exceed 2.5 MB. */
-const MAPPED = /^chunks\/(core|errors|kernels|sampler|images|autoencoder|operations)\./;
+/** What every page loads. With maps of the rest, and of the command line, the package would exceed 2.5 MB. */
+const MAPPED = /^chunks\/(core|errors|kernels|sampler|images|autoencoder)\./;
 
 /** @typedef {{ at: number, text: string }} Insertion */
 

@@ -156,8 +156,8 @@ it("Node's part imports only what package.json names", () => {
 describe("source maps", () => {
   const mapped = () => files.filter((file) => file.endsWith(".js.map"));
 
-  it("belong to what samples in a page, and are named there", () => {
-    const core = [...FIRST, "operations"].map((name) => `dist/chunks/${name}.js.map`);
+  it("belong to what every page loads, and are named there", () => {
+    const core = FIRST.map((name) => `dist/chunks/${name}.js.map`);
     expect(mapped().toSorted()).toEqual(core.toSorted());
     for (const file of files.filter((name) => name.endsWith(".js"))) {
       const named = /\/\/# sourceMappingURL=(\S+)/.exec(read(file))?.[1];
