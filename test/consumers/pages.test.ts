@@ -114,9 +114,15 @@ describe.skipIf(withoutPeers)("with the peers", () => {
     writeFileSync(join(folder, "src", main), code);
     await using server = await startServer(folder, VITE, "--host", "127.0.0.1");
     await page.addInitScript(COUNTING);
+    const asked: string[] = [];
+    page.on("request", (request) => {
+      if (request.url().includes(".safetensors")) asked.push(`${request.method()} ${request.headers().range}`);
+    });
     await page.goto(server.origin);
     await leave(page);
     expect(await page.evaluate(() => devices)).toEqual({ opened: 1, destroyed: 1 });
+    expect(asked.length).toBeGreaterThan(0);
+    expect(asked).toEqual([...new Set(asked)]);
   });
 
   it("worker builds, makes pictures, and stops by message", async () => {
