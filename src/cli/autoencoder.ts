@@ -5,7 +5,7 @@ import type { AutoencoderModel } from "../autoencoder/open.ts";
 import { openAutoencoder } from "../node/model.ts";
 import type { DeviceFlags, ModelFlags, NumberFlags } from "./flags.ts";
 import type { Terminal } from "./io.ts";
-import { modelSource, unknownOf } from "./modelFlag.ts";
+import { unknownOf, withModelFiles } from "./modelFlag.ts";
 import { openProgress } from "./progress.ts";
 
 const UNITS: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
@@ -25,7 +25,9 @@ export async function openFirstStage(
 ): Promise<AutoencoderModel> {
   const { signal } = terminal.io;
   const { variant } = flags;
-  const model = await openAutoencoder(modelSource(flags), { signal, variant, unknown: unknownOf(flags) });
+  const model = await withModelFiles(terminal, flags, (source) =>
+    openAutoencoder(source, { signal, variant, unknown: unknownOf(flags) }),
+  );
   terminal.warn(model.warnings);
   return model;
 }
@@ -38,6 +40,7 @@ export async function withAutoencoder<T>(
 ): Promise<T> {
   const progress = await openProgress(terminal);
   terminal.io.signal.throwIfAborted();
+  await model.checkpoint.source.download?.(terminal.io.signal);
   const device = await terminal.io.openDevice({ adapter: flags.device, matrices: flags.dtype === "f16" });
   try {
     terminal.detail(`adapter: ${device.name}`);

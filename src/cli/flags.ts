@@ -113,9 +113,9 @@ export function seed(text: string): bigint {
 const commonFlags: FlagTable<CommonFlags> = {
   model: () =>
     new Option(
-      "-m, --model <path>",
-      "folder of a model, its name in weights/, or one .safetensors, .ckpt, .pt, .pth or .bin file " +
-        "(default: pixel-avatars-16)",
+      "-m, --model <name>",
+      "folder of a model, its name in weights/, or one .safetensors, .ckpt, .pt, .pth or .bin file; a URL of these; " +
+        "or an id of the Hugging Face Hub, org/name or org/name@revision (default: pixel-avatars-16)",
     ),
   config: () =>
     new Option("--config <file>", "the model's configuration, JSON or YAML, in place of the one beside its weights"),

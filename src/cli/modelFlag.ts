@@ -1,6 +1,7 @@
 /** The model of `-m`, which takes whatever `loadPipeline` does: `src/node/modelName.ts` says what a name means. */
 import { realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import type { HubOptions } from "../node/hub/source.ts";
 import { openModel } from "../node/model.ts";
 import { placeOfModel } from "../node/modelName.ts";
 import { packageRoot } from "../node/packageRoot.ts";
@@ -9,6 +10,7 @@ import type { Model, OpenOptions } from "../pipeline/model.ts";
 import type { ModelSource } from "../weights/source.ts";
 import type { ModelFlags } from "./flags.ts";
 import type { Terminal } from "./io.ts";
+import { openProgress } from "./progress.ts";
 
 export const DEFAULT_MODEL = "pixel-avatars-16";
 
@@ -25,8 +27,33 @@ export function modelArgument(given: string | undefined): string {
 }
 
 /** The files of the model of `-m`, with the configuration of `--config`. @throws FileError */
-export const modelSource = ({ model, config }: Pick<ModelFlags, "model" | "config">): ModelSource =>
-  toNodeSource(named(model), { config });
+export const modelSource = (
+  { model, config }: Pick<ModelFlags, "model" | "config">,
+  options: HubOptions = {},
+): ModelSource => toNodeSource(named(model), { ...options, config });
+
+/** Smaller files are there before a bar is seen. */
+const SHOWN_BYTES = 2 ** 20;
+
+/** What `open` makes of those files. While one is downloaded from the Hugging Face Hub, then or later, a bar counts its bytes. */
+export async function withModelFiles<T>(
+  terminal: Terminal,
+  flags: Pick<ModelFlags, "model" | "config">,
+  open: (source: ModelSource) => Promise<T>,
+): Promise<T> {
+  const progress = await openProgress(terminal);
+  const onDownload = (file: string, loaded: number, total: number) => {
+    if (total < SHOWN_BYTES) return;
+    progress.show(`${file}, MB`, Math.floor(loaded / 1e6), Math.ceil(total / 1e6));
+    if (loaded === total) progress.stop();
+  };
+  const onWarning = (text: string) => terminal.warn([text]);
+  try {
+    return await open(modelSource(flags, { env: terminal.io.env, onDownload, onWarning }));
+  } finally {
+    progress.stop();
+  }
+}
 
 /** What `--ignore-unknown` says to the library. */
 export const unknownOf = ({ ignoreUnknown }: ModelFlags): "warn" | undefined => (ignoreUnknown ? "warn" : undefined);
@@ -43,7 +70,9 @@ export async function openFlaggedModel(
   const { weights, variant, randomWeights } = flags;
   const unknown = unknownOf(flags);
   const { signal } = terminal.io;
-  const model = await openModel(modelSource(flags), { signal, weights, variant, randomWeights, unknown, firstStage });
+  const model = await withModelFiles(terminal, flags, (source) =>
+    openModel(source, { signal, weights, variant, randomWeights, unknown, firstStage }),
+  );
   terminal.warn(model.warnings);
   return model;
 }

@@ -42,6 +42,7 @@ export async function withPipeline<T>(
   const folder = cacheOf(flags, terminal.io.env);
   const start = performance.now();
   signal.throwIfAborted();
+  await model.source.download?.(signal);
   const device = await terminal.io.openDevice({
     adapter: flags.device,
     matrices: flags.dtype === "f16",

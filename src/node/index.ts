@@ -7,7 +7,7 @@ import type { DiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { LoadOptions } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
-import { message } from "../runtime/printable.ts";
+import { message, toConsole } from "../runtime/printable.ts";
 import { type NodeDeviceOptions, nodeDeviceNames, openNodeDevice } from "./device.ts";
 import { openModel, parseYaml as parseYamlText } from "./model.ts";
 import { packedFolder } from "./packedFolder.ts";
@@ -46,7 +46,8 @@ function tuningStore({ tuning, tune, cache }: LoadOptions & CacheOptions): LoadO
 
 /**
  * Opens a model and puts it on a GPU; without `options.device` on one that Dawn opens, freed with the pipeline.
- * @param source the path of a folder or of one file of weights, a `file:` or web URL of either, File[], or an object with `read(path)`
+ * @param source the path of a folder or of one file of weights, a `file:` or web URL of either, an id of the Hugging Face Hub
+ *   (`org/name` or `org/name@revision`, where there is no such path), File[], or an object with `read(path)`
  */
 export async function loadPipeline(
   source: Parameters<typeof toNodeSource>[0],
@@ -57,7 +58,11 @@ export async function loadPipeline(
   const { adapter, fast, threads, matrices = options.dtype === "f16", ...rest } = loading;
   const { signal } = rest;
   const opening = { variant, weights, unknown, parseYaml, signal };
-  const model = await openModel(toNodeSource(source, { fetch, config }), opening);
+  const { onProgress, onWarning = toConsole } = rest;
+  const onDownload = (file: string, loaded: number, total: number) =>
+    onProgress?.({ type: "download", file, loaded, total });
+  const model = await openModel(toNodeSource(source, { fetch, config, onDownload, onWarning }), opening);
+  await model.source.download?.(signal);
   const packed =
     options.packed ??
     (cache === undefined ? undefined : packedFolder(cache, (text) => process.emitWarning(message(text))));

@@ -6,6 +6,7 @@ import { singleFileSource, withConfig } from "../weights/single.ts";
 import type { ModelSource } from "../weights/source.ts";
 import { type SourceLike, type SourceOptions, toConfig, toSource } from "../weights/to-source.ts";
 import { folderSource } from "./folder.ts";
+import { type HubOptions, hubSource } from "./hub/source.ts";
 import { pathOf, placeOfModel, statsAt, urlOf } from "./modelName.ts";
 
 /** A folder, or one file of weights in it. @throws FileError when it is neither */
@@ -18,23 +19,24 @@ function diskSource(path: string): ModelSource {
   return singleFileSource(folderSource(dirname(path)), basename(path));
 }
 
-function namedSource(name: string | URL, options: SourceOptions): ModelSource {
+function namedSource(name: string | URL, { fetch, ...options }: HubOptions): ModelSource {
   const place = placeOfModel(name);
   if (place.kind === "disk") return diskSource(place.path);
-  if (place.kind === "web") return toSource(place.url, options);
-  throw new FileError(String(name), "there is no such folder");
+  return place.kind === "web" ? toSource(place.url, { fetch }) : hubSource(place.id, { fetch, ...options });
 }
 
 /**
  * Like the core's `toSource`, but a string or URL is the name of a model as {@link placeOfModel} reads it.
  * @throws FileError when there is no such thing
  */
-export function toNodeSource(from: SourceLike, { config, ...options }: SourceOptions = {}): ModelSource {
-  const source = typeof from === "string" || from instanceof URL ? namedSource(from, options) : toSource(from, options);
+export function toNodeSource(from: SourceLike, { config, ...options }: SourceOptions & HubOptions = {}): ModelSource {
+  const { fetch } = options;
+  const source =
+    typeof from === "string" || from instanceof URL ? namedSource(from, options) : toSource(from, { fetch });
   if (config === undefined) return source;
   const url = urlOf(config);
   const path = url ? pathOf(url) : typeof config === "string" ? config : undefined;
-  if (path === undefined) return withConfig(source, toConfig(config, options));
+  if (path === undefined) return withConfig(source, toConfig(config, { fetch }));
   if (!(statsAt(path)?.isFile() ?? true)) throw new FileError(path, "is not a file");
   return withConfig(source, { source: folderSource(dirname(path)), path: basename(path) });
 }

@@ -17,6 +17,7 @@ import type { TuningStore } from "./tuningTable.ts";
 export type NetworkDType = "f32" | "f16";
 
 export type LoadEvent =
+  /** Bytes of the weights on their way to the GPU; in Node, before that, of each file of the Hub that goes into its cache. */
   | { type: "download"; file: string; loaded: number; total: number }
   | { type: "tune"; done: number; of: number }
   | { type: "compile"; done: number; of: number }

@@ -31,6 +31,10 @@ export function rangeTotal(response: Response): number | undefined {
   return wholeNumber(response.headers.get("content-range")?.split("/")[1]);
 }
 
+/** The first byte that an answer of a part begins with, where it says so. */
+export const rangeStart = ({ headers }: Response): number | undefined =>
+  wholeNumber(/^bytes (\d+)-/.exec(headers.get("content-range") ?? "")?.[1]);
+
 function wholeNumber(text: string | null | undefined): number | undefined {
   return text && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }

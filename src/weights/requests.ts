@@ -118,19 +118,20 @@ export class Requests {
    * What `use` makes of the answer. Both are tried again when the server is busy or the connection breaks off.
    *
    * @param file - for messages
+   * @param init - of every try, or what it is by then
    * @throws FileError when it cannot be had, and whatever `use` throws; the signal's reason
    */
   async get<T>(
     file: string,
     url: string,
-    init: RequestInit,
+    init: RequestInit | (() => RequestInit),
     signal: AbortSignal | undefined,
     use: (answer: Answer) => Promise<T>,
   ): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       signal?.throwIfAborted();
       try {
-        return await use(await this.#ask(file, url, init, signal));
+        return await use(await this.#ask(file, url, typeof init === "function" ? init() : init, signal));
       } catch (error) {
         if (!(error instanceof Passing)) throw error;
         if (attempt === TRIES || error.pause > LONGEST_PAUSE_MS || this.#hopeless(error))

@@ -27,6 +27,7 @@ export function singleFileSource(source: ModelSource, file: string): ModelSource
   return {
     ...delegating(source),
     weights: file,
+    address: source.address && (() => `${source.address!()}/${encodeURIComponent(file)}`),
     async config(signal) {
       for (const path of configsOf(file, source.remote)) if (await source.exists(path, signal)) return { source, path };
       return undefined;

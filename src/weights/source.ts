@@ -29,6 +29,16 @@ export interface ModelSource {
   /** What a server has answered so far, where that was a refusal every time; for when nothing is found. */
   refusal?(): string | undefined;
   /**
+   * What names the same files again, in other folders and on other days: a URL without its query, or an id with its commit.
+   * None of a folder.
+   */
+  address?(): string;
+  /**
+   * Brings here, whole, the files of weights of which the header was read: for a source that keeps copies, and has asked for
+   * no more than that yet.
+   */
+  download?(signal?: AbortSignal): Promise<void>;
+  /**
    * The bytes of a file, or exactly those of `range`: never fewer, never others. A whole file of more than `limit` bytes
    * may be refused before all of it is in memory.
    */
@@ -65,6 +75,8 @@ export function delegating(source: ModelSource): ModelSource {
     remote: source.remote,
     refusal: source.refusal && (() => source.refusal!()),
     weights: source.weights,
+    address: source.address && (() => source.address!()),
+    download: source.download && ((signal) => source.download!(signal)),
     config: source.config && ((signal) => source.config!(signal)),
     read: (path, range, signal, limit) => source.read(path, range, signal, limit),
     readInto: (path, start, target, signal) => readInto(source, path, start, target, signal),

@@ -252,6 +252,7 @@ export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): M
   return {
     ...source,
     remote: true,
+    address: () => source.name,
     refusal: () => (found ? undefined : forbidden),
     readInto,
     async read(path, range, signal, limit = Number.POSITIVE_INFINITY) {

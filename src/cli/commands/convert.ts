@@ -1,20 +1,22 @@
 /** `ddim convert`: the weights of a PyTorch checkpoint as safetensors. Nothing in the checkpoint is run. */
-import { basename, dirname } from "node:path";
 import type { Command } from "commander";
-import { folderSource } from "../../node/folder.ts";
 import { FileError, UsageError } from "../../runtime/errors.ts";
 import { listed } from "../../runtime/printable.ts";
 import { type Checkpoint, elementCount, openSafetensors } from "../../weights/checkpoint.ts";
 import { decodeFloats, f32ToF16 } from "../../weights/convert.ts";
 import { DTYPE_BITS } from "../../weights/dtype.ts";
 import { layOut } from "../../weights/encode.ts";
+import { isPickle } from "../../weights/locate.ts";
+import { label } from "../../weights/path.ts";
 import { pickleSource } from "../../weights/pickle/lazy.ts";
 import type { TensorInfo } from "../../weights/safetensors.ts";
 import { addCommonFlags, type CommonFlags } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 import { checkFile, writePieces } from "../output.ts";
+import { pathKind } from "../paths.ts";
 import { openProgress } from "../progress.ts";
 import { bytes, plural, quantity } from "../table.ts";
+import { weightsFile } from "../weightsFile.ts";
 
 interface ConvertFlags extends Pick<CommonFlags, "quiet" | "verbose" | "json"> {
   ema?: true;
@@ -31,7 +33,10 @@ export function addConvert(program: Command, io: Io): void {
         "of data parallel training goes. Reads pickles without running anything in them, and says what is left out. " +
         "Commands also take such files as they are: -m FILE.ckpt.",
     )
-    .argument("<checkpoint>", "file of torch.save, of any version since 0.1.10")
+    .argument(
+      "<checkpoint>",
+      "file of torch.save, of any version since 0.1.10; or a URL of one, or a model's folder, URL or Hugging Face id",
+    )
     .argument("<output>", "safetensors to write")
     .option("--ema", "the moving average, where the file keeps one apart: under ema, or at the end of a list")
     .option("--half", "store 32-bit floats in 16 bits")
@@ -45,10 +50,11 @@ async function convert(input: string, output: string, flags: ConvertFlags, io: I
   const { signal } = io;
   const terminal = new Terminal(io, flags);
   if (!/\.safetensors$/i.test(output)) throw new UsageError("output", `${output}: the name must end in .safetensors`);
-  const name = basename(input);
-  const folder = folderSource(dirname(input));
-  const source = await pickleSource(folder, name, { weights: flags.ema ? "ema" : "plain", signal });
-  const checkpoint = await openSafetensors(source, name, signal);
+  const { source: files, path } = await weightsFile(terminal, input);
+  if (pathKind(input) !== "file" && !isPickle(path))
+    throw new FileError(label(files, path), "is a safetensors file already");
+  const source = await pickleSource(files, path, { weights: flags.ema ? "ema" : "plain", signal });
+  const checkpoint = await openSafetensors(source, path, signal);
   checkFile(output, flags.overwrite === true);
   const tensors = converted(checkpoint, flags.half === true);
   const values = tensors.reduce((sum, { tensor }) => sum + elementCount(tensor), 0);

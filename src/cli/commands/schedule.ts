@@ -13,7 +13,7 @@ import {
   samplerOptions,
 } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
-import { modelSource, unknownOf } from "../modelFlag.ts";
+import { unknownOf, withModelFiles } from "../modelFlag.ts";
 import { table } from "../table.ts";
 
 interface ScheduleFlags extends Pick<ModelFlags, "model" | "config">, OutputFlags, SamplerFlags {}
@@ -32,9 +32,11 @@ async function schedule(flags: ScheduleFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   const unknown = unknownOf(flags);
   const warn = (text: string) => terminal.warn([text]);
-  const source = modelSource(flags);
-  const config = await openScheduler(source, { unknown, warn, signal: io.signal });
-  if (!config) throw new FileError(source.name, "has no scheduler_config.json, so it cannot be sampled");
+  const config = await withModelFiles(terminal, flags, async (source) => {
+    const found = await openScheduler(source, { unknown, warn, signal: io.signal });
+    if (!found) throw new FileError(source.name, "has no scheduler_config.json, so it cannot be sampled");
+    return found;
+  });
   const made = makeSchedule({ ...config, ...samplerOptions(flags) });
   terminal.warn(made.warnings);
   if (flags.json) terminal.json(describe(made));

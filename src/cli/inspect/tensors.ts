@@ -1,15 +1,15 @@
 /** The table of tensors in one file of weights, safetensors or a pickle, from what describes them. */
-import { basename, dirname } from "node:path";
-import { folderSource } from "../../node/folder.ts";
 import { elementCount, openWeights } from "../../weights/checkpoint.ts";
 import { isPickle } from "../../weights/locate.ts";
 import type { LoadFlags } from "../flags.ts";
 import type { Terminal } from "../io.ts";
 import { bytes, plural, quantity, table } from "../table.ts";
+import { weightsFile } from "../weightsFile.ts";
 
 export async function inspectTensors(terminal: Terminal, file: string, flags: LoadFlags): Promise<void> {
-  const { tensors: found, metadata, totalBytes } = await open(file, terminal.io.signal);
-  const kind = isPickle(file) ? "pickle" : "safetensors";
+  const { source, path } = await weightsFile(terminal, file);
+  const { tensors: found, metadata, totalBytes } = await openWeights(source, path, { signal: terminal.io.signal });
+  const kind = isPickle(path) ? "pickle" : "safetensors";
   const tensors = [...found.values()].map(({ name, dtype, shape, start, end }) => ({
     name,
     dtype,
@@ -33,6 +33,3 @@ export async function inspectTensors(terminal: Terminal, file: string, flags: Lo
   terminal.data(table(["tensor", "type", "shape", "size"], rows));
   terminal.data(Object.entries(metadata).map(([key, value]) => `${key}: ${value}`));
 }
-
-const open = (file: string, signal: AbortSignal) =>
-  openWeights(folderSource(dirname(file)), basename(file), { signal });
