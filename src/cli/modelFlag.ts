@@ -17,13 +17,26 @@ export const DEFAULT_MODEL = "pixel-avatars-16";
 /** The flag's value; without it the package's own model, whatever lies here by that name. */
 const named = (given: string | undefined): string => given ?? join(packageRoot(), "weights", DEFAULT_MODEL);
 
-/** The value of `-m` that finds the same model again: for the package's own, one that works in every folder. */
+/** What names stood for whose files were opened: a revision becomes a commit then. */
+const addresses = new Map<string, string>();
+
+/**
+ * The value of `-m` that finds the same model again: for the package's own, one that works in every folder; an id with its
+ * commit; an address without what may be a secret in it.
+ */
 export function modelArgument(given: string | undefined): string {
   const place = placeOfModel(named(given));
-  if (place.kind !== "disk") return named(given);
+  if (place.kind !== "disk") return addresses.get(named(given)) ?? withoutSecrets(named(given));
   const path = realpathSync(place.path);
   const own = dirname(path) === realpathSync(join(packageRoot(), "weights"));
   return given === undefined || own ? basename(path) : given;
+}
+
+/** A web address without its query, user and password, which may open more than a picture is meant to; other texts as they are. */
+export function withoutSecrets(text: string): string {
+  if (!/^https?:/i.test(text) || !URL.canParse(text)) return text;
+  const { origin, pathname } = new URL(text);
+  return origin + pathname;
 }
 
 /** The files of the model of `-m`, with the configuration of `--config`. @throws FileError */
@@ -49,7 +62,11 @@ export async function withModelFiles<T>(
   };
   const onWarning = (text: string) => terminal.warn([text]);
   try {
-    return await open(modelSource(flags, { env: terminal.io.env, onDownload, onWarning }));
+    const source = modelSource(flags, { env: terminal.io.env, onDownload, onWarning });
+    const opened = await open(source);
+    const address = source.address?.();
+    if (address !== undefined) addresses.set(named(flags.model), address);
+    return opened;
   } finally {
     progress.stop();
   }

@@ -2,7 +2,7 @@
 import type { GenerationParameters } from "../image/parameters.ts";
 import type { ResolvedRun } from "../pipeline/run.ts";
 import type { Io } from "./io.ts";
-import { modelArgument, unknownOf } from "./modelFlag.ts";
+import { modelArgument, unknownOf, withoutSecrets } from "./modelFlag.ts";
 import { packageVersion } from "./package.ts";
 import { flagWords, inCurrentFolder } from "./plainCommand.ts";
 import type { SampleFlags } from "./sampleFlags.ts";
@@ -61,7 +61,7 @@ export function commandLine(
     if (value !== undefined) words.push(...flagWords(flag, String(value)));
   };
   add("-m", modelArgument(flags.model));
-  add("--config", flags.config);
+  add("--config", flags.config && withoutSecrets(flags.config));
   add("--weights", flags.weights);
   add("--variant", flags.variant);
   add("--random-weights", flags.randomWeights);
@@ -120,11 +120,17 @@ export function commandOf(parameters: GenerationParameters): string {
   return ["ddim", "sample", ...words, clip ? "--clip" : "--no-clip"].map(quoted).join(" ");
 }
 
-/** The command as it was typed, but for the folder that its output went to. */
+/** The command as it was typed, but for the folder that its output went to, and with a model that is found again. */
 export function typedCommand({ args = [] }: Pick<Io, "args">): string {
-  const isOutput = (i: number) => args[i - 1] === "-o" || args[i - 1] === "--output";
-  const joined = /^(--output=|-o(?=.))(.*)$/s;
-  const shown = (word: string, i: number) =>
-    isOutput(i) ? inCurrentFolder(word) : word.replace(joined, (_, flag, path) => flag + inCurrentFolder(path));
-  return ["ddim", ...args.map((word, i) => quoted(shown(word, i)))].join(" ");
+  const shown = (flag: string | undefined, value: string) => {
+    if (flag === "-o" || flag === "--output") return inCurrentFolder(value);
+    return flag === "-m" || flag === "--model" ? modelArgument(value) : withoutSecrets(value);
+  };
+  const words = args.map((word, i) => {
+    const [, flag, joint, value] = /^(--(?:output|model)|-[om])(=?)(.+)$/s.exec(word) ?? [];
+    if (flag === undefined || value === undefined || (flag.startsWith("--") && joint === ""))
+      return shown(args[i - 1], word);
+    return flag.startsWith("--") ? `${flag}=${shown(flag, value)}` : flag + shown(flag, joint + value);
+  });
+  return ["ddim", ...words.map(quoted)].join(" ");
 }
