@@ -394,6 +394,27 @@ describe("a connection", () => {
     expect(await why("org/other")).toMatch(/429 Too Many Requests, and asks to be left alone for 3600 s$/);
   });
 
+  test("two at once do each other no harm: who has begun to read is not disturbed by who comes second", async () => {
+    let openGate = () => {};
+    const gate = new Promise<void>((resolve) => {
+      openGate = resolve;
+    });
+    const late = async (url: string, init?: RequestInit) => {
+      const response = await fetch(url, init);
+      if (url.includes("/resolve/")) await gate;
+      return response;
+    };
+    const second = read("org/large", "model.safetensors", { fetch: late });
+    const source = open("org/large");
+    const half = new Uint8Array(1_500_000);
+    await readInto(source, "model.safetensors", 0, half);
+    openGate();
+    expect(same(await second, large)).toBe(true);
+    await readInto(source, "model.safetensors", 1_500_000, half);
+    expect(same(half, large.subarray(1_500_000))).toBe(true);
+    expect(blobs()).toEqual([sha256(large)]);
+  });
+
   test("two at once give two the right bytes", async () => {
     const both = await Promise.all([read("org/large", "model.safetensors"), read("org/large", "model.safetensors")]);
     for (const bytes of both) expect(same(bytes, large)).toBe(true);

@@ -2,8 +2,9 @@
  * One file of the Hub into the cache. What came of it lies beside the blobs as `HASH.PID.RANDOM.incomplete`, each process having
  * its own, as Python's do since none of them can rely on locks; whoever comes later goes on with one whose process is gone.
  */
-import { createHash, type Hash, randomBytes } from "node:crypto";
-import { constants, copyFile, type FileHandle, mkdir, open, readdir, rename, rm, stat, statfs } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { readFileSync, renameSync, statSync } from "node:fs";
+import { constants, copyFile, mkdir, open, readdir, rename, rm, stat, statfs } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { FileError } from "../../runtime/errors.ts";
@@ -12,6 +13,7 @@ import type { Answer } from "../../weights/requests.ts";
 import { codeOf } from "../file.ts";
 import type { HubFile } from "./api.ts";
 import { sizeOf } from "./cache.ts";
+import { Written } from "./written.ts";
 
 /** Asks for the file, or what `range()` says of it at every try. */
 export type Get = (
@@ -60,17 +62,30 @@ export async function download(asked: Download, signal?: AbortSignal): Promise<v
             "what came is not what the Hub lists, by its hash: try again, or tell who runs the server",
           );
       }
-      await rename(path, blob).catch(async (error) => {
-        // Taken over by a process that believed this one gone.
-        if ((await sizeOf(blob)) !== file.size) throw error;
-      });
+      place(path, blob, file.size);
     } finally {
       active.delete(basename(path));
-      if (!(await sizeOf(path))) await rm(path, { force: true }).catch(() => {});
+      const isOver = !(await sizeOf(path)) || (await sizeOf(blob)) === file.size;
+      if (isOver) await rm(path, { force: true }).catch(() => {});
     }
   } catch (cause) {
     if (cause instanceof FileError || codeOf(cause) === undefined || signal?.aborted) throw cause;
     throw new FileError(blob, `cannot be written (${codeOf(cause)})`, { cause });
+  }
+}
+
+/**
+ * Gives a part its blob's name, unless there is such a blob by now: somebody may be reading that one already. At one go, as
+ * two processes that began together end together.
+ */
+function place(path: string, blob: string, size: number): void {
+  const isThere = () => statSync(blob, { throwIfNoEntry: false })?.size === size;
+  if (isThere()) return;
+  try {
+    renameSync(path, blob);
+  } catch (error) {
+    // Taken over by a process that believed this one gone.
+    if (!isThere()) throw error;
   }
 }
 
@@ -102,9 +117,14 @@ function isAlive(pid: number): boolean {
   if (pid === process.pid) return false;
   try {
     process.kill(pid, 0);
-    return true;
   } catch (error) {
     return codeOf(error) !== "ESRCH";
+  }
+  try {
+    // Ended, and nobody has asked how, as in containers without an init.
+    return !/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return true;
   }
 }
 
@@ -165,56 +185,5 @@ async function receive(answer: Answer, written: Written, { file, label, onProgre
     }
   } finally {
     await answer.cancel();
-  }
-}
-
-/** The part of a file that is there, and its hash so far. */
-class Written {
-  length = 0;
-  #hash: Hash;
-
-  constructor(
-    private readonly handle: FileHandle,
-    private readonly file: HubFile,
-  ) {
-    this.#hash = this.#begin();
-  }
-
-  /** SHA-256 of the bytes, or git's SHA-1, which begins with their number. */
-  #begin(): Hash {
-    const { hash, size } = this.file;
-    return hash.length === 64 ? createHash("sha256") : createHash("sha1").update(`blob ${size}\0`);
-  }
-
-  /** Takes what an earlier try left. */
-  async readBack(signal?: AbortSignal): Promise<void> {
-    const buffer = Buffer.alloc(2 ** 20);
-    for (;;) {
-      signal?.throwIfAborted();
-      const { bytesRead } = await this.handle.read(buffer, 0, buffer.length, this.length);
-      if (bytesRead === 0) return;
-      this.#hash.update(buffer.subarray(0, bytesRead));
-      this.length += bytesRead;
-      if (this.length > this.file.size) return this.restart();
-    }
-  }
-
-  async restart(): Promise<void> {
-    this.length = 0;
-    this.#hash = this.#begin();
-    await this.handle.truncate(0);
-  }
-
-  async add(part: Uint8Array): Promise<void> {
-    for (let done = 0; done < part.byteLength; ) {
-      const { bytesWritten } = await this.handle.write(part, done, part.byteLength - done, this.length + done);
-      done += bytesWritten;
-    }
-    this.#hash.update(part);
-    this.length += part.byteLength;
-  }
-
-  digest(): string {
-    return this.#hash.digest("hex");
   }
 }
