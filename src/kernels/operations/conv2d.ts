@@ -8,7 +8,7 @@ import type { WeightSpec } from "../recipes.ts";
 import { hwc, plain } from "./node.ts";
 import { defineOp } from "./operation.ts";
 
-interface ConvOptions {
+export interface ConvOptions {
   /** A side of 1 is a linear layer too, whose weight may be a matrix. */
   readonly kernel?: readonly [number, number];
   readonly stride?: number;

@@ -5,7 +5,7 @@ import { type NormNode, Norms } from "../lowering/norms.ts";
 import type { ParamRef } from "../recipes.ts";
 import { defineOp, type Operation } from "./operation.ts";
 
-interface GroupNormInit {
+export interface GroupNormInit {
   readonly gamma: ParamRef;
   readonly beta: ParamRef;
   readonly groups: number;

@@ -109,7 +109,7 @@ export const layerNormKernel = defineKernel<Flags>({
   },
 });
 
-interface LayerNormInit {
+export interface LayerNormInit {
   readonly gamma: ParamRef;
   readonly beta: ParamRef;
   readonly eps: number;

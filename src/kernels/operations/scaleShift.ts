@@ -43,7 +43,7 @@ export const scaleShift = defineOp({
   },
 });
 
-interface FillNode extends NodeBase {
+export interface FillNode extends NodeBase {
   readonly op: "fill";
   readonly scale: number;
   readonly shift: number;
