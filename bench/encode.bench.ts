@@ -8,7 +8,8 @@ import { WeightStore } from "../src/network/weights.ts";
 import { openNodeDevice } from "../src/node/device.ts";
 import { folderSource } from "../src/node/folder.ts";
 import { openModel } from "../src/pipeline/model.ts";
-import { Evaluator, lowerNetwork } from "../src/unet/evaluator.ts";
+import { createState, Evaluator, releaseState } from "../src/unet/evaluator.ts";
+import { lowerNetwork } from "../src/unet/lowered.ts";
 
 const device = await openNodeDevice();
 const model = await openModel(folderSource("weights/pixel-avatars-16"));
@@ -16,9 +17,10 @@ const target = targetFor(device);
 const size = model.config.sample_size ?? { height: 16, width: 16 };
 const lowered = lowerNetwork(model.config, target, { size, dtype: "f32", timesteps: "step" });
 const weights = await WeightStore.load(device, target, lowered.recipes, model.checkpoint, {});
-const evaluator = await Evaluator.create(device, lowered, weights, {
+const state = createState(device, lowered, 1);
+const evaluator = await Evaluator.create(device, lowered, weights, state, {
   rows: 1,
-  steps: 1,
+  evaluations: 1,
   timesteps: new Float32Array(model.config.time.inputs),
   classes: new Uint32Array(1),
 });
@@ -41,6 +43,7 @@ afterAll(() => {
   const median = times[times.length >> 1] ?? Number.NaN;
   console.log(`${((1000 * median) / count).toFixed(1)} µs per dispatch (median of ${times.length} recordings)`);
   evaluator.dispose();
+  releaseState(device, state);
   weights.dispose();
   device.dispose();
 });

@@ -10,9 +10,9 @@ import { defineKernel, type KernelCall, type Target } from "../src/runtime/kerne
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../src/runtime/memory.ts";
 import { Program } from "../src/runtime/program.ts";
 import { makeValue, type Value } from "../src/runtime/values.ts";
-import { loopValues, runTable } from "../src/sampler/loopCalls.ts";
 import { planSchedule, updateTable } from "../src/sampler/plan.ts";
 import { makeSchedule } from "../src/sampler/schedule.ts";
+import { runTable, stateValues } from "../src/sampler/stateKernels.ts";
 
 const SIDE = 256;
 const BATCH = 16;
@@ -44,7 +44,7 @@ const device = await openNodeDevice({ fast: true });
 const target: Target = { ...targetFor(device), storage: "buffer" };
 const plan = planSchedule(makeSchedule({ steps: 50 }));
 const choices = { shape: [3, SIDE, SIDE], plan, seed: 1n, images: Array.from({ length: BATCH }, (_, i) => i) } as const;
-const values = loopValues(choices);
+const values = stateValues(choices);
 const state = (name: string) =>
   makeValue({ name, shape: [SIDE, SIDE, 3], batched: true, dtype: "f32", storage: "buffer" });
 const [m, a] = [state("m"), state("a")];

@@ -5,7 +5,7 @@ import type { NetworkDType } from "../pipeline/types.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { byteSize } from "../runtime/values.ts";
 import type { NetworkInit } from "../unet/build.ts";
-import { type LoweredNetwork, lowerNetwork, plannedBytes } from "../unet/evaluator.ts";
+import { type LoweredNetwork, lowerNetwork, plannedBytes } from "../unet/lowered.ts";
 import type { UNetSpec } from "../unet/spec.ts";
 
 /** The kernels of one evaluation inside a sampling loop. */

@@ -6,7 +6,7 @@
 import type { Model } from "../pipeline/model.ts";
 import type { ForwardInputs } from "../pipeline/types.ts";
 import type { Target } from "../runtime/kernel.ts";
-import { lowerNetwork } from "../unet/evaluator.ts";
+import { lowerNetwork } from "../unet/lowered.ts";
 
 /** What llvmpipe gets, for which alone this matters. */
 const TARGET: Target = { shapes: "uniform", storage: "texture", lanes: 8, software: true };

@@ -1,17 +1,16 @@
-/** One batch of images through the whole loop: the network's evaluator and the sampler's loop, kept in step. */
+/** One batch of images through all steps: the sampler's state, and the network that it is handed to. */
 import type { RgbaImage } from "../image/rgba.ts";
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { type Judge, overflowIn } from "../runtime/finite.ts";
 import type { Target } from "../runtime/kernel.ts";
-import { createArray } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
-import { padded4 } from "../runtime/values.ts";
 import type { Draw } from "../sampler/hostNoise.ts";
-import { type RowNumbers, SamplerLoop } from "../sampler/loop.ts";
 import { addsNoise, isGuided, type PlanRow } from "../sampler/plan.ts";
-import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
+import { type RowNumbers, SamplerState } from "../sampler/state.ts";
+import { Evaluator } from "../unet/evaluator.ts";
+import type { LoweredNetwork } from "../unet/lowered.ts";
 import { blameWeights } from "./blame.ts";
 import { concatRows } from "./concat.ts";
 import type { Guidance } from "./conditions.ts";
@@ -56,7 +55,7 @@ export type BatchStep = Omit<Step, "ms" | "msLeft" | "save"> & {
 export interface BatchResult {
   readonly images: RgbaImage[];
   /** Latents to decode, f32 [images, H, W, C padded to vec4], instead of images; the caller releases it. */
-  readonly state?: GPUBuffer;
+  readonly latents?: GPUBuffer;
   /** [images, C, H, W] */
   readonly samples: Float32Array<ArrayBuffer>;
   /** What the update remembers at the end, [slots·images, C, H, W]. */
@@ -136,14 +135,16 @@ function historyOf({ run, first, images, resume }: BatchInit): Float32Array | un
   return run.history.subarray(first * image, (first + images) * image);
 }
 
-function createLoop(init: BatchInit, evaluator: Evaluator, guidance?: Guidance): Promise<SamplerLoop> {
+/** The state of this batch, and where the noise of its steps comes from where the GPU does not make it. */
+async function createState(init: BatchInit, guidance?: Guidance): Promise<{ state: SamplerState; draw?: Draw }> {
   const { device, target, lowered, run, model, images, first } = init;
   const size = stateOf(init);
   const part = (data: Float32Array) => data.subarray(first * size, (first + images) * size);
-  const { inpaint } = run;
-  return SamplerLoop.create(device, target, {
+  const { inpaint, plan } = run;
+  const { start, draw } = await hostNoise(init);
+  const state = await SamplerState.create(device, target, {
     shape: [model.stateChannels, run.height, run.width],
-    plan: run.plan,
+    plan,
     seed: run.seed,
     images: Array.from({ length: images }, (_, i) => run.firstImage + first + i),
     antithetic: run.antithetic,
@@ -151,20 +152,11 @@ function createLoop(init: BatchInit, evaluator: Evaluator, guidance?: Guidance):
     guidance,
     inpaint: inpaint && { known: part(inpaint.known), mask: part(inpaint.mask) },
     statistics: run.statistics,
-    state: evaluator.state,
-    output: { value: lowered.network.output, array: evaluator.output },
-    frame: evaluator.frameBuffer,
+    output: lowered.network.output,
+    start,
+    history: historyOf(init),
   });
-}
-
-/** The state in a buffer of its own, so that the network's memory can be freed before it is decoded. */
-async function copyState({ device, run, model, images }: BatchInit, { state }: Evaluator): Promise<GPUBuffer> {
-  const bytes = images * run.height * run.width * padded4(model.stateChannels) * 4;
-  const { object } = await device.allocate("latents", () => createArray(device, "latents", "buffer", "f32", bytes));
-  const encoder = device.gpu.createCommandEncoder();
-  encoder.copyBufferToBuffer(state, 0, object as GPUBuffer, 0, bytes);
-  device.submit([encoder.finish()]);
-  return object as GPUBuffer;
+  return { state, draw };
 }
 
 /**
@@ -176,44 +168,37 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
   const { device, lowered, weights, run, images, first, check, judge } = init;
   const { rows } = run.plan;
   const guidance = guidanceOf(init);
-  const evaluator = await Evaluator.create(device, lowered, weights, {
-    rows: images * (guidance ? 2 : 1),
-    leading: guidance && !rows.every(isGuided) ? images : undefined,
-    timesteps: init.timesteps,
-    steps: rows.length,
-    classes: labels(init, guidance),
-    timestepCond: run.guidanceEmbedding && partOf(run.guidanceEmbedding, init),
-    concat: run.concat && concatRows(run.concat, first, images, guidance ? 2 : 1),
-    ...contextsOf(init, guidance),
-    onCompile: init.onCompile,
-  });
-  let loop: SamplerLoop | undefined;
+  const { state, draw } = await createState(init, guidance);
+  let evaluator: Evaluator | undefined;
   const pacer = new Pacer(device);
   try {
-    loop = await createLoop(init, evaluator, guidance);
-    const { start, draw } = await hostNoise(init);
-    if (start) loop.writeState(start);
-    const history = historyOf(init);
-    if (history) loop.writeHistory(history);
-    const begin = init.resume?.row ?? 0;
-    for (let i = begin; i < rows.length; i++) {
+    evaluator = await Evaluator.create(device, lowered, weights, state, {
+      rows: images * (guidance ? 2 : 1),
+      leading: guidance && !rows.every(isGuided) ? images : undefined,
+      timesteps: init.timesteps,
+      evaluations: rows.length,
+      classes: labels(init, guidance),
+      timestepCond: run.guidanceEmbedding && partOf(run.guidanceEmbedding, init),
+      concat: run.concat && concatRows(run.concat, first, images, guidance ? 2 : 1),
+      ...contextsOf(init, guidance),
+      onCompile: init.onCompile,
+    });
+    for (let i = init.resume?.row ?? 0; i < rows.length; i++) {
       check();
       const program = (!isGuided(rows[i] as PlanRow) && evaluator.leading) || evaluator.main;
       for (const { from, to, flops } of pacer.segments(program)) {
         const encoder = device.gpu.createCommandEncoder();
-        if (i === 0 && from === 0 && !start) loop.encodeNoise(encoder);
+        if (from === 0) state.begin(encoder, i);
         if (from === 0) evaluator.begin(encoder, i);
-        if (from === 0) loop.encodePrepare(encoder, i);
         program.encode(encoder, from, to);
         if (to === program.parts.length) {
-          if (draw && addsNoise(rows[i] as PlanRow)) loop.writeStepNoise(draw());
-          loop.encodeStep(encoder, i);
+          if (draw && addsNoise(rows[i] as PlanRow)) state.writeNoise(draw());
+          state.step(encoder, i);
         }
         await pacer.room();
         check();
         pacer.submit(encoder.finish(), flops);
       }
-      const own = loop;
       const shape = [images, init.model.stateChannels, run.height, run.width];
       yield {
         index: i,
@@ -221,10 +206,10 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
         t: rows[i]?.t as number,
         image: first,
         images,
-        preview: async () => init.preview?.images(await own.samples("x0"), images, run) ?? own.images("x0"),
+        preview: async () => init.preview?.images(await state.samples("x0"), images, run) ?? state.images("x0"),
         save: async () => ({
-          state: { shape, data: await own.samples() },
-          history: await own.history(),
+          state: { shape, data: await state.samples() },
+          history: await state.history(),
           row: i + 1,
           first,
         }),
@@ -232,29 +217,29 @@ export async function* sampleBatch(init: BatchInit): AsyncGenerator<BatchStep, B
     }
     if (run.inpaint?.paste) {
       const encoder = device.gpu.createCommandEncoder();
-      loop.encodePaste(encoder);
+      state.paste(encoder);
       pacer.submit(encoder.finish(), 0);
     }
     await pacer.drain();
     check();
-    const failure = await loop.failure();
+    const failure = await state.failure();
     if (failure) judge(await blameWeights(failure, init.model));
     judge(overflowIn(await evaluator.overflows(), (step) => rows[step]?.t as number));
     const own = init.pixels === undefined && !run.decode;
-    if (init.pixels && !run.decode) loop.copyPixels(init.pixels, first * run.height * run.width * 4);
+    if (init.pixels && !run.decode) state.copyPixels(init.pixels, first * run.height * run.width * 4);
     const result = {
-      images: own ? await loop.images("x") : [],
-      samples: init.pixels ? new Float32Array() : await loop.samples(),
-      history: await loop.history(),
-      numbers: await loop.numbers(),
+      images: own ? await state.images("x") : [],
+      samples: init.pixels ? new Float32Array() : await state.samples(),
+      history: await state.history(),
+      numbers: await state.numbers(),
     };
-    const state = run.decode ? await copyState(init, evaluator) : undefined;
-    if (!init.profile) return { ...result, state };
+    const latents = run.decode ? await state.copy() : undefined;
+    if (!init.profile) return { ...result, latents };
     const timings = await profileProgram(device, evaluator.main);
-    return { ...result, state, timings: [...timings, ...(await profileProgram(device, loop.step))] };
+    return { ...result, latents, timings: [...timings, ...(await profileProgram(device, state.stepProgram))] };
   } finally {
     await pacer.drain().catch(() => {});
-    loop?.dispose();
-    evaluator.dispose();
+    evaluator?.dispose();
+    state.dispose();
   }
 }

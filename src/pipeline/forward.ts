@@ -1,14 +1,16 @@
 /** Single evaluations of the network: for parity checks and benchmarks. */
 
+import { readBack, type TensorForm } from "../network/readback.ts";
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { ShapeError } from "../runtime/errors.ts";
 import { type Judge, nonFiniteIn, overflowIn } from "../runtime/finite.ts";
-import { fromRows, toRows } from "../runtime/layout.ts";
+import { toRows } from "../runtime/layout.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
-import { padded4, type Value } from "../runtime/values.ts";
-import { Evaluator, type LoweredNetwork } from "../unet/evaluator.ts";
+import type { Value } from "../runtime/values.ts";
+import { createState, Evaluator, type NetworkState, releaseState } from "../unet/evaluator.ts";
+import type { LoweredNetwork } from "../unet/lowered.ts";
 import { blameWeights } from "./blame.ts";
 import { checkSample, conditions, perImage } from "./forwardInputs.ts";
 import type { Model } from "./model.ts";
@@ -37,48 +39,8 @@ export interface ForwardTiming {
   readonly peakBytes: number;
 }
 
-async function readOutput(device: Device, evaluator: Evaluator, value: Value, n: number): Promise<Float32Array> {
-  const [h, w, c] = value.shape as [number, number, number];
-  const rows = new Float32Array(await device.read(evaluator.output.object, n * h * w * padded4(c) * 4));
-  return fromRows(rows, n, c, h * w);
-}
-
-/** A part of the inputs on the GPU, ready to be evaluated any number of times. */
-export async function load(prepared: Prepared, from: number, to: number): Promise<Evaluator> {
-  const { device, lowered, weights, inputs, model } = prepared;
-  const n = checkSample(inputs.sample, model.config.in_channels);
-  const [, c, h, w] = inputs.sample.shape as [number, number, number, number];
-  const { classes, added, timestepCond, context } = conditions({ ...prepared, network: lowered.network }, n);
-  const timesteps = perImage("timestep", inputs.timestep, n).slice(from, to);
-  const part = <T extends Uint32Array<ArrayBuffer> | Float32Array>(rows: T | undefined) =>
-    rows?.slice((from * rows.length) / n, (to * rows.length) / n) as T | undefined;
-  const evaluator = await Evaluator.create(device, lowered, weights, {
-    rows: to - from,
-    steps: 1,
-    timesteps: prepared.timestepRows("timestep", timesteps),
-    classes: part(classes),
-    added: part(added),
-    timestepCond: part(timestepCond),
-    context: part(context),
-  });
-  const rows = toRows(inputs.sample.data.subarray(from * c * h * w, to * c * h * w), to - from, c, h * w);
-  device.gpu.queue.writeBuffer(evaluator.state, 0, rows);
-  return evaluator;
-}
-
-export async function run({ device, check }: Prepared, evaluator: Evaluator, pacer: Pacer): Promise<void> {
-  for (const { from, to, flops } of pacer.segments(evaluator.main)) {
-    const encoder = device.gpu.createCommandEncoder();
-    if (from === 0) evaluator.begin(encoder, 0);
-    evaluator.main.encode(encoder, from, to);
-    await pacer.room();
-    check();
-    pacer.submit(encoder.finish(), flops);
-  }
-}
-
 /** Inputs that are not finite are named before anything runs. */
-export function checkInputs({ inputs, judge }: Pick<Prepared, "inputs" | "judge">): void {
+function checkInputs({ inputs, judge }: Pick<Prepared, "inputs" | "judge">): void {
   const { sample, classVectors, context, textEmbeds, timeIds, timestepCond } = inputs;
   const named = {
     ...{ sample, class_labels: classVectors, context, text_embeds: textEmbeds, time_ids: timeIds },
@@ -88,74 +50,102 @@ export function checkInputs({ inputs, judge }: Pick<Prepared, "inputs" | "judge"
     if (tensor) judge(nonFiniteIn(name, tensor.data, tensor.shape[0] as number));
 }
 
-/** What an evaluation left: layers that overflowed, then an output that is not finite, and the weights to blame for it. */
-export async function judgeResult(
-  { judge, model }: Prepared,
-  evaluator: Evaluator,
-  output: Float32Array,
-  from: number,
-  to: number,
-): Promise<void> {
-  judge(overflowIn(await evaluator.overflows()));
-  const failure = nonFiniteIn("the output", output, to - from, from);
-  if (failure) judge(await blameWeights(failure, model));
-}
-
-/** The whole output, [N, out_channels, H, W]. */
-export async function evaluate(prepared: Prepared): Promise<Tensor> {
-  const { device, lowered, inputs, model } = prepared;
-  checkInputs(prepared);
-  const n = checkSample(inputs.sample, model.config.in_channels);
-  const { output } = lowered.network;
-  const [h, w, c] = output.shape as [number, number, number];
-  const data = new Float32Array(n * c * h * w);
-  for (let from = 0; from < n; from += prepared.maxRows) {
-    prepared.check();
-    const to = Math.min(n, from + prepared.maxRows);
-    const evaluator = await load(prepared, from, to);
-    const pacer = new Pacer(device);
-    try {
-      await run(prepared, evaluator, pacer);
-      const part = await readOutput(device, evaluator, output, to - from);
-      await judgeResult(prepared, evaluator, part, from, to);
-      data.set(part, from * c * h * w);
-    } finally {
-      await pacer.drain().catch(() => {});
-      evaluator.dispose();
-    }
-  }
-  return { shape: [n, c, h, w], data };
-}
-
 /** Evaluations per measurement grow until one measurement takes this long, so that waking up does not count. */
 const MEASURE_MS = 200;
 
-/** One evaluation that stays on the GPU, to be repeated and timed. Nothing else may use the pipeline meanwhile. */
+/** Some of the inputs on the GPU, to be evaluated any number of times. Nothing else may use the pipeline meanwhile. */
 export class HeldEvaluation {
   readonly #pacer: Pacer;
 
   private constructor(
     private readonly prepared: Prepared,
+    private readonly state: NetworkState,
     private readonly evaluator: Evaluator,
+    /** The first image, and the one after the last. */
+    readonly from: number,
+    readonly to: number,
   ) {
     this.#pacer = new Pacer(prepared.device);
   }
 
   /**
-   * @param some take as many images as one batch does
-   * @throws ShapeError when the images are more
+   * @param from the first image; as many are taken as one batch does
+   * @throws ShapeError when they are to be `all` and are more
    */
-  static async create(prepared: Prepared, some = false): Promise<HeldEvaluation> {
-    const { inputs, model, maxRows } = prepared;
+  static async create(prepared: Prepared, { from = 0, all = false } = {}): Promise<HeldEvaluation> {
+    const { device, lowered, weights, inputs, model, maxRows } = prepared;
     const n = checkSample(inputs.sample, model.config.in_channels);
-    if (n > maxRows && !some)
+    if (n > maxRows && all)
       throw new ShapeError(
         "bench forward",
         "sample",
         `at most ${maxRows} images per batch on this adapter`,
         inputs.sample.shape,
       );
-    return new HeldEvaluation(prepared, await load(prepared, 0, Math.min(n, maxRows)));
+    const to = Math.min(n, from + maxRows);
+    const { classes, added, timestepCond, context } = conditions({ ...prepared, network: lowered.network }, n);
+    const timesteps = perImage("timestep", inputs.timestep, n).slice(from, to);
+    const part = <T extends Uint32Array<ArrayBuffer> | Float32Array>(rows: T | undefined) =>
+      rows?.slice((from * rows.length) / n, (to * rows.length) / n) as T | undefined;
+    const state = await device.allocate("the network's input and output", () =>
+      createState(device, lowered, to - from),
+    );
+    try {
+      const evaluator = await Evaluator.create(device, lowered, weights, state, {
+        rows: to - from,
+        evaluations: 1,
+        timesteps: prepared.timestepRows("timestep", timesteps),
+        classes: part(classes),
+        added: part(added),
+        timestepCond: part(timestepCond),
+        context: part(context),
+      });
+      const held = new HeldEvaluation(prepared, state, evaluator, from, to);
+      held.write();
+      return held;
+    } catch (error) {
+      releaseState(device, state);
+      throw error;
+    }
+  }
+
+  /** The sample becomes that of the inputs. */
+  write(): void {
+    const { device, inputs } = this.prepared;
+    const [n, c, h, w] = inputs.sample.shape as [number, number, number, number];
+    const size = inputs.sample.data.length / n;
+    const part = inputs.sample.data.subarray(this.from * size, this.to * size);
+    const rows = toRows(part, this.to - this.from, c, h * w);
+    device.gpu.queue.writeBuffer(this.state.x.object as GPUBuffer, 0, rows);
+  }
+
+  /** Submits one evaluation. */
+  async run(): Promise<void> {
+    const { device, check } = this.prepared;
+    const { main } = this.evaluator;
+    for (const { from, to, flops } of this.#pacer.segments(main)) {
+      const encoder = device.gpu.createCommandEncoder();
+      if (from === 0) this.evaluator.begin(encoder, 0);
+      main.encode(encoder, from, to);
+      await this.#pacer.room();
+      check();
+      this.#pacer.submit(encoder.finish(), flops);
+    }
+  }
+
+  /** The output, or another value that is kept. */
+  read(value: Value, form?: TensorForm): Promise<Tensor> {
+    const array = this.evaluator.main.storage.get(value);
+    if (!array) throw new TypeError(`internal: ${value.name} was not kept`);
+    return readBack(this.prepared.device, value, array, this.to - this.from, form);
+  }
+
+  /** What is wrong with what an evaluation left: layers that overflowed, an output that is not finite, the weights behind it. */
+  async judge(output: Float32Array): Promise<void> {
+    const { judge, model } = this.prepared;
+    judge(overflowIn(await this.evaluator.overflows()));
+    const failure = nonFiniteIn("the output", output, this.to - this.from, this.from);
+    if (failure) judge(await blameWeights(failure, model));
   }
 
   /**
@@ -166,7 +156,7 @@ export class HeldEvaluation {
     const start = performance.now();
     for (let i = 0; i < repeats; i++) {
       if (embed) this.evaluator.forget();
-      await run(this.prepared, this.evaluator, this.#pacer);
+      await this.run();
     }
     await this.#pacer.drain();
     return (performance.now() - start) / repeats;
@@ -174,17 +164,12 @@ export class HeldEvaluation {
 
   /** From the sample in memory, as the inputs had it, to the output in memory. */
   async roundTrip(): Promise<Tensor> {
-    const { device, inputs, lowered } = this.prepared;
-    const { shape, data } = inputs.sample;
-    const [n, c, h, w] = shape as [number, number, number, number];
     this.evaluator.forget();
-    device.gpu.queue.writeBuffer(this.evaluator.state, 0, toRows(data, n, c, h * w));
-    await run(this.prepared, this.evaluator, this.#pacer);
-    const { output } = lowered.network;
-    const [ho, wo, co] = output.shape as [number, number, number];
-    const result = await readOutput(device, this.evaluator, output, n);
+    this.write();
+    await this.run();
+    const output = await this.read(this.prepared.lowered.network.output);
     await this.#pacer.drain();
-    return { shape: [n, co, ho, wo], data: result };
+    return output;
   }
 
   /** GPU times of the kernels, without those of the time embeddings. */
@@ -196,12 +181,43 @@ export class HeldEvaluation {
   async dispose(): Promise<void> {
     await this.#pacer.drain().catch(() => {});
     this.evaluator.dispose();
+    releaseState(this.prepared.device, this.state);
   }
+}
+
+/** Evaluates all images, a batch at a time. */
+export async function evaluateAll(prepared: Prepared, each: (held: HeldEvaluation) => Promise<void>): Promise<void> {
+  checkInputs(prepared);
+  const n = checkSample(prepared.inputs.sample, prepared.model.config.in_channels);
+  for (let from = 0; from < n; from += prepared.maxRows) {
+    prepared.check();
+    const held = await HeldEvaluation.create(prepared, { from });
+    try {
+      await held.run();
+      await each(held);
+    } finally {
+      await held.dispose();
+    }
+  }
+}
+
+/** The whole output, [N, out_channels, H, W]. */
+export async function evaluate(prepared: Prepared): Promise<Tensor> {
+  const { output } = prepared.lowered.network;
+  const n = checkSample(prepared.inputs.sample, prepared.model.config.in_channels);
+  const [h, w, c] = output.shape as [number, number, number];
+  const data = new Float32Array(n * c * h * w);
+  await evaluateAll(prepared, async (held) => {
+    const part = await held.read(output);
+    await held.judge(part.data);
+    data.set(part.data, held.from * c * h * w);
+  });
+  return { shape: [n, c, h, w], data };
 }
 
 /** GPU times of the kernels of one evaluation, of as many images as one batch takes. */
 export async function profileEvaluation(prepared: Prepared): Promise<KernelTiming[]> {
-  const held = await HeldEvaluation.create(prepared, true);
+  const held = await HeldEvaluation.create(prepared);
   try {
     return await held.profile();
   } finally {
@@ -210,7 +226,7 @@ export async function profileEvaluation(prepared: Prepared): Promise<KernelTimin
 }
 
 export async function timeEvaluation(prepared: Prepared, seconds: number): Promise<ForwardTiming> {
-  const held = await HeldEvaluation.create(prepared);
+  const held = await HeldEvaluation.create(prepared, { all: true });
   try {
     await held.time(2);
     const repeats = Math.max(1, Math.ceil(MEASURE_MS / (await held.time(1))));

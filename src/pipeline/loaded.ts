@@ -12,7 +12,7 @@ import { compileCalls } from "../runtime/program.ts";
 import type { Value } from "../runtime/values.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
 import type { Network } from "../unet/build.ts";
-import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
+import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/lowered.ts";
 import type { Prepared } from "./forward.ts";
 import { checkSample, contextLength, withClassContext } from "./forwardInputs.ts";
 import type { LatentPreview } from "./latentPreview.ts";

@@ -275,7 +275,7 @@ export class DiffusionPipeline {
    */
   async hold(inputs: ForwardInputs): Promise<HeldEvaluation> {
     const { HeldEvaluation } = await operations();
-    return HeldEvaluation.create(this.loaded.prepare(inputs, this.#stopper()));
+    return HeldEvaluation.create(this.loaded.prepare(inputs, this.#stopper()), { all: true });
   }
 
   /** Times one evaluation, warm, read-back excluded, for about so many seconds. */

@@ -9,7 +9,7 @@ import type { Target } from "../runtime/kernel.ts";
 import { toRows } from "../runtime/layout.ts";
 import { uploadBuffer } from "../runtime/memory.ts";
 import { IN_FLIGHT } from "../runtime/pacer.ts";
-import { type LoweredNetwork, maxRows, plannedBytes } from "../unet/evaluator.ts";
+import { type LoweredNetwork, maxRows, plannedBytes } from "../unet/lowered.ts";
 import { type BatchResult, sampleBatch } from "./batches.ts";
 import type { Decoded } from "./decoding.ts";
 import type { LatentPreview } from "./latentPreview.ts";
@@ -247,7 +247,7 @@ export async function* runImages(
         }
         compile += begun - start;
         looped += performance.now() - begun;
-        images.push(...value.images, ...(value.state ? await decoder.decode(value.state, first, count) : []));
+        images.push(...value.images, ...(value.latents ? await decoder.decode(value.latents, first, count) : []));
         if (!pixels) samples.set(value.samples, first * image);
         if (history.length) history.set(value.history.subarray(value.history.length - count * image), first * image);
         batches.push({ ...value, first });

@@ -1,7 +1,7 @@
 /** Runs that stop and go on: what must be the same, and what is kept. */
 import type { Update } from "../kernels/sampling/records.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { planSlots } from "../sampler/loopCalls.ts";
+import { planSlots } from "../sampler/stateKernels.ts";
 import type { ResolvedRun } from "./run.ts";
 import type { SavedRun, Tensor } from "./types.ts";
 

@@ -1,8 +1,6 @@
 /** One evaluation with the outputs of the network's modules, for finding the one in which two implementations part. */
-import { readBack } from "../network/readback.ts";
 import type { Tap } from "../network/taps.ts";
-import { Pacer } from "../runtime/pacer.ts";
-import { checkInputs, judgeResult, load, type Prepared, run } from "./forward.ts";
+import { evaluateAll, type Prepared } from "./forward.ts";
 import { checkSample, conditions } from "./forwardInputs.ts";
 import type { Tensor } from "./types.ts";
 
@@ -41,29 +39,14 @@ function addedSinusoids(prepared: Prepared, n: number): Tensor | undefined {
 
 /** @param prepared with a network in which the values of `taps` are pinned */
 export async function evaluateTapped(prepared: Prepared, taps: readonly Tap[]): Promise<TappedOutput> {
-  const { device, lowered, inputs, model } = prepared;
+  const { lowered, inputs, model } = prepared;
   const n = checkSample(inputs.sample, model.config.in_channels);
-  checkInputs(prepared);
   const all = [{ name: "", value: lowered.network.output, form: "image" } as const, ...taps];
   const parts: Tensor[][] = all.map(() => []);
-  for (let from = 0; from < n; from += prepared.maxRows) {
-    const to = Math.min(n, from + prepared.maxRows);
-    const evaluator = await load(prepared, from, to);
-    const pacer = new Pacer(device);
-    try {
-      await run(prepared, evaluator, pacer);
-      await pacer.drain();
-      for (const [i, { value, form }] of all.entries()) {
-        const array = evaluator.main.storage.get(value);
-        if (!array) throw new TypeError(`internal: ${value.name} was not kept`);
-        parts[i]?.push(await readBack(device, value, array, to - from, form));
-      }
-      await judgeResult(prepared, evaluator, parts[0]?.at(-1)?.data as Float32Array, from, to);
-    } finally {
-      await pacer.drain().catch(() => {});
-      evaluator.dispose();
-    }
-  }
+  await evaluateAll(prepared, async (held) => {
+    for (const [i, { value, form }] of all.entries()) parts[i]?.push(await held.read(value, form));
+    await held.judge(parts[0]?.at(-1)?.data as Float32Array);
+  });
   const [output, ...rest] = parts.map(join) as [Tensor, ...Tensor[]];
   const made = Object.fromEntries(taps.map(({ name }, i) => [name, rest[i] as Tensor]));
   const sinusoids = addedSinusoids(prepared, n);

@@ -7,7 +7,7 @@ import { choicesOf } from "../kernels/methods.ts";
 import { methodsFor, targetFor } from "../kernels/target.ts";
 import { type Measured, measure } from "../kernels/tuner.ts";
 import type { Device } from "../runtime/device.ts";
-import { lowerNetwork } from "../unet/evaluator.ts";
+import { lowerNetwork } from "../unet/lowered.ts";
 import type { Model } from "./model.ts";
 import type { CreateOptions } from "./options.ts";
 import { type TuningTable, tuningScope } from "./tuningTable.ts";

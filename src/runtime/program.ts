@@ -17,7 +17,7 @@ export interface ProgramInit {
   readonly batch: number;
   /** Storage that the caller brings and keeps: weights, inputs, outputs. */
   readonly external: ReadonlyMap<Value, GpuArray>;
-  /** Uniform buffer of 16 bytes that holds the step index, for kernels that read it. */
+  /** A frameRecord, for kernels that read it, in a uniform buffer that can be copied from. */
   readonly frame?: GPUBuffer;
   /** Called as pipelines become ready. */
   readonly onCompile?: (done: number, of: number) => void;
@@ -78,6 +78,7 @@ export class Program implements Replay {
     readonly storage: ReadonlyMap<Value, GpuArray>,
     owned: GpuArray[],
     private readonly overflow: GPUBuffer | undefined,
+    private readonly frame: GPUBuffer | undefined,
   ) {
     this.#owned = owned;
   }
@@ -133,7 +134,7 @@ export class Program implements Replay {
         parts.push(...own.map((part) => ({ ...part, dispatch, flops: (cost.flops * part.count) / whole })));
         return dispatch;
       });
-      return new Program(device, label, batch, dispatches, parts, plan, storage, owned, overflow);
+      return new Program(device, label, batch, dispatches, parts, plan, storage, owned, overflow, init.frame);
     });
   }
 
@@ -141,9 +142,10 @@ export class Program implements Replay {
     encodeParts(encoder, this.parts, from, to);
   }
 
-  /** Says which step is under way: the row of the frame that `frames` has from byte `offset` on. */
-  encodeStepNumber(encoder: GPUCommandEncoder, frames: GPUBuffer, offset: number): void {
-    if (this.overflow) encoder.copyBufferToBuffer(frames, offset + frameRecord.offset("row"), this.overflow, 0, 4);
+  /** Says which evaluation is under way, by the frame: overflows are recorded under it. */
+  encodeStepNumber(encoder: GPUCommandEncoder): void {
+    if (this.overflow && this.frame)
+      encoder.copyBufferToBuffer(this.frame, frameRecord.offset("row"), this.overflow, 0, 4);
   }
 
   async overflows(): Promise<Overflow[]> {

@@ -3,16 +3,13 @@ import { targetFor } from "../kernels/target.ts";
 import { type Device, resolveDevice } from "../runtime/device.ts";
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { judgeBy, type NonFinite } from "../runtime/finite.ts";
-import { frameRecord } from "../runtime/frame.ts";
-import { toRows } from "../runtime/layout.ts";
-import { createValueArray, uploadBuffer } from "../runtime/memory.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { makeValue } from "../runtime/values.ts";
-import { SamplerLoop } from "./loop.ts";
 import { overrideSchedule, type ScheduleOverrides } from "./override.ts";
 import { addsNoise, planSchedule } from "./plan.ts";
 import type { Schedule } from "./scheduleTypes.ts";
 import { wholeSeed } from "./seed.ts";
+import { SamplerState } from "./state.ts";
 
 /** The network: x is [N, C, H, W] flat, t has N times the timestep; returns [N, C, H, W], or [N, 2C, H, W] with a variance. */
 export type Denoise = (
@@ -143,39 +140,31 @@ export async function sample(options: SampleOptions): Promise<{ x: Float32Array;
   const xT = Float32Array.from(options.xT);
 
   const device = await resolveDevice(options.device);
-  const owned: GPUBuffer[] = [];
-  let loop: SamplerLoop | undefined;
+  let state: SamplerState | undefined;
   try {
-    const value = makeValue({
+    const output = makeValue({
       name: "output",
       shape: [H, W, channels],
       batched: true,
       dtype: "f32",
       storage: "buffer",
     });
-    const frame = uploadBuffer(device, "frame", new Uint32Array(4), GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
-    owned.push(frame);
-    const state = uploadBuffer(device, "state", toRows(xT, N, C, H * W));
-    owned.push(state);
-    const array = createValueArray(device, value, N);
-    owned.push(array.object as GPUBuffer);
-    loop = await SamplerLoop.create(device, targetFor(device), {
+    state = await SamplerState.create(device, targetFor(device), {
       shape: [C, H, W],
       plan,
       seed: noiseSeed,
       images: Array.from({ length: N }, (_, i) => i),
       noise: noise ? "given" : "philox",
       inpaint: known && mask ? { known: Float32Array.from(known), mask: expandMask(mask, shape) } : undefined,
-      state,
-      output: { value, array },
-      frame,
+      output,
+      start: xT,
     });
     const draw = (i: number, of: "step" | "known") => {
       if (!noise) return;
       const z = noise(i, of);
       if (z.length !== size)
         throw new ShapeError("sample", "noise", `[${shape.join(", ")}], ${size} values`, [z.length]);
-      loop?.writeStepNoise(Float32Array.from(z));
+      state?.writeNoise(Float32Array.from(z));
     };
     const submit = (encode: (encoder: GPUCommandEncoder) => void) => {
       const encoder = device.gpu.createCommandEncoder();
@@ -184,24 +173,20 @@ export async function sample(options: SampleOptions): Promise<{ x: Float32Array;
     };
     let x = xT;
     for (const [i, row] of plan.rows.entries()) {
-      device.gpu.queue.writeBuffer(frame, frameRecord.offset("row"), Uint32Array.of(i));
-      if (known && !row.within) {
-        draw(row.step, "known");
-        submit((encoder) => loop?.encodePrepare(encoder, i));
-        x = await loop.samples();
-      }
-      const m = await evaluate(x.slice(), i);
-      device.gpu.queue.writeBuffer(array.object as GPUBuffer, 0, toRows(m, N, channels, H * W));
+      const prepares = known !== undefined && !row.within;
+      if (prepares) draw(row.step, "known");
+      submit((encoder) => state?.begin(encoder, i));
+      if (prepares) x = await state.samples();
+      state.writeOutput(await evaluate(x.slice(), i));
       if (addsNoise(row)) draw(row.step, "step");
-      submit((encoder) => loop?.encodeStep(encoder, i));
-      x = await loop.samples();
-      if (onStep) onStep({ i, t: row.t, x: x.slice(), x0: await loop.samples("x0") });
+      submit((encoder) => state?.step(encoder, i));
+      x = await state.samples();
+      if (onStep) onStep({ i, t: row.t, x: x.slice(), x0: await state.samples("x0") });
     }
-    judge(await loop.failure());
-    return { x, x0: await loop.samples("x0") };
+    judge(await state.failure());
+    return { x, x0: await state.samples("x0") };
   } finally {
-    loop?.dispose();
-    for (const buffer of owned) device.release(buffer);
+    state?.dispose();
     if (options.device === undefined) device.dispose();
   }
 }

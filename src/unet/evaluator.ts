@@ -1,81 +1,50 @@
 /**
- * A UNet ready to run at one size and number of rows: the state's buffer, the program of one evaluation, and the program
- * that fills the time-embedding table for a stretch of steps. Rows are images, or twice that with guidance.
+ * A UNet ready to run at one size and number of rows: the program of one evaluation, and the programs of what is the same
+ * for all or for many of them. What it reads and writes is its caller's. Rows are images, or twice that with guidance.
  */
-import { type Lowered, lowerGraph } from "../kernels/lower.ts";
-import type { Recipe } from "../kernels/recipes.ts";
-import { maxBatch } from "../network/limits.ts";
-import { pinValues } from "../network/taps.ts";
+import type { Lowered } from "../kernels/lower.ts";
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { frameRecord } from "../runtime/frame.ts";
-import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { toRows } from "../runtime/layout.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import type { Overflow } from "../runtime/overflow.ts";
-import { planMemory } from "../runtime/planner.ts";
 import { Program } from "../runtime/program.ts";
-import { byteSize, type Value } from "../runtime/values.ts";
-import { buildUNet, type Network, type NetworkInit } from "./build.ts";
-import type { UNetSpec } from "./spec.ts";
+import type { Value } from "../runtime/values.ts";
+import { keptValues, type LoweredNetwork } from "./lowered.ts";
 import { paddedRows, StepEmbeddings } from "./stepEmbeddings.ts";
 
-/** A network lowered for a target: independent of batch and steps. */
-export interface LoweredNetwork {
-  readonly network: Network;
-  readonly main: Lowered;
-  readonly embed: Lowered;
-  /** Keys and values of attention to the context, once per run. */
-  readonly context: Lowered | null;
-  /** Of all parts together. */
-  readonly calls: readonly KernelCall[];
-  readonly recipes: readonly Recipe[];
+/** What an evaluation reads and writes. */
+export interface NetworkState {
+  /** The network's input, or the part of it that is not given by `concat`: f32 [rows, H, W, C]. */
+  readonly x: GpuArray;
+  /** The network's output, as its value says. */
+  readonly output: GpuArray;
+  /** The uniform that tells one evaluation from the next, a {@link frameRecord}. */
+  readonly frame: GPUBuffer;
 }
 
-/** @param pin values inside the network that shall be outputs too, and so be there after an evaluation */
-export function lowerNetwork(
-  spec: UNetSpec,
-  target: Target,
-  init: Omit<NetworkInit, "storage">,
-  pin?: (network: Network) => readonly Value[],
-): LoweredNetwork {
-  const network = buildUNet(spec, { ...init, storage: target.storage });
-  if (pin) pinValues([network.main, network.embed], pin(network));
-  const [main, embed] = [network.main, network.embed].map((graph) => lowerGraph(graph, target)) as [Lowered, Lowered];
-  const context = network.context && lowerGraph(network.context.graph, target);
-  const parts = [main, embed, ...(context ? [context] : [])];
-  const [calls, recipes] = [parts.flatMap((part) => part.calls), parts.flatMap((part) => part.recipes)];
-  return { network, main, embed, context, calls, recipes };
+/** What a single evaluation reads and writes; the caller releases it. */
+export function createState(device: Device, { network }: LoweredNetwork, rows: number): NetworkState {
+  const { UNIFORM, COPY_SRC } = GPUBufferUsage;
+  return {
+    x: createValueArray(device, network.sample, rows),
+    output: createValueArray(device, network.output, rows),
+    frame: uploadBuffer(device, "frame", frameRecord.pack([{}]), UNIFORM | COPY_SRC),
+  };
 }
 
-/** Values that an evaluator keeps for all its steps, beside the table; a row of each per image. */
-function keptValues({ sample, concat, main, embed, projections, context }: Network): Value[] {
-  const embedded = embed.outputs.filter((value) => value !== projections);
-  const given = [sample, ...(concat ? [concat] : [])];
-  return [...given, ...main.outputs, ...embedded, ...(context ? [context.input, ...context.graph.outputs] : [])];
-}
-
-/** Bytes that an evaluator of so many rows allocates beside the weights. */
-export function plannedBytes({ network, main }: LoweredNetwork, rows: number): { bytes: number; lowerBound: number } {
-  const kept = keptValues(network);
-  const external = new Set([...kept, network.table, ...main.recipes.map((r) => r.value)]);
-  const plan = planMemory(main.calls, external, rows);
-  const state = kept.reduce((sum, value) => sum + byteSize(value, rows), 0);
-  return { bytes: plan.bytes + state, lowerBound: plan.lowerBound + state };
-}
-
-/** Most rows that the device's bindings allow for any one value of the network. */
-export function maxRows(device: Device, { main, context }: LoweredNetwork): number {
-  return maxBatch(device, [...main.calls, ...(context?.calls ?? [])]);
+export function releaseState(device: Device, { x, output, frame }: NetworkState): void {
+  for (const object of [x.object, output.object, frame]) device.release(object);
 }
 
 export interface EvaluatorInit {
   readonly rows: number;
   /** How many of the first rows can also be evaluated without the others. */
   readonly leading?: number;
-  /** One entry per step of a loop (all rows alike), or per row for a single evaluation; [entries, width]. */
+  /** One entry per evaluation (all rows alike), or per row for a single one; [entries, width]. */
   readonly timesteps: Float32Array;
-  readonly steps: number;
+  readonly evaluations: number;
   /** Class labels per row, or vectors [rows, width]. */
   readonly classes?: Uint32Array<ArrayBuffer> | Float32Array;
   /** Added conditions, [rows, width]. */
@@ -89,57 +58,56 @@ export interface EvaluatorInit {
   readonly onCompile?: (done: number, of: number) => void;
 }
 
+interface Programs {
+  readonly main: Program;
+  /** The evaluation of the leading rows alone, in the memory of `main`. */
+  readonly leading?: Program;
+  readonly embed: Program;
+  readonly context?: Program;
+}
+
 export class Evaluator {
   #contextRead = false;
 
   private constructor(
     private readonly device: Device,
-    readonly lowered: LoweredNetwork,
-    readonly rows: number,
-    /** The state, f32 [rows, H, W, C]. */
-    readonly state: GPUBuffer,
-    readonly output: GpuArray,
-    readonly main: Program,
-    /** The evaluation of the leading rows alone, in the memory of `main`. */
-    readonly leading: Program | undefined,
-    private readonly embed: Program,
-    private readonly context: Program | undefined,
+    private readonly programs: Programs,
     private readonly embeddings: StepEmbeddings,
-    private readonly frame: GPUBuffer,
-    private readonly frames: GPUBuffer,
     private readonly owned: readonly GpuArray[],
   ) {}
 
+  /** @param state what all evaluations read and write; it stays the caller's */
   static async create(
     device: Device,
     lowered: LoweredNetwork,
     weights: WeightStore,
+    { x, output, frame }: NetworkState,
     init: EvaluatorInit,
   ): Promise<Evaluator> {
     const { network, main, embed } = lowered;
-    const { rows, steps, timesteps } = init;
+    const { rows, leading, evaluations: steps, timesteps } = init;
     const owned: GpuArray[] = [];
     const programs: Program[] = [];
     try {
-      const made = await device.allocate("the sampler's state", () => {
+      const { external, embeddings } = await device.allocate("the network's inputs", () => {
         const keep = <T extends GpuArray>(array: T): T => {
           owned.push(array);
           return array;
         };
-        const upload = (name: string, data: ArrayBufferView, usage?: number) =>
-          keep(arrayOf(uploadBuffer(device, name, data, usage)));
-        const create = (value: Value, batch: number) => keep(createValueArray(device, value, batch));
-        const frames = frameRecord.pack(Array.from({ length: steps }, (_, row) => ({ row })));
-        const { UNIFORM, COPY_DST, COPY_SRC } = GPUBufferUsage;
+        const upload = (name: string, data: ArrayBufferView) => keep(arrayOf(uploadBuffer(device, name, data)));
+        const make = (value: Value, batch: number) => keep(createValueArray(device, value, batch));
         const labels = init.classes instanceof Uint32Array ? init.classes : undefined;
-        const embeddings = new StepEmbeddings(network, { rows, steps, timesteps, labels, create, upload });
-        const uploaded = [network.context?.input, network.concat];
-        const kept = keptValues(network).filter((value) => !uploaded.includes(value));
+        const embeddings = new StepEmbeddings(network, { rows, steps, timesteps, labels, create: make, upload });
+        const others = [network.sample, network.output, network.context?.input, network.concat];
         const external = new Map<Value, GpuArray>([
-          ...kept.map((value) => [value, create(value, rows)] as const),
+          [network.sample, x],
+          [network.output, output],
+          ...keptValues(network)
+            .filter((value) => !others.includes(value))
+            .map((value) => [value, make(value, rows)] as const),
           ...embeddings.arrays,
         ]);
-        const { classes, added, timestepCond, context } = network;
+        const { classes, added, timestepCond, context, concat } = network;
         const input = <T extends ArrayBufferView>(
           value: Value,
           data: T | undefined,
@@ -155,20 +123,13 @@ export class Evaluator {
           const none = () => new Float32Array(rows * (timestepCond.shape[1] as number));
           input(timestepCond, init.timestepCond ?? none(), (data) => paddedRows(timestepCond, data, 1));
         }
-        const { concat } = network;
         if (concat) {
           const [height, width, channels] = concat.shape as [number, number, number];
           input(concat, init.concat, (data) => toRows(data, rows, channels, height * width));
         }
         if (context) input(context.input, init.context, (data) => paddedRows(context.input, data, 1));
-        return {
-          external,
-          embeddings,
-          frame: upload("frame", new Uint32Array(4), UNIFORM | COPY_DST).object as GPUBuffer,
-          frames: upload("frames", frames, COPY_SRC).object as GPUBuffer,
-        };
+        return { external, embeddings };
       });
-      const { external, embeddings, frame } = made;
       const ready = new Map<string, [number, number]>();
       const report = (label: string) => (done: number, of: number) => {
         ready.set(label, [done, of]);
@@ -183,31 +144,14 @@ export class Evaluator {
       };
       const compile = async (label: string, { calls, recipes }: Lowered, batch: number) =>
         create(label, calls, batch, new Map([...external, ...(await weights.resolve(recipes))]));
-      const [mainProgram, embedProgram, contextProgram] = await Promise.all([
+      const [whole, embedding, context] = await Promise.all([
         compile("unet", main, rows),
         compile("time embedding", embed, embeddings.batch),
         lowered.context ? compile("context", lowered.context, rows) : undefined,
       ]);
-      const { leading } = init;
-      const part =
-        leading && (await create(`${mainProgram.label}, leading rows`, main.calls, leading, mainProgram.storage));
-      const state = external.get(network.sample)?.object as GPUBuffer;
-      const output = external.get(network.output) as GpuArray;
-      return new Evaluator(
-        device,
-        lowered,
-        rows,
-        state,
-        output,
-        mainProgram,
-        part || undefined,
-        embedProgram,
-        contextProgram,
-        embeddings,
-        frame,
-        made.frames,
-        owned,
-      );
+      const part = leading && (await create(`${whole.label}, leading rows`, main.calls, leading, whole.storage));
+      const all = { main: whole, leading: part || undefined, embed: embedding, context };
+      return new Evaluator(device, all, embeddings, owned);
     } catch (error) {
       for (const program of programs) program.dispose();
       for (const { object } of owned) device.release(object);
@@ -215,46 +159,46 @@ export class Evaluator {
     }
   }
 
-  /** The uniform that kernels of a step read. */
-  get frameBuffer(): GPUBuffer {
-    return this.frame;
+  /** The evaluation of all rows. */
+  get main(): Program {
+    return this.programs.main;
+  }
+
+  /** That of the leading rows alone, where there are some. */
+  get leading(): Program | undefined {
+    return this.programs.leading;
   }
 
   /**
-   * Records what a step needs before its evaluation: its frame, its time embeddings, and what is not there yet of the
+   * Records what precedes evaluation `row`, whose frame is written: its time embeddings, and what is not there yet of the
    * context's keys and values.
    */
-  begin(encoder: GPUCommandEncoder, step: number): void {
-    encoder.copyBufferToBuffer(this.frames, step * 16, this.frame, 0, 16);
-    for (const program of this.#programs) program.encodeStepNumber(encoder, this.frames, step * 16);
-    if (!this.#contextRead) this.context?.encode(encoder);
+  begin(encoder: GPUCommandEncoder, row: number): void {
+    for (const program of this.#all) program.encodeStepNumber(encoder);
+    if (!this.#contextRead) this.programs.context?.encode(encoder);
     this.#contextRead = true;
-    this.embeddings.begin(encoder, step, this.embed);
+    this.embeddings.begin(encoder, row, this.programs.embed);
   }
 
-  get #programs(): Program[] {
-    return [this.main, this.embed, this.leading, this.context].filter((program) => program !== undefined);
+  get #all(): Program[] {
+    return Object.values(this.programs as unknown as Record<string, Program | undefined>).filter(
+      (p) => p !== undefined,
+    );
   }
 
   /** Layers whose numbers f16 could not hold so far; reads back, where anything is stored as f16. */
   async overflows(): Promise<Overflow[]> {
-    return (await Promise.all(this.#programs.map((program) => program.overflows()))).flat();
+    return (await Promise.all(this.#all.map((program) => program.overflows()))).flat();
   }
 
-  /** Lets the next step compute everything anew, as evaluations outside of a loop have to. */
+  /** Lets the next evaluation make everything anew, as for other inputs. */
   forget(): void {
     this.embeddings.forget();
     this.#contextRead = false;
   }
 
-  /** Bytes of GPU memory held beside the weights. */
-  get bytes(): number {
-    const plans = [this.main, this.embed, this.context].reduce((sum, program) => sum + (program?.plan.bytes ?? 0), 0);
-    return this.owned.reduce((sum, a) => sum + a.bytes, 0) + plans;
-  }
-
   dispose(): void {
-    for (const program of this.#programs) program.dispose();
+    for (const program of this.#all) program.dispose();
     for (const { object } of this.owned) this.device.release(object);
   }
 }

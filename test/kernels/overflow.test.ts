@@ -28,16 +28,16 @@ async function store(target: Target, numbers: readonly number[]) {
     [fine, createValueArray(device, fine)],
     [y, createValueArray(device, y)],
   ]);
-  const frames = arrayOf(uploadBuffer(device, "frames", frameRecord.pack([{ row: 5 }])));
-  const program = await Program.create(device, { label: "test", calls, batch: 1, external: arrays });
+  const frame = uploadBuffer(device, "frame", frameRecord.pack([{ row: 5 }]));
+  const program = await Program.create(device, { label: "test", calls, batch: 1, external: arrays, frame });
   const encoder = device.gpu.createCommandEncoder();
-  program.encodeStepNumber(encoder, frames.object as GPUBuffer, 0);
+  program.encodeStepNumber(encoder);
   program.encode(encoder);
   device.submit([encoder.finish()]);
   const result = [...(await readValue(device, y, arrays.get(y) as never, 1)).data].slice(0, numbers.length);
   const overflows = await program.overflows();
   program.dispose();
-  for (const { object } of [...arrays.values(), frames]) device.release(object);
+  for (const { object } of [...arrays.values(), arrayOf(frame)]) device.release(object);
   return { result, overflows };
 }
 

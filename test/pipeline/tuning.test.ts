@@ -18,7 +18,7 @@ import {
 } from "../../src/pipeline/tuningTable.ts";
 import type { LoadEvent } from "../../src/pipeline/types.ts";
 import { FileError } from "../../src/runtime/errors.ts";
-import { lowerNetwork } from "../../src/unet/evaluator.ts";
+import { lowerNetwork } from "../../src/unet/lowered.ts";
 import { testDevice } from "../support/gpu.ts";
 
 const device = await testDevice();

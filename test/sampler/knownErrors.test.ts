@@ -12,10 +12,10 @@ import { describe, expect, it } from "vitest";
 import { hatSigma } from "../../src/sampler/coefficients.ts";
 import { diffusersTimesteps } from "../../src/sampler/compatTimesteps.ts";
 import { inversions, planExactReturn, planInversion } from "../../src/sampler/inversion.ts";
-import { loopValues } from "../../src/sampler/loopCalls.ts";
 import { planSchedule } from "../../src/sampler/plan.ts";
 import { referenceStep } from "../../src/sampler/referenceStep.ts";
 import { makeSchedule, type ScheduleOptions } from "../../src/sampler/schedule.ts";
+import { stateValues } from "../../src/sampler/stateKernels.ts";
 import { spacedTimesteps } from "../../src/sampler/timesteps.ts";
 import { networks } from "./traces.ts";
 
@@ -148,7 +148,7 @@ describe("our default", () => {
   it("10. has one float32 state whatever the network computes in, and steps that depend on the state alone", () => {
     // Batches of 1, 2, 7, 16: test/pipeline/batches.test.ts. Shards and resumed runs, to the bit: test/pipeline/rules.test.ts.
     const plan = planSchedule(all({ steps: 20, eta: 0.5 }));
-    const values = loopValues({ shape: [3, 8, 8], plan, seed: 0n, images: [0] });
+    const values = stateValues({ shape: [3, 8, 8], plan, images: [0] });
     expect([values.x.dtype, values.x0.dtype, values.history.dtype]).toEqual(["f32", "f32", "f32"]);
     const [a, b] = [all({ steps: 20, eta: 0.5 }), all({ steps: 20, eta: 0.5 })];
     expect(a).toEqual(b);

@@ -12,7 +12,8 @@ import { strict } from "../../src/runtime/finite.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { toRows } from "../../src/runtime/layout.ts";
 import { timestepSinusoid } from "../../src/sampler/embedding.ts";
-import { Evaluator, lowerNetwork } from "../../src/unet/evaluator.ts";
+import { createState, Evaluator, releaseState } from "../../src/unet/evaluator.ts";
+import { lowerNetwork } from "../../src/unet/lowered.ts";
 import { nmse, randomTensor } from "../reference/tensor.ts";
 import { testDevice } from "../support/gpu.ts";
 import { goldenPath, load, readEvaluation } from "../support/models.ts";
@@ -63,20 +64,22 @@ test("a sample in two parts gives what it gives in one", async () => {
   const init = { size, dtype: "f32", timesteps: "step", contextLength: 2, concat: 5 } as const;
   const lowered = lowerNetwork(config, target, init);
   const weights = await WeightStore.load(device, target, lowered.recipes, checkpoint, {});
-  const evaluator = await Evaluator.create(device, lowered, weights, {
+  const state = createState(device, lowered, 1);
+  const evaluator = await Evaluator.create(device, lowered, weights, state, {
     rows: 1,
-    steps: 1,
+    evaluations: 1,
     timesteps: Float32Array.from(timestepSinusoid(500, config.time.inputs, config.time)),
     context: context.data,
     concat: sample.data.subarray(4 * 64),
   });
-  device.gpu.queue.writeBuffer(evaluator.state, 0, toRows(sample.data.subarray(0, 4 * 64), 1, 4, 64));
+  device.gpu.queue.writeBuffer(state.x.object as GPUBuffer, 0, toRows(sample.data.subarray(0, 4 * 64), 1, 4, 64));
   const encoder = device.gpu.createCommandEncoder();
   evaluator.begin(encoder, 0);
   evaluator.main.encode(encoder);
   device.submit([encoder.finish()]);
-  const output = await readBack(device, lowered.network.output, evaluator.output, 1);
+  const output = await readBack(device, lowered.network.output, state.output, 1);
   evaluator.dispose();
+  releaseState(device, state);
   weights.dispose();
   expect(nmse(output.data, data)).toBeLessThanOrEqual(1e-10);
 });

@@ -1,7 +1,7 @@
 /** What of a transformer is part of every evaluation, and what depends on the context alone. */
 import { expect, test } from "vitest";
 import { parseConditionalConfig } from "../../src/unet/conditionalConfig.ts";
-import { lowerNetwork, plannedBytes } from "../../src/unet/evaluator.ts";
+import { lowerNetwork, plannedBytes } from "../../src/unet/lowered.ts";
 import { constTarget } from "../support/gpu.ts";
 
 const lowered = (contextLength: number, only_cross_attention = false) => {

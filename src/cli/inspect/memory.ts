@@ -2,7 +2,7 @@
 import { type DeviceRoom, maxBatch, tooLarge } from "../../network/limits.ts";
 import type { NetworkDType } from "../../pipeline/types.ts";
 import { byteSize } from "../../runtime/values.ts";
-import type { LoweredNetwork } from "../../unet/evaluator.ts";
+import type { LoweredNetwork } from "../../unet/lowered.ts";
 import { memoryPlan } from "../kernels.ts";
 import { bytes, plural } from "../table.ts";
 

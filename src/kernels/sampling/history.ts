@@ -1,15 +1,16 @@
 /**
- * Steps that remember: DPM-Solver++ 2M, PLMS, and the inversions that iterate or go back exactly. `history` holds RING
+ * Steps that remember: DPM-Solver++ 2M, PLMS, the inversions that iterate or go back exactly, and rules from outside. `history` holds RING
  * states v_1, v_2, … of past evaluations and then, with `base`, one more: a state to start from again.
  * The row's cursor is the slot of v_1; `push` puts v_0 into the slot after it.
  */
 import { defineKernel } from "../../runtime/kernel.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
-import { type BoundFlags, cleanStatements, PREDICTION_TENSORS, predictedFunction } from "./prediction.ts";
+import { cleanStatements, PREDICTION_TENSORS, predictedFunction } from "./prediction.ts";
 import { RECORDS } from "./records.ts";
 import { perVector, stateVectors, storeState, thread } from "./state.ts";
+import { type NoisyFlags, noiseFunctions, noiseStatements } from "./step.ts";
 
-export interface HistoryFlags extends BoundFlags {
+export interface HistoryFlags extends NoisyFlags {
   /** Past values that are kept, 0 to 3. */
   ring: number;
   /** A state is kept to start from again. */
@@ -27,6 +28,7 @@ export const historyStep = defineKernel<HistoryFlags>({
     status: "atomic *",
     x0: "out N H W C",
     history: "inout *",
+    z: "in? N H W C",
     factors: "in? *",
   },
   records: RECORDS,
@@ -43,6 +45,7 @@ export const historyStep = defineKernel<HistoryFlags>({
     return wgsl`
 ${k.header}
 ${predictedFunction(k)}
+${noiseFunctions(k)}
 ${thread(k)}
   ${cleanStatements(k)}
   let value = row.value.x * state + row.value.y * m + row.value.z * clean;
@@ -55,6 +58,7 @@ ${thread(k)}
   #if ${ring > 0}
   if (row.push != 0u) { ${k.store("history", slot(`(row.cursor + 1u) % ${Math.max(1, ring)}u`), "value")} }
   #endif
+  ${noiseStatements(k)}
   ${storeState(k, "next")}
   ${k.store("x0", "i", "clean")}
 }`;

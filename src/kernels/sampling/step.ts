@@ -7,7 +7,7 @@ import { type BoundFlags, cleanStatements, PREDICTION_TENSORS, predictedFunction
 import { RECORDS } from "./records.ts";
 import { NOISE_FUNCTIONS, type NoiseSource, normal, perVector, stateVectors, storeState, thread } from "./state.ts";
 
-export interface StepFlags extends BoundFlags {
+export interface NoisyFlags extends BoundFlags {
   /** Whether some step adds noise, and whose; `given` is the tensor z. */
   noise: NoiseSource;
   /** Some step's variance is the network's to say, in its second half of channels. */
@@ -19,7 +19,7 @@ export interface StepFlags extends BoundFlags {
  * f = (v + 1)/2. Channel c's v is channel C + c of the network's output (of its conditional half), which begins anywhere
  * in a vec4.
  */
-const deviationFunction = (k: Codegen<StepFlags>): string => wgsl`
+const deviationFunction = (k: Codegen<NoisyFlags>): string => wgsl`
 ${EXP_FUNCTION}
 fn standard_deviation(n: u32, pixel: u32, c4: u32, low: f32, high: f32) -> vec4f {
   ${k.prelude}
@@ -39,11 +39,30 @@ fn standard_deviation(n: u32, pixel: u32, c4: u32, low: f32, high: f32) -> vec4f
   return natural_exp(0.5 * (f * high + (1.0 - f) * low));
 }`;
 
+/** What {@link noiseStatements} calls. */
+export const noiseFunctions = (k: Codegen<NoisyFlags>): string => `${k.flags.noise === "philox" ? NOISE_FUNCTIONS : ""}
+${k.flags.learned ? deviationFunction(k) : ""}`;
+
+/** Statements that add a step's own noise to `next`. */
+export const noiseStatements = (k: Codegen<NoisyFlags>): string => wgsl`
+  #if ${k.flags.noise !== "none"}
+  if (row.sigma > 0.0) {
+    var z = ${k.flags.noise === "given" ? k.load("z", "i") : normal("frame.row")};
+    ${maskChannels("z", "c4")}
+    #if ${k.flags.learned}
+    if (row.learned != 0u) { next += standard_deviation(n, pixel, c4, row.logMin, row.logMax) * z; }
+    else { next += row.sigma * z; }
+    #else
+    next += row.sigma * z;
+    #endif
+  }
+  #endif`;
+
 /**
  * x0 = bound(k0 x + k1 m);  x ← k2 x0 + k3 x + k4 m + σ z  (records.ts, src/sampler/coefficients.ts). `m` may have more
  * channels than x (learned variance): the first ones count. `status[n]` becomes the first row whose x0 is not finite.
  */
-export const ddimStep = defineKernel<StepFlags>({
+export const ddimStep = defineKernel<NoisyFlags>({
   name: "ddimStep",
   tensors: {
     x: "inout N H W C",
@@ -58,24 +77,12 @@ export const ddimStep = defineKernel<StepFlags>({
   variants: perVector(
     (k) => wgsl`
 ${k.header}
-${k.flags.noise === "philox" ? NOISE_FUNCTIONS : ""}
 ${predictedFunction(k)}
-${k.flags.learned ? deviationFunction(k) : ""}
+${noiseFunctions(k)}
 ${thread(k)}
   ${cleanStatements(k)}
   var next = row.k2 * clean + row.k3 * state + row.k4 * m;
-  #if ${k.flags.noise !== "none"}
-  if (row.sigma > 0.0) {
-    var z = ${k.flags.noise === "given" ? k.load("z", "i") : normal("frame.row")};
-    ${maskChannels("z", "c4")}
-    #if ${k.flags.learned}
-    if (row.learned != 0u) { next += standard_deviation(n, pixel, c4, row.logMin, row.logMax) * z; }
-    else { next += row.sigma * z; }
-    #else
-    next += row.sigma * z;
-    #endif
-  }
-  #endif
+  ${noiseStatements(k)}
   ${storeState(k, "next")}
   ${k.store("x0", "i", "clean")}
 }`,

@@ -1,4 +1,4 @@
-/** The sampling loop's tables and dispatches, from a plan and what a run chooses. Lowers, allocates nothing. */
+/** The sampler's records, dispatches and memory, from a plan and what a run chooses. */
 import { guidanceRescale, thresholdQuantile } from "../kernels/sampling/factors.ts";
 import { historySlots, historyStep } from "../kernels/sampling/history.ts";
 import { initialNoise, pasteKnown, prepareState } from "../kernels/sampling/noise.ts";
@@ -7,11 +7,16 @@ import { toRgba } from "../kernels/sampling/rgba.ts";
 import type { NoiseSource } from "../kernels/sampling/state.ts";
 import { stateResidual, x0Statistics } from "../kernels/sampling/statistics.ts";
 import { ddimStep } from "../kernels/sampling/step.ts";
+import type { Device } from "../runtime/device.ts";
+import { frameRecord } from "../runtime/frame.ts";
 import type { KernelCall, Target } from "../runtime/kernel.ts";
+import { toRows } from "../runtime/layout.ts";
+import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
+import { NEVER } from "../runtime/overflow.ts";
 import { makeValue, type Value } from "../runtime/values.ts";
-import type { Plan } from "./plan.ts";
+import { type Plan, updateTable } from "./plan.ts";
 
-export interface LoopChoices {
+export interface StateChoices {
   /** State's channels, height and width. */
   readonly shape: readonly [C: number, H: number, W: number];
   readonly plan: Plan;
@@ -25,7 +30,7 @@ export interface LoopChoices {
    * conditional half first.
    */
   readonly guidance?: { readonly scales: readonly number[]; readonly rescale: number };
-  /** Where noise comes from, if any is needed: the seed, or {@link SamplerLoop.writeStepNoise}. */
+  /** Where noise comes from, if any is needed: the seed, or `SamplerState.writeNoise`. */
   readonly noise?: Exclude<NoiseSource, "none">;
   /** The same of the steps' noise alone; `noise` without it. */
   readonly stepNoise?: Exclude<NoiseSource, "none">;
@@ -36,7 +41,7 @@ export interface LoopChoices {
 }
 
 /** What the kernels know of the run. */
-export const runTable = ({ seed, images, antithetic, guidance }: LoopChoices): Uint32Array =>
+export const runTable = ({ seed, images, antithetic, guidance }: StateChoices): Uint32Array =>
   runRecord.pack([
     {
       seedLow: Number(BigInt.asUintN(32, seed)),
@@ -51,7 +56,7 @@ export const runTable = ({ seed, images, antithetic, guidance }: LoopChoices): U
   ]);
 
 /** What {@link prepareState} needs of every row; null where nothing is ever prepared. */
-export function levelTable({ plan, inpaint }: LoopChoices): Uint32Array | null {
+export function levelTable({ plan, inpaint }: StateChoices): Uint32Array | null {
   if (!inpaint && !plan.rows.some((row) => row.jump)) return null;
   return levelRecord.pack(
     plan.rows.map(({ jump, alphaCumprod: a }) => ({
@@ -63,26 +68,11 @@ export function levelTable({ plan, inpaint }: LoopChoices): Uint32Array | null {
   );
 }
 
-export interface LoopValues {
-  readonly x: Value;
-  readonly x0: Value;
-  readonly z: Value;
-  readonly known: Value;
-  readonly mask: Value;
-  readonly history: Value;
-  readonly rgba: Value;
-  readonly status: Value;
-  readonly run: Value;
-  readonly updates: Value;
-  readonly levels: Value;
-  readonly factors: Value;
-  readonly statistics: Value;
-}
-
 /** Past states that the plan keeps. */
 export const planSlots = ({ history }: Plan): number => (history ? historySlots(history) : 0);
 
-export function loopValues({ shape, plan, images }: LoopChoices): LoopValues {
+/** What the kernels bind, beside the network's output. */
+export function stateValues({ shape, plan, images }: Pick<StateChoices, "shape" | "plan" | "images">) {
   const [C, H, W] = shape;
   const batch = images.length;
   const value = (name: string, dims: readonly number[], dtype: Value["dtype"] = "f32", batched = true) =>
@@ -105,26 +95,17 @@ export function loopValues({ shape, plan, images }: LoopChoices): LoopValues {
     statistics: value("statistics", [plan.rows.length * batch, 4], "f32", false),
   };
 }
+export type StateValues = ReturnType<typeof stateValues>;
 
-export interface LoopCalls {
-  readonly start: KernelCall[];
-  readonly prepare: KernelCall[];
-  readonly step: KernelCall[];
-  readonly residual: KernelCall[];
-  readonly paste: KernelCall[];
-  readonly pixels: KernelCall[];
-  readonly preview: KernelCall[];
-}
-
-/** @param m the network's output */
-export function loopCalls(target: Target, choices: LoopChoices, v: LoopValues, m: Value): LoopCalls {
+/** The dispatches by when they come. @param m the network's output */
+export function stateKernels(target: Target, choices: StateChoices, v: StateValues, m: Value) {
   const { plan, guidance, inpaint } = choices;
   const { noise: source = "philox", stepNoise = source } = choices;
   const guided = guidance !== undefined;
   const rescale = (guidance?.rescale ?? 0) !== 0;
   const threshold = plan.threshold !== null;
   const factors = rescale || threshold ? v.factors : undefined;
-  const { x, updates, run, status, x0, history, statistics, levels, known, mask } = v;
+  const { x, updates, run, status, x0, history, statistics, levels, known, mask, rgba } = v;
   const seen = { x, m, updates, run };
   const flags = { guided, rescale, wider: m.shape.at(-1) !== x.shape.at(-1) };
   const drawn = (from: NoiseSource) => (from === "given" ? v.z : undefined);
@@ -134,37 +115,81 @@ export function loopCalls(target: Target, choices: LoopChoices, v: LoopValues, m
     step.push(thresholdQuantile.lower(target, "threshold", { ...seen, factors }, { ...flags, ...plan.threshold }));
   if (choices.statistics)
     step.push(x0Statistics.lower(target, "statistics", { ...seen, statistics, factors }, { ...flags, threshold }));
-  const updated = { ...seen, status, x0, factors };
+  const noise: NoiseSource = plan.noise ? stepNoise : "none";
+  const updated = { ...seen, status, x0, factors, z: drawn(noise) };
+  const bound = { ...flags, threshold, noise, learned: plan.learned };
   step.push(
     plan.history
-      ? historyStep.lower(target, "step", { ...updated, history }, { ...flags, threshold, ...plan.history })
-      : ddimStep.lower(
-          target,
-          "step",
-          { ...updated, z: plan.noise ? drawn(stepNoise) : undefined },
-          { ...flags, threshold, noise: plan.noise ? stepNoise : "none", learned: plan.learned },
-        ),
+      ? historyStep.lower(target, "step", { ...updated, history }, { ...bound, ...plan.history })
+      : ddimStep.lower(target, "step", updated, bound),
   );
-  const kept = inpaint ? { known, mask } : {};
-  const prepares = levelTable(choices) !== null;
+  const prepared = { x, levels, run, ...(inpaint ? { known, mask } : {}), z: drawn(source) };
   return {
     start: [initialNoise.lower(target, "x_T", { run, x }, { guided })],
-    prepare: prepares
-      ? [
-          prepareState.lower(
-            target,
-            "prepare",
-            { x, levels, run, ...kept, z: drawn(source) },
-            { guided, noise: source },
-          ),
-        ]
-      : [],
+    prepare: levelTable(choices) ? [prepareState.lower(target, "prepare", prepared, { guided, noise: source })] : [],
     step,
     residual: plan.rows.some((row) => row.residual)
       ? [stateResidual.lower(target, "residual", { x, history, statistics }, {}, { SLOT: plan.history?.ring ?? 0 })]
       : [],
     paste: inpaint ? [pasteKnown.lower(target, "paste", { x, known, mask }, { guided })] : [],
-    pixels: [toRgba.lower(target, "x", { x, rgba: v.rgba }, {})],
-    preview: [toRgba.lower(target, "x0", { x: x0, rgba: v.rgba }, {})],
+    pixels: [toRgba.lower(target, "x", { x, rgba }, {})],
+    preview: [toRgba.lower(target, "x0", { x: x0, rgba }, {})],
+  };
+}
+
+export interface StateInit extends StateChoices {
+  /** The network's output: storage, dtype and channels. */
+  readonly output: Value;
+  /** x to begin with, [N, C, H, W]; without it the noise of the seed. */
+  readonly start?: Float32Array;
+  /** What the update remembers to begin with, [slots·N, C, H, W]. */
+  readonly history?: Float32Array;
+}
+
+export type StateArrays = Readonly<Partial<Record<keyof StateValues, GpuArray>>>;
+
+/** Memory for what the kernels use of `values`, filled with what is known; everything made is added to `owned`. */
+export function allocateState(
+  device: Device,
+  init: StateInit,
+  values: StateValues,
+  used: ReadonlySet<Value>,
+  owned: GpuArray[],
+) {
+  const { plan, images, inpaint } = init;
+  const [C, H, W] = init.shape;
+  const batch = images.length;
+  const rows = batch * (init.guidance ? 2 : 1);
+  const contents: Partial<Record<keyof StateValues, () => ArrayBufferView>> = {
+    run: () => runTable(init),
+    updates: () => updateTable(plan),
+    levels: () => levelTable(init) as Uint32Array,
+    known: () => toRows((inpaint as { known: Float32Array }).known, batch, C, H * W),
+    mask: () => toRows((inpaint as { mask: Float32Array }).mask, batch, C, H * W),
+    status: () => new Uint32Array(batch).fill(NEVER),
+  };
+  const keep = (array: GpuArray) => {
+    owned.push(array);
+    return array;
+  };
+  const upload = (name: string, data: ArrayBufferView, usage?: number) =>
+    keep(arrayOf(uploadBuffer(device, name, data, usage)));
+  const arrays: { -readonly [K in keyof StateArrays]: StateArrays[K] } = {};
+  const external = new Map<Value, GpuArray>();
+  for (const [name, value] of Object.entries(values) as [keyof StateValues, Value][]) {
+    if (!used.has(value)) continue;
+    const data = contents[name]?.();
+    arrays[name] = data ? upload(name, data) : keep(createValueArray(device, value, name === "x" ? rows : batch));
+    external.set(value, arrays[name]);
+  }
+  const output = keep(createValueArray(device, init.output, rows));
+  external.set(init.output, output);
+  const { UNIFORM, COPY_DST, COPY_SRC } = GPUBufferUsage;
+  return {
+    external,
+    arrays,
+    output,
+    frame: upload("frame", frameRecord.pack([{}]), UNIFORM | COPY_DST | COPY_SRC).object as GPUBuffer,
+    frames: upload("frames", frameRecord.pack(plan.rows.map((_, row) => ({ row }))), COPY_SRC).object as GPUBuffer,
   };
 }
