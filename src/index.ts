@@ -37,6 +37,7 @@ export { type Device, openDevice, wrapDevice } from "./runtime/device.ts";
 export * from "./runtime/errors.ts";
 export { chromeTrace, type KernelTiming, summarise } from "./runtime/profiler.ts";
 export { addNoise, velocity } from "./sampler/forward.ts";
+export type { RuleRow, UpdateRule } from "./sampler/rule.ts";
 export { type Denoise, type SampleOptions, type SampleStep, sample } from "./sampler/sample.ts";
 export { makeSchedule, type Schedule, type ScheduleOptions, type ScheduleStep } from "./sampler/schedule.ts";
 export { slerp } from "./sampler/slerp.ts";

@@ -60,7 +60,7 @@ export function resolveClasses(
 }
 
 /** The scale of every image. @throws UsageError */
-function scalesOf({ guidance = 1, firstImage = 0 }: GenerateOptions, count: number): readonly number[] {
+export function scalesOf({ guidance = 1, firstImage = 0 }: GenerateOptions, count: number): readonly number[] {
   const list = typeof guidance === "number" ? [guidance] : guidance;
   if (list.length === 0) throw new UsageError("guidance", "guidance must hold at least one number");
   for (const w of list)

@@ -58,7 +58,9 @@ function beginningOf(model: Model, options: EditOptions): Beginning {
   const { alphasCumprod, numTrainTimesteps: T } = resolveSchedule(model, { steps: 1 });
   const begin = Math.max(0, Math.round(strength * T) - 1);
   const { scheduler } = model;
-  const rule = spacing ?? (scheduler ? spacingOf(scheduler, options.sampler) : "leading");
+  const rule =
+    spacing ??
+    (scheduler ? spacingOf(scheduler, typeof options.sampler === "string" ? options.sampler : undefined) : "leading");
   const stepsOffset = scheduler?.steps_offset ?? 0;
   const fitting = fittingSteps(rule, { steps, stepsOffset, alphasCumprod, start: begin, stop });
   const said = `strength ${strength} begins at t = ${begin}, where ${fitting} of ${steps} steps fit: those are taken`;

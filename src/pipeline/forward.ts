@@ -84,7 +84,8 @@ export class HeldEvaluation {
       );
     const to = Math.min(n, from + maxRows);
     const { classes, added, timestepCond, context } = conditions({ ...prepared, network: lowered.network }, n);
-    const timesteps = perImage("timestep", inputs.timestep, n).slice(from, to);
+    const asked = perImage("timestep", inputs.timestep, n).slice(from, to);
+    const timesteps = prepared.timestepRows("timestep", asked);
     const part = <T extends Uint32Array<ArrayBuffer> | Float32Array>(rows: T | undefined) =>
       rows?.slice((from * rows.length) / n, (to * rows.length) / n) as T | undefined;
     const state = await device.allocate("the network's input and output", () =>
@@ -94,7 +95,7 @@ export class HeldEvaluation {
       const evaluator = await Evaluator.create(device, lowered, weights, state, {
         rows: to - from,
         evaluations: 1,
-        timesteps: prepared.timestepRows("timestep", timesteps),
+        timesteps,
         classes: part(classes),
         added: part(added),
         timestepCond: part(timestepCond),

@@ -44,7 +44,7 @@ export const generateNames: OptionNames<GenerateOptions> = {
   count: "a number",
   batch: "a number",
   size: "an object",
-  sampler: "a text",
+  sampler: "a text or a function",
   spacing: "a text",
   timesteps: "a list of numbers",
   timestepBase: "a number",

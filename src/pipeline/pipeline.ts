@@ -327,12 +327,12 @@ export class DiffusionPipeline {
 }
 
 /** Runs a generator of steps to its end; a throwing onStep frees it. */
-async function finish<T>(steps: AsyncGenerator<Step, T>, onStep?: (step: Step) => void): Promise<T> {
+async function finish<T>(steps: AsyncGenerator<Step, T>, onStep?: WorkOptions["onStep"]): Promise<T> {
   try {
     for (;;) {
       const { done, value } = await steps.next();
       if (done) return value;
-      onStep?.(value);
+      await onStep?.(value);
     }
   } finally {
     await steps.return(undefined as never);

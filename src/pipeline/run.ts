@@ -6,6 +6,7 @@ import { ConfigError, ShapeError, UsageError } from "../runtime/errors.ts";
 import { checkOptions } from "../runtime/options.ts";
 import { shown } from "../runtime/printable.ts";
 import { type Plan, type PlanOptions, planSchedule } from "../sampler/plan.ts";
+import { planRule } from "../sampler/rule.ts";
 import { makeSchedule } from "../sampler/schedule.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
 import type { Rng } from "../sampler/seed.ts";
@@ -171,7 +172,10 @@ export function resolveSchedule(model: Model, options: GenerateOptions): Schedul
       "the model has none, so it can be evaluated but not sampled",
     );
   const given = Object.fromEntries(
-    scheduleKeys.flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])),
+    scheduleKeys.flatMap((key) => {
+      const rule = key === "sampler" && typeof options.sampler === "function";
+      return options[key] === undefined || rule ? [] : [[key, options[key]]];
+    }),
   );
   // Latents have no bounds to keep to.
   const unbounded = model.firstStage && (options.compat ?? "none") === "none" ? { clip: false, threshold: null } : {};
@@ -179,13 +183,13 @@ export function resolveSchedule(model: Model, options: GenerateOptions): Schedul
 }
 
 /**
- * @param planner the rows of the run; default: the schedule's own way down
+ * @param planner the rows of the run; default: those of the caller's rule, or the schedule's own way down
  * @throws UsageError, ConfigError, ShapeError naming the option; nothing is allocated before
  */
 export function resolveRun(
   model: Model,
   options: GenerateOptions = {},
-  planner: (schedule: Schedule, options: PlanOptions) => Plan = planSchedule,
+  planner?: (schedule: Schedule, options: PlanOptions) => Plan,
 ): ResolvedRun {
   checkOptions("generate", options, generateNames);
   const { inpaint } = options;
@@ -205,7 +209,10 @@ export function resolveRun(
   if (options.pixels) checkPixels(options.pixels, count * picture.height * picture.width * 4);
   if (noise && options.antithetic)
     throw new UsageError("antithetic", "antithetic pairs mirror noise made from the seed, but noise is given");
-  const plan = planner(schedule, { interval: options.guidanceInterval, repaint: options.inpaint?.repaint });
+  const { sampler } = options;
+  const rule = (s: Schedule, o: PlanOptions) =>
+    typeof sampler === "function" ? planRule(sampler, s, o) : planSchedule(s, o);
+  const plan = (planner ?? rule)(schedule, { interval: options.guidanceInterval, repaint: options.inpaint?.repaint });
   const { in_channels: inputs, out_channels: outputs } = model.config;
   const { stateChannels: channels, firstStage } = model;
   if (outputs < channels)

@@ -28,7 +28,7 @@ function numbersOf(update: Update, remembers: boolean): number[] {
   const head = [k0, k1, clip, Number(guided)];
   if (!remembers) return [...head, k2, k3, k4, sigma, logMin, logMax, Number(learned ?? 0), ...four([]), 0];
   const memory = [...value, k3, base, cursor, Number(push ?? 0), Number(save ?? 0), ...four(weights)];
-  return [...head, ...memory];
+  return [...head, ...memory, ...(sigma ? [sigma, logMin, logMax, Number(learned ?? 0)] : [])];
 }
 
 /**
@@ -70,9 +70,10 @@ export function checksum({
   row,
   state,
   history,
+  guidance,
   done,
 }: Omit<SavedRun, "checksum">): string {
-  const header = [fingerprint, String(seed), batch, first, row, state.shape];
+  const header = [fingerprint, String(seed), batch, first, row, state.shape, ...(guidance ? [guidance] : [])];
   return hash(JSON.stringify([...header, ofFloats(state.data), ofFloats(history), ofFloats(done)]));
 }
 
@@ -86,7 +87,7 @@ function isState(v: unknown): boolean {
   return isFloats(data) && data.length === shape.reduce((a, b) => a * b, 1);
 }
 
-const FIELDS: Readonly<Record<Exclude<keyof SavedRun, "checksum">, (v: unknown) => boolean>> = {
+const FIELDS: Readonly<Record<Exclude<keyof SavedRun, "checksum" | "guidance">, (v: unknown) => boolean>> = {
   fingerprint: (v) => typeof v === "string",
   seed: (v) => typeof v === "bigint" && BigInt.asUintN(64, v) === v,
   batch: (v) => isWhole(v, 1),
@@ -103,11 +104,18 @@ export function damageOf(saved: SavedRun): string | undefined {
   if (bad) return `${bad[0]} is not what it should be`;
   // Earlier versions had none, and are told by their fingerprints.
   if (saved.checksum === undefined && !saved.fingerprint.startsWith(VERSION)) return undefined;
+  const { guidance } = saved;
+  if (guidance !== undefined && !(Array.isArray(guidance) && guidance.every(Number.isFinite)))
+    return "guidance is not what it should be";
   return saved.checksum === checksum(saved) ? undefined : "the checksum is another";
 }
 
 /** Whether a saved run has the sizes of the run that it is of. */
-function fits({ batch, first, row, state, history, done }: SavedRun, run: ResolvedRun, channels: number): boolean {
+function fits(
+  { batch, first, row, state, history, guidance, done }: SavedRun,
+  run: ResolvedRun,
+  channels: number,
+): boolean {
   const shape = [Math.min(batch, run.count - first), channels, run.height, run.width];
   const image = channels * run.height * run.width;
   return (
@@ -115,6 +123,7 @@ function fits({ batch, first, row, state, history, done }: SavedRun, run: Resolv
     first % batch === 0 &&
     row <= run.plan.rows.length &&
     state.shape.join() === shape.join() &&
+    (guidance === undefined || (run.guidance !== undefined && guidance.length === state.shape[0])) &&
     history.length === planSlots(run.plan) * state.data.length &&
     done.length === first * image
   );

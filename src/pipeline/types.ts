@@ -1,16 +1,16 @@
 /** The public shapes of the pipeline API. Images are NCHW f32 in −1..1 where they are tensors, RGBA bytes where they are images. */
-import type { RgbaImage } from "../image/rgba.ts";
 import type { Precision } from "../kernels/target.ts";
 import type { PackedStore } from "../network/packed.ts";
 import type { Device } from "../runtime/device.ts";
 import type { NonFinite } from "../runtime/finite.ts";
 import type { Tensor } from "../runtime/layout.ts";
-import type { KernelTiming } from "../runtime/profiler.ts";
+import type { UpdateRule } from "../sampler/rule.ts";
 import type { ScheduleOptions } from "../sampler/scheduleTypes.ts";
 import type { Rng } from "../sampler/seed.ts";
 import type { WeightSet } from "../unet/layouts/types.ts";
 import type { ParseYaml } from "../weights/config.ts";
 import type { ConfigLike } from "../weights/to-source.ts";
+import type { SavedRun, Step } from "./generation.ts";
 import type { TuningStore } from "./tuningTable.ts";
 
 /** Element type of weights and activations; the sampler's state, schedule and step are always f32/f64. */
@@ -75,13 +75,16 @@ export interface LoadOptions {
 
 export type { PackedReader, PackedStore } from "../network/packed.ts";
 export type { Tensor } from "../runtime/layout.ts";
+export type * from "./generation.ts";
 
 export interface GenerateOptions
   extends Pick<
     ScheduleOptions,
     | ("steps" | "spacing" | "timesteps" | "timestepBase" | "start" | "stop")
-    | ("sampler" | "eta" | "sigma" | "temperature" | "clip" | "threshold" | "rederive" | "compat")
+    | ("eta" | "sigma" | "temperature" | "clip" | "threshold" | "rederive" | "compat")
   > {
+  /** One of those that are built in, or a rule of your own: docs/sampler.md, "Rules of your own". */
+  sampler?: ScheduleOptions["sampler"] | UpdateRule;
   /** Number of images (1). */
   count?: number;
   /** Images per batch; default: what fits comfortably. Never changes an image. */
@@ -149,7 +152,8 @@ export interface GenerateOptions
    */
   pixels?: GPUBuffer;
   signal?: AbortSignal;
-  onStep?: (step: Step) => void;
+  /** Called after every step; a promise that it returns is waited for. */
+  onStep?: (step: Step) => unknown;
   /** Collect GPU time per kernel of one step. */
   profile?: boolean;
 }
@@ -163,78 +167,6 @@ export interface InpaintOptions {
   readonly repaint?: { readonly jump: number; readonly resamples: number };
   /** Whether the kept pixels are exactly `known` at the end (true). */
   readonly paste?: boolean;
-}
-
-/** A run in the middle, as {@link Step.save} returns it. Plain data. */
-export interface SavedRun {
-  /** Of everything that decides the images; a run continues only what has the same. */
-  readonly fingerprint: string;
-  readonly seed: bigint;
-  /** Images per batch; the first image of the batch in work; how many evaluations it has behind it. */
-  readonly batch: number;
-  readonly first: number;
-  readonly row: number;
-  /** State of the batch in work, [n, C, H, W]. */
-  readonly state: Tensor;
-  /** What its update remembers. */
-  readonly history: Float32Array;
-  /** States of the batches before it, [first, C, H, W]; of a latent model, its latents. */
-  readonly done: Float32Array;
-  /** Of everything else here, so that what was damaged is not gone on with. */
-  readonly checksum: string;
-}
-
-/** Numbers about the predicted x0 of one image in one evaluation, before it is bounded. */
-export interface StepStatistics {
-  readonly step: number;
-  readonly t: number;
-  readonly image: number;
-  readonly min: number;
-  readonly max: number;
-  /** Fraction beyond the bound; beyond ±1 where there is none. */
-  readonly clipped: number;
-  /** Values that are not finite. */
-  readonly nonFinite: number;
-}
-
-export interface Step {
-  /** 0-based within the run of this batch. */
-  readonly index: number;
-  readonly of: number;
-  /** Timestep given to the network. */
-  readonly t: number;
-  /** First image of the batch that the step belongs to, and how many it has. */
-  readonly image: number;
-  readonly images: number;
-  /** Milliseconds since generation began. */
-  readonly ms: number;
-  /** Milliseconds that the rest of the run will take at its pace so far; 0 after the last step. */
-  readonly msLeft: number;
-  /**
-   * The current estimate of x0 as pictures; reads back only when called, and only while the run goes on. Of latents, as
-   * small as they are: colours that come close to the decoder's, and cost nothing.
-   * @throws UseAfterDisposeError after it
-   */
-  preview(): Promise<RgbaImage[]>;
-  /** The run as it is after this step; reads back only when called, and before the next step is asked for. */
-  save(): Promise<SavedRun>;
-}
-
-export interface Generation {
-  readonly images: RgbaImage[];
-  /** The same before quantisation, [N, C, H, W] in about −1..1. */
-  readonly samples: Tensor;
-  /** What they were decoded from, [N, C, H, W], in the sampler's scale; null where the model works on pixels. */
-  readonly latents: Tensor | null;
-  readonly seed: bigint;
-  readonly classes: readonly number[] | null;
-  readonly steps: number;
-  readonly ms: { total: number; perStep: number; compile: number };
-  readonly peakBytes: number;
-  readonly warnings: readonly string[];
-  readonly timings?: readonly KernelTiming[];
-  /** By image, then by evaluation; only with `statistics`. */
-  readonly statistics?: readonly StepStatistics[];
 }
 
 /** Inputs of one network evaluation; N is the batch of `sample`. */

@@ -5,11 +5,11 @@ import type { Model } from "./model.ts";
 import { generateNames } from "./options.ts";
 import type { ResolvedRun } from "./run.ts";
 import type { RunResult } from "./runImages.ts";
-import type { ForwardInputs, GenerateOptions, Step, Tensor } from "./types.ts";
+import type { ForwardInputs, GenerateOptions, Tensor } from "./types.ts";
 
 export interface WorkOptions {
   readonly signal?: AbortSignal;
-  readonly onStep?: (step: Step) => void;
+  readonly onStep?: GenerateOptions["onStep"];
   readonly profile?: boolean;
 }
 

@@ -22,6 +22,7 @@ const KINDS = {
   "a bigint": (v: unknown) => typeof v === "bigint",
   "true or false": (v: unknown) => typeof v === "boolean",
   "a text": (v: unknown) => typeof v === "string",
+  "a text or a function": (v: unknown) => typeof v === "string" || typeof v === "function",
   "a function": (v: unknown) => typeof v === "function",
   "an object": (v: unknown) => typeof v === "object" && v !== null && !Array.isArray(v),
   "a list of numbers": isList,

@@ -7,6 +7,7 @@ import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { makeValue } from "../runtime/values.ts";
 import { overrideSchedule, type ScheduleOverrides } from "./override.ts";
 import { addsNoise, planSchedule } from "./plan.ts";
+import { planRule, type UpdateRule } from "./rule.ts";
 import type { Schedule } from "./scheduleTypes.ts";
 import { wholeSeed } from "./seed.ts";
 import { SamplerState } from "./state.ts";
@@ -39,6 +40,8 @@ export interface SampleOptions extends ScheduleOverrides {
    * is "step", or "known" for the forward process of `known`.
    */
   noise?: (step: number, of: "step" | "known") => ArrayLike<number>;
+  /** A rule of your own in place of the schedule's sampler: docs/sampler.md. */
+  rule?: UpdateRule;
   /**
    * In-painting as latent-diffusion does it: before each step x becomes q(known)·mask + x·(1 - mask), and nothing is pasted
    * at the end. [N, C, H, W], [N, 1, H, W] or [H, W], 1 where `known` is kept.
@@ -62,6 +65,7 @@ const sampleNames: OptionNames<SampleOptions> = {
   xT: "numbers",
   shape: "a list of numbers",
   noise: "a function",
+  rule: "a function",
   mask: "numbers",
   known: "numbers",
   device: true,
@@ -124,7 +128,7 @@ export async function sample(options: SampleOptions): Promise<{ x: Float32Array;
   const judge = judgeBy(options.nonFinite, options.onWarning);
   const noiseSeed = wholeSeed(seed);
   const schedule = overrideSchedule(options.schedule, options);
-  const plan = planSchedule(schedule);
+  const plan = options.rule ? planRule(options.rule, schedule) : planSchedule(schedule);
   const [N, C, H, W] = shape;
   const channels = plan.learned ? 2 * C : C;
   /** The network's output; channels that no kernel reads are left out. */

@@ -15,6 +15,7 @@ import { padded4 } from "../runtime/values.ts";
 import {
   allocateState,
   planSlots,
+  runTable,
   type StateArrays,
   type StateInit,
   stateKernels,
@@ -117,6 +118,12 @@ export class SamplerState {
   write(data: Float32Array): void {
     for (let copy = 0; copy < (this.init.guidance === undefined ? 1 : 2); copy++)
       this.#writeRows(this.x, data, 1, copy);
+  }
+
+  /** From now on images have these guidance scales; only with guidance. */
+  guide(scales: readonly number[]): void {
+    const guidance = this.init.guidance && { ...this.init.guidance, scales };
+    this.device.gpu.queue.writeBuffer(this.arrays.run?.object as GPUBuffer, 0, runTable({ ...this.init, guidance }));
   }
 
   /** Noise for the next row, [N, C, H, W]; only with `noise` or `stepNoise` "given". */

@@ -41,7 +41,7 @@ export interface StateChoices {
 }
 
 /** What the kernels know of the run. */
-export const runTable = ({ seed, images, antithetic, guidance }: StateChoices): Uint32Array =>
+export const runTable = ({ seed, images, antithetic, guidance }: StateChoices): Uint32Array<ArrayBuffer> =>
   runRecord.pack([
     {
       seedLow: Number(BigInt.asUintN(32, seed)),

@@ -40,8 +40,6 @@ export function releaseState(device: Device, { x, output, frame }: NetworkState)
 
 export interface EvaluatorInit {
   readonly rows: number;
-  /** How many of the first rows can also be evaluated without the others. */
-  readonly leading?: number;
   /** One entry per evaluation (all rows alike), or per row for a single one; [entries, width]. */
   readonly timesteps: Float32Array;
   readonly evaluations: number;
@@ -59,9 +57,9 @@ export interface EvaluatorInit {
 }
 
 interface Programs {
+  /** The evaluation of all rows, and that of the first ones alone, in the memory of `main`. */
   readonly main: Program;
-  /** The evaluation of the leading rows alone, in the memory of `main`. */
-  readonly leading?: Program;
+  leading?: Program;
   readonly embed: Program;
   readonly context?: Program;
 }
@@ -71,6 +69,8 @@ export class Evaluator {
 
   private constructor(
     private readonly device: Device,
+    private readonly lowered: LoweredNetwork,
+    private readonly frame: GPUBuffer,
     private readonly programs: Programs,
     private readonly embeddings: StepEmbeddings,
     private readonly owned: readonly GpuArray[],
@@ -85,7 +85,7 @@ export class Evaluator {
     init: EvaluatorInit,
   ): Promise<Evaluator> {
     const { network, main, embed } = lowered;
-    const { rows, leading, evaluations: steps, timesteps } = init;
+    const { rows, evaluations: steps, timesteps } = init;
     const owned: GpuArray[] = [];
     const programs: Program[] = [];
     try {
@@ -149,9 +149,8 @@ export class Evaluator {
         compile("time embedding", embed, embeddings.batch),
         lowered.context ? compile("context", lowered.context, rows) : undefined,
       ]);
-      const part = leading && (await create(`${whole.label}, leading rows`, main.calls, leading, whole.storage));
-      const all = { main: whole, leading: part || undefined, embed: embedding, context };
-      return new Evaluator(device, all, embeddings, owned);
+      const all = { main: whole, embed: embedding, context };
+      return new Evaluator(device, lowered, frame, all, embeddings, owned);
     } catch (error) {
       for (const program of programs) program.dispose();
       for (const { object } of owned) device.release(object);
@@ -164,9 +163,13 @@ export class Evaluator {
     return this.programs.main;
   }
 
-  /** That of the leading rows alone, where there are some. */
-  get leading(): Program | undefined {
-    return this.programs.leading;
+  /** That of the first `batch` rows alone, always as many; made when it is first asked for. */
+  async leading(batch: number): Promise<Program> {
+    const { lowered, frame, programs } = this;
+    const { label, storage: external } = programs.main;
+    const init = { label: `${label}, leading rows`, calls: lowered.main.calls, batch, external, frame };
+    programs.leading ??= await Program.create(this.device, init);
+    return programs.leading;
   }
 
   /**

@@ -1,0 +1,112 @@
+/** What of a run's inputs belongs to one batch. */
+import type { WeightStore } from "../network/weights.ts";
+import type { Device } from "../runtime/device.ts";
+import type { Judge } from "../runtime/finite.ts";
+import type { Target } from "../runtime/kernel.ts";
+import type { Draw } from "../sampler/hostNoise.ts";
+import { addsNoise, isGuided } from "../sampler/plan.ts";
+import type { LoweredNetwork } from "../unet/lowered.ts";
+import type { Guidance } from "./conditions.ts";
+import type { LatentPreview } from "./latentPreview.ts";
+import type { Model } from "./model.ts";
+import type { ResolvedRun } from "./run.ts";
+import type { SavedRun } from "./types.ts";
+
+export interface BatchInit {
+  readonly device: Device;
+  readonly target: Target;
+  readonly model: Model;
+  readonly lowered: LoweredNetwork;
+  readonly weights: WeightStore;
+  readonly run: ResolvedRun;
+  /** Rows of the timestep table, one per evaluation. */
+  readonly timesteps: Float32Array;
+  /** The context of every class, where classes have one. */
+  readonly classRows: Float32Array | null;
+  /** How latents look; null where the state is a picture. */
+  readonly preview: LatentPreview | null;
+  /** First image of the batch, within the run, and how many. */
+  readonly first: number;
+  readonly images: number;
+  /** Throws when the work shall stop: the reason of an abort, or that the pipeline was disposed. */
+  readonly check: () => void;
+  /** Hears of numbers that are not finite. */
+  readonly judge: Judge;
+  /** Receives this run's pictures instead of the result. */
+  readonly pixels?: GPUBuffer;
+  readonly profile: boolean;
+  /** This batch's state where it was left. */
+  readonly resume?: SavedRun;
+  readonly onCompile?: (done: number, of: number) => void;
+}
+
+/** Numbers of one state. */
+export const stateOf = ({ run, model }: BatchInit): number => model.stateChannels * run.height * run.width;
+
+/** The state to begin with, where the GPU does not make it, and the noise of the steps from there on. */
+export async function hostNoise(init: BatchInit): Promise<{ start?: Float32Array; draw?: Draw }> {
+  const { run, first, images, resume } = init;
+  const size = stateOf(init);
+  const given = run.noise?.data.subarray(first * size, (first + images) * size);
+  const { rng } = run;
+  if (rng === "philox") return { start: resume?.state.data ?? given };
+  const draw = (await import("../sampler/hostNoise.ts")).hostDraws({ ...run, rng }, first, images, size);
+  const start = given ?? draw();
+  if (!resume) return { start, draw };
+  // The generators have drawn for the steps that are done.
+  for (const row of run.plan.rows.slice(0, resume.row)) if (addsNoise(row)) draw();
+  return { start: resume.state.data, draw };
+}
+
+/** Guidance of this batch; undefined where no image or no row of it has any. */
+export function guidanceOf({ run: { guidance, plan }, first, images }: BatchInit): Guidance | undefined {
+  const scales = guidance?.scales.slice(first, first + images) ?? [];
+  return guidance && scales.some((w) => w !== 1) && plan.rows.some(isGuided) ? { ...guidance, scales } : undefined;
+}
+
+export function labels({ run, first, images }: BatchInit, guidance?: Guidance): Uint32Array<ArrayBuffer> | undefined {
+  if (!run.classes) return undefined;
+  const own = run.classes.slice(first, first + images);
+  const free = guidance ? own.map((id) => guidance.freeClass ?? id) : [];
+  return Uint32Array.from([...own, ...free]);
+}
+
+type Rows = Float32Array | undefined;
+
+/** This batch's part of rows that every image of the run has. */
+export const partOf = (rows: Float32Array, { run: { count }, first, images }: BatchInit): Float32Array =>
+  rows.subarray((first * rows.length) / count, ((first + images) * rows.length) / count);
+
+/** What the network is told beside classes, first of every image, then without the condition. */
+export function contextsOf(init: BatchInit, guidance?: Guidance): { context?: Float32Array; added?: Float32Array } {
+  const { run, model, classRows, first, images } = init;
+  const { contexts, classes } = run;
+  if (!contexts) return {};
+  const part = (rows: Float32Array | null): Rows => (rows ? partOf(rows, init) : undefined);
+  const lookUp = (ids: readonly (number | null)[]): Rows => {
+    const width = model.classEmbedder?.width ?? 0;
+    const rows = new Float32Array(ids.length * width);
+    ids.forEach((id, i) => {
+      if (id !== null && classRows) rows.set(classRows.subarray(id * width, (id + 1) * width), i * width);
+    });
+    return rows;
+  };
+  const both = (own: Rows, free: () => Rows): Rows =>
+    own && guidance ? Float32Array.from([...own, ...(free() ?? [])]) : own;
+  const own = classes?.slice(first, first + images) ?? [];
+  const looksUp = contexts.context === null && model.classEmbedder !== null;
+  return {
+    context: looksUp
+      ? both(lookUp(own), () => lookUp(own.map(() => guidance?.freeClass ?? null)))
+      : both(part(contexts.context), () => part(contexts.freeContext)),
+    added: both(part(contexts.added), () => part(contexts.freeAdded)),
+  };
+}
+
+/** Images of a [slots·count, …] history that belong to this batch. */
+export function historyOf({ run, first, images, resume }: BatchInit): Float32Array | undefined {
+  if (resume) return resume.history;
+  if (!run.history) return undefined;
+  const image = run.history.length / run.count;
+  return run.history.subarray(first * image, (first + images) * image);
+}
