@@ -37,7 +37,6 @@ export interface BatchInit {
   readonly profile: boolean;
   /** This batch's state where it was left. */
   readonly resume?: SavedRun;
-  readonly onCompile?: (done: number, of: number) => void;
 }
 
 /** Numbers of one state. */

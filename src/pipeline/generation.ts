@@ -76,6 +76,12 @@ export interface Step {
   save(): Promise<SavedRun>;
 }
 
+/** A run under way: its steps, one after the other, and what they have made. */
+export interface Steps<T = Generation> extends AsyncGenerator<Step, T> {
+  /** @throws UsageError while there are steps to be taken */
+  readonly result: T;
+}
+
 export interface Generation {
   readonly images: RgbaImage[];
   /** The same before quantisation, [N, C, H, W] in about −1..1. */

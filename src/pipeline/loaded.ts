@@ -13,6 +13,7 @@ import type { Value } from "../runtime/values.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
 import type { Network } from "../unet/build.ts";
 import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/lowered.ts";
+import type { Engine } from "./engine.ts";
 import type { Prepared } from "./forward.ts";
 import { checkSample, contextLength, withClassContext } from "./forwardInputs.ts";
 import type { LatentPreview } from "./latentPreview.ts";
@@ -20,7 +21,6 @@ import type { Model } from "./model.ts";
 import { modelHash } from "./modelId.ts";
 import { type CreateOptions, forwardNames } from "./options.ts";
 import { checkSize } from "./run.ts";
-import type { Engine } from "./runImages.ts";
 import { measuredMethods, type TuningTable } from "./tuningTable.ts";
 import type { ForwardInputs, NetworkDType } from "./types.ts";
 

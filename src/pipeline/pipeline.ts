@@ -16,11 +16,20 @@ import type { Model } from "./model.ts";
 import { forwardNoise } from "./noise.ts";
 import { type CreateOptions, signalNames } from "./options.ts";
 import { type ResolvedRun, resolveRun } from "./run.ts";
-import { type RunOptions, type RunResult, runImages } from "./runImages.ts";
+import { Run, type RunOptions, type RunResult, withResult } from "./steps.ts";
 import type { TappedOutput } from "./tapped.ts";
 import type { TuningTable } from "./tuningTable.ts";
 import { Turns } from "./turns.ts";
-import type { ForwardInputs, GenerateOptions, Generation, MemoryReport, NetworkDType, Step, Tensor } from "./types.ts";
+import type {
+  ForwardInputs,
+  GenerateOptions,
+  Generation,
+  MemoryReport,
+  NetworkDType,
+  Step,
+  Steps,
+  Tensor,
+} from "./types.ts";
 import type { UpscaleOptions } from "./upscale.ts";
 import type { WorkOptions, Workshop } from "./workshop.ts";
 
@@ -102,18 +111,23 @@ export class DiffusionPipeline {
 
   /** A resolved run, in its turn, to its end. */
   async *#steps(
-    run: ResolvedRun,
+    resolved: ResolvedRun,
     options: WorkOptions & Pick<RunOptions, "resume" | "pixels">,
   ): AsyncGenerator<Step, RunResult> {
     const check = this.#stopper(options.signal);
     check();
     const end = await this.#turns.next(check, options.signal);
+    let run: Run | undefined;
     try {
-      return yield* runImages(this.loaded.engine, run, { ...options, check });
+      run = new Run(this.loaded.engine, resolved, { ...options, check });
+      await run.begin();
+      for (let step = await run.step(); step; step = await run.step()) yield step;
+      return run.end();
     } catch (error) {
       this.#checkOpen();
       throw error;
     } finally {
+      await run?.dispose();
       end();
     }
   }
@@ -122,7 +136,7 @@ export class DiffusionPipeline {
   #workshop(): Workshop {
     return {
       model: this.model,
-      run: (run, options) => finish(this.#steps(run, options), options.onStep),
+      run: (run, options) => finish(withResult(this.#steps(run, options)), options.onStep),
       forward: (inputs, signal) => this.forward(inputs, { signal }),
       encode: (images, signal) => this.encode(images, { signal }),
     };
@@ -139,13 +153,16 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Samples step by step. Each {@link Step} comes as soon as it is submitted; `break` stops and frees everything.
-   * Other calls on the pipeline wait until the generator has ended.
+   * Samples step by step: `for await (const step of steps)`, then `steps.result`. Each {@link Step} comes as soon as it is
+   * submitted; `break` stops and frees everything. Other calls on the pipeline wait until the steps have ended.
    */
-  async *steps(options: GenerateOptions = {}): AsyncGenerator<Step, Generation> {
+  steps(options: GenerateOptions = {}): Steps {
+    return withResult(this.#generate(options));
+  }
+
+  async *#generate(options: GenerateOptions): AsyncGenerator<Step, Generation> {
     this.#stopper(options?.signal)();
-    const run = resolveRun(this.model, options);
-    const { history, numbers, ...generation } = yield* this.#steps(run, options);
+    const { history, numbers, ...generation } = yield* this.#steps(resolveRun(this.model, options), options);
     return generation;
   }
 
@@ -326,15 +343,8 @@ export class DiffusionPipeline {
   }
 }
 
-/** Runs a generator of steps to its end; a throwing onStep frees it. */
-async function finish<T>(steps: AsyncGenerator<Step, T>, onStep?: WorkOptions["onStep"]): Promise<T> {
-  try {
-    for (;;) {
-      const { done, value } = await steps.next();
-      if (done) return value;
-      await onStep?.(value);
-    }
-  } finally {
-    await steps.return(undefined as never);
-  }
+/** Takes all steps; a throwing onStep frees them. */
+async function finish<T>(steps: Steps<T>, onStep?: WorkOptions["onStep"]): Promise<T> {
+  for await (const step of steps) await onStep?.(step);
+  return steps.result;
 }

@@ -4,7 +4,7 @@ import { checkKind, type OptionNames, without } from "../runtime/options.ts";
 import type { Model } from "./model.ts";
 import { generateNames } from "./options.ts";
 import type { ResolvedRun } from "./run.ts";
-import type { RunResult } from "./runImages.ts";
+import type { RunResult } from "./steps.ts";
 import type { ForwardInputs, GenerateOptions, Tensor } from "./types.ts";
 
 export interface WorkOptions {

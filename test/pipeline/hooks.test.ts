@@ -74,6 +74,28 @@ describe("a rule of one's own", () => {
   });
 });
 
+describe("steps", () => {
+  it("know what they have made when all are taken", async () => {
+    const steps = pipe.steps(base);
+    const indices: number[] = [];
+    for await (const { index } of steps) {
+      indices.push(index);
+      expect(() => steps.result).toThrow(UsageError);
+    }
+    expect(indices).toEqual([0, 1, 2, 3]);
+    expect(steps.result.samples.data).toEqual((await samples({})).data);
+    expect(steps.result).not.toHaveProperty("numbers");
+  });
+
+  it("that are left early free what they hold, and have no result", async () => {
+    const before = pipe.device.counters.liveBytes;
+    const steps = pipe.steps(base);
+    for await (const { index } of steps) if (index === 1) break;
+    expect(() => steps.result).toThrow(/when all steps are taken/);
+    expect(pipe.device.counters.liveBytes).toBe(before);
+  });
+});
+
 describe("between steps", () => {
   /** What a hook does after the second step. */
   const second = (work: (step: Step) => unknown) => (step: Step) => (step.index === 1 ? work(step) : undefined);

@@ -116,23 +116,18 @@ async function generate(
   if (saveSteps !== undefined) makeFolder(saveSteps);
   const keep = saveState === undefined ? undefined : new StateKeeper(saveState);
   const steps = pipeline.steps(options);
-  try {
-    for (;;) {
-      const { done, value } = await steps.next();
-      if (done) return value;
-      show(value);
-      await keep?.step(value, options.signal);
-      if (saveSteps === undefined) continue;
-      const part = value.images < run.count ? `image-${String(value.image).padStart(4, "0")}-` : "";
-      const name = `${part}step-${String(value.index).padStart(4, "0")}.png`;
-      const preview = await value.preview();
-      // Latents are smaller than their pictures.
-      const factor = (scale * run.picture.width) / run.width;
-      writeFile(join(saveSteps, name), await encodePng(sheet(preview, factor)));
-    }
-  } finally {
-    await steps.return(undefined as never);
+  for await (const step of steps) {
+    show(step);
+    await keep?.step(step, options.signal);
+    if (saveSteps === undefined) continue;
+    const part = step.images < run.count ? `image-${String(step.image).padStart(4, "0")}-` : "";
+    const name = `${part}step-${String(step.index).padStart(4, "0")}.png`;
+    const preview = await step.preview();
+    // Latents are smaller than their pictures.
+    const factor = (scale * run.picture.width) / run.width;
+    writeFile(join(saveSteps, name), await encodePng(sheet(preview, factor)));
   }
+  return steps.result;
 }
 
 async function writeImages(

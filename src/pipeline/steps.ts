@@ -1,0 +1,254 @@
+/** A run of any number of images. */
+import type { RgbaImage } from "../image/rgba.ts";
+import { toRgbaImages } from "../image/samples.ts";
+import { UsageError } from "../runtime/errors.ts";
+import { type Judge, judgeBy, nonFiniteIn } from "../runtime/finite.ts";
+import { IN_FLIGHT } from "../runtime/pacer.ts";
+import type { LoweredNetwork } from "../unet/lowered.ts";
+import { Batch, type BatchResult, type BatchStep } from "./batch.ts";
+import { batchSize, type Engine } from "./engine.ts";
+import { modelId } from "./modelId.ts";
+import type { ResolvedRun } from "./run.ts";
+import type { RunDecoder } from "./runDecoder.ts";
+import type { Generation, SavedRun, Step, StepStatistics, Steps } from "./types.ts";
+
+export interface RunOptions {
+  readonly profile?: boolean;
+  readonly resume?: SavedRun;
+  /** Receives the pictures instead of the result. */
+  readonly pixels?: GPUBuffer;
+  /** Throws when the work shall stop. */
+  readonly check: () => void;
+}
+
+export interface RunResult extends Generation {
+  /** What the update remembers at the end, for plans with one slot: [N, C, H, W]. */
+  readonly history: Float32Array<ArrayBuffer>;
+  /** Four numbers per row and image, where the plan or the run records any. */
+  readonly numbers: (row: number, image: number) => readonly number[];
+}
+
+/** By image, then by row. */
+function statisticsOf(run: ResolvedRun, from: number, numbers: RunResult["numbers"]): StepStatistics[] {
+  return Array.from({ length: run.count }, (_, i) =>
+    run.plan.rows.slice(from).map(({ step, t }, r): StepStatistics => {
+      const [min = 0, max = 0, clipped = 0, nonFinite = 0] = numbers(from + r, i);
+      return { step, t, image: run.firstImage + i, min, max, clipped, nonFinite };
+    }),
+  ).flat();
+}
+
+/** What a run is given beside its start, which `resolveRun` checks. */
+function judgeInputs({ inpaint, contexts, concat, count }: ResolvedRun, judge: Judge): void {
+  const named = {
+    known: inpaint?.known,
+    context: contexts?.context,
+    negativeContext: contexts?.freeContext,
+    "textEmbeds or timeIds": contexts?.added,
+    "negativeTextEmbeds or negativeTimeIds": contexts?.freeAdded,
+  };
+  for (const [name, data] of Object.entries(named)) if (data) judge(nonFiniteIn(name, data, count));
+  if (concat) judge(nonFiniteIn("concat", concat.data, concat.shape[0] as number));
+}
+
+/** A run of any number of images, batch by batch and step by step. */
+export class Run {
+  readonly #began = performance.now();
+  readonly #warnings: string[];
+  readonly #judge: Judge;
+  readonly #lowered: LoweredNetwork;
+  readonly #timesteps: Float32Array;
+  readonly #images: RgbaImage[] = [];
+  readonly #samples: Float32Array<ArrayBuffer>;
+  readonly #history: Float32Array<ArrayBuffer>;
+  readonly #batches: (BatchResult & { first: number })[] = [];
+  #decoder: RunDecoder | undefined;
+  #hashed: Promise<string> | undefined;
+  /** Images per batch, and the first one of the batch that is under way or comes next. */
+  #size = 0;
+  #first = 0;
+  #batch: Batch | undefined;
+  #steps = 0;
+  /** Milliseconds that batches took to be made, and their steps; when the first step of this batch was done. */
+  #compile = 0;
+  #looped = 0;
+  #since: number | undefined;
+
+  /** @throws UsageError for a size that the device cannot hold; NonFiniteError */
+  constructor(
+    private readonly engine: Engine,
+    private readonly run: ResolvedRun,
+    private readonly options: RunOptions,
+  ) {
+    this.#warnings = [...run.warnings];
+    this.#judge = judgeBy(engine.nonFinite, (text) => {
+      this.#warnings.push(text);
+      engine.warn(text);
+    });
+    judgeInputs(run, this.#judge);
+    this.#lowered = engine.lower(run.height, run.width, run.contexts?.length);
+    this.#timesteps = engine.timestepRows(run.plan.rows.map((row) => row.tNetwork));
+    this.#samples = new Float32Array(options.pixels ? 0 : run.count * this.#image);
+    this.#history = new Float32Array(run.plan.history?.base ? run.count * this.#image : 0);
+  }
+
+  /** Values of one state. */
+  get #image(): number {
+    return this.engine.model.stateChannels * this.run.height * this.run.width;
+  }
+
+  /** Of everything that decides the images. Of latents it reads the decoder, which is loaded at the end. */
+  #fingerprint(): Promise<string> {
+    const stored = new Set(this.#lowered.main.recipes.map(({ value }) => value.dtype));
+    const forced = this.engine.target.methods?.conv2d ?? "";
+    this.#hashed ??= modelId(this.engine.model).then(async (id) =>
+      (await import("./saved.ts")).fingerprint([id, ...stored, forced].join(" "), this.run),
+    );
+    return this.#hashed;
+  }
+
+  /** @throws UsageError for a saved state that cannot be used */
+  async begin(): Promise<void> {
+    const { engine, run, options } = this;
+    const { resume, pixels, check } = options;
+    const { stateChannels: channels } = engine.model;
+    if (resume) (await import("./saved.ts")).checkResume(resume, await this.#fingerprint(), run, channels);
+    this.#size = resume?.batch ?? batchSize(engine, run, this.#lowered);
+    if (resume && pixels)
+      throw new UsageError(
+        "resume",
+        "a resumed run returns its images; leave pixels out, which only receives new ones",
+      );
+    if (engine.firstStage && run.decode) {
+      const { RunDecoder } = await import("./latents.ts");
+      this.#decoder = new RunDecoder(engine.firstStage, run, check, this.#judge, pixels);
+    }
+    if (!resume) return;
+    this.#first = resume.first;
+    this.#samples.set(resume.done);
+    if (!run.decode) this.#images.push(...toRgbaImages(resume.done, resume.first, channels, run));
+    if (resume.first && this.#decoder) this.#images.push(...(await this.#decoder.saved(resume, channels)));
+  }
+
+  /** The next step of this batch or the next one; undefined where all are done. @throws whatever `check` throws */
+  async step(): Promise<Step | undefined> {
+    while (this.#batch || this.#first < this.run.count) {
+      const start = performance.now();
+      this.#batch ??= await this.#beginBatch();
+      const step = await this.#batch.step();
+      if (this.#since === undefined) {
+        this.#since = performance.now();
+        this.#compile += this.#since - start;
+      }
+      if (step) {
+        const save = async () => this.#save(await step.save());
+        return { ...step, save, ms: performance.now() - this.#began, msLeft: this.#msLeft(step.index) };
+      }
+      await this.#endBatch(this.#batch);
+    }
+    return undefined;
+  }
+
+  #beginBatch(): Promise<Batch> {
+    const { engine, run, options } = this;
+    const { resume, check, pixels, profile = false } = options;
+    return Batch.begin({
+      ...engine,
+      lowered: this.#lowered,
+      run,
+      timesteps: this.#timesteps,
+      first: this.#first,
+      images: Math.min(this.#size, run.count - this.#first),
+      check,
+      judge: this.#judge,
+      pixels,
+      profile: profile && this.#batches.length === 0,
+      resume: resume && this.#first === resume.first ? resume : undefined,
+    });
+  }
+
+  async #endBatch(batch: Batch): Promise<void> {
+    const first = this.#first;
+    const count = Math.min(this.#size, this.run.count - first);
+    const made = await batch.end();
+    this.#looped += performance.now() - (this.#since as number);
+    this.#since = undefined;
+    await this.dispose();
+    this.#images.push(...made.images);
+    if (made.latents) this.#images.push(...((await this.#decoder?.decode(made.latents, first, count)) ?? []));
+    if (!this.options.pixels) this.#samples.set(made.samples, first * this.#image);
+    if (this.#history.length)
+      this.#history.set(made.history.subarray(made.history.length - count * this.#image), first * this.#image);
+    this.#batches.push({ ...made, first });
+    this.#first += this.#size;
+  }
+
+  /** Milliseconds that the rest will take at the pace so far, after a step of this batch. */
+  #msLeft(index: number): number {
+    const { length } = this.run.plan.rows;
+    this.#steps++;
+    const ahead = (Math.ceil((this.run.count - this.#first) / this.#size) - 1) * length + length - 1 - index;
+    const spent = this.#looped + performance.now() - (this.#since as number);
+    // The last submissions are still under way.
+    return (spent / Math.max(1, this.#steps - IN_FLIGHT)) * ahead;
+  }
+
+  async #save(batch: Awaited<ReturnType<BatchStep["save"]>>): Promise<SavedRun> {
+    const done = this.#samples.slice(0, batch.first * this.#image);
+    const kept = { ...batch, seed: this.run.seed, batch: this.#size, done };
+    const saved = { ...kept, fingerprint: await this.#fingerprint() };
+    return { ...saved, checksum: (await import("./saved.ts")).checksum(saved) };
+  }
+
+  /** What all steps have made. */
+  end(): RunResult {
+    const { engine, run, options } = this;
+    const shape = [run.count, engine.model.stateChannels, run.height, run.width];
+    const states = { shape, data: this.#samples };
+    const evaluations = run.plan.rows.length * Math.ceil(run.count / this.#size);
+    const numbers = (row: number, i: number) => {
+      const batch = this.#batches.findLast((b) => b.first <= i);
+      return batch?.numbers?.(row, i - batch.first) ?? [];
+    };
+    return {
+      images: this.#images,
+      samples: this.#decoder?.samples ?? states,
+      latents: run.decode ? states : null,
+      seed: run.seed,
+      classes: run.classes,
+      steps: run.schedule.steps.length,
+      ms: {
+        total: performance.now() - this.#began,
+        perStep: this.#looped / evaluations,
+        compile: this.#compile,
+      },
+      peakBytes: engine.device.counters.peakBytes,
+      warnings: this.#warnings,
+      timings: this.#batches[0]?.timings,
+      statistics: run.statistics ? statisticsOf(run, options.resume?.row ?? 0, numbers) : undefined,
+      history: this.#history,
+      numbers,
+    };
+  }
+
+  /** Frees the batch that is under way. */
+  async dispose(): Promise<void> {
+    const batch = this.#batch;
+    this.#batch = undefined;
+    await batch?.dispose();
+  }
+}
+
+/** Steps that know what they have made when all are taken. */
+export function withResult<T>(steps: AsyncGenerator<Step, T>): Steps<T> {
+  let ended: { readonly result: T } | undefined;
+  async function* all(): AsyncGenerator<Step, T> {
+    ended = { result: yield* steps };
+    return ended.result;
+  }
+  const get = () => {
+    if (!ended) throw new UsageError("result", "the result is there when all steps are taken");
+    return ended.result;
+  };
+  return Object.defineProperty(all(), "result", { get }) as Steps<T>;
+}
