@@ -42,7 +42,8 @@ export interface BatchResult {
 
 /** The state of this batch, and where the noise of its steps comes from where the GPU does not make it. */
 async function createState(init: BatchInit, guidance?: Guidance): Promise<{ state: SamplerState; draw?: Draw }> {
-  const { device, target, lowered, run, model, images, first } = init;
+  const { lowered, run, images, first } = init;
+  const { device, target, model } = init.loaded;
   const size = stateOf(init);
   const part = (data: Float32Array) => data.subarray(first * size, (first + images) * size);
   const { inpaint, plan } = run;
@@ -77,13 +78,14 @@ export class Batch {
     /** The evaluation that comes next. */
     private row: number,
   ) {
-    this.#pacer = new Pacer(init.device);
+    this.#pacer = new Pacer(init.loaded.device);
     this.#changes = new Changes(init, state, guidance);
   }
 
   /** @throws DeviceError; nothing stays allocated */
   static async begin(init: BatchInit): Promise<Batch> {
-    const { device, lowered, weights, run, images, first } = init;
+    const { lowered, run, images, first } = init;
+    const { device, weights } = init.loaded;
     const { rows } = run.plan;
     const guidance = guidanceOf(init);
     const { state, draw } = await createState(init, guidance);
@@ -113,14 +115,14 @@ export class Batch {
    * @throws whatever `check` throws
    */
   async step(): Promise<BatchStep | undefined> {
-    const { device, run, images, check } = this.init;
+    const { loaded, run, images, check } = this.init;
     const row = run.plan.rows[this.row];
     if (!row) return undefined;
     const { state, evaluator } = this;
     check();
     const program = this.#changes.guides(row) ? evaluator.main : await evaluator.leading(images);
     for (const { from, to, flops } of this.#pacer.segments(program)) {
-      const encoder = device.gpu.createCommandEncoder();
+      const encoder = loaded.device.gpu.createCommandEncoder();
       if (from === 0) state.begin(encoder, this.row);
       if (from === 0) evaluator.begin(encoder, this.row);
       program.encode(encoder, from, to);
@@ -138,7 +140,8 @@ export class Batch {
 
   #report({ t }: PlanRow): BatchStep {
     const { state, row } = this;
-    const { model, run, images, first, preview } = this.init;
+    const { run, images, first } = this.init;
+    const { model, preview } = this.init.loaded;
     const shape = [images, model.stateChannels, run.height, run.width];
     return {
       index: row - 1,
@@ -161,7 +164,8 @@ export class Batch {
 
   /** Waits for all steps. @throws NonFiniteError; whatever `check` throws */
   async end(): Promise<BatchResult> {
-    const { device, model, run, first, pixels, check, judge, profile } = this.init;
+    const { run, first, pixels, check, judge, profile } = this.init;
+    const { device, model } = this.init.loaded;
     const { state, evaluator } = this;
     if (run.inpaint?.paste) {
       const encoder = device.gpu.createCommandEncoder();

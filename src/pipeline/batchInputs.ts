@@ -1,30 +1,40 @@
-/** What of a run's inputs belongs to one batch. */
-import type { WeightStore } from "../network/weights.ts";
-import type { Device } from "../runtime/device.ts";
+/** How large a batch is, and what of a run's inputs belongs to it. */
+import { UsageError } from "../runtime/errors.ts";
 import type { Judge } from "../runtime/finite.ts";
-import type { Target } from "../runtime/kernel.ts";
 import type { Draw } from "../sampler/hostNoise.ts";
 import { addsNoise, isGuided } from "../sampler/plan.ts";
-import type { LoweredNetwork } from "../unet/lowered.ts";
+import { type LoweredNetwork, maxRows, plannedBytes } from "../unet/lowered.ts";
 import type { Guidance } from "./conditions.ts";
-import type { LatentPreview } from "./latentPreview.ts";
-import type { Model } from "./model.ts";
+import type { LoadedModel } from "./loaded.ts";
 import type { ResolvedRun } from "./run.ts";
 import type { SavedRun } from "./types.ts";
 
+/** Memory that an automatic batch may plan for, beside the weights. */
+const COMFORTABLE_BYTES = 2 ** 30;
+const COMFORTABLE_BATCH = 16;
+
+/** Images per batch: as asked, bounded by what bindings allow, or what fits comfortably. */
+export function batchSize(
+  { device, memoryLimit = COMFORTABLE_BYTES }: LoadedModel,
+  run: ResolvedRun,
+  lowered: LoweredNetwork,
+): number {
+  const copies = run.guidance === undefined ? 1 : 2;
+  const most = Math.floor(maxRows(device, lowered) / copies);
+  if (most < 1)
+    throw new UsageError("size", `size ${run.height}×${run.width} exceeds what one binding of ${device.name} can hold`);
+  if (run.batch !== undefined) return Math.min(run.batch, run.count, most);
+  let batch = Math.min(COMFORTABLE_BATCH, run.count, most);
+  while (batch > 1 && plannedBytes(lowered, batch * copies).bytes > memoryLimit) batch = Math.floor(batch / 2);
+  return batch;
+}
+
 export interface BatchInit {
-  readonly device: Device;
-  readonly target: Target;
-  readonly model: Model;
+  readonly loaded: LoadedModel;
   readonly lowered: LoweredNetwork;
-  readonly weights: WeightStore;
   readonly run: ResolvedRun;
   /** Rows of the timestep table, one per evaluation. */
   readonly timesteps: Float32Array;
-  /** The context of every class, where classes have one. */
-  readonly classRows: Float32Array | null;
-  /** How latents look; null where the state is a picture. */
-  readonly preview: LatentPreview | null;
   /** First image of the batch, within the run, and how many. */
   readonly first: number;
   readonly images: number;
@@ -40,7 +50,7 @@ export interface BatchInit {
 }
 
 /** Numbers of one state. */
-export const stateOf = ({ run, model }: BatchInit): number => model.stateChannels * run.height * run.width;
+export const stateOf = ({ run, loaded }: BatchInit): number => loaded.model.stateChannels * run.height * run.width;
 
 /** The state to begin with, where the GPU does not make it, and the noise of the steps from there on. */
 export async function hostNoise(init: BatchInit): Promise<{ start?: Float32Array; draw?: Draw }> {
@@ -78,7 +88,8 @@ export const partOf = (rows: Float32Array, { run: { count }, first, images }: Ba
 
 /** What the network is told beside classes, first of every image, then without the condition. */
 export function contextsOf(init: BatchInit, guidance?: Guidance): { context?: Float32Array; added?: Float32Array } {
-  const { run, model, classRows, first, images } = init;
+  const { run, first, images } = init;
+  const { model, classRows } = init.loaded;
   const { contexts, classes } = run;
   if (!contexts) return {};
   const part = (rows: Float32Array | null): Rows => (rows ? partOf(rows, init) : undefined);

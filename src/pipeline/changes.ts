@@ -39,14 +39,14 @@ export class Changes {
   /** @throws UsageError, ShapeError, NonFiniteError; nothing is changed then */
   make(to: StepChange): void {
     checkOptions("change", to, changeNames);
-    const { run, model, images, first, judge } = this.init;
+    const { loaded, run, images, first, judge } = this.init;
     if (to.guidance !== undefined && !this.guidance)
       throw new UsageError(
         "guidance",
         "guidance cannot be changed: these images began without, and nothing is there to lead away from",
       );
     if (to.state) {
-      const shape = [images, model.stateChannels, run.height, run.width];
+      const shape = [images, loaded.model.stateChannels, run.height, run.width];
       if (to.state.shape.join() !== shape.join() || to.state.data.length !== shape.reduce((a, b) => a * b))
         throw new ShapeError("change", "state", `[${shape.join(", ")}]`, to.state.shape);
       judge(nonFiniteIn("state", to.state.data, images));

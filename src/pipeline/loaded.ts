@@ -13,7 +13,6 @@ import type { Value } from "../runtime/values.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
 import type { Network } from "../unet/build.ts";
 import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/lowered.ts";
-import type { Engine } from "./engine.ts";
 import type { Prepared } from "./forward.ts";
 import { checkSample, contextLength, withClassContext } from "./forwardInputs.ts";
 import type { LatentPreview } from "./latentPreview.ts";
@@ -35,18 +34,19 @@ export class LoadedModel {
     readonly target: Target,
     /** The measured methods in use; null: all by size. */
     readonly tuning: TuningTable | null,
-    private readonly weights: WeightStore,
+    readonly weights: WeightStore,
     /** Learned rows of timesteps, where the model has them. */
     private readonly timeRows: Float32Array | null,
     /** The context of every class, where classes have one. */
-    private readonly classRows: Float32Array | null,
+    readonly classRows: Float32Array | null,
     /** Its weights are loaded when they are first needed. Always f32: the largest of the published ones leave f16's range. */
     readonly firstStage: Autoencoder | null,
-    private readonly preview: LatentPreview | null,
+    /** How latents look before they are decoded. */
+    readonly preview: LatentPreview | null,
     /** Most bytes of activations. */
-    private readonly memoryLimit: number | undefined,
-    private readonly nonFinite: NonFinite | undefined,
-    private readonly warn: (text: string) => void,
+    readonly memoryLimit: number | undefined,
+    readonly nonFinite: NonFinite | undefined,
+    readonly warn: (text: string) => void,
   ) {}
 
   /** @throws WeightError, FileError, DeviceError; the signal's reason; nothing stays allocated */
@@ -136,7 +136,7 @@ export class LoadedModel {
   }
 
   /** Rows of the network's timestep input: host-made sinusoids, or learned ones. */
-  #timestepRows(name: string, timesteps: readonly number[]): Float32Array {
+  timestepRows(name: string, timesteps: readonly number[]): Float32Array {
     const { time } = this.model.config;
     const width = time.inputs;
     const rows = new Float32Array(timesteps.length * width);
@@ -153,29 +153,6 @@ export class LoadedModel {
       );
     });
     return rows;
-  }
-
-  /** What runs of the sampler use. */
-  get engine(): Engine {
-    const { device, target, model, weights, classRows, firstStage, preview, nonFinite, warn } = this;
-    const memory = this.memoryLimit;
-    const lower = (height: number, width: number, length: number | undefined) =>
-      this.lower(height, width, "step", length);
-    const timestepRows = (t: readonly number[]) => this.#timestepRows("timestep", t);
-    return {
-      device,
-      target,
-      model,
-      weights,
-      classRows,
-      firstStage,
-      memory,
-      lower,
-      timestepRows,
-      preview,
-      nonFinite,
-      warn,
-    };
   }
 
   /**
@@ -201,7 +178,7 @@ export class LoadedModel {
       maxRows: maxRows(device, lowered),
       check,
       judge: this.#judge,
-      timestepRows: (name: string, t: readonly number[]) => this.#timestepRows(name, t),
+      timestepRows: (name: string, t: readonly number[]) => this.timestepRows(name, t),
     };
   }
 

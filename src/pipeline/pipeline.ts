@@ -119,7 +119,7 @@ export class DiffusionPipeline {
     const end = await this.#turns.next(check, options.signal);
     let run: Run | undefined;
     try {
-      run = new Run(this.loaded.engine, resolved, { ...options, check });
+      run = new Run(this.loaded, resolved, { ...options, check });
       await run.begin();
       for (let step = await run.step(); step; step = await run.step()) yield step;
       return run.end();

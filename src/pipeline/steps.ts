@@ -6,7 +6,8 @@ import { type Judge, judgeBy, nonFiniteIn } from "../runtime/finite.ts";
 import { IN_FLIGHT } from "../runtime/pacer.ts";
 import type { LoweredNetwork } from "../unet/lowered.ts";
 import { Batch, type BatchResult, type BatchStep } from "./batch.ts";
-import { batchSize, type Engine } from "./engine.ts";
+import { batchSize } from "./batchInputs.ts";
+import type { LoadedModel } from "./loaded.ts";
 import { modelId } from "./modelId.ts";
 import type { ResolvedRun } from "./run.ts";
 import type { RunDecoder } from "./runDecoder.ts";
@@ -76,32 +77,35 @@ export class Run {
 
   /** @throws UsageError for a size that the device cannot hold; NonFiniteError */
   constructor(
-    private readonly engine: Engine,
+    private readonly loaded: LoadedModel,
     private readonly run: ResolvedRun,
     private readonly options: RunOptions,
   ) {
     this.#warnings = [...run.warnings];
-    this.#judge = judgeBy(engine.nonFinite, (text) => {
+    this.#judge = judgeBy(loaded.nonFinite, (text) => {
       this.#warnings.push(text);
-      engine.warn(text);
+      loaded.warn(text);
     });
     judgeInputs(run, this.#judge);
-    this.#lowered = engine.lower(run.height, run.width, run.contexts?.length);
-    this.#timesteps = engine.timestepRows(run.plan.rows.map((row) => row.tNetwork));
+    this.#lowered = loaded.lower(run.height, run.width, "step", run.contexts?.length);
+    this.#timesteps = loaded.timestepRows(
+      "timestep",
+      run.plan.rows.map((row) => row.tNetwork),
+    );
     this.#samples = new Float32Array(options.pixels ? 0 : run.count * this.#image);
     this.#history = new Float32Array(run.plan.history?.base ? run.count * this.#image : 0);
   }
 
   /** Values of one state. */
   get #image(): number {
-    return this.engine.model.stateChannels * this.run.height * this.run.width;
+    return this.loaded.model.stateChannels * this.run.height * this.run.width;
   }
 
   /** Of everything that decides the images. Of latents it reads the decoder, which is loaded at the end. */
   #fingerprint(): Promise<string> {
     const stored = new Set(this.#lowered.main.recipes.map(({ value }) => value.dtype));
-    const forced = this.engine.target.methods?.conv2d ?? "";
-    this.#hashed ??= modelId(this.engine.model).then(async (id) =>
+    const forced = this.loaded.target.methods?.conv2d ?? "";
+    this.#hashed ??= modelId(this.loaded.model).then(async (id) =>
       (await import("./saved.ts")).fingerprint([id, ...stored, forced].join(" "), this.run),
     );
     return this.#hashed;
@@ -109,19 +113,19 @@ export class Run {
 
   /** @throws UsageError for a saved state that cannot be used */
   async begin(): Promise<void> {
-    const { engine, run, options } = this;
+    const { loaded, run, options } = this;
     const { resume, pixels, check } = options;
-    const { stateChannels: channels } = engine.model;
+    const { stateChannels: channels } = loaded.model;
     if (resume) (await import("./saved.ts")).checkResume(resume, await this.#fingerprint(), run, channels);
-    this.#size = resume?.batch ?? batchSize(engine, run, this.#lowered);
+    this.#size = resume?.batch ?? batchSize(loaded, run, this.#lowered);
     if (resume && pixels)
       throw new UsageError(
         "resume",
         "a resumed run returns its images; leave pixels out, which only receives new ones",
       );
-    if (engine.firstStage && run.decode) {
+    if (loaded.firstStage && run.decode) {
       const { RunDecoder } = await import("./latents.ts");
-      this.#decoder = new RunDecoder(engine.firstStage, run, check, this.#judge, pixels);
+      this.#decoder = new RunDecoder(loaded.firstStage, run, check, this.#judge, pixels);
     }
     if (!resume) return;
     this.#first = resume.first;
@@ -150,10 +154,10 @@ export class Run {
   }
 
   #beginBatch(): Promise<Batch> {
-    const { engine, run, options } = this;
+    const { run, options } = this;
     const { resume, check, pixels, profile = false } = options;
     return Batch.begin({
-      ...engine,
+      loaded: this.loaded,
       lowered: this.#lowered,
       run,
       timesteps: this.#timesteps,
@@ -202,8 +206,8 @@ export class Run {
 
   /** What all steps have made. */
   end(): RunResult {
-    const { engine, run, options } = this;
-    const shape = [run.count, engine.model.stateChannels, run.height, run.width];
+    const { loaded, run, options } = this;
+    const shape = [run.count, loaded.model.stateChannels, run.height, run.width];
     const states = { shape, data: this.#samples };
     const evaluations = run.plan.rows.length * Math.ceil(run.count / this.#size);
     const numbers = (row: number, i: number) => {
@@ -222,7 +226,7 @@ export class Run {
         perStep: this.#looped / evaluations,
         compile: this.#compile,
       },
-      peakBytes: engine.device.counters.peakBytes,
+      peakBytes: loaded.device.counters.peakBytes,
       warnings: this.#warnings,
       timings: this.#batches[0]?.timings,
       statistics: run.statistics ? statisticsOf(run, options.resume?.row ?? 0, numbers) : undefined,
