@@ -34,13 +34,17 @@ export async function ensureBuild() {
 /** @returns {string} a digest of everything that the build reads, by content: a checkout resets modification times */
 function hashSources() {
   // bench/ uses the tests' cases and oracles.
-  const folders = ["src", "bench", "test/reference", "test/support"].filter((folder) => existsSync(join(ROOT, folder)));
-  const sources = folders.flatMap((folder) =>
-    readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
-      .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
-      .filter((path) => !path.includes("node_modules")),
-  );
+  const folders = ["src", "bench", "test/reference", "test/support"];
+  /** @param {string} folder @param {string} ending */
+  const below = (folder, ending) =>
+    !existsSync(join(ROOT, folder))
+      ? []
+      : readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
+          .filter((entry) => entry.isFile() && entry.name.endsWith(ending))
+          .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+          .filter((path) => !path.includes("node_modules"));
+  // The configurations of the package's models are part of it.
+  const sources = [...folders.flatMap((folder) => below(folder, ".ts")), ...below("weights", ".json")];
   const others = [
     "package.json",
     "tsconfig.json",

@@ -21,6 +21,9 @@ const LAZY = {
   tuning: ["pipeline/tuning"],
   packed: ["network/packed"],
   randn: ["sampler/hostNoise"],
+  kept: ["weights/kept"],
+  // As deep in dist/ as in src/, since it names files of weights/ by their places relative to itself.
+  shipped: ["weights/shipped"],
 };
 /** Loaded as well, but made of others. */
 const COMPOSED = { madeUp: ["pipeline/madeUp"] };

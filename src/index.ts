@@ -46,3 +46,4 @@ export { type PickleOptions, type PickleSource, pickleSource } from "./weights/p
 export { singleFileSource } from "./weights/single.ts";
 export type { ModelSource } from "./weights/source.ts";
 export { urlSource } from "./weights/url.ts";
+export { modelCache } from "./weights/web.ts";

@@ -7,7 +7,7 @@ import type { DiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { LoadOptions } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
-import { message, toConsole } from "../runtime/printable.ts";
+import { message, shown, toConsole } from "../runtime/printable.ts";
 import { type NodeDeviceOptions, nodeDeviceNames, openNodeDevice } from "./device.ts";
 import { openModel, parseYaml as parseYamlText } from "./model.ts";
 import { packedFolder } from "./packedFolder.ts";
@@ -26,19 +26,22 @@ export { tuningFolder } from "./tuningFolder.ts";
 export interface CacheOptions {
   /**
    * Folder of packed weights, which make later loads quicker, and of the tables of measured methods. Default: with `tune`
-   * the user's cache folder for the tables, else none.
+   * the user's cache folder for the tables, else none; false is none.
    */
-  cache?: string;
+  cache?: string | false;
 }
 
-const nodeNames: OptionNames<LoadOptions & NodeDeviceOptions & CacheOptions> = {
+/** In Node `cache` is a folder, and what is downloaded is not kept. */
+export type NodeLoadOptions = Omit<LoadOptions, "cache"> & NodeDeviceOptions & CacheOptions;
+
+const nodeNames: OptionNames<NodeLoadOptions> = {
   ...loadNames,
   ...nodeDeviceNames,
   cache: true,
 };
 
-function tuningStore({ tuning, tune, cache }: LoadOptions & CacheOptions): LoadOptions["tuning"] {
-  if (tuning || (cache === undefined && !tune)) return tuning;
+function tuningStore({ tuning, tune, cache }: NodeLoadOptions): LoadOptions["tuning"] {
+  if (tuning || cache === false || (cache === undefined && !tune)) return tuning;
   const folder = cache ?? cacheFolder(process.env);
   if (folder === undefined) throw new UsageError("cache", "cache: the environment names no cache folder, so give one");
   return tuningFolder(folder);
@@ -46,15 +49,21 @@ function tuningStore({ tuning, tune, cache }: LoadOptions & CacheOptions): LoadO
 
 /**
  * Opens a model and puts it on a GPU; without `options.device` on one that Dawn opens, freed with the pipeline.
- * @param source the path of a folder or of one file of weights, a `file:` or web URL of either, an id of the Hugging Face Hub
- *   (`org/name` or `org/name@revision`, where there is no such path), File[], or an object with `read(path)`
+ * @param source the name of a model that comes with the package, the path of a folder or of one file of weights, a `file:` or
+ *   web URL of either, an id of the Hugging Face Hub (`org/name` or `org/name@revision`, where there is no such path), File[],
+ *   or an object with `read(path)`
  */
 export async function loadPipeline(
   source: Parameters<typeof toNodeSource>[0],
-  options: LoadOptions & NodeDeviceOptions & CacheOptions = {},
+  options: NodeLoadOptions = {},
 ): Promise<DiffusionPipeline> {
   checkOptions("loadPipeline", options, nodeNames);
   const { variant, weights, config, unknown, parseYaml = parseYamlText, fetch, cache, ...loading } = options;
+  if (cache !== undefined && cache !== false && typeof cache !== "string")
+    throw new UsageError(
+      "cache",
+      `cache must be a folder or false here, got ${shown(cache)}; true and "reload" are for pages`,
+    );
   const { adapter, fast, threads, matrices = options.dtype === "f16", ...rest } = loading;
   const { signal } = rest;
   const opening = { variant, weights, unknown, parseYaml, signal };
@@ -65,7 +74,7 @@ export async function loadPipeline(
   await model.source.download?.(signal);
   const packed =
     options.packed ??
-    (cache === undefined ? undefined : packedFolder(cache, (text) => process.emitWarning(message(text))));
+    (typeof cache === "string" ? packedFolder(cache, (text) => process.emitWarning(message(text))) : undefined);
   return createPipeline(model, { ...rest, tuning: tuningStore(options), packed }, () =>
     openNodeDevice({ adapter, fast, matrices, threads }),
   );

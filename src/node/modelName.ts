@@ -6,12 +6,17 @@ import { FileError, UsageError } from "../runtime/errors.ts";
 import { isConfig } from "../weights/config.ts";
 import { type HubId, hubPage, parseHubId } from "../weights/hub.ts";
 import { isWeights } from "../weights/locate.ts";
+import { isShipped, SHIPPED, type ShippedName } from "../weights/shippedNames.ts";
 import { readFailure } from "../weights/source.ts";
 import { packageRoot } from "./packageRoot.ts";
 
-/** A folder or one file of weights on disk, the same on a web server, or a repository of the Hugging Face Hub. */
+/**
+ * A folder or one file of weights on disk, the same on a web server, one of this package's models that is not on this disk, or
+ * a repository of the Hugging Face Hub.
+ */
 export type ModelPlace =
   | { readonly kind: "disk"; readonly path: string }
+  | { readonly kind: "shipped"; readonly name: ShippedName }
   | { readonly kind: "web"; readonly url: URL }
   | { readonly kind: "hub"; readonly id: HubId };
 
@@ -24,19 +29,17 @@ export function statsAt(path: string): Stats | undefined {
   }
 }
 
-/** A model that comes with this package. */
-export const shippedModel = (name: string): ModelPlace => ({
-  kind: "disk",
-  path: join(packageRoot(), "weights", name),
-});
+/** What else a bare name may be, and what else is taken. */
+const FORMS = `the package's models are ${SHIPPED.join(" and ")}, others are named by a folder, a file of weights, a URL, or org/name of the Hugging Face Hub`;
 
 /** Whether a text could be a path only. */
 const isBare = (name: string) => !/[/\\]/.test(name) && name !== "." && name !== "..";
 
 /**
  * In this order: a web address, of which that of a model's page on huggingface.co is its id; a path (or `file:` URL) where
- * something is; for a bare name the `weights` folder here, then this package's; an id of the Hugging Face Hub. What is on
- * disk goes before an id of the same name: `org/name@main` is the id whatever is there.
+ * something is; for a bare name the `weights` folder here, then this package's; a model of the package that is not on this
+ * disk; an id of the Hugging Face Hub. What is on disk goes before an id of the same name: `org/name@main` is the id whatever
+ * is there.
  * @throws FileError where the name can be none of these; UsageError for an address that is none
  */
 export function placeOfModel(name: string | URL): ModelPlace {
@@ -47,20 +50,17 @@ export function placeOfModel(name: string | URL): ModelPlace {
     return path !== undefined ? onDisk(path) : id ? { kind: "hub", id } : { kind: "web", url };
   }
   const text = String(name);
-  const shipped = shippedModel(text);
-  const candidates = isBare(text)
-    ? [text, join("weights", text), ...(shipped.kind === "disk" ? [shipped.path] : [])]
-    : [text];
+  const candidates = isBare(text) ? [text, join("weights", text), join(packageRoot(), "weights", text)] : [text];
   const there = candidates.map((path) => ({ path, stats: statsAt(path) })).filter(({ stats }) => stats);
   const found = there.find(({ stats }) => stats?.isDirectory()) ?? there[0];
   if (found) return onDisk(found.path);
+  if (isShipped(text)) return { kind: "shipped", name: text };
   const isFile = isWeights(text) || isConfig(basename(text));
   const id = isFile ? undefined : parseHubId(text);
   if (id) return { kind: "hub", id };
-  throw new FileError(
-    text,
-    `there is no such ${isFile ? "file" : "folder"}${isBare(text) ? ", here or in weights/" : ""}`,
-  );
+  const where = isBare(text) ? ", here or in weights/" : "";
+  const others = isFile || where === "" ? "" : `; ${FORMS}`;
+  throw new FileError(text, `there is no such ${isFile ? "file" : "folder"}${where}${others}`);
 }
 
 /** A configuration stands for its folder. */

@@ -22,7 +22,9 @@ function diskSource(path: string): ModelSource {
 function namedSource(name: string | URL, { fetch, ...options }: HubOptions): ModelSource {
   const place = placeOfModel(name);
   if (place.kind === "disk") return diskSource(place.path);
-  return place.kind === "web" ? toSource(place.url, { fetch }) : hubSource(place.id, { fetch, ...options });
+  if (place.kind === "web") return toSource(place.url, { fetch });
+  if (place.kind === "shipped") return toSource(place.name, { fetch });
+  return hubSource(place.id, { fetch, ...options });
 }
 
 /**

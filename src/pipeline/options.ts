@@ -18,12 +18,16 @@ export const loadNames: OptionNames<LoadOptions> = {
   nonFinite: "a text",
   onWarning: "a function",
   fetch: "a function",
+  cache: true,
   signal: "an AbortSignal",
   onProgress: "a function",
 };
 
 /** Those of a model that is open: nothing of it is chosen any more. */
-export type CreateOptions = Omit<LoadOptions, "variant" | "weights" | "config" | "unknown" | "parseYaml" | "fetch">;
+export type CreateOptions = Omit<
+  LoadOptions,
+  "variant" | "weights" | "config" | "unknown" | "parseYaml" | "fetch" | "cache"
+>;
 
 export const createNames: OptionNames<CreateOptions> = without(
   loadNames,
@@ -33,6 +37,7 @@ export const createNames: OptionNames<CreateOptions> = without(
   "unknown",
   "parseYaml",
   "fetch",
+  "cache",
 );
 
 export const generateNames: OptionNames<GenerateOptions> = {

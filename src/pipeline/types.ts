@@ -69,6 +69,12 @@ export interface LoadOptions {
   onWarning?: (text: string) => void;
   /** For URL sources. */
   fetch?: typeof fetch;
+  /**
+   * In pages and their workers: whether what a URL or a name gives is kept in the browser's storage, by that URL, until
+   * `modelCache.clear()`, so that later loads make no request (true, the default); false keeps and reads nothing; "reload"
+   * downloads anew, and keeps.
+   */
+  cache?: boolean | "reload";
   signal?: AbortSignal;
   onProgress?: (event: LoadEvent) => void;
 }

@@ -178,7 +178,7 @@ export class Requests {
 }
 
 /** Pages and their workers know where they are. */
-const isPage = () => "location" in globalThis;
+export const isPage = () => "location" in globalThis;
 
 /** Of Node's network errors, which its fetch wraps. */
 const codeOf = (error: unknown): string => {

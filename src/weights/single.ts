@@ -39,5 +39,6 @@ export function singleFileSource(source: ModelSource, file: string): ModelSource
 
 /** A model's files with another configuration than its own. */
 export function withConfig(source: ModelSource, config: ConfigPlace): ModelSource {
-  return { ...delegating(source), config: async () => config };
+  const keep = async () => void (await Promise.all([source.keep?.(), config.source.keep?.()]));
+  return { ...delegating(source), config: async () => config, keep };
 }

@@ -60,6 +60,8 @@ export interface ModelSource {
   config?(signal?: AbortSignal): Promise<ConfigPlace | undefined>;
   /** Names of the files directly in a folder ("" is the model's own), where the source can tell; in no order. */
   list?(folder: string, signal?: AbortSignal): Promise<string[]>;
+  /** Says that the model was loaded: what was read of it, and will be, may be kept for other visits. Never rejects. */
+  keep?(): Promise<void>;
 }
 
 /** Where a configuration is. */
@@ -84,6 +86,31 @@ export function delegating(source: ModelSource): ModelSource {
     exists: (path, signal) => source.exists(path, signal),
     stamp: source.stamp && ((path, signal) => source.stamp!(path, signal)),
     list: source.list && ((folder, signal) => source.list!(folder, signal)),
+    keep: source.keep && (() => source.keep!()),
+  };
+}
+
+/** A source that is made when something is first asked of it, of what is on the web. */
+export function lazySource(name: string, make: () => Promise<ModelSource>): ModelSource {
+  let made: ModelSource | undefined;
+  let making: Promise<ModelSource> | undefined;
+  const source = () => {
+    making ??= make().then((source) => {
+      made = source;
+      return source;
+    });
+    return making;
+  };
+  return {
+    name,
+    remote: true,
+    refusal: () => made?.refusal?.(),
+    read: async (...of) => (await source()).read(...of),
+    readInto: async (...of) => readInto(await source(), ...of),
+    size: async (...of) => (await source()).size(...of),
+    exists: async (...of) => (await source()).exists(...of),
+    stamp: async (...of) => (await source()).stamp?.(...of),
+    keep: async () => made?.keep?.(),
   };
 }
 

@@ -7,15 +7,16 @@ import { fileAddress } from "./hub.ts";
 import { isWeights } from "./locate.ts";
 import { type FileGetter, objectSource } from "./object.ts";
 import { decoded } from "./path.ts";
+import { isBareName, isShipped, unknownName } from "./shippedNames.ts";
 import { singleFileSource, withConfig } from "./single.ts";
-import type { ConfigPlace, ModelSource } from "./source.ts";
+import { type ConfigPlace, lazySource, type ModelSource } from "./source.ts";
 import { directoryHandleSource, droppedSource } from "./tree.ts";
-import { type Fetch, urlSource } from "./url.ts";
+import { checkCache, type WebOptions, webSource } from "./web.ts";
 
 /**
- * What {@link toSource} accepts. Strings are http(s) URLs, or relative to the page in a browser; a URL is that of a folder, of
- * its configuration, of one file of weights, or of a model's page on huggingface.co. What was dropped has to be given while
- * the event is handled.
+ * What {@link toSource} accepts. Strings are the name of a model that comes with the package, http(s) URLs or, in a browser,
+ * addresses relative to the page (a folder beside it is `./name`); a URL is that of a folder, of its configuration, of one file
+ * of weights, or of a model's page on huggingface.co. What was dropped has to be given while the event is handled.
  */
 export type SourceLike =
   | string
@@ -31,8 +32,7 @@ export type SourceLike =
 /** A configuration apart from the model's files: a URL, a file, or the keys and values themselves. */
 export type ConfigLike = string | URL | File | Readonly<Record<string, unknown>>;
 
-export interface SourceOptions {
-  readonly fetch?: Fetch;
+export interface SourceOptions extends WebOptions {
   /** In place of the configuration that lies with the weights. */
   readonly config?: ConfigLike;
 }
@@ -43,13 +43,14 @@ export interface SourceOptions {
  * @throws UsageError when it is none of the accepted things. Folders on disk are opened by the `./node` entry point.
  */
 export function toSource(from: SourceLike, { config, ...options }: SourceOptions = {}): ModelSource {
+  checkCache(options);
   const file = singleFile(from, options);
   const source = file ? singleFileSource(file.source, file.path) : folderLike(from, options);
   return config === undefined ? source : withConfig(source, toConfig(config, options));
 }
 
 /** Where a configuration is that was named. @throws UsageError when it is none of the accepted things */
-export function toConfig(config: ConfigLike, options: { fetch?: Fetch } = {}): ConfigPlace {
+export function toConfig(config: ConfigLike, options: WebOptions = {}): ConfigPlace {
   if (typeof config === "string" || config instanceof URL) return fileAt(absoluteUrl(config), options);
   if (config instanceof Blob) return { source: fileListSource([[config.name, config]]), path: config.name };
   if (typeof config !== "object" || config === null)
@@ -68,26 +69,40 @@ export function toConfig(config: ConfigLike, options: { fetch?: Fetch } = {}): C
   };
 }
 
-function singleFile(from: SourceLike, options: { fetch?: Fetch }): ConfigPlace | undefined {
+function singleFile(from: SourceLike, options: WebOptions): ConfigPlace | undefined {
   if (from instanceof Blob) return { source: fileListSource([[from.name, from]]), path: from.name };
   if (typeof from !== "string" && !(from instanceof URL)) return undefined;
+  if (typeof from === "string" && isBareName(from)) return undefined;
   const url = absoluteUrl(from);
   return isWeights(url.pathname) ? fileAt(url, options) : undefined;
 }
 
-/** A URL's folder as a source, which keeps its query, and the file in it. */
-function fileAt(url: URL, options: { fetch?: Fetch }): ConfigPlace {
+/**
+ * A URL's folder as a source, which keeps its query, and the file in it.
+ * @param id - what it is kept by in a page; default: the file's URL
+ */
+function fileAt(url: URL, options: WebOptions, id = url.href): ConfigPlace {
   const folder = new URL(url);
   const slash = url.pathname.lastIndexOf("/");
   folder.pathname = url.pathname.slice(0, slash);
-  return { source: urlSource(folder, options), path: decoded(url.pathname.slice(slash + 1)) };
+  return { source: webSource(folder, id, options), path: decoded(url.pathname.slice(slash + 1)) };
 }
 
-function folderLike(from: SourceLike, options: { fetch?: Fetch }): ModelSource {
+function folderLike(from: SourceLike, options: WebOptions): ModelSource {
+  if (isShipped(from))
+    return lazySource(from, async () => {
+      const { shippedSource } = await import("./shipped.ts");
+      return shippedSource(from, (url) => fileAt(url, options, from), options.fetch ?? globalThis.fetch);
+    });
+  if (typeof from === "string" && isBareName(from))
+    throw unknownName(
+      from,
+      `a URL, ./${from} for a folder beside the page, a file, a list of files or a directory's handle`,
+    );
   if (typeof from === "string" || from instanceof URL) {
     const url = absoluteUrl(from);
     const inside = fileAt(url, options);
-    return isConfig(inside.path) ? inside.source : urlSource(url, options);
+    return isConfig(inside.path) ? inside.source : webSource(url, url.href, options);
   }
   if (typeof from === "object" && from !== null) {
     if ("read" in from) return "size" in from && "exists" in from ? from : objectSource(from);

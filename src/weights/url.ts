@@ -31,6 +31,15 @@ const TEXT = /\.(json|ya?ml)$/;
  */
 export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): ModelSource {
   checkOptions("urlSource", options, urlNames);
+  return serverSource(url, options, new Map());
+}
+
+/** @param versions - that files had at an earlier visit, which they have to have still; those of other files are added */
+export function serverSource(
+  url: string | URL,
+  options: { fetch?: Fetch },
+  versions: Map<string, Version>,
+): ModelSource {
   const base = new URL(url);
   const requests = new Requests(options.fetch ?? ((to, init) => globalThis.fetch(to, init)));
   const source = { name: base.origin + base.pathname.replace(/\/+$/, "") };
@@ -38,7 +47,6 @@ export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): M
   const login: Record<string, string> = user === ":" ? {} : { Authorization: `Basic ${btoa(user)}` };
   /** What is known of files: null of those that are not there. */
   const sizes = new Map<string, number | null>();
-  const versions = new Map<string, Version>();
   const texts = new Map<string, Uint8Array>();
   /** Whether anything was found, and how the rest was refused. */
   let [found, forbidden]: [boolean, string | undefined] = [false, undefined];
@@ -176,6 +184,11 @@ export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): M
     checkRange(file, start, end, Number.MAX_SAFE_INTEGER);
     signal?.throwIfAborted();
     if (target.byteLength === 0) return;
+    const text = texts.get(path);
+    if (text) {
+      checkRange(file, start, end, text.byteLength);
+      return target.set(text.subarray(start, end));
+    }
     if (ordered?.path === path) return ordered.readInto(start, target, signal);
     if (whole?.path !== path && !(await fillPart(path, start, target, signal)))
       return readInto(path, start, target, signal);

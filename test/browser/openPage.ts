@@ -15,6 +15,8 @@ export interface OpenPage {
   readonly page: Page;
   /** What the page or the browser wrote to the console as an error, with its place, and what was thrown uncaught. */
   readonly errors: string[];
+  /** Method and path of every request that the server had. */
+  readonly requests: string[];
   close(): Promise<void>;
 }
 
@@ -28,27 +30,31 @@ export function collectErrors(page: Page): string[] {
   return errors;
 }
 
-export async function openPage(): Promise<OpenPage> {
+/** @param folders - served beside the page, the shipped models and the golden files */
+export async function openPage(folders: Record<`/${string}`, string> = {}): Promise<OpenPage> {
   const bundle = await mkdtemp(join(tmpdir(), "ddim-page-"));
   await build({
     root: path("page"),
     configFile: false,
     logLevel: "warn",
-    build: { outDir: bundle, emptyOutDir: true, target: "es2022" },
+    // Without links for scripts to come, which a worker has no document for.
+    build: { outDir: bundle, emptyOutDir: true, target: "es2022", modulePreload: false },
   });
   const server = await serveFolders({
     "/": bundle,
     "/weights/": path("../../weights"),
     "/golden/": path("../golden"),
+    ...folders,
   });
   const browser = await launchChromium();
-  const page = await browser.newPage();
+  const page = await (await browser.newContext()).newPage();
   const errors = collectErrors(page);
   await page.goto(`${server.origin}/`);
   await page.waitForFunction(() => "ddim" in globalThis);
   return {
     page,
     errors,
+    requests: server.requests,
     async close() {
       await browser.close();
       await server.close();

@@ -53,7 +53,7 @@ test("a script of a page imports them, in two rounds of requests, and loads noth
     const scripts = asked.filter((name) => name.startsWith("dist/"));
     expect(scripts[0]).toBe("dist/index.js");
     expect(scripts.slice(1).toSorted()).toEqual(
-      ["autoencoder", "core", "errors", "images", "kernels", "sampler"].map((name) => `dist/chunks/${name}.js`),
+      ["autoencoder", "core", "errors", "images", "kept", "kernels", "sampler"].map((name) => `dist/chunks/${name}.js`),
     );
     // Configurations of the pipeline, the network and the scheduler, the weights' length, header and tensors.
     const model = asked.filter((name) => name.startsWith("weights/"));

@@ -15,6 +15,7 @@ import {
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { folderSource } from "../../src/node/folder.ts";
+import { loadPipeline } from "../../src/node/index.ts";
 import { openModel } from "../../src/node/model.ts";
 import { packedFolder } from "../../src/node/packedFolder.ts";
 import { createPipeline } from "../../src/pipeline/load.ts";
@@ -176,4 +177,11 @@ test("--cache keeps them; without it nothing is written", async () => {
   expect(readdirSync(cache)).toHaveLength(1);
   expect((await sample("second.safetensors")).code).toBe(0);
   expect(readdirSync(home)).toEqual([]);
+});
+
+test("what pages say to their cache is refused here", async () => {
+  for (const cache of [true, 7, null])
+    await expect(loadPipeline("weights/pixel-avatars-16", { cache: cache as never })).rejects.toThrow(
+      `cache must be a folder or false here, got ${cache}; true and "reload" are for pages`,
+    );
 });

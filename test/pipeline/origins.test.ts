@@ -1,6 +1,7 @@
 /** The originals' networks and samplers: outputs, modules' outputs and whole runs against their own code's. */
 import { describe, expect, test } from "vitest";
-import type { LoadOptions, Tensor } from "../../src/pipeline/types.ts";
+import type { NodeLoadOptions } from "../../src/node/index.ts";
+import type { Tensor } from "../../src/pipeline/types.ts";
 import { sample } from "../../src/sampler/sample.ts";
 import { makeSchedule } from "../../src/sampler/schedule.ts";
 import { nmse } from "../reference/tensor.ts";
@@ -17,7 +18,7 @@ async function readTaps(path: string): Promise<Record<string, Tensor>> {
 }
 
 /** The error of one evaluation of the ADM golden's inputs. */
-async function error(source: Parameters<typeof load>[0], options: LoadOptions = {}): Promise<number> {
+async function error(source: Parameters<typeof load>[0], options: NodeLoadOptions = {}): Promise<number> {
   const { inputs, output } = await readEvaluation(`${ADM}/io.safetensors`);
   using pipe = await load(source, options);
   return nmse((await pipe.forward(inputs)).data, output.data);

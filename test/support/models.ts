@@ -3,9 +3,9 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openSafetensorsFile } from "../../src/node/folder.ts";
-import { loadPipeline } from "../../src/node/index.ts";
+import { loadPipeline, type NodeLoadOptions } from "../../src/node/index.ts";
 import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
-import type { ForwardInputs, LoadOptions, Tensor } from "../../src/pipeline/types.ts";
+import type { ForwardInputs, Tensor } from "../../src/pipeline/types.ts";
 import { type MemorySource, memorySource } from "../weights/memory-source.ts";
 import { testDevice } from "./gpu.ts";
 
@@ -39,7 +39,7 @@ export async function readEvaluation(path: string): Promise<{ inputs: ForwardInp
 /** A model on the process's shared, validated device. */
 export async function load(
   source: Parameters<typeof loadPipeline>[0],
-  options: LoadOptions = {},
+  options: NodeLoadOptions = {},
 ): Promise<DiffusionPipeline> {
   return loadPipeline(source, { device: await testDevice(), ...options });
 }

@@ -11,18 +11,23 @@ const TYPES: Record<string, string> = { ".html": "text/html", ".js": "text/javas
 export interface StaticServer {
   /** Such as "http://127.0.0.1:40123", without a slash at the end. */
   readonly origin: string;
+  /** Method and path of every request so far. */
+  readonly requests: string[];
   close(): Promise<void>;
 }
 
 /** Serves each folder below the path that it is listed under; the longest matching path counts. */
 export async function serveFolders(folders: Record<`/${string}`, string>): Promise<StaticServer> {
   const mounts = Object.entries(folders).sort(([a], [b]) => b.length - a.length);
+  const requests: string[] = [];
   const server = createServer((request, response) => {
+    requests.push(`${request.method} ${request.url}`);
     answer(mounts, request, response).catch(() => response.writeHead(500).end());
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return {
+    requests,
     origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     async close() {
       server.close();
