@@ -37,6 +37,15 @@ test("README's lines for Node make a sheet of sixteen faces", async () => {
   expect(await readPng(join(folder, "faces.png"))).toMatchObject({ width: 4 * 16 + 6, height: 4 * 16 + 6 });
 });
 
+test("the example with samplers of its own makes a sheet by each of them", async () => {
+  const { folder } = installed;
+  for (const name of ["rules.js", "sample.js"])
+    writeFileSync(join(folder, name), readFileSync(`examples/own-sampler/${name}`, "utf8"));
+  await node(folder, "sample.js");
+  for (const name of ["ddim", "euler", "heun"])
+    expect(await readPng(join(folder, `${name}.png`))).toMatchObject({ width: 4 * 16 + 6, height: 4 * 16 + 6 });
+});
+
 test("the examples name the tarball, and the versions that they are tested with", () => {
   const read = (file: string) => JSON.parse(readFileSync(file, "utf8"));
   const own = read("package.json");
