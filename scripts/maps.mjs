@@ -13,7 +13,8 @@ const MAPPED = /^chunks\/(core|errors|kernels|sampler|images|autoencoder)\./;
 /**
  * What minified code gets. Lines, because Node prints the line of an error that nobody catches, which would be all of a
  * file. And marks on the calls of modules' own statements, which have no effects (`sideEffects` of package.json says it of
- * files, but these hold many modules): bundlers drop them where nobody uses what they make.
+ * files, but these hold many modules): bundlers drop them where nobody uses what they make. A statement that makes nothing is
+ * there for its effect, and keeps its calls.
  * @param {string} code
  * @returns {Insertion[]} in order
  */
@@ -25,7 +26,9 @@ function insertions(code) {
   const visit = (node, runs) => {
     if ((ts.isStatement(node) && !ts.isBlock(node)) || ts.isClassElement(node)) lines.add(node.end);
     if (runs && (ts.isCallExpression(node) || ts.isNewExpression(node))) calls.add(node.getStart(file));
-    const inner = runs && !ts.isFunctionLike(node) && !ts.isPropertyDeclaration(node) && !ts.isThrowStatement(node);
+    const makes = !ts.isStatement(node) || ts.isVariableStatement(node) || ts.isClassDeclaration(node);
+    const inner =
+      runs && (makes || ts.isExportAssignment(node)) && !ts.isFunctionLike(node) && !ts.isPropertyDeclaration(node);
     ts.forEachChild(node, (child) => visit(child, inner));
   };
   visit(file, true);

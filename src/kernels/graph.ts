@@ -34,20 +34,24 @@ class Nodes implements Builder {
   }
 }
 
-for (const op of Object.values(operations) as Operation<NodeBase>[])
-  if ("build" in op)
-    Object.defineProperty(Nodes.prototype, op.name, {
-      value(this: Nodes, label: string, ...args: unknown[]) {
-        const { build } = op as BuiltOperation<string, unknown[], { y: Value }>;
-        const node = { op: op.name, label, ...build(this, label, ...args) };
-        if (!op.reads(node).includes(node.y)) this.nodes.push(node as NodeBase as Node);
-        return node.y;
-      },
-    });
+/** In a function, so that whoever does not import what it makes gets none of the operations. */
+function withMethods(graph: typeof Nodes): typeof Nodes {
+  for (const op of Object.values(operations) as Operation<NodeBase>[])
+    if ("build" in op)
+      Object.defineProperty(graph.prototype, op.name, {
+        value(this: Nodes, label: string, ...args: unknown[]) {
+          const { build } = op as BuiltOperation<string, unknown[], { y: Value }>;
+          const node = { op: op.name, label, ...build(this, label, ...args) };
+          if (!op.reads(node).includes(node.y)) this.nodes.push(node as NodeBase as Node);
+          return node.y;
+        },
+      });
+  return graph;
+}
 
 /**
  * Collects nodes. It has a method for every operation of the table that can be built, with the label first; it returns
  * the value of the result. Values are [H, W, C] with an implicit batch.
  */
 export type Graph = Nodes & Methods;
-export const Graph = Nodes as unknown as new (...args: ConstructorParameters<typeof Nodes>) => Graph;
+export const Graph = withMethods(Nodes) as unknown as new (...args: ConstructorParameters<typeof Nodes>) => Graph;
