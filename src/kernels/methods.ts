@@ -2,13 +2,14 @@
  * Operations that a target can do in several ways, and what a choice among them is remembered by. Nothing here depends
  * on the batch, so neither does a choice.
  */
-import type { AttentionMethod, ConvMethod, Target } from "../runtime/kernel.ts";
-import type { DType } from "../runtime/values.ts";
-import { type AttentionInit, attentionKey, attentionMethod, attentionMethods } from "./attention/products.ts";
+import type { AttentionMethod, ConvMethod, Methods, Target } from "../runtime/kernel.ts";
+import { type DType, makeValue } from "../runtime/values.ts";
+import { attentionKey, attentionMethod, attentionMethods } from "./attention/products.ts";
 import type { ConvNode } from "./conv2d/node.ts";
 import { canWinograd, convKey, usesWinograd } from "./conv2d/winograd/choice.ts";
 import { Graph } from "./graph.ts";
-import { type Lowered, lowerGraph } from "./lower.ts";
+import { type Lowered, lowerGraph, lowerOps } from "./lower.ts";
+import { plain } from "./operations/node.ts";
 import type { Node } from "./operations/table.ts";
 
 /** Methods by the first word of a key. */
@@ -28,47 +29,35 @@ export interface Choice {
   lower(method: string): Lowered;
 }
 
-/** A convolution of the same shape by itself: plain input, nothing added. What it leaves out is the same for all methods. */
-function convAlone({ view, weights, kernel, pad, y }: ConvNode): Graph {
-  const graph = new Graph(y.dtype as Exclude<DType, "u32">, y.storage);
-  const segments = view.sources.flatMap((s) => [...s.segments]);
-  const inputs = segments.reduce((a, b) => a + b, 0);
-  const [h = 1, w = 1] = view.sources[0].shape;
-  const x = graph.value("x", [h, w, inputs], segments, view.sources[0].dtype);
-  const specs = weights.map(({ weight, segments: own }, i) => ({
-    weight: { name: `w${i}`, shape: [weight.shape[0] as number, inputs, ...kernel] },
-    segments: own,
-  }));
-  graph.output(graph.conv2d("conv", view.upsample ? graph.upsample("x2", x) : x, specs, { kernel, pad }));
-  return graph;
-}
-
-function attentionAlone({ q, kv, heads, headDim, kGroup, vGroup }: AttentionInit): Graph {
-  const graph = new Graph(q.dtype as Exclude<DType, "u32">, q.storage);
-  const copy = (name: string, { shape, segments }: AttentionInit["q"]) => graph.value(name, shape, segments);
-  const x = copy("q", q);
-  const both = kv === q ? x : copy("kv", kv);
-  graph.output(graph.attention("attention", { q: x, kv: both, heads, headDim, kGroup, vGroup }));
-  return graph;
+/** A convolution of the same shape on a plain input, nothing added. What it leaves out is the same for all methods. */
+function bare(op: ConvNode): ConvNode {
+  const { sources, upsample } = op.view;
+  const [first] = sources;
+  const segments = sources.flatMap((s) => s.segments);
+  const shape = [...first.shape.slice(0, 2), segments.reduce((a, b) => a + b, 0)];
+  const x = makeValue({ ...first, name: "x", shape, segments, storage: op.y.storage });
+  const weights = op.weights.map(({ weight, segments }) => ({ weight, segments }));
+  return { ...op, view: { ...plain(x), upsample }, weights, emb: undefined, residual: undefined, scale: 1 };
 }
 
 function choiceOf(op: Node, target: Target): Choice | undefined {
   const { methods: forced } = target;
-  const plain = { ...target, methods: undefined };
+  const free = { ...target, methods: undefined };
+  const alone = (node: Node, methods: Methods) =>
+    lowerOps([node], { ...target, methods }, node.y.dtype as Exclude<DType, "u32">, [node.y]);
   if (op.op === "conv2d" && !forced?.conv2d && canWinograd(op))
     return {
       key: convKey(op),
       methods: METHODS.conv2d,
-      usual: usesWinograd(op, plain) ? "winograd" : "gather",
-      lower: (method) => lowerGraph(convAlone(op), { ...plain, methods: { conv2d: method as ConvMethod } }),
+      usual: usesWinograd(op, free) ? "winograd" : "gather",
+      lower: (method) => alone(bare(op), { conv2d: method as ConvMethod }),
     };
   if (op.op === "attention" && !forced?.attention)
     return {
       key: attentionKey(op),
       methods: attentionMethods(op),
-      usual: attentionMethod(op, plain),
-      lower: (method) =>
-        lowerGraph(attentionAlone(op), { ...plain, methods: { attention: method as AttentionMethod } }),
+      usual: attentionMethod(op, free),
+      lower: (method) => alone(op, { attention: method as AttentionMethod }),
     };
   return undefined;
 }
