@@ -10,10 +10,8 @@ import {
 } from "../attention/products.ts";
 import { attention as streaming } from "../attention/streaming.ts";
 import { columnBlocks } from "../parts/outerProduct.ts";
-import { hwc, type NodeBase } from "./node.ts";
+import { hwc } from "./node.ts";
 import { defineOp } from "./operation.ts";
-
-export type AttentionNode = NodeBase & AttentionInit & { readonly op: "attention" };
 
 /** softmax(q·kᵀ/√d)·v of every head; pixels are tokens. */
 export const attention = defineOp({
