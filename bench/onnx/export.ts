@@ -5,7 +5,7 @@ import { writeFile } from "../../src/cli/output.ts";
 import type { ImageSize } from "../../src/network/configReader.ts";
 import { placeToWrite } from "../../src/node/place.ts";
 import type { Model } from "../../src/pipeline/model.ts";
-import { checkSize } from "../../src/pipeline/run.ts";
+import { checkSize } from "../../src/pipeline/size.ts";
 import { UsageError } from "../../src/runtime/errors.ts";
 import { buildUNet } from "../../src/unet/build.ts";
 import { type EncodeOptions, encodeOnnx, type ReadParam, weightBytes } from "./encode.ts";

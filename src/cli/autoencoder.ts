@@ -6,7 +6,7 @@ import { openAutoencoder } from "../node/model.ts";
 import type { DeviceFlags, ModelFlags, NumberFlags } from "./flags.ts";
 import type { Terminal } from "./io.ts";
 import { unknownOf, withModelFiles } from "./modelFlag.ts";
-import { openProgress } from "./progress.ts";
+import { openProgress, type Progress } from "./progress.ts";
 
 const UNITS: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
 
@@ -36,7 +36,7 @@ export async function withAutoencoder<T>(
   terminal: Terminal,
   flags: Omit<DeviceFlags, "cache"> & NumberFlags & { memory?: number },
   model: AutoencoderModel,
-  use: (autoencoder: Autoencoder) => Promise<T>,
+  use: (autoencoder: Autoencoder, progress: Progress) => Promise<T>,
 ): Promise<T> {
   const progress = await openProgress(terminal);
   terminal.io.signal.throwIfAborted();
@@ -53,7 +53,8 @@ export async function withAutoencoder<T>(
       onProgress: ({ loaded, total }) => progress.show("loading %", Math.floor((100 * loaded) / total), 100),
     });
     try {
-      return await use(autoencoder);
+      progress.show("coding");
+      return await use(autoencoder, progress);
     } finally {
       autoencoder.dispose();
     }

@@ -76,8 +76,9 @@ export async function forwardFirstStage(
   const sample = await readSample(flags.input, flags.nonFinite, io.signal);
   checkShape(sample, component, half === "encode" ? model.spec.in_channels : model.spec.latent_channels);
   for (const path of [output, flags.taps]) if (path !== undefined) checkFile(path, true);
-  await withAutoencoder(terminal, flags, model, async (autoencoder) => {
+  await withAutoencoder(terminal, flags, model, async (autoencoder, progress) => {
     const outputs = await evaluate(autoencoder, half, sample, io.signal);
+    progress.stop();
     io.signal.throwIfAborted();
     writeFile(output, encodeSafetensors(outputs));
     const { signal } = io;
@@ -85,6 +86,6 @@ export async function forwardFirstStage(
     const { name } = autoencoder.device;
     const [[first, { shape }]] = Object.entries(outputs) as [[string, EncodableTensor]];
     if (flags.json) terminal.json({ output, shape, dtype: autoencoder.dtype, adapter: name });
-    else terminal.note(`${output}: ${first} [${shape.join(", ")}], computed in ${autoencoder.dtype} on ${name}`);
+    terminal.done(`${output}: ${first} [${shape.join(", ")}], computed in ${autoencoder.dtype} on ${name}`);
   });
 }

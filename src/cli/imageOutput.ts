@@ -1,5 +1,6 @@
 /** Where the images of a run go, by the form of `-o`: one picture, numbered files, a folder, or tensors. */
 import { join } from "node:path";
+import { defaultScale } from "../image/rgba.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { checkFile, checkFolder, makeFolder } from "./output.ts";
 import { isFolder } from "./paths.ts";
@@ -18,33 +19,34 @@ const PLACEHOLDER = /%(0?)(\d*)d/;
 /**
  * Reads `-o`.
  * @param count - images of the run
+ * @param first - number of the first of them, which files are named by
  * @throws UsageError when the name says no form that we know, FileError when the files cannot be written.
  */
-export function planOutput(output: string, count: number, overwrite: boolean): ImageOutput {
-  const plan = formOf(output, count);
+export function planOutput(output: string, count: number, overwrite: boolean, first = 0): ImageOutput {
+  const plan = formOf(output, count, first);
   if (plan.folder) checkFolder(plan.folder);
   if (!plan.folder || isFolder(plan.folder)) for (const path of plan.paths) checkFile(path, overwrite);
   return plan;
 }
 
-function formOf(output: string, count: number): ImageOutput {
+function formOf(output: string, count: number, first: number): ImageOutput {
   if (isFolder(output) || /[/\\]$/.test(output)) {
-    const digits = Math.max(3, String(count - 1).length);
-    return { form: "files", paths: numbered(join(output, `%0${digits}d.png`), count), folder: output };
+    const digits = Math.max(3, String(first + count - 1).length);
+    return { form: "files", paths: numbered(join(output, `%0${digits}d.png`), count, first), folder: output };
   }
   if (/\.safetensors$/i.test(output)) return { form: "tensors", paths: [output] };
   if (!/\.png$/i.test(output))
     throw new UsageError("output", `-o ${output}: the name must end in .png, .safetensors or / (a folder)`);
   return PLACEHOLDER.test(output)
-    ? { form: "files", paths: numbered(output, count) }
+    ? { form: "files", paths: numbered(output, count, first) }
     : { form: "picture", paths: [output] };
 }
 
-/** The first placeholder, such as %03d, becomes the number of the image, from 0. */
-function numbered(pattern: string, count: number): string[] {
+/** The first placeholder, such as %03d, becomes the number of the image, from `first` on. */
+function numbered(pattern: string, count: number, first: number): string[] {
   return Array.from({ length: count }, (_, i) =>
     pattern.replace(PLACEHOLDER, (_match, zero: string, width: string) =>
-      String(i).padStart(Number(width), zero ? "0" : " "),
+      String(first + i).padStart(Number(width), zero ? "0" : " "),
     ),
   );
 }
@@ -52,3 +54,10 @@ function numbered(pattern: string, count: number): string[] {
 export function prepareFolder({ folder }: ImageOutput): void {
   if (folder) makeFolder(folder);
 }
+
+/**
+ * How much images are enlarged: a picture to look at so that small images can be seen, files of their own not at all.
+ * @param given - what `--scale` says
+ */
+export const scaleOf = ({ form }: Pick<ImageOutput, "form">, given: number | undefined, width: number): number =>
+  given ?? (form === "picture" ? defaultScale(width) : 1);

@@ -41,6 +41,7 @@ const printed = (lines: Lines) =>
 export class Terminal {
   readonly colors: ReturnType<typeof createColors>;
   readonly #warned = new Set<string>();
+  readonly #began = performance.now();
 
   constructor(
     readonly io: Io,
@@ -49,7 +50,7 @@ export class Terminal {
     this.colors = colorsFor(io.stderr, io.env);
   }
 
-  /** A progress bar may be drawn. */
+  /** A progress bar may be drawn; elsewhere lines say how far the work is. */
   get interactive(): boolean {
     return this.io.stderr.isTTY === true && !this.level.quiet;
   }
@@ -75,6 +76,11 @@ export class Terminal {
 
   note(lines: Lines): void {
     if (!this.level.quiet) this.say(lines);
+  }
+
+  /** What a command has done, and how long it took since it began. */
+  done(what: string): void {
+    this.note(`${what}, in ${((performance.now() - this.#began) / 1000).toFixed(1)} s`);
   }
 
   /** One line each, cut where it is longer than an error may be; the same warning once. */

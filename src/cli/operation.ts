@@ -1,13 +1,15 @@
 /** What the commands that work on images share: flags, pictures read and fitted, results written. */
 import { type Command, Option } from "commander";
 import { MAX_PIXELS } from "../image/limits.ts";
+import type { GenerationParameters } from "../image/parameters.ts";
 import { encodePng } from "../image/png.ts";
 import { type Fit, fitImage, fits } from "../image/resize.ts";
-import { defaultScale, type RgbaImage } from "../image/rgba.ts";
+import type { RgbaImage } from "../image/rgba.ts";
 import { fromRgbaImages } from "../image/samples.ts";
 import { readImage } from "../node/image.ts";
 import type { Model } from "../pipeline/model.ts";
-import { checkSize, pixelScale } from "../pipeline/run.ts";
+import { resolveSchedule } from "../pipeline/run.ts";
+import { checkSize, pixelScale } from "../pipeline/size.ts";
 import type { GenerateOptions, Generation, Tensor } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { encodeSafetensors } from "../weights/encode.ts";
@@ -18,6 +20,7 @@ import {
   type Batch,
   batch,
   batchSize,
+  type DeviceFlags,
   type FlagTable,
   type ModelFlags,
   type NumberFlags,
@@ -29,12 +32,14 @@ import {
   seed,
   whole,
 } from "./flags.ts";
+import { scaleOf } from "./imageOutput.ts";
 import { type Io, Terminal } from "./io.ts";
 import { openFlaggedModel } from "./modelFlag.ts";
 import { checkFile, writeFile } from "./output.ts";
-import { typedCommand } from "./provenance.ts";
+import { madeParameters, recordedTexts } from "./provenance.ts";
 import type { Session } from "./session.ts";
 import { sheet } from "./sheet.ts";
+import { plural } from "./table.ts";
 import { readConcat, readContexts } from "./tensorFiles.ts";
 
 /** How pictures are read. */
@@ -177,33 +182,55 @@ export async function readImages(
   return fromRgbaImages(images, channels);
 }
 
-/** {@link writeResult} of a run, unless it was interrupted; its warnings on stderr. */
+/** What a run on images was asked, as far as its pictures record it. */
+type AskedFlags = PictureFlags &
+  ModelFlags &
+  Pick<DeviceFlags, "precision"> &
+  Pick<OperationFlags, "guidance"> &
+  SamplerFlags;
+
+/** {@link writeResult} of a run with these options, unless it was interrupted; its warnings on stderr. */
 export async function writeGeneration(
-  flags: PictureFlags,
-  { images, samples, latents, warnings }: Generation,
-  { progress }: Pick<Session, "progress">,
+  flags: AskedFlags,
+  generation: Generation,
+  options: GenerateOptions,
+  session: Session,
   terminal: Terminal,
   rows?: readonly number[],
 ): Promise<void> {
-  progress.stop();
+  const { images, samples, latents, warnings } = generation;
+  const { model } = session.pipeline;
+  session.progress.stop();
   terminal.io.signal.throwIfAborted();
-  await writeResult(flags, images, { images: samples, ...(latents ? { latents } : {}) }, terminal.io, rows);
+  const parameters = await madeParameters(terminal, session, flags, {
+    ...generation,
+    count: images.length,
+    size: images[0] as RgbaImage,
+    schedule: resolveSchedule(model, options),
+    contextLength: options.context?.shape[1] ?? (model.classEmbedder ? 1 : undefined),
+  });
+  await writeResult(flags, images, { images: samples, ...(latents ? { latents } : {}) }, parameters, rows);
   terminal.warn(warnings);
+  terminal.done(madeText(flags.output, images));
 }
 
-/** The pictures on one sheet, with `rows` saying which row each is in, or the tensors; and the command that made them. */
+/** What was written where, for people. */
+export const madeText = (output: string, images: readonly RgbaImage[]): string =>
+  `${output}: ${plural(images.length, "image")} of ${images[0]?.width} x ${images[0]?.height}`;
+
+/** The pictures on one sheet, with `rows` saying which row each is in, or the tensors; and what they were made with. */
 export async function writeResult(
   { output, scale }: Pick<PictureFlags, "output" | "scale">,
   pictures: readonly RgbaImage[],
   tensors: Readonly<Record<string, Tensor>>,
-  io: Io,
+  parameters: GenerationParameters,
   rows?: readonly number[],
 ): Promise<void> {
-  const command = typedCommand(io);
+  const texts = recordedTexts(parameters);
   if (/\.safetensors$/i.test(output)) {
     const f32 = Object.entries(tensors).map(([name, t]) => [name, { dtype: "F32", ...t }] as const);
-    return writeFile(output, encodeSafetensors(Object.fromEntries(f32), { command }));
+    return writeFile(output, encodeSafetensors(Object.fromEntries(f32), texts));
   }
-  const factor = scale ?? defaultScale(pictures[0]?.width ?? 1);
-  writeFile(output, await encodePng(sheet(pictures, factor, rows), { command }));
+  const factor = scaleOf({ form: "picture" }, scale, pictures[0]?.width ?? 1);
+  writeFile(output, await encodePng(sheet(pictures, factor, rows), texts));
 }

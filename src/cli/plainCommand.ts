@@ -12,8 +12,8 @@ import { quoted, wordsOf } from "./shell.ts";
 const LEFT_OUT = new Set(["overwrite", "saveState", "saveSteps", "trace", "cache", "taps"]);
 const OUTPUT = "output";
 
-/** Which of a run's pictures a file holds. */
-const IMAGE = / # image \d{1,15}$/;
+/** Which of a run's pictures a file holds, or a preview of them. */
+const IMAGE = / # (?:image (\d{1,15})|(?:images from \d{1,15}, )?step \d{1,15})$/;
 
 /** Names that no file or folder of the current one has. */
 const ELSEWHERE = /^(\.\.)?[/\\]?$/;
@@ -34,40 +34,68 @@ function accepts(option: Option, value: string): boolean {
   }
 }
 
-/** The words of one flag, from `rest` on; undefined where the command has no such flag or the flag no such value. */
-function takeFlag(command: Command, word: string, rest: string[]): string[] | undefined {
+/** A flag of a line, as it is repeated; without words where it is not. */
+export interface PlainFlag {
+  readonly option: Option;
+  /** Undefined for a flag that takes none. */
+  readonly value?: string;
+  readonly words: readonly string[];
+}
+
+/** A line that is a plain command of ours. */
+export interface PlainCommand {
+  readonly command: Command;
+  readonly flags: readonly PlainFlag[];
+  /** The command again, for a shell. */
+  readonly text: string;
+  /** Number of the image that the file with the line holds, where it holds one of several. */
+  readonly image?: number;
+}
+
+/** One flag, from `rest` on; undefined where the command has no such flag or the flag no such value. */
+function takeFlag(command: Command, word: string, rest: string[]): PlainFlag | undefined {
   const [, name = word, joined] = /^(--[^=]+)=(.*)$/s.exec(word) ?? /^(-[^-])(.+)$/s.exec(word) ?? [];
   const option = command.options.find(({ short, long }) => name === short || name === long);
   if (!option || option.variadic) return undefined;
   const field = option.attributeName();
-  if (!option.required) return joined === undefined ? (LEFT_OUT.has(field) ? [] : [name]) : undefined;
+  if (!option.required) return joined === undefined ? { option, words: LEFT_OUT.has(field) ? [] : [name] } : undefined;
   const value = joined ?? rest.shift();
   if (value === undefined || !accepts(option, value)) return undefined;
-  if (LEFT_OUT.has(field)) return [];
-  if (field !== OUTPUT) return flagWords(name, value);
+  if (LEFT_OUT.has(field)) return { option, value, words: [] };
+  if (field !== OUTPUT) return { option, value, words: flagWords(name, value) };
   const output = inCurrentFolder(value);
-  return ELSEWHERE.test(output) ? undefined : flagWords(name, output);
+  return ELSEWHERE.test(output) ? undefined : { option, value: output, words: flagWords(name, output) };
 }
 
 /** The words again, as the program's own commands read them; undefined where one does not. */
-function checkedWords(program: Command, [name, ...rest]: string[]): string[] | undefined {
+function checkedWords(
+  program: Command,
+  [name, ...rest]: string[],
+): { command: Command; flags: PlainFlag[]; words: string[] } | undefined {
   const own = rest.shift();
   const command = program.commands.find((each) => each.name() === own);
   // Of those that make pictures.
   if (!command?.options.some((option) => option.attributeName() === OUTPUT)) return undefined;
   const words = [name as string, command.name()];
+  const flags: PlainFlag[] = [];
   let operands = 0;
   while (rest.length > 0) {
     const word = rest.shift() as string;
     if (word === "") return undefined;
-    const taken = word.startsWith("-") ? takeFlag(command, word, rest) : [word];
+    if (!word.startsWith("-")) {
+      words.push(word);
+      operands++;
+      continue;
+    }
+    const taken = takeFlag(command, word, rest);
     if (!taken) return undefined;
-    words.push(...taken);
-    if (!word.startsWith("-")) operands++;
+    flags.push(taken);
+    words.push(...taken.words);
   }
   const { registeredArguments: takes } = command;
   const fits = takes.at(-1)?.variadic || operands <= takes.length;
-  return fits && operands >= takes.filter(({ required }) => required).length ? words : undefined;
+  const enough = operands >= takes.filter(({ required }) => required).length;
+  return fits && enough ? { command, flags, words } : undefined;
 }
 
 /**
@@ -75,10 +103,16 @@ function checkedWords(program: Command, [name, ...rest]: string[]): string[] | u
  * need of it.
  * @returns undefined for any other text
  */
-export function plainCommand(program: Command, line: string): string | undefined {
-  const [image = ""] = IMAGE.exec(line) ?? [];
-  const words = wordsOf(line.slice(0, line.length - image.length));
+export const plainCommand = (program: Command, line: string): string | undefined => readCommand(program, line)?.text;
+
+/** {@link plainCommand} with its parts. */
+export function readCommand(program: Command, line: string): PlainCommand | undefined {
+  const [part = "", image] = IMAGE.exec(line) ?? [];
+  const words = wordsOf(line.slice(0, line.length - part.length));
   if (words?.[0] !== program.name() || words.some((word) => word !== printable(word))) return undefined;
   const checked = checkedWords(program, words);
-  return checked && checked.map(quoted).join(" ") + image;
+  if (!checked) return undefined;
+  const { command, flags } = checked;
+  const text = checked.words.map(quoted).join(" ") + part;
+  return { command, flags, text, ...(image === undefined ? {} : { image: Number(image) }) };
 }

@@ -1,23 +1,29 @@
-/** One line of progress on a terminal, and nothing anywhere else. */
+/** How far the work is: one line that is drawn again on a terminal, a line every ten seconds in a log. */
 import type { LoadEvent } from "../pipeline/types.ts";
 import { printable } from "../runtime/printable.ts";
 import type { Terminal } from "./io.ts";
 
 export interface Progress {
-  /** A new label begins a new bar in the same line. */
-  show(label: string, done: number, of: number): void;
+  /** A new label begins a new bar in the same line. Without numbers the work is known to go on, and no more. */
+  show(label: string, done?: number, of?: number): void;
   /** Clears the line; what is written next begins on it. */
   stop(): void;
 }
 
+const EVERY_MS = 10_000;
+
 /** The bar's library is loaded only where a bar is drawn. */
 export async function openProgress(terminal: Terminal): Promise<Progress> {
-  if (!terminal.interactive) return { show() {}, stop() {} };
+  if (terminal.level.quiet) return { show() {}, stop() {} };
+  return terminal.interactive ? openBar(terminal) : openLines(terminal);
+}
+
+async function openBar(terminal: Terminal): Promise<Progress> {
   const { SingleBar } = await import("cli-progress");
   let bar: InstanceType<typeof SingleBar> | undefined;
   let current = "";
   return {
-    show(label, done, of) {
+    show(label, done = 0, of = 1) {
       if (label !== current) {
         bar?.stop();
         bar = new SingleBar({
@@ -37,6 +43,24 @@ export async function openProgress(terminal: Terminal): Promise<Progress> {
       bar?.stop();
       bar = undefined;
       current = "";
+    },
+  };
+}
+
+/** The last that was shown, every ten seconds from the first on, however long a step takes. */
+function openLines(terminal: Terminal): Progress {
+  const began = performance.now();
+  let timer: NodeJS.Timeout | undefined;
+  let last = "";
+  const write = () => terminal.note(`${last}, ${((performance.now() - began) / 1000).toFixed(0)} s so far`);
+  return {
+    show(label, done, of) {
+      last = done === undefined ? label : `${label} ${done}/${of}`;
+      timer ??= setInterval(write, EVERY_MS).unref();
+    },
+    stop() {
+      clearInterval(timer);
+      timer = undefined;
     },
   };
 }

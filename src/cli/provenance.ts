@@ -1,11 +1,19 @@
 /** What goes into a picture's file, so that the picture can be made again: the parameters, and a command line. */
-import type { GenerationParameters } from "../image/parameters.ts";
+import { formatParameters, type GenerationParameters } from "../image/parameters.ts";
+import type { ImageSize } from "../network/configReader.ts";
+import { modelId } from "../pipeline/modelId.ts";
 import type { ResolvedRun } from "../pipeline/run.ts";
-import type { Io } from "./io.ts";
+import { pixelScale } from "../pipeline/size.ts";
+import { tuningHash } from "../pipeline/tuningTable.ts";
+import type { Schedule } from "../sampler/scheduleTypes.ts";
+import type { DeviceFlags, ModelFlags } from "./flags.ts";
+import type { Io, Terminal } from "./io.ts";
+import { lower, variantsHash } from "./kernels.ts";
 import { modelArgument, unknownOf, withoutSecrets } from "./modelFlag.ts";
 import { packageVersion } from "./package.ts";
 import { flagWords, inCurrentFolder } from "./plainCommand.ts";
 import type { SampleFlags } from "./sampleFlags.ts";
+import type { Session } from "./session.ts";
 import { quoted } from "./shell.ts";
 
 /** What flags and run do not say. */
@@ -14,22 +22,90 @@ export type RunFacts = Pick<
   "model" | "modelHash" | "dtype" | "precision" | "adapter" | "variants" | "tuning"
 >;
 
+/** Of a loaded model. @param state what the network works on: its size, and the tokens that it attends to */
+export async function runFacts(
+  { pipeline }: Pick<Session, "pipeline">,
+  { precision }: Pick<DeviceFlags, "precision">,
+  { contextLength, ...size }: ImageSize & { contextLength: number | undefined },
+  signal: AbortSignal,
+): Promise<RunFacts> {
+  const { device, dtype, model, target, tuning } = pipeline;
+  const inputs = { contextLength, concat: model.concat?.channels };
+  return {
+    model: model.name,
+    modelHash: await modelId(model, signal),
+    dtype,
+    precision,
+    tuning: tuning ? await tuningHash(tuning) : undefined,
+    adapter: device.name,
+    variants: variantsHash(lower(model.config, target, size, dtype, inputs)),
+  };
+}
+
+/** What an operation on images made. */
+export interface Made {
+  readonly count: number;
+  /** Of one image, in pixels. */
+  readonly size: ImageSize;
+  readonly seed: bigint;
+  readonly steps: number;
+  readonly classes: readonly number[] | null;
+  readonly schedule: Schedule;
+  readonly contextLength: number | undefined;
+}
+
+/** The same parameters for the pictures of operations on images, whose command is the one that was typed. */
+export async function madeParameters(
+  { io }: Pick<Terminal, "io">,
+  session: Pick<Session, "pipeline">,
+  flags: ModelFlags & Pick<DeviceFlags, "precision"> & { guidance?: number; timesteps?: readonly number[] },
+  { count, size: { width, height }, seed, steps, classes, schedule, contextLength }: Made,
+): Promise<GenerationParameters> {
+  const scale = pixelScale(session.pipeline.model);
+  const state = { width: width / scale, height: height / scale, contextLength };
+  return {
+    ...(await runFacts(session, flags, state, io.signal)),
+    ...scheduleParameters(schedule, flags),
+    seed: String(seed),
+    count,
+    steps,
+    classes: classes ? cycleOf(classes) : undefined,
+    guidance: flags.guidance ?? 1,
+    rng: "philox",
+    unknown: unknownOf(flags),
+    size: { width, height },
+    command: typedCommand(io),
+    version: packageVersion(),
+  };
+}
+
+const scheduleParameters = (schedule: Schedule, { timesteps }: { timesteps?: readonly number[] }) => ({
+  eta: schedule.eta,
+  sampler: schedule.sampler,
+  spacing: schedule.spacing,
+  timesteps: timesteps && schedule.steps.map((step) => step.t),
+  compat: schedule.compat,
+  clip: schedule.clip !== null,
+});
+
+/** The texts of a file that an operation on images has made. */
+export const recordedTexts = (parameters: GenerationParameters): Record<string, string> => ({
+  ...formatParameters(parameters),
+  command: parameters.command,
+});
+
 export function parametersOf(flags: SampleFlags, run: ResolvedRun, facts: RunFacts): GenerationParameters {
   const { schedule } = run;
   const classes = run.classes ? cycleOf(run.classes) : undefined;
   return {
     ...facts,
+    ...scheduleParameters(schedule, flags),
     seed: String(run.seed),
     count: run.count,
+    firstImage: run.firstImage || undefined,
     steps: schedule.steps.length,
-    eta: schedule.eta,
-    sampler: schedule.sampler,
-    spacing: schedule.spacing,
-    timesteps: flags.timesteps && schedule.steps.map((step) => step.t),
-    compat: schedule.compat,
     classes,
     guidance: flags.guidance,
-    clip: schedule.clip !== null,
     rng: run.rng,
     unknown: unknownOf(flags),
     size: run.picture,
@@ -69,6 +145,8 @@ export function commandLine(
   if (flags.nonFinite !== "error") add("--non-finite", flags.nonFinite);
   if (flags.sweep) words.push("--sweep");
   else if (flags.noise === undefined) add("-n", run.count);
+  add("--first-image", run.firstImage || undefined);
+  add("--size", flags.size && `${flags.size.width}x${flags.size.height}`);
   add("--noise", flags.noise);
   add("--context", flags.context);
   add("--concat", flags.concat);
@@ -99,11 +177,13 @@ export function commandLine(
 
 /** The command that recorded parameters amount to, where the one that was recorded with them is no command of ours. */
 export function commandOf(parameters: GenerationParameters): string {
-  const { model, count, steps, timesteps, seed, eta, sampler, spacing, compat, classes } = parameters;
-  const { guidance, clip, rng, unknown, dtype, precision } = parameters;
+  const { model, count, firstImage, size, steps, timesteps, seed, eta, sampler, spacing, compat } = parameters;
+  const { classes, guidance, clip, rng, unknown, dtype, precision } = parameters;
   const flags = {
     "--model": model,
     "--count": count,
+    "--first-image": firstImage || undefined,
+    "--size": `${size.width}x${size.height}`,
     ...(timesteps ? { "--timesteps": timesteps } : { "--steps": steps, "--spacing": spacing }),
     "--seed": seed,
     "--eta": eta,

@@ -1,5 +1,6 @@
 /** The flags of `ddim sample`. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import type { ImageSize } from "../network/configReader.ts";
 import { type Rng, rngs } from "../sampler/seed.ts";
 import { byteCount } from "./autoencoder.ts";
 import {
@@ -21,6 +22,8 @@ import {
 
 export interface SampleFlags extends CommonFlags, SamplerFlags, TraceFlag {
   count?: number;
+  firstImage?: number;
+  size?: ImageSize;
   batch?: Batch;
   seed?: bigint;
   class?: string;
@@ -40,6 +43,7 @@ export interface SampleFlags extends CommonFlags, SamplerFlags, TraceFlag {
   output: string;
   grid?: true;
   scale?: number;
+  like?: string;
   saveSteps?: string;
   overwrite?: true;
 }
@@ -50,9 +54,18 @@ function pair(text: string): [number, number] {
   return [a, b];
 }
 
+function size(text: string): ImageSize {
+  const [, width, height] = /^(\d{1,6})x(\d{1,6})$/i.exec(text) ?? [];
+  if (!(Number(width) > 0 && Number(height) > 0))
+    throw new InvalidArgumentError("expected width x height in pixels, such as 96x64");
+  return { width: Number(width), height: Number(height) };
+}
+
 export function addSampleFlags(command: Command): Command {
   command
     .option("-n, --count <n>", "number of images (default: 1)", whole(1))
+    .option("--first-image <n>", "begin at this image of the seed: -n 4 --first-image 8 makes images 8 to 11", whole(0))
+    .option("--size <WxH>", "width and height of the images in pixels (default: the model's)", size)
     .option("-o, --output <path>", "x.png, x-%03d.png (a file per image), a folder, or x.safetensors", "out.png")
     .option("--overwrite", "replace what is there")
     .option("--seed <n>", "0 to 2^64-1; random, and printed, when absent", seed)
@@ -80,7 +93,11 @@ export function addSampleFlags(command: Command): Command {
       byteCount,
     )
     .option("--grid", "one picture with a row per class")
-    .option("--scale <k>", "enlarge PNGs; small images become about 128 wide by default", whole(1))
+    .option("--scale <k>", "enlarge PNGs; by default one picture of small images is, to about 128 each", whole(1))
+    .option(
+      "--like <picture>",
+      "what made a PNG of ddim's, for every flag that is not given: makes it again, or others like it",
+    )
     .option("--save-steps <dir>", "write the estimate of x0 after every step into a folder");
   addTraceFlag(command);
   return addCommonFlags(command, ALL_FLAGS);

@@ -16,6 +16,8 @@ export async function generateOptions(flags: SampleFlags, model: Model, signal: 
   return {
     ...samplerOptions(flags),
     count: flags.count,
+    firstImage: flags.firstImage,
+    size: flags.size,
     batch: batchSize(flags.batch),
     seed: flags.seed,
     rng: flags.rng,

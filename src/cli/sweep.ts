@@ -10,11 +10,11 @@ import { UsageError } from "../runtime/errors.ts";
 import { type Io, Terminal } from "./io.ts";
 import { openFlaggedModel } from "./modelFlag.ts";
 import { checkFile, writeFile } from "./output.ts";
-import { commandLine } from "./provenance.ts";
+import { commandLine, parametersOf, recordedTexts, runFacts } from "./provenance.ts";
 import type { SampleFlags } from "./sampleFlags.ts";
 import { generateOptions } from "./sampleOptions.ts";
 import { withPipeline } from "./session.ts";
-import { table } from "./table.ts";
+import { plural, table } from "./table.ts";
 
 /**
  * What may differ from picture to picture, as captions and tables call it. A later one changes faster, and the last that
@@ -89,7 +89,8 @@ export async function sweep(flags: SampleFlags, io: Io): Promise<void> {
   const { classes, seed, swept, columns, runs } = await planSweep(flags, model, io.signal);
   checkFile(flags.output, flags.overwrite === true);
   terminal.warn([...new Set(runs.flatMap(({ run }) => run.warnings))]);
-  await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {
+  await withPipeline(terminal, flags, { model }, async (session) => {
+    const { pipeline, progress } = session;
     const made: Generation[] = [];
     const total = runs.reduce((sum, { run }) => sum + run.plan.rows.length, 0);
     let done = 0;
@@ -102,8 +103,14 @@ export async function sweep(flags: SampleFlags, io: Io): Promise<void> {
       const caption = swept.map((axis) => `${names[axis]}=${runs[i]!.choice[axis]}`).join(" ");
       return captioned(enlarge(image, flags.scale ?? defaultScale(image.width)), caption);
     });
-    const command = commandLine(flags, runs[0]!.run, { classes, dtype: pipeline.dtype });
-    writeFile(flags.output, await encodePng(grid(cells, columns, { gap: 8 }), { command }));
+    const { run } = runs[0] as Run;
+    const state = { width: run.width, height: run.height, contextLength: run.contexts?.length };
+    const facts = await runFacts(session, flags, state, io.signal);
+    const parameters = { ...parametersOf(flags, run, facts), ...compared(flags, classes) };
+    const command = commandLine(flags, run, { classes, dtype: pipeline.dtype });
+    const texts = recordedTexts({ ...parameters, command });
+    writeFile(flags.output, await encodePng(grid(cells, columns, { gap: 8 }), texts));
+    terminal.done(`${flags.output}: ${plural(runs.length, "image")} of ${run.picture.width} x ${run.picture.height}`);
     terminal.say(`seed ${seed}, ${runs.length / columns} x ${columns} runs from one x_T`);
     const distance = swept.includes("steps") ? distances(made, columns) : undefined;
     if (flags.json) {
@@ -115,6 +122,13 @@ export async function sweep(flags: SampleFlags, io: Io): Promise<void> {
     terminal.data(table([...swept.map((axis) => names[axis]), "distance to the last of the row"], rows));
   });
 }
+
+/** What the picture's runs had, in place of what the first of them had. */
+const compared = ({ steps, eta }: SampleFlags, classes: readonly number[] | undefined) => ({
+  ...(steps === undefined ? {} : { steps }),
+  ...(eta === undefined ? {} : { eta }),
+  ...(classes ? { classes } : {}),
+});
 
 /** Root mean square difference, in −1..1, of every image from the last of its row. */
 function distances(made: readonly Generation[], columns: number): number[] {

@@ -2,7 +2,7 @@
 import { openSafetensorsFile } from "../node/folder.ts";
 import { checkSample } from "../pipeline/forwardInputs.ts";
 import type { Model } from "../pipeline/model.ts";
-import { checkSize } from "../pipeline/run.ts";
+import { checkSize } from "../pipeline/size.ts";
 import type { ForwardInputs, GenerateOptions, Tensor } from "../pipeline/types.ts";
 import { FileError, UsageError } from "../runtime/errors.ts";
 import { firstNonFinite, type NonFinite } from "../runtime/finite.ts";

@@ -5,42 +5,50 @@
  */
 import { FileError } from "../runtime/errors.ts";
 
+/** Work whose pictures no sampler made; those say less about it. */
+const TASKS = ["decode", "noise"] as const;
+
 export interface GenerationParameters {
+  /** What made the picture, where that is not sampling. Then everything that only sampling has may be missing. */
+  task?: (typeof TASKS)[number];
   /** The model's name, or the folder or address it came from. */
   model: string;
   /** Hash of its weights. */
   modelHash?: string;
   /** 0 to 2^64 − 1 in decimal: a string, because a number would round it. */
-  seed: string;
+  seed?: string;
   /** Images of the run. */
   count: number;
-  steps: number;
+  /** Number of the run's first image among all that the seed makes; missing for 0. */
+  firstImage?: number;
+  /** Several where the picture compares them. */
+  steps?: number | readonly number[];
   /** One for all steps, or one per step. */
-  eta: number | readonly number[];
+  eta?: number | readonly number[];
   /** The update rule, such as `ddim`. */
-  sampler: string;
+  sampler?: string;
   /** The rule that chose the timesteps. */
-  spacing: string;
+  spacing?: string;
   /** The timesteps themselves where they were given as a list, noisiest first. */
   timesteps?: readonly number[];
   /** The implementation whose quirks were reproduced, or `none`. */
-  compat: string;
+  compat?: string;
   /** Classes that the images took in turn. */
   classes?: readonly number[];
   /** Guidance weight w, one for all images or several taken in turn; 1 is none. */
-  guidance: number | readonly number[];
+  guidance?: number | readonly number[];
   /** Whether x0 was clipped in every step. */
-  clip: boolean;
-  dtype: string;
+  clip?: boolean;
+  dtype?: string;
   /** "high" where methods that round more were left out, or `fast`. */
   precision?: string;
   /** Where the noise came from: `philox`, `torch`, `torch-batch` or `cuda`. */
-  rng: string;
+  rng?: string;
   /** Of one image, in pixels, before any enlargement. */
   size: { width: number; height: number };
   /** "warn" where keys and tensors of the model that nothing here knows were passed over. */
   unknown?: "warn";
-  adapter: string;
+  adapter?: string;
   /** Hash of the table of kernel variants, which decides the last bits. */
   variants?: string;
   /** Hash of the table of measured methods that was in use, if one was. */
@@ -63,19 +71,21 @@ export function formatParameters(parameters: GenerationParameters): Record<strin
 
 function infotext(p: GenerationParameters): string {
   const fields: Record<string, string | number | undefined> = {
-    Steps: p.steps,
-    Sampler: p.sampler.toUpperCase(),
+    Task: p.task,
+    Steps: p.steps?.toString(),
+    Sampler: p.sampler?.toUpperCase(),
     "Schedule type": p.spacing,
-    "CFG scale": String(p.guidance),
+    "CFG scale": p.guidance?.toString(),
     Seed: p.seed,
     Size: `${p.size.width}x${p.size.height}`,
     "Model hash": p.modelHash,
     Model: p.model,
-    Eta: String(p.eta),
+    Eta: p.eta?.toString(),
     Timesteps: p.timesteps?.join(" "),
     Classes: p.classes?.join(" "),
     Count: p.count,
-    Clip: p.clip ? "yes" : "no",
+    "First image": p.firstImage,
+    Clip: p.clip === undefined ? undefined : p.clip ? "yes" : "no",
     Compat: p.compat,
     Dtype: p.dtype,
     Precision: p.precision,
@@ -113,8 +123,10 @@ export function parseParameters(text: Record<string, string>, file = "PNG image"
   }
   if (typeof value !== "object" || value === null)
     throw new FileError(file, `its text "${JSON_KEYWORD}" is not a JSON object`);
+  const fields = value as Record<string, unknown>;
+  const sampled = fields.task === undefined;
   for (const [key, valid] of Object.entries(FIELDS))
-    if (!valid((value as Record<string, unknown>)[key]))
+    if (!valid(fields[key]) && (sampled || fields[key] !== undefined || !SAMPLED.has(key)))
       throw new FileError(file, `its text "${JSON_KEYWORD}" has no valid "${key}"`);
   return value as GenerationParameters;
 }
@@ -183,12 +195,19 @@ const isCount = (v: unknown) => Number.isInteger(v) && (v as number) >= 1;
 const isList = (v: unknown) => Array.isArray(v) && v.every(isNumber);
 const optional = (valid: (v: unknown) => boolean) => (v: unknown) => v === undefined || valid(v);
 
+/** What every sampled picture has, and pictures of another task may have. */
+const SAMPLED: ReadonlySet<string> = new Set<keyof GenerationParameters>([
+  ...(["seed", "steps", "eta", "sampler", "spacing", "compat", "guidance", "clip", "dtype", "rng", "adapter"] as const),
+]);
+
 const FIELDS: Record<keyof GenerationParameters, (v: unknown) => boolean> = {
+  task: optional((v) => (TASKS as readonly unknown[]).includes(v)),
   model: isText,
   modelHash: optional(isText),
   seed: (v) => typeof v === "string" && /^\d{1,20}$/.test(v) && BigInt(v) < 2n ** 64n,
   count: isCount,
-  steps: isCount,
+  firstImage: optional((v) => v === 0 || isCount(v)),
+  steps: (v) => isCount(v) || (isList(v) && (v as unknown[]).every(isCount)),
   eta: (v) => isNumber(v) || isList(v),
   sampler: isText,
   spacing: isText,

@@ -10,7 +10,8 @@ import { latentMask, maskInput, paintedMask } from "./maskInput.ts";
 import type { Model } from "./model.ts";
 import { noiseOf } from "./noise.ts";
 import { repaintNames } from "./options.ts";
-import { type ResolvedRun, resolveRun, resolveSchedule, stateSize } from "./run.ts";
+import { type ResolvedRun, resolveRun, resolveSchedule } from "./run.ts";
+import { stateSize } from "./size.ts";
 import type { Generation, InpaintOptions, Tensor } from "./types.ts";
 import { checkImages, defaultClasses, type OnImages, onImagesNames, type Workshop } from "./workshop.ts";
 

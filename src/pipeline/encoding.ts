@@ -2,7 +2,7 @@
 import type { Autoencoder } from "../autoencoder/autoencoder.ts";
 import { toSampler } from "../autoencoder/scaling.ts";
 import type { Model } from "./model.ts";
-import { stateSize } from "./run.ts";
+import { stateSize } from "./size.ts";
 import type { Tensor } from "./types.ts";
 
 /** Latents [N, C, H, W] in the sampler's scale. @throws ShapeError, UsageError, DeviceError */

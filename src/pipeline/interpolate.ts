@@ -5,7 +5,8 @@ import { initialNoise } from "../sampler/philox.ts";
 import { wholeSeed } from "../sampler/seed.ts";
 import { slerp } from "../sampler/slerp.ts";
 import { type InvertOptions, invert, invertNames, resolveWay } from "./invert.ts";
-import { resolveRun, stateSize } from "./run.ts";
+import { resolveRun } from "./run.ts";
+import { stateSize } from "./size.ts";
 import type { GenerateOptions, Generation, Tensor } from "./types.ts";
 import { checkImages, checkLatents, type OnImages, onImagesNames, type Workshop } from "./workshop.ts";
 

@@ -19,7 +19,7 @@ import type { LatentPreview } from "./latentPreview.ts";
 import type { Model } from "./model.ts";
 import { modelHash } from "./modelId.ts";
 import { type CreateOptions, forwardNames } from "./options.ts";
-import { checkSize } from "./run.ts";
+import { checkSize } from "./size.ts";
 import { measuredMethods, type TuningTable } from "./tuningTable.ts";
 import type { ForwardInputs, NetworkDType } from "./types.ts";
 

@@ -7,7 +7,7 @@ import { type AutoencoderSpec, latentScale } from "../autoencoder/spec.ts";
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { joinChannels } from "./concat.ts";
 import type { Model } from "./model.ts";
-import { pixelScale } from "./run.ts";
+import { pixelScale } from "./size.ts";
 import type { Tensor } from "./types.ts";
 import type { Workshop } from "./workshop.ts";
 

@@ -1,4 +1,5 @@
 /** What identifies a model: the hash of its bytes, and that of earlier versions. */
+import type { AutoencoderModel } from "../autoencoder/open.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
 import { sha256, toHex } from "../weights/digests.ts";
 import type { Model } from "./model.ts";
@@ -25,6 +26,16 @@ export async function modelId(model: Model, signal?: AbortSignal): Promise<strin
     ...["ddim-webgpu model 2", config, scheduler, reading, firstStage?.spec ?? null],
     await identified(checkpoint, networkTensors, signal),
     firstStage && (await identified(firstStage.checkpoint, firstStage.decoderTensors, signal)),
+  ];
+  return toHex(await sha256(new TextEncoder().encode(JSON.stringify(facts)))).slice(0, 32);
+}
+
+/** The same of an autoencoder by itself. @throws FileError; the signal's reason */
+export async function autoencoderId({ spec, checkpoint }: AutoencoderModel, signal?: AbortSignal): Promise<string> {
+  const facts = [
+    "ddim-webgpu autoencoder 1",
+    spec,
+    await identified(checkpoint, [...checkpoint.tensors.keys()], signal),
   ];
   return toHex(await sha256(new TextEncoder().encode(JSON.stringify(facts)))).slice(0, 32);
 }

@@ -1,22 +1,20 @@
 /** What a call of `generate` means for a model: every option checked and resolved, without a GPU. */
 
-import { latentScale } from "../autoencoder/spec.ts";
 import type { ImageSize } from "../network/configReader.ts";
 import { ConfigError, ShapeError, UsageError } from "../runtime/errors.ts";
 import { checkOptions } from "../runtime/options.ts";
-import { shown } from "../runtime/printable.ts";
 import { type Plan, type PlanOptions, planSchedule } from "../sampler/plan.ts";
 import { planRule } from "../sampler/rule.ts";
 import { makeSchedule } from "../sampler/schedule.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
 import type { Rng } from "../sampler/seed.ts";
-import { halvings } from "../unet/spec.ts";
 import { checkConcat, concatCount, resolveConcat } from "./concat.ts";
 import { type Guidance, guidanceEmbedding, resolveClasses, resolveGuidance } from "./conditions.ts";
 import { type ContextRows, contextCount, resolveContexts } from "./contexts.ts";
 import type { Model } from "./model.ts";
 import { generateNames, inpaintNames, repaintNames } from "./options.ts";
 import { resolveFirstImage, resolveRng, resolveSeed, rngWarnings } from "./rng.ts";
+import { askedSize, checkRoom, pixelScale, resolveSize, scaled, wholeNumber } from "./size.ts";
 import type { GenerateOptions, Tensor } from "./types.ts";
 
 /** Its height and width are the state's. */
@@ -50,58 +48,6 @@ export interface ResolvedRun extends ImageSize {
   readonly history?: Float32Array;
   readonly noise: Tensor | undefined;
   readonly warnings: readonly string[];
-}
-
-function wholeNumber(option: string, value: number, least: number): number {
-  if (!Number.isInteger(value) || value < least)
-    throw new UsageError(option, `${option} must be a whole number from ${least}, got ${shown(value)}`);
-  return value;
-}
-
-/** Every level but the last halves the image; with an odd size a skip connection would not fit its partner. */
-export const sizeMultiple = ({ config }: Model): number => (config.odd_sizes ? 1 : 2 ** halvings(config));
-
-/** @throws UsageError for a size of the state that is no multiple of {@link sizeMultiple} */
-export function checkSize(model: Model, size: ImageSize): ImageSize {
-  const multiple = sizeMultiple(model);
-  for (const side of ["height", "width"] as const) {
-    const value = wholeNumber("size", size[side], 1);
-    if (value % multiple !== 0)
-      throw new UsageError(
-        "size",
-        `size ${size.height}×${size.width}: ${side} must be a multiple of ${multiple}, because ${model.name} halves it ${Math.log2(multiple)} times`,
-      );
-  }
-  return { height: size.height, width: size.width };
-}
-
-/** Pixels along each side of what the network works on: 1, or those of a latent. */
-export const pixelScale = ({ firstStage }: Model): number => (firstStage ? latentScale(firstStage.spec) : 1);
-
-const scaled = ({ height, width }: ImageSize, factor: number): ImageSize => ({
-  height: height * factor,
-  width: width * factor,
-});
-
-/** Size of the state that a size of pictures means. @throws UsageError */
-export function stateSize(model: Model, size: ImageSize): ImageSize {
-  const scale = pixelScale(model);
-  for (const side of ["height", "width"] as const)
-    if (wholeNumber("size", size[side], 1) % scale !== 0)
-      throw new UsageError(
-        "size",
-        `size ${size.height}×${size.width}: ${side} must be a multiple of ${scale}, the pixels of one latent`,
-      );
-  return scaled(size, 1 / scale);
-}
-
-function resolveSize(model: Model, { noise, concat, size }: GenerateOptions): ImageSize {
-  const state = noise ?? (concat?.shape.length === 4 ? concat : undefined);
-  const [, , height, width] = state?.shape ?? [];
-  const given = state ? { height: height as number, width: width as number } : model.config.sample_size;
-  const chosen = size ? stateSize(model, size) : given;
-  if (!chosen) throw new UsageError("size", `${model.name} names no sample_size, so a size must be given`);
-  return checkSize(model, chosen);
 }
 
 function checkPixels({ size, usage }: GPUBuffer, bytes: number): void {
@@ -198,7 +144,7 @@ export function resolveRun(
   const schedule = resolveSchedule(model, options);
   checkConcat(model, options);
   const { noise } = options;
-  const asked = options.size && stateSize(model, options.size);
+  const asked = options.size && askedSize(model, options.size);
   const named = options.count ?? contextCount(options) ?? concatCount(options) ?? 1;
   const count = noise ? checkNoise(model, noise, asked) : wholeNumber("count", named, 1);
   const size = resolveSize(model, options);
@@ -230,6 +176,7 @@ export function resolveRun(
   if (plan.learned && outputs < 2 * channels)
     throw new ConfigError(model.checkpoint.file, "out_channels", "a learned variance needs a second half of channels");
   const firstImage = resolveFirstImage(options, count);
+  checkRoom(count, picture, firstStage ? firstStage.spec.out_channels : channels);
   const embedding = guidanceEmbedding(model, options, count);
   const guidance = resolveGuidance(model, options, count);
   return {

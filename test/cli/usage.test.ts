@@ -38,7 +38,6 @@ test.each([
   [["schedul"], "(Did you mean schedule?)"],
   [["schedule", "extra"], "too many arguments for 'schedule'"],
   [["forward", "--input", "x.safetensors"], "required option '-o, --output <file>' not specified"],
-  [["bench", "forward"], "required option '--input <file>' not specified"],
   [["bench", "paint"], "bench has no command 'paint'"],
   [["sample", "-n"], "argument missing"],
   [["sample", "-n", "0"], "argument '0' is invalid: expected a whole number from 1"],

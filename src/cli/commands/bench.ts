@@ -16,6 +16,7 @@ import {
 import { type Io, Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
 import { checkFile } from "../output.ts";
+import { inputsOf } from "../ownInputs.ts";
 import { withPipeline } from "../session.ts";
 import { bytes, plural } from "../table.ts";
 import { readForwardInputs } from "../tensorFiles.ts";
@@ -28,7 +29,7 @@ type RunFlags = OutputFlags & Parameters<BenchParts["benchAll"]>[1];
 type KernelFlags = OutputFlags & Parameters<BenchParts["benchKernels"]>[1];
 
 interface BenchFlags extends CommonFlags, TraceFlag {
-  input: string;
+  input?: string;
   seconds: number;
 }
 
@@ -42,15 +43,14 @@ export function addBench(program: Command, io: Io): void {
   const forward = bench
     .command("forward")
     .summary("time one network evaluation")
-    .description(
-      "Times evaluations of a network on given inputs: warm, nothing read back, the queue drained at the end.",
+    .description("Times evaluations of a network: warm, nothing read back, the queue drained at the end.")
+    .option(
+      "--input <file>",
+      "safetensors with sample, timestep and class_labels, as of `ddim forward` (default: one image of noise at the " +
+        "model's size, in the middle of the schedule)",
     )
-    .requiredOption("--input <file>", "safetensors with sample, timestep and class_labels, as of `ddim forward`")
     .option("--seconds <s>", "for how long", number, 4)
-    .addHelpText(
-      "after",
-      "\nExample:\n  $ ddim bench forward -m crawl-tiles-32 --input in.safetensors --seconds 10 --json",
-    );
+    .addHelpText("after", "\nExample:\n  $ ddim bench forward -m crawl-tiles-32 --seconds 10 --json");
   addTraceFlag(forward);
   addCommonFlags(forward, ALL_FLAGS);
   forward.action((flags: BenchFlags) => benchForward(flags, io));
@@ -112,12 +112,17 @@ async function benchForward(flags: BenchFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   if (!(flags.seconds > 0)) throw new UsageError("seconds", `--seconds must be above 0, got ${flags.seconds}`);
   const model = await openFlaggedModel(terminal, flags, { firstStage: false });
-  const inputs = await readForwardInputs(flags.input, model, flags.nonFinite, io.signal);
+  const inputs =
+    flags.input === undefined
+      ? inputsOf(model, Math.floor((model.scheduler?.num_train_timesteps ?? 1000) / 2))
+      : await readForwardInputs(flags.input, model, flags.nonFinite, io.signal);
   if (flags.trace !== undefined) checkFile(flags.trace, true);
-  await withPipeline(terminal, flags, { model, load: loadOf(inputs) }, async ({ pipeline }) => {
+  await withPipeline(terminal, flags, { model, load: loadOf(inputs) }, async ({ pipeline, progress }) => {
     // Ends the measurement at its next submission.
     io.signal.addEventListener("abort", () => pipeline.dispose());
+    progress.show("timing");
     const { ms, msMin, runs, peakBytes } = await pipeline.benchmark(inputs, flags.seconds);
+    progress.stop();
     io.signal.throwIfAborted();
     if (wantsTimings(flags, pipeline.device)) reportTimings(terminal, flags, await pipeline.profile(inputs));
     const { name } = pipeline.device;

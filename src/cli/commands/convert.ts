@@ -74,9 +74,9 @@ async function convert(input: string, output: string, flags: ConvertFlags, io: I
   }
   const { place, leftOut } = source;
   if (flags.json)
-    return terminal.json({ output, tensors: tensors.length, values, bytes: written, from: place, left_out: leftOut });
+    terminal.json({ output, tensors: tensors.length, values, bytes: written, from: place, left_out: leftOut });
   const from = place === "" ? "" : `, from ${place} of ${input}`;
-  terminal.note(`${output}: ${plural(tensors.length, "tensor")}, ${quantity(values)} values, ${bytes(written)}${from}`);
+  terminal.done(`${output}: ${plural(tensors.length, "tensor")}, ${quantity(values)} values, ${bytes(written)}${from}`);
   if (leftOut.length > 0) terminal.note(`left out: ${listed(leftOut)}`);
 }
 

@@ -2,20 +2,24 @@
 import type { Command } from "commander";
 import { checkShape } from "../../autoencoder/batches.ts";
 import { fromSampler } from "../../autoencoder/scaling.ts";
+import type { GenerationParameters } from "../../image/parameters.ts";
 import { encodePng } from "../../image/png.ts";
-import { defaultScale, enlarge } from "../../image/rgba.ts";
+import { enlarge } from "../../image/rgba.ts";
 import { toRgbaImages } from "../../image/samples.ts";
+import { autoencoderId } from "../../pipeline/modelId.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
-import { listed } from "../../runtime/printable.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { byteCount, openFirstStage, withAutoencoder } from "../autoencoder.ts";
 import { addCommonFlags, type CommonFlags, OUTPUT_FLAGS, whole } from "../flags.ts";
-import { type ImageOutput, planOutput, prepareFolder } from "../imageOutput.ts";
+import { type ImageOutput, planOutput, prepareFolder, scaleOf } from "../imageOutput.ts";
 import { type Io, Terminal } from "../io.ts";
+import { modelArgument, unknownOf } from "../modelFlag.ts";
 import { writeFile } from "../output.ts";
-import { typedCommand } from "../provenance.ts";
+import { packageVersion } from "../package.ts";
+import { recordedTexts, typedCommand } from "../provenance.ts";
 import { sheet } from "../sheet.ts";
+import { plural } from "../table.ts";
 import { readLatents } from "../tensorFiles.ts";
 
 const COMMON = [
@@ -43,7 +47,7 @@ export function addDecode(program: Command, io: Io): void {
     .option("-o, --output <path>", "x.png, %03d.png, a folder, or x.safetensors with images (N,C,H,W, f32)", "out.png")
     .option("--overwrite", "replace what is there")
     .option("--no-quantize", "decode a VQModel's latents as they are, without its codebook")
-    .option("--scale <k>", "enlarge the picture; small images become about 128 wide by default", whole(1))
+    .option("--scale <k>", "enlarge PNGs; by default one picture of small images is, to about 128 each", whole(1))
     .option(
       "--memory <size>",
       "GPU memory for activations, for example 512M: larger images come in tiles (4G)",
@@ -67,11 +71,28 @@ async function decode(path: string, flags: DecodeFlags, io: Io): Promise<void> {
     throw new UsageError("scale", "--scale enlarges PNG files, safetensors hold the images as they are");
   const latents = name === "latents" ? fromSampler(spec, tensor) : tensor;
   const quantize = flags.quantize ? undefined : false;
-  await withAutoencoder(terminal, flags, model, async (autoencoder) => {
+  await withAutoencoder(terminal, flags, model, async (autoencoder, progress) => {
     const { image } = await autoencoder.decode(latents, { quantize, signal: io.signal });
+    progress.stop();
     io.signal.throwIfAborted();
-    await write(output, image, flags.scale, typedCommand(io));
-    const [, , height, width] = image.shape;
+    const [, , height = 0, width = 0] = image.shape;
+    await write(output, image, flags.scale, {
+      task: "decode",
+      model: modelArgument(flags.model),
+      modelHash: await autoencoderId(model, io.signal),
+      count,
+      dtype: autoencoder.dtype,
+      precision: flags.precision,
+      unknown: unknownOf(flags),
+      size: { width, height },
+      adapter: autoencoder.device.name,
+      command: typedCommand(io),
+      version: packageVersion(),
+    });
+    const [first, last] = [output.paths[0], output.paths.at(-1)];
+    terminal.done(
+      `${first === last ? first : `${first} … ${last}`}: ${plural(count, "image")} of ${width} x ${height}`,
+    );
     if (flags.json)
       terminal.json({
         images: output.paths,
@@ -79,7 +100,6 @@ async function decode(path: string, flags: DecodeFlags, io: Io): Promise<void> {
         dtype: autoencoder.dtype,
         adapter: autoencoder.device.name,
       });
-    else terminal.note(`${listed(output.paths)}: ${count} of ${width} × ${height}`);
   });
 }
 
@@ -87,19 +107,23 @@ async function write(
   output: ImageOutput,
   { shape, data }: Tensor,
   scale: number | undefined,
-  command: string,
+  parameters: GenerationParameters,
 ): Promise<void> {
   const [n, channels, height, width] = shape as [number, number, number, number];
   const [first = ""] = output.paths;
   prepareFolder(output);
   if (output.form === "tensors")
-    return writeFile(first, encodeSafetensors({ images: { dtype: "F32", shape, data } }, { command }));
+    return writeFile(first, encodeSafetensors({ images: { dtype: "F32", shape, data } }, recordedTexts(parameters)));
   const pictures = toRgbaImages(data, n, channels, { height, width });
-  const factor = scale ?? defaultScale(width);
-  if (output.form === "picture") return writeFile(first, await encodePng(sheet(pictures, factor), { command }));
+  const factor = scaleOf(output, scale, width);
+  if (output.form === "picture")
+    return writeFile(first, await encodePng(sheet(pictures, factor), recordedTexts(parameters)));
   for (const [i, picture] of pictures.entries())
     writeFile(
       output.paths[i] as string,
-      await encodePng(enlarge(picture, factor), { command: `${command} # image ${i}` }),
+      await encodePng(
+        enlarge(picture, factor),
+        recordedTexts({ ...parameters, command: `${parameters.command} # image ${i}` }),
+      ),
     );
 }

@@ -73,6 +73,7 @@ async function doctor(flags: DoctorFlags, io: Io): Promise<void> {
     if (flags.json) terminal.json({ ...host, adapters, device: name, capabilities, kernels, checks, ok: failed === 0 });
     say(`${checks.length - failed} of ${checks.length} checks passed`);
     if (failed > 0) throw new DeviceError("validation", `${failed} of ${checks.length} checks failed on ${name}`);
+    if (!flags.json) terminal.done(`${name}: checked`);
   } finally {
     device.dispose();
   }

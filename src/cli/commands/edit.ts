@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { fitImage } from "../../image/resize.ts";
 import { toRgbaImages } from "../../image/samples.ts";
 import { checkConcat } from "../../pipeline/concat.ts";
+import { modelId } from "../../pipeline/modelId.ts";
 import { forwardNoise } from "../../pipeline/noise.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import {
@@ -20,9 +21,11 @@ import {
   seed,
 } from "../flags.ts";
 import type { Io, Terminal } from "../io.ts";
+import { unknownOf } from "../modelFlag.ts";
 import {
   addOperationFlags,
   addPictureFlags,
+  madeText,
   type OperationFlags,
   operationOptions,
   type PictureFlags,
@@ -32,6 +35,8 @@ import {
   writeGeneration,
   writeResult,
 } from "../operation.ts";
+import { packageVersion } from "../package.ts";
+import { typedCommand } from "../provenance.ts";
 import { withPipeline } from "../session.ts";
 
 interface EditFlags extends CommonFlags, PictureFlags, OperationFlags, SamplerFlags {
@@ -107,7 +112,8 @@ async function edit(path: string, flags: EditFlags, io: Io): Promise<void> {
   if (flags.mask === undefined) checkConcat(model, options);
   const image = await readImages([path], prepared, flags);
   const mask = flags.mask === undefined ? undefined : await readMask(flags.mask, image.shape, flags, terminal);
-  await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {
+  await withPipeline(terminal, flags, { model }, async (session) => {
+    const { pipeline, progress } = session;
     const made = await pipeline.edit(image, {
       ...options,
       seed: flags.seed ?? 0n,
@@ -116,7 +122,7 @@ async function edit(path: string, flags: EditFlags, io: Io): Promise<void> {
       repaint: flags.repaint,
       onStep: ({ index, of }) => progress.show("editing", index + 1, of),
     });
-    await writeGeneration(flags, made, { progress }, terminal);
+    await writeGeneration(flags, made, options, session, terminal);
     if (flags.json)
       terminal.json({ output: flags.output, seed: made.seed, steps: made.steps, warnings: made.warnings });
   });
@@ -125,15 +131,29 @@ async function edit(path: string, flags: EditFlags, io: Io): Promise<void> {
 async function noise(path: string, flags: NoiseFlags, io: Io): Promise<void> {
   const prepared = await prepareOperation(flags, io);
   const image = await readImages([path], prepared, flags);
-  const noisy = forwardNoise(prepared.model, image, flags.at, flags.seed);
+  const { terminal, model } = prepared;
+  const noisy = forwardNoise(model, image, flags.at, flags.seed);
   const [n = 0, channels = 0, height = 0, width = 0] = noisy.shape;
   const pictures = toRgbaImages(noisy.data, n, channels, { height, width });
   await writeResult(
     flags,
     pictures,
     { images: noisy },
-    io,
+    {
+      task: "noise",
+      model: model.name,
+      modelHash: await modelId(model, io.signal),
+      seed: String(flags.seed ?? 0n),
+      timesteps: flags.at,
+      rng: "philox",
+      count: n,
+      unknown: unknownOf(flags),
+      size: { width, height },
+      command: typedCommand(io),
+      version: packageVersion(),
+    },
     pictures.map(() => 0),
   );
-  if (flags.json) prepared.terminal.json({ output: flags.output, timesteps: flags.at });
+  terminal.done(madeText(flags.output, pictures));
+  if (flags.json) terminal.json({ output: flags.output, timesteps: flags.at });
 }

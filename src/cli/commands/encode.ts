@@ -51,14 +51,15 @@ async function encode(paths: readonly string[], flags: EncodeFlags, io: Io): Pro
   const model = await openFirstStage(terminal, flags);
   const images = await readAll(paths, model, flags, terminal);
   checkFile(output, flags.overwrite === true);
-  await withAutoencoder(terminal, flags, model, async (autoencoder) => {
+  await withAutoencoder(terminal, flags, model, async (autoencoder, progress) => {
     const tensors = named(model, await autoencoder.encode(images, { signal: io.signal }));
+    progress.stop();
     io.signal.throwIfAborted();
     const f32 = Object.entries(tensors).map(([name, t]) => [name, { dtype: "F32", ...t }] as const);
     writeFile(output, encodeSafetensors(Object.fromEntries(f32), { command: typedCommand(io) }));
     const { shape } = tensors.latents;
     if (flags.json) terminal.json({ output, shape, dtype: autoencoder.dtype, adapter: autoencoder.device.name });
-    else terminal.note(`${output}: latents [${shape.join(", ")}]`);
+    terminal.done(`${output}: latents [${shape.join(", ")}]`);
   });
 }
 

@@ -16,7 +16,7 @@ import { Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
 import { addOperationFlags, addReadFlags, type ReadFlags, readImages } from "../operation.ts";
 import { withPipeline } from "../session.ts";
-import { table } from "../table.ts";
+import { plural, table } from "../table.ts";
 import { readConcat } from "../tensorFiles.ts";
 
 const SAMPLER = ["steps", "spacing", "timesteps", "clip"] as const satisfies (keyof SamplerFlags)[];
@@ -61,6 +61,7 @@ async function evaluate(paths: readonly string[], flags: EvalFlags, io: Io): Pro
       onEvaluation: (done, of) => progress.show("evaluating", done, of),
     });
     progress.stop();
+    terminal.done(`${plural(paths.length, "image")} evaluated`);
     if (flags.json)
       return terminal.json({
         images: terms.map(({ image, prior, total, steps: own }) => ({

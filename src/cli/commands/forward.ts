@@ -54,8 +54,10 @@ async function forward(flags: ForwardFlags, command: Command, io: Io): Promise<v
   const inputs = await readForwardInputs(flags.input, model, flags.nonFinite, io.signal);
   checkFile(flags.output, true);
   for (const path of [flags.trace, flags.taps]) if (path !== undefined) checkFile(path, true);
-  await withPipeline(terminal, flags, { model, load: loadOf(inputs) }, async ({ pipeline }) => {
+  await withPipeline(terminal, flags, { model, load: loadOf(inputs) }, async ({ pipeline, progress }) => {
+    progress.show("evaluating");
     const { shape, data } = await pipeline.forward(inputs, { signal: io.signal });
+    progress.stop();
     io.signal.throwIfAborted();
     writeFile(flags.output, encodeSafetensors({ output: { dtype: "F32", shape, data } }));
     const { signal } = io;
@@ -63,7 +65,7 @@ async function forward(flags: ForwardFlags, command: Command, io: Io): Promise<v
     if (wantsTimings(flags, pipeline.device)) reportTimings(terminal, flags, await pipeline.profile(inputs));
     const { name } = pipeline.device;
     if (flags.json) terminal.json({ output: flags.output, shape, dtype: pipeline.dtype, adapter: name });
-    else terminal.note(`${flags.output}: output [${shape.join(", ")}], computed in ${pipeline.dtype} on ${name}`);
+    terminal.done(`${flags.output}: output [${shape.join(", ")}], computed in ${pipeline.dtype} on ${name}`);
   });
 }
 

@@ -1,7 +1,7 @@
 /** `ddim interpolate` and `ddim fuse`: images between images. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { checkConcat } from "../../pipeline/concat.ts";
-import type { Generation, Tensor } from "../../pipeline/types.ts";
+import type { GenerateOptions, Generation, Tensor } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import {
   ALL_FLAGS,
@@ -123,7 +123,7 @@ async function interpolate(paths: readonly string[], flags: InterpolateFlags, io
     const made = await session.pipeline.interpolate(corners, { ...chosen, at: flags.at, n: flags.count, onStep });
     const side = count === 4 ? Math.sqrt(made.images.length) : made.images.length;
     const rows = made.images.map((_, i) => Math.floor(i / side));
-    await finish(flags, session, terminal, made, rows);
+    await finish(flags, chosen, session, terminal, made, rows);
   });
 }
 
@@ -138,6 +138,8 @@ async function fuse(paths: readonly [string, string], flags: FuseFlags, io: Io):
     const made = await session.pipeline.fuse(a, b, { ...options, mix: flags.mix, onStep });
     await finish(
       flags,
+      // Latents of images go the way back that was inverted, as `fuse` does.
+      { ...options, clip: options.clip ?? false, threshold: options.threshold ?? null },
       session,
       terminal,
       made,
@@ -152,13 +154,14 @@ const shower =
     progress.show(label, index + 1, of);
 
 async function finish(
-  flags: PictureFlags & Pick<CommonFlags, "json">,
+  flags: PictureFlags & CommonFlags & Pick<OperationFlags, "guidance"> & SamplerFlags,
+  options: GenerateOptions,
   session: Session,
   terminal: Terminal,
   made: Generation,
   rows: readonly number[],
 ): Promise<void> {
-  await writeGeneration(flags, made, session, terminal, rows);
+  await writeGeneration(flags, made, options, session, terminal, rows);
   const { images, steps, ms, warnings } = made;
   if (flags.json)
     terminal.json({

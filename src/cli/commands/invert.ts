@@ -30,8 +30,9 @@ import {
   readImages,
   writeResult,
 } from "../operation.ts";
+import { madeParameters } from "../provenance.ts";
 import { withPipeline } from "../session.ts";
-import { table } from "../table.ts";
+import { plural, table } from "../table.ts";
 
 interface InvertFlags
   extends CommonFlags,
@@ -73,7 +74,8 @@ async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Pro
   checkConcat(model, options);
   const images = await readImages(paths, prepared, flags);
   const chosen = { ...options, convention: flags.convention, iterations: flags.iterations };
-  await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {
+  await withPipeline(terminal, flags, { model }, async (session) => {
+    const { pipeline, progress } = session;
     const onStep = ({ index, of }: { index: number; of: number }) => progress.show("inverting", index + 1, of);
     const result = flags.reconstruct
       ? await pipeline.reconstruct(images, { ...chosen, onStep })
@@ -87,8 +89,21 @@ async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Pro
       ...(companion ? { x_T_previous: companion } : {}),
       ...(back ? { images: back.generation.samples } : {}),
     };
-    await writeResult(flags, strip(images, latents, back), tensors, io, rowsOf(paths, back));
+    const pictures = strip(images, latents, back);
+    const parameters = await madeParameters(terminal, session, flags, {
+      count: paths.length,
+      size: { height: images.shape[2] as number, width: images.shape[3] as number },
+      seed: 0n,
+      steps: result.schedule.steps.length,
+      classes: result.classes,
+      schedule: result.schedule,
+      contextLength: options.context?.shape[1] ?? (model.classEmbedder ? 1 : undefined),
+    });
+    await writeResult(flags, pictures, tensors, parameters, rowsOf(paths, back));
     terminal.warn(result.warnings);
+    terminal.done(
+      `${flags.output}: ${back ? "latents and reconstructions" : "latents"} of ${plural(paths.length, "image")}`,
+    );
     const moments = paths.map((_, i) => momentsOf(latents, i));
     const residual = residuals?.map((list) => Math.max(...list));
     if (flags.json)

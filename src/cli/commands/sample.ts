@@ -4,21 +4,19 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { formatParameters, type GenerationParameters } from "../../image/parameters.ts";
 import { encodePng } from "../../image/png.ts";
-import { defaultScale, enlarge } from "../../image/rgba.ts";
+import { enlarge } from "../../image/rgba.ts";
 import type { Model } from "../../pipeline/model.ts";
-import { modelId } from "../../pipeline/modelId.ts";
 import { type ResolvedRun, resolveRun } from "../../pipeline/run.ts";
-import { tuningHash } from "../../pipeline/tuningTable.ts";
 import type { GenerateOptions, Generation, Step, Tensor } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { batchSize } from "../flags.ts";
-import { type ImageOutput, planOutput, prepareFolder } from "../imageOutput.ts";
+import { type ImageOutput, planOutput, prepareFolder, scaleOf } from "../imageOutput.ts";
 import { type Io, Terminal } from "../io.ts";
-import { lower, variantsHash } from "../kernels.ts";
+import { takeAfter } from "../like.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
 import { checkFile, checkFolder, makeFolder, writeFile } from "../output.ts";
-import { parametersOf } from "../provenance.ts";
+import { parametersOf, runFacts } from "../provenance.ts";
 import { addSampleFlags, type SampleFlags } from "../sampleFlags.ts";
 import { generateOptions } from "../sampleOptions.ts";
 import { type Session, withPipeline } from "../session.ts";
@@ -36,9 +34,15 @@ export function addSample(program: Command, io: Io): void {
     .addHelpText(
       "after",
       "\nExamples:\n  $ ddim sample -n 16 --grid --seed 7 -o faces.png\n" +
-        "  $ ddim sample -m crawl-tiles-32 -n 8 -c monster --guidance 2 -o 'monster-%03d.png'",
+        "  $ ddim sample -m crawl-tiles-32 -n 8 -c monster --guidance 2 -o 'monster-%03d.png'\n" +
+        "  $ ddim sample --like monster-003.png -S 100 -o slower.png",
     );
-  addSampleFlags(command).action((flags: SampleFlags) => (flags.sweep ? sweep(flags, io) : sample(flags, io)));
+  addSampleFlags(command).action(async (flags: SampleFlags) => {
+    const { like } = flags;
+    const after = like === undefined ? undefined : await takeAfter(new Terminal(io, flags), command, like);
+    const known = command.getOptionValueSource("model") === "cli" ? undefined : after?.modelHash;
+    return flags.sweep ? sweep(flags, io) : sample(flags, io, known);
+  });
 }
 
 interface Plan {
@@ -49,7 +53,8 @@ interface Plan {
   scale: number;
 }
 
-async function sample(flags: SampleFlags, io: Io): Promise<void> {
+/** @param known what a picture that is to be made again says of its model's bytes */
+async function sample(flags: SampleFlags, io: Io, known?: string): Promise<void> {
   const terminal = new Terminal(io, flags);
   const plan = await prepare(terminal, flags);
   terminal.warn(plan.run.warnings);
@@ -58,21 +63,22 @@ async function sample(flags: SampleFlags, io: Io): Promise<void> {
   await withPipeline(terminal, flags, { model: plan.model, load: { images, height, width } }, async (session) => {
     const { pipeline } = session;
     const timed = wantsTimings(flags, pipeline.device);
-    const generation = await generate({ ...plan.options, profile: timed }, plan, flags, session);
+    // Tensors are hashed while they are loaded, so what is written last costs least.
+    let parameters: Promise<GenerationParameters> | undefined;
+    const recorded = () => {
+      const { width, height, contexts } = plan.run;
+      const state = { width, height, contextLength: contexts?.length };
+      parameters ??= runFacts(session, flags, state, io.signal).then((facts) => parametersOf(flags, plan.run, facts));
+      return parameters;
+    };
+    const generation = await generate({ ...plan.options, profile: timed }, plan, flags, session, recorded);
     io.signal.throwIfAborted();
-    const { device, dtype, model, target } = pipeline;
-    const inputs = { contextLength: plan.run.contexts?.length, concat: model.concat?.channels };
-    const parameters = parametersOf(flags, plan.run, {
-      model: model.name,
-      modelHash: await modelId(model, io.signal),
-      dtype,
-      precision: flags.precision,
-      tuning: pipeline.tuning ? await tuningHash(pipeline.tuning) : undefined,
-      adapter: device.name,
-      variants: variantsHash(lower(model.config, target, plan.run, dtype, inputs)),
-    });
-    await writeImages(plan, generation, parameters, flags);
+    await writeImages(plan, generation, await recorded(), flags);
     session.progress.stop();
+    const { model, modelHash } = await recorded();
+    // Versions up to 0.1.0 wrote a shorter one.
+    if (known !== undefined && known.length === modelHash?.length && known !== modelHash)
+      terminal.warn([`${flags.like} was made with other weights than those of ${model}, so its images differ`]);
     if (generation.timings) reportTimings(terminal, flags, generation.timings);
     report(terminal, plan, flags, generation, session);
   });
@@ -84,7 +90,7 @@ async function prepare(terminal: Terminal, flags: SampleFlags): Promise<Plan> {
   const model = await openFlaggedModel(terminal, flags);
   const asked = await generateOptions(flags, model, signal);
   const run = resolveRun(model, asked);
-  const output = planOutput(flags.output, run.count, flags.overwrite === true);
+  const output = planOutput(flags.output, run.count, flags.overwrite === true, run.firstImage);
   if (output.form !== "picture" && flags.grid)
     throw new UsageError("grid", `--grid makes one picture: -o ${flags.output} has to end in .png, without a number`);
   if (output.form === "tensors" && flags.scale !== undefined)
@@ -97,7 +103,7 @@ async function prepare(terminal: Terminal, flags: SampleFlags): Promise<Plan> {
     options: { ...asked, seed: run.seed },
     run,
     output,
-    scale: flags.scale ?? defaultScale(run.picture.width),
+    scale: scaleOf(output, flags.scale, run.picture.width),
   };
 }
 
@@ -106,6 +112,7 @@ async function generate(
   { run, scale }: Plan,
   { saveSteps, saveState }: SampleFlags,
   { pipeline, progress }: Session,
+  recorded: () => Promise<GenerationParameters>,
 ): Promise<Generation> {
   let batch = 0;
   const show = ({ index, of, image, images }: Step) => {
@@ -120,15 +127,22 @@ async function generate(
     show(step);
     await keep?.step(step, options.signal);
     if (saveSteps === undefined) continue;
-    const part = step.images < run.count ? `image-${String(step.image).padStart(4, "0")}-` : "";
+    const first = run.firstImage + step.image;
+    const whole = step.images === run.count;
+    const part = whole ? "" : `image-${String(first).padStart(4, "0")}-`;
     const name = `${part}step-${String(step.index).padStart(4, "0")}.png`;
     const preview = await step.preview();
     // Latents are smaller than their pictures.
     const factor = (scale * run.picture.width) / run.width;
-    writeFile(join(saveSteps, name), await encodePng(sheet(preview, factor)));
+    const texts = marked(await recorded(), `${whole ? "" : `images from ${first}, `}step ${step.index}`);
+    writeFile(join(saveSteps, name), await encodePng(sheet(preview, factor), texts));
   }
   return steps.result;
 }
+
+/** The command makes the whole run; a comment tells which part of it a file holds. */
+const marked = (parameters: GenerationParameters, part: string) =>
+  formatParameters({ ...parameters, command: `${parameters.command} # ${part}` });
 
 async function writeImages(
   { output, run, scale }: Plan,
@@ -148,9 +162,8 @@ async function writeImages(
     return writeFile(path, await encodePng(picture, formatParameters(parameters)));
   }
   for (const [i, image] of images.entries()) {
-    // The command makes the whole run; a comment tells which of its images this is.
-    const own = { ...parameters, command: `${parameters.command} # image ${i}` };
-    writeFile(output.paths[i]!, await encodePng(enlarge(image, scale), formatParameters(own)));
+    const texts = marked(parameters, `image ${run.firstImage + i}`);
+    writeFile(output.paths[i]!, await encodePng(enlarge(image, scale), texts));
   }
 }
 
@@ -163,7 +176,7 @@ function report(
 ): void {
   const { ms, steps, peakBytes } = made;
   const [first, last] = [output.paths[0], output.paths.at(-1)];
-  terminal.note(
+  terminal.done(
     `${first === last ? first : `${first} … ${last}`}: ${plural(run.count, "image")} of ${run.picture.width} x ${run.picture.height}`,
   );
   // Compiling happens once however many images there are, so it is no part of the rate.

@@ -67,19 +67,21 @@ async function tune(flags: TuneFlags, io: Io): Promise<void> {
     if (flags.export !== undefined) writeFile(flags.export, formatTuning(all));
     const file = folder === undefined ? flags.export : tuningFile(folder, scope);
     if (flags.json) terminal.json({ file, hash: await tuningHash(all), ...all });
-    else print(terminal, measured, file as string);
+    else print(terminal, measured);
+    terminal.done(
+      `${file}: ${plural(Object.keys(measured.entries).length, "shape")} of this model on ${measured.adapter}`,
+    );
   } finally {
     progress.stop();
     device.dispose();
   }
 }
 
-function print(terminal: Terminal, { adapter, entries }: TuningTable, file: string): void {
+function print(terminal: Terminal, { adapter, entries }: TuningTable): void {
   const rows = Object.entries(entries).map(([key, { method, ms }]) => {
     const times = Object.entries(ms).sort(([, a], [, b]) => a - b);
     return [key, method, times.map(([name, value]) => `${name} ${value.toFixed(3)} ms`).join(", ")];
   });
   if (rows.length === 0) terminal.data(`${adapter}: nothing to choose, every operation has one method here`);
   else terminal.data(table(["one image", "method", "measured"], rows));
-  terminal.note(`${file}: ${plural(rows.length, "shape")} of this model on ${adapter}`);
 }

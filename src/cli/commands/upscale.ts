@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { fitImage } from "../../image/resize.ts";
 import { fromRgbaImages } from "../../image/samples.ts";
-import { sizeMultiple } from "../../pipeline/run.ts";
+import { sizeMultiple } from "../../pipeline/size.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import { smallChannels } from "../../pipeline/upscale.ts";
 import { UsageError } from "../../runtime/errors.ts";
@@ -64,14 +64,15 @@ async function upscale(path: string, flags: UpscaleFlags, io: Io): Promise<void>
   const { terminal, model } = prepared;
   const { classes: _, concat: __, ...options } = await operationOptions(flags, prepared);
   const image = await readSmall(path, prepared, flags);
-  await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {
+  await withPipeline(terminal, flags, { model }, async (session) => {
+    const { pipeline, progress } = session;
     const made = await pipeline.upscale(image, {
       ...options,
       seed: flags.seed ?? 0n,
       noiseLevel: flags.noiseLevel,
       onStep: ({ index, of }) => progress.show("enlarging", index + 1, of),
     });
-    await writeGeneration(flags, made, { progress }, terminal);
+    await writeGeneration(flags, made, options, session, terminal);
     if (flags.json)
       terminal.json({ output: flags.output, seed: made.seed, steps: made.steps, warnings: made.warnings });
   });

@@ -1,7 +1,7 @@
 /** Commands among the texts of a picture: ours, rebuilt, or else text like any other, which is not called a command. */
 import type { Command } from "commander";
 import type { GenerationParameters } from "../../image/parameters.ts";
-import { plainCommand } from "../plainCommand.ts";
+import { type PlainCommand, plainCommand, readCommand } from "../plainCommand.ts";
 import { commandOf } from "../provenance.ts";
 
 /** Whether a field says of itself that it were a command. */
@@ -15,13 +15,13 @@ export const commandIn = (
   program: Command,
   recorded: string | undefined,
   parameters?: GenerationParameters,
-): string | undefined =>
-  (recorded === undefined ? undefined : plainCommand(program, recorded)) ??
-  (parameters && plainCommand(program, commandOf(parameters)));
+): PlainCommand | undefined =>
+  (recorded === undefined ? undefined : readCommand(program, recorded)) ??
+  (parameters && parameters.task === undefined ? readCommand(program, commandOf(parameters)) : undefined);
 
 /** What is shown of a field that says it were a command. */
 export function commandLines(program: Command, recorded: string, parameters?: GenerationParameters): string[] {
-  const command = commandIn(program, recorded, parameters);
+  const command = commandIn(program, recorded, parameters)?.text;
   const own = plainCommand(program, recorded) !== undefined;
   return [
     ...(command === undefined ? [] : [`  command: ${command}`]),

@@ -159,6 +159,7 @@ function networkName({ layout, weights, context_dim }: Report): string {
   return `UNet in ${title}${weights === "ema" ? ", EMA weights" : ""}`;
 }
 
+/** The tables, which are long, then what is asked for most. */
 function print(terminal: Terminal, report: Report): void {
   const first = report.first_stage;
   const { name, parameters, stored_as, classes, class_names, null_class, memory, kernels, layers } = report;
@@ -182,14 +183,12 @@ function print(terminal: Terminal, report: Report): void {
     `GPU memory at ${memory.height} x ${memory.width}, planned ${planned}:`,
     ...memory.plans.flatMap(memoryLines),
   ];
-  terminal.data(lines);
-  terminal.data([
-    "",
-    ...table(
+  terminal.data(
+    table(
       ["layer", "parameters", "tensors"],
       layers.map(({ layer, parameters: n, shapes }) => [layer, n, shapes.join(", ")]),
     ),
-  ]);
+  );
   terminal.data([
     "",
     ...table(
@@ -197,5 +196,6 @@ function print(terminal: Terminal, report: Report): void {
       kernels.map(({ kernel, variant, calls }) => [kernel, variant, calls]),
     ),
   ]);
+  terminal.data(["", ...lines]);
   terminal.warn(report.warnings);
 }

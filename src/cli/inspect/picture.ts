@@ -21,7 +21,7 @@ const HEAD = 4 * 2 ** 20;
 const NAMES = { png: "PNG", jpeg: "JPEG", webp: "WebP" };
 
 /** Reads the header and the texts, not the pixels. */
-const readHeader = (file: string) =>
+export const readHeader = (file: string) =>
   withFile(file, async (handle, size) => {
     const head = await readAt(handle, 0, Math.min(size, HEAD));
     const kind = pictureKind(head);
@@ -44,7 +44,7 @@ export async function inspectPicture(
     parameters || infotext === undefined ? {} : parsePrompts(infotext);
   if (flags.json) {
     const prompts = { prompt, negative_prompt };
-    const command = commandIn(program, parameters?.command ?? text.command, parameters);
+    const command = commandIn(program, parameters?.command ?? text.command, parameters)?.text;
     terminal.json({ file, kind, width, height, command, parameters: parameters ?? null, ...prompts, text });
     return;
   }
@@ -57,7 +57,7 @@ export async function inspectPicture(
     terminal.data(isCommand(key) ? commandLines(program, String(value), parameters) : `  ${key}: ${shown}`);
   }
   for (const [keyword, value] of Object.entries(text))
-    if (keyword !== INFOTEXT_KEYWORD && !(keyword === JSON_KEYWORD && parameters))
+    if (keyword !== INFOTEXT_KEYWORD && !(keyword === JSON_KEYWORD && parameters) && value !== parameters?.command)
       terminal.data(isCommand(keyword) ? commandLines(program, value) : `  ${keyword}: ${value}`);
   if (Object.keys(text).length === 0) terminal.data("  no parameters");
 }

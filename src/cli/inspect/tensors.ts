@@ -21,9 +21,6 @@ export async function inspectTensors(terminal: Terminal, file: string, flags: Lo
     terminal.json({ file, kind, tensors, elements, bytes: totalBytes, metadata });
     return;
   }
-  terminal.data(
-    `${file}: ${kind}, ${plural(tensors.length, "tensor")}, ${quantity(elements)} values, ${bytes(totalBytes)}`,
-  );
   const rows = tensors.map(({ name, dtype, shape, bytes: size }) => [
     name,
     dtype,
@@ -32,4 +29,7 @@ export async function inspectTensors(terminal: Terminal, file: string, flags: Lo
   ]);
   terminal.data(table(["tensor", "type", "shape", "size"], rows));
   terminal.data(Object.entries(metadata).map(([key, value]) => `${key}: ${value}`));
+  terminal.data(
+    `${file}: ${kind}, ${plural(tensors.length, "tensor")}, ${quantity(elements)} values, ${bytes(totalBytes)}`,
+  );
 }
