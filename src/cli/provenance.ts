@@ -65,10 +65,10 @@ export async function madeParameters(
   const state = { width: width / scale, height: height / scale, contextLength };
   return {
     ...(await runFacts(session, flags, state, io.signal)),
-    ...scheduleParameters(schedule, flags),
     seed: String(seed),
     count,
     steps,
+    ...scheduleParameters(schedule, flags),
     classes: classes ? cycleOf(classes) : undefined,
     guidance: flags.guidance ?? 1,
     rng: "philox",
@@ -99,11 +99,11 @@ export function parametersOf(flags: SampleFlags, run: ResolvedRun, facts: RunFac
   const classes = run.classes ? cycleOf(run.classes) : undefined;
   return {
     ...facts,
-    ...scheduleParameters(schedule, flags),
     seed: String(run.seed),
     count: run.count,
     firstImage: run.firstImage || undefined,
     steps: schedule.steps.length,
+    ...scheduleParameters(schedule, flags),
     classes,
     guidance: flags.guidance,
     rng: run.rng,

@@ -8,6 +8,7 @@ import type { create as CreateGpu } from "webgpu";
 import { adapterName, type Device, openAdapter } from "../runtime/device.ts";
 import { DeviceError, UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { withoutLimitLines } from "./dawnWarnings.ts";
 
 export interface NodeDeviceOptions {
   /** Part of an adapter's name, or its index in {@link listAdapters}. Default: the best. */
@@ -102,7 +103,7 @@ async function dawn(flags: readonly string[]): Promise<GPU> {
 async function adaptersOf(gpu: GPU, featureLevel: "core" | "compatibility"): Promise<GPUAdapter[]> {
   const found = new Map<string, GPUAdapter>();
   for (const powerPreference of ["high-performance", "low-power"] as const) {
-    const adapter = await gpu.requestAdapter({ powerPreference, featureLevel });
+    const adapter = await withoutLimitLines(() => gpu.requestAdapter({ powerPreference, featureLevel }));
     if (adapter && !found.has(adapterName(adapter.info))) found.set(adapterName(adapter.info), adapter);
   }
   return [...found.values()];
@@ -138,7 +139,7 @@ async function chooseAdapter(flags: readonly string[], wanted: string | undefine
   // Dawn lists one adapter per power preference; a name may still select a further one.
   const further = async () =>
     dawn([...flags, `adapter=${wanted}`])
-      .then((gpu) => gpu.requestAdapter())
+      .then((gpu) => withoutLimitLines(() => gpu.requestAdapter()))
       .catch(() => null);
   const chosen = byIndex ?? byName ?? (await further());
   if (chosen) return chosen;

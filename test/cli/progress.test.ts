@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { Terminal } from "../../src/cli/io.ts";
 import { openProgress, showLoading } from "../../src/cli/progress.ts";
 
@@ -34,4 +34,31 @@ test("a new label begins a new bar, and the line is cleared at the end", async (
   const count = written.length;
   progress.stop();
   expect(written.length).toBe(count);
+});
+
+test("without a terminal there is a line every ten seconds, however long a step takes, and none with -q", async () => {
+  vi.useFakeTimers();
+  try {
+    const { written, terminal: log } = terminal(false);
+    const progress = await openProgress(log);
+    progress.show("steps", 1, 50);
+    vi.advanceTimersByTime(9_000);
+    progress.show("steps", 7, 50);
+    expect(written).toEqual([]);
+    vi.advanceTimersByTime(21_000);
+    expect(written).toEqual(["10", "20", "30"].map((s) => `steps 7/50, ${s} s so far\n`));
+    progress.stop();
+    progress.show("coding");
+    vi.advanceTimersByTime(10_000);
+    expect(written.at(-1)).toBe("coding, 40 s so far\n");
+    progress.stop();
+    vi.advanceTimersByTime(60_000);
+    expect(written).toHaveLength(4);
+    const { written: none, terminal: quiet } = terminal(false, { quiet: true });
+    (await openProgress(quiet)).show("steps", 1, 2);
+    vi.advanceTimersByTime(60_000);
+    expect(none).toEqual([]);
+  } finally {
+    vi.useRealTimers();
+  }
 });
