@@ -1,6 +1,7 @@
 /** Where the images of a run go, by the form of `-o`: one picture, numbered files, a folder, or tensors. */
 import { join } from "node:path";
 import { defaultScale } from "../image/rgba.ts";
+import type { ImageSize } from "../network/configReader.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { checkFile, checkFolder, makeFolder } from "./output.ts";
 import { isFolder } from "./paths.ts";
@@ -55,9 +56,20 @@ export function prepareFolder({ folder }: ImageOutput): void {
   if (folder) makeFolder(folder);
 }
 
+/** Pixels of an enlarged image, a gigabyte. */
+const MOST_PIXELS = 2 ** 28;
+
 /**
  * How much images are enlarged: a picture to look at so that small images can be seen, files of their own not at all.
  * @param given - what `--scale` says
+ * @throws UsageError where that makes more of an image than can be held
  */
-export const scaleOf = ({ form }: Pick<ImageOutput, "form">, given: number | undefined, width: number): number =>
-  given ?? (form === "picture" ? defaultScale(width) : 1);
+export function scaleOf(
+  { form }: Pick<ImageOutput, "form">,
+  given: number | undefined,
+  { width, height }: ImageSize,
+): number {
+  if (given !== undefined && given ** 2 * width * height > MOST_PIXELS)
+    throw new UsageError("scale", `--scale ${given}: an image would have ${given * width} x ${given * height} pixels`);
+  return given ?? (form === "picture" ? defaultScale(width) : 1);
+}

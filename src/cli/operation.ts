@@ -231,6 +231,6 @@ export async function writeResult(
     const f32 = Object.entries(tensors).map(([name, t]) => [name, { dtype: "F32", ...t }] as const);
     return writeFile(output, encodeSafetensors(Object.fromEntries(f32), texts));
   }
-  const factor = scaleOf({ form: "picture" }, scale, pictures[0]?.width ?? 1);
+  const factor = scaleOf({ form: "picture" }, scale, pictures[0] as RgbaImage);
   writeFile(output, await encodePng(sheet(pictures, factor, rows), texts));
 }

@@ -37,6 +37,7 @@ async function openBar(terminal: Terminal): Promise<Progress> {
         bar.start(of, done, { label: printable(label) });
         current = label;
       }
+      bar?.setTotal(of);
       bar?.update(done);
     },
     stop() {

@@ -1,12 +1,13 @@
 /** `ddim sample --sweep`: one picture of one x_T under several classes, etas, guidance scales and numbers of steps. */
 import { grid } from "../image/grid.ts";
 import { encodePng } from "../image/png.ts";
-import { defaultScale, enlarge, type RgbaImage } from "../image/rgba.ts";
+import { enlarge, type RgbaImage } from "../image/rgba.ts";
 import { captioned } from "../image/text.ts";
 import type { Model } from "../pipeline/model.ts";
 import { type ResolvedRun, resolveRun } from "../pipeline/run.ts";
 import type { GenerateOptions, Generation } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
+import { scaleOf } from "./imageOutput.ts";
 import { type Io, Terminal } from "./io.ts";
 import { openFlaggedModel } from "./modelFlag.ts";
 import { checkFile, writeFile } from "./output.ts";
@@ -94,6 +95,7 @@ export async function sweep(flags: SampleFlags, io: Io): Promise<void> {
     const made: Generation[] = [];
     const total = runs.reduce((sum, { run }) => sum + run.plan.rows.length, 0);
     let done = 0;
+    progress.show("sampling", done, total);
     for (const { options } of runs)
       made.push(await pipeline.generate({ ...options, onStep: () => progress.show("sampling", ++done, total) }));
     progress.stop();
@@ -101,7 +103,7 @@ export async function sweep(flags: SampleFlags, io: Io): Promise<void> {
     const cells = made.map(({ images }, i) => {
       const image = images[0] as RgbaImage;
       const caption = swept.map((axis) => `${names[axis]}=${runs[i]!.choice[axis]}`).join(" ");
-      return captioned(enlarge(image, flags.scale ?? defaultScale(image.width)), caption);
+      return captioned(enlarge(image, scaleOf({ form: "picture" }, flags.scale, image)), caption);
     });
     const { run } = runs[0] as Run;
     const state = { width: run.width, height: run.height, contextLength: run.contexts?.length };

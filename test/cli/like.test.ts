@@ -72,6 +72,25 @@ test("a size that the network cannot take is one sentence with the divisor, befo
   }
 });
 
+test("a saved run keeps its size and its first image", async () => {
+  const run = [...SHORT, "--seed", "3", "-q", "--size", "16x24", "--first-image", "6", "-n", "2", "-b", "1"];
+  await works(...run, "-o", at("saved.safetensors"), "--save-state", at("state.safetensors"));
+  await works(...run, "-o", at("resumed.safetensors"), "--resume", at("state.safetensors"));
+  expect(await readTensors(at("resumed.safetensors"))).toEqual(await readTensors(at("saved.safetensors")));
+  const other = await ddim([
+    "sample",
+    ...run,
+    "--size",
+    "24x16",
+    "--resume",
+    at("state.safetensors"),
+    "-o",
+    at("x.png"),
+  ]);
+  expect(other.code).toBe(2);
+  expect(other.stderr).toContain("saved state is of a run with other options");
+});
+
 async function picture(name: string, command: string, more: object = {}): Promise<string> {
   const parameters = {
     ...{ model: "pixel-avatars-16", seed: "1", count: 1, steps: 1, eta: 0, sampler: "ddim", spacing: "trailing" },
@@ -97,6 +116,7 @@ test.each([
   ["ddim sample -m ./nowhere -n 1", 1, /nowhere/],
   ["ddim sample -n 3 --noise x.safetensors # image 2", 2, /image 2 of a run whose images start together/],
   ["ddim sample -n 3 --rng torch-batch # image 2", 2, /--rng torch-batch/],
+  ["ddim sample --scale 1000000", 2, /--scale 1000000: an image would have 16000000 x 16000000 pixels/],
 ])("%s is refused in one sentence", async (command, code, message) => {
   const outcome = await ddim(["sample", "--like", await picture("bad.png", command), "-o", at("never.png")]);
   expect(outcome).toMatchObject({ code, devices: 0 });

@@ -115,7 +115,7 @@ async function write(
   if (output.form === "tensors")
     return writeFile(first, encodeSafetensors({ images: { dtype: "F32", shape, data } }, recordedTexts(parameters)));
   const pictures = toRgbaImages(data, n, channels, { height, width });
-  const factor = scaleOf(output, scale, width);
+  const factor = scaleOf(output, scale, { width, height });
   if (output.form === "picture")
     return writeFile(first, await encodePng(sheet(pictures, factor), recordedTexts(parameters)));
   for (const [i, picture] of pictures.entries())

@@ -114,6 +114,7 @@ async function edit(path: string, flags: EditFlags, io: Io): Promise<void> {
   const mask = flags.mask === undefined ? undefined : await readMask(flags.mask, image.shape, flags, terminal);
   await withPipeline(terminal, flags, { model }, async (session) => {
     const { pipeline, progress } = session;
+    progress.show("editing");
     const made = await pipeline.edit(image, {
       ...options,
       seed: flags.seed ?? 0n,

@@ -148,10 +148,11 @@ async function fuse(paths: readonly [string, string], flags: FuseFlags, io: Io):
   });
 }
 
-const shower =
-  ({ progress }: Session, label: string) =>
-  ({ index, of }: { index: number; of: number }) =>
-    progress.show(label, index + 1, of);
+/** Shows work that begins, and its steps. */
+function shower({ progress }: Session, label: string) {
+  progress.show(label);
+  return ({ index, of }: { index: number; of: number }) => progress.show(label, index + 1, of);
+}
 
 async function finish(
   flags: PictureFlags & CommonFlags & Pick<OperationFlags, "guidance"> & SamplerFlags,

@@ -103,7 +103,7 @@ async function prepare(terminal: Terminal, flags: SampleFlags): Promise<Plan> {
     options: { ...asked, seed: run.seed },
     run,
     output,
-    scale: scaleOf(output, flags.scale, run.picture.width),
+    scale: scaleOf(output, flags.scale, run.picture),
   };
 }
 
@@ -122,6 +122,7 @@ async function generate(
   };
   if (saveSteps !== undefined) makeFolder(saveSteps);
   const keep = saveState === undefined ? undefined : new StateKeeper(saveState);
+  progress.show("first step");
   const steps = pipeline.steps(options);
   for await (const step of steps) {
     show(step);

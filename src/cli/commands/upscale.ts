@@ -66,6 +66,7 @@ async function upscale(path: string, flags: UpscaleFlags, io: Io): Promise<void>
   const image = await readSmall(path, prepared, flags);
   await withPipeline(terminal, flags, { model }, async (session) => {
     const { pipeline, progress } = session;
+    progress.show("enlarging");
     const made = await pipeline.upscale(image, {
       ...options,
       seed: flags.seed ?? 0n,
