@@ -23,22 +23,22 @@ async function openBar(terminal: Terminal): Promise<Progress> {
   let bar: InstanceType<typeof SingleBar> | undefined;
   let current = "";
   return {
-    show(label, done = 0, of = 1) {
-      if (label !== current) {
+    show(label, done, of = 1) {
+      const kind = `${label} ${done === undefined}`;
+      if (kind !== current) {
         bar?.stop();
         bar = new SingleBar({
-          format: "{label} [{bar}] {value}/{total}, {eta_formatted} left",
+          format: `{label}${done === undefined ? " ..." : " [{bar}] {value}/{total}, {eta_formatted} left"}`,
           stream: terminal.io.stderr as NodeJS.WriteStream,
           clearOnComplete: true,
           hideCursor: null,
           barsize: 24,
           etaBuffer: 50,
         });
-        bar.start(of, done, { label: printable(label) });
-        current = label;
+        bar.start(of, done ?? 0, { label: printable(label) });
+        current = kind;
       }
-      bar?.setTotal(of);
-      bar?.update(done);
+      if (done !== undefined) bar?.update(done);
     },
     stop() {
       bar?.stop();
