@@ -16,16 +16,22 @@ import type { SampleFlags } from "./sampleFlags.ts";
 type Name = keyof SampleFlags & string;
 
 /** What says nothing about the images, or goes on from another file. */
-const PASSED_OVER = new Set<string>([
-  ...(["output", "quiet", "verbose", "json", "device", "resume", "like"] as const satisfies Name[]),
-] as Name[]);
+const PASSED_OVER: ReadonlySet<string> = new Set<Name>([
+  "output",
+  "quiet",
+  "verbose",
+  "json",
+  "device",
+  "resume",
+  "like",
+]);
 
 /** Flags that the picture's do not go together with, where they are typed. */
 const INSTEAD: Partial<Record<Name, readonly Name[]>> = {
-  ...{ steps: ["timesteps"], spacing: ["timesteps"], timesteps: ["steps", "spacing"] },
+  ...{ steps: ["timesteps"], spacing: ["timesteps"], timesteps: ["steps", "spacing", "sweep"] },
   ...{ timestepBase: ["steps", "spacing", "timesteps"], clip: ["threshold"], threshold: ["clip"] },
   ...{ config: ["model"], weights: ["model"], variant: ["model"], randomWeights: ["model"] },
-  ...{ count: ["noise"], size: ["noise"] },
+  ...{ count: ["noise", "sweep"], size: ["noise"], grid: ["sweep"], antithetic: ["sweep"] },
 };
 
 const FILES: ReadonlySet<string> = new Set<Name>(["model", "config", "noise", "context", "concat"]);

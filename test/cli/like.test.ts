@@ -41,6 +41,9 @@ test("a sheet, with what made it said; a flag that is given wins", async () => {
   expect(await commandOf("listed.png")).toMatch(/--timesteps 900,400 --seed 5 --eta 0\.5 /);
   await works("--like", at("listed.png"), "-S", "1", "-q", "-o", at("one.safetensors"));
   expect((await readTensors(at("one.safetensors"))).images?.shape).toEqual([4, 3, 16, 16]);
+  await works("--like", at("sheet.png"), "--sweep", "-S", "1,2", "-c", "hat", "-q", "-o", at("swept.png"));
+  await works("--like", at("swept.png"), "-q", "-o", at("swept-again.png"));
+  expect(await pixels("swept-again.png")).toEqual(await pixels("swept.png"));
 });
 
 test("one file of several is made alone, in its own size; a larger run has the same images", async () => {
