@@ -1,6 +1,7 @@
 /** What somebody has who installs the tarball in an empty folder: README's lines for Node, types, and what linters of packages say. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, test } from "vitest";
 import { readPng } from "../../src/node/png.ts";
 import { type Installed, installPackage, NO_NETWORK, node, PEERS, withoutPeers } from "./installed.ts";
@@ -86,7 +87,7 @@ describe.skipIf(withoutPeers)("with the peers", () => {
   });
 
   it("publint finds nothing", async () => {
-    const { publint } = await import("publint");
+    const { publint } = await import(pathToFileURL(join(PEERS, "publint/src/index-node.js")).href);
     const { messages } = await publint({ pkgDir: installed.root, pack: false });
     expect(messages).toEqual([]);
   });
