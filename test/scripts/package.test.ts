@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, posix } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 import { decode } from "@jridgewell/sourcemap-codec";
 import ts from "typescript";
 import { build, type Rolldown } from "vite";
@@ -132,6 +133,8 @@ describe("what pages load", () => {
     expect([...scripts].toSorted()).toEqual([...FIRST.map((name) => `dist/chunks/${name}.js`), "dist/index.js"]);
     for (const entry of ["dist/index.js", "dist/kernels/index.js"])
       expect(imports(entry).now.length).toBe(reach(entry, false).scripts.size - 1);
+    const bytes = [...scripts].map((file) => gzipSync(read(file), { level: 9 }).byteLength);
+    expect(bytes.reduce((a, b) => a + b)).toBeLessThanOrEqual(125_000);
   });
 
   it("is in its entry for kernels only what kernels take", () => {
