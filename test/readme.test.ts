@@ -44,7 +44,7 @@ test("the lines for a shell run, in their order, and write what they name", asyn
   const code = of("sh").map(({ code }) => code);
   const env = { ...process.env, PATH: `${scratch}:${process.env.PATH}` };
   const { stdout } = await run("bash", ["-ec", code.join("")], { cwd: scratch, env });
-  expect(stdout).toContain("command: ddim sample -m crawl-tiles-32");
+  expect(stdout).toContain("command: ddim sample -m pixel-avatars-16 -n 8 -S 20 --seed 7 --grid -o faces.png");
   const written = readdirSync(scratch);
   const outputs = [...code.join("").matchAll(/ -o '?([^\s']+)/g)].map(([, name]) => name!);
   expect(outputs.length).toBeGreaterThan(4);
