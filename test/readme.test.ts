@@ -18,7 +18,17 @@ const scratch = scratchFolder();
 const mark = ({ before }: Block): string | undefined => /\b(not run by tests|run by CI)\)/.exec(before)?.[1];
 const of = (language: string) => blocks(readme).filter((block) => block.language === language && !mark(block));
 
-// Blocks of js and html are the examples that test/consumers runs from the packed tarball.
+test("blocks of js and html are the examples that test/consumers runs from the packed tarball", () => {
+  const examples = { html: "examples/page/index.html", js: "examples/node/index.js" };
+  for (const [language, file] of Object.entries(examples))
+    for (const { code } of of(language)) expect(code).toBe(readFileSync(file, "utf8"));
+});
+
+test("a page weighs what the README says", () => {
+  const limit = /^const LIMIT = ([\d_]+);$/m.exec(readFileSync("test/browser/bundle.test.ts", "utf8"))![1]!;
+  expect(readme).toContain(`at most ${Number(limit.replaceAll("_", "")) / 1000} kB`);
+});
+
 test("every block is run, by tests or by CI, or says that it is not", () => {
   const ways = blocks(readme).map((block) => mark(block) ?? block.language);
   const known = ["html", "js", "sh", "not run by tests", "run by CI"];
