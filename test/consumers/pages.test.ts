@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, test, vi } from "vitest";
 import { launchChromium } from "../../scripts/chromium.mjs";
 import { maxAbs } from "../reference/tensor.ts";
 import { load, shippedPath } from "../support/models.ts";
@@ -54,6 +54,9 @@ const app = createApp(App);
 app.mount("#app");
 document.addEventListener("unmount", () => app.unmount());
 `;
+
+// Several pictures on a software adapter, which others may be using.
+vi.setConfig({ testTimeout: 300_000 });
 
 const VITE = join(PEERS, "vite/bin/vite.js");
 

@@ -27,7 +27,7 @@ const press = (page: Page, ...buttons: (readonly [label: string, ...statuses: st
   page.evaluate(async (buttons) => {
     const text = (element?: Element | null) => element?.textContent?.trim();
     const status = () => text(document.querySelector("[role=status]"));
-    const end = performance.now() + 60_000;
+    const end = performance.now() + 100_000;
     const until = async <T>(find: () => T | undefined | false, what: string) => {
       for (;;) {
         const found = find();
