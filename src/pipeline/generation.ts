@@ -69,7 +69,7 @@ export interface Step {
   /**
    * Changes what follows, for the images of this batch; before the next step is asked for. Other guidance costs nothing
    * (where all scales are 1, evaluations cost half from then on), another state an upload.
-   * @throws UsageError, ShapeError, NonFiniteError
+   * @throws UsageError, ShapeError, NonFiniteError; UseAfterDisposeError after the run
    */
   change(to: StepChange): void;
   /** The run as it is after this step; reads back only when called, and before the next step is asked for. */

@@ -114,14 +114,20 @@ export class SamplerState {
     return this.programs.step;
   }
 
+  #checkOpen(what: "preview" | "state"): void {
+    if (this.#disposed) throw new UseAfterDisposeError(`the ${what} of a run that has ended`);
+  }
+
   /** Replaces x, [N, C, H, W]. */
   write(data: Float32Array): void {
+    this.#checkOpen("state");
     for (let copy = 0; copy < (this.init.guidance === undefined ? 1 : 2); copy++)
       this.#writeRows(this.x, data, 1, copy);
   }
 
   /** From now on images have these guidance scales; only with guidance. */
   guide(scales: readonly number[]): void {
+    this.#checkOpen("state");
     const guidance = this.init.guidance && { ...this.init.guidance, scales };
     this.device.gpu.queue.writeBuffer(this.arrays.run?.object as GPUBuffer, 0, runTable({ ...this.init, guidance }));
   }
@@ -147,7 +153,7 @@ export class SamplerState {
 
   /** Pictures of x0's current estimate, or of x. @throws UseAfterDisposeError when the run has ended */
   async images(of: "x" | "x0"): Promise<Pixels[]> {
-    if (this.#disposed) throw new UseAfterDisposeError("the preview of a run that has ended");
+    this.#checkOpen("preview");
     const [, height, width] = this.init.shape;
     const encoder = this.device.gpu.createCommandEncoder();
     this.#encode(encoder, of === "x" ? "pixels" : "preview");
@@ -180,7 +186,7 @@ export class SamplerState {
   }
 
   async #readRows({ object }: GpuArray, states = 1): Promise<Float32Array<ArrayBuffer>> {
-    if (this.#disposed) throw new UseAfterDisposeError("the state of a run that has ended");
+    this.#checkOpen("state");
     const [C, H, W] = this.init.shape;
     const count = states * this.init.images.length;
     return fromRows(new Float32Array(await this.device.read(object, count * H * W * padded4(C) * 4)), count, C, H * W);

@@ -87,6 +87,15 @@ describe("steps", () => {
     expect(steps.result).not.toHaveProperty("numbers");
   });
 
+  it("that are over are not changed", async () => {
+    const all: Step[] = [];
+    await samples({ guidance: 2, onStep: (step) => all.push(step) });
+    const state = { shape: [3, 3, 16, 16], data: new Float32Array(2304) };
+    for (const change of [{ guidance: 3 }, { state }])
+      expect(() => all[1]?.change(change)).toThrow(/state of a run that has ended/);
+    await expect(all[1]?.state()).rejects.toThrow(/has ended/);
+  });
+
   it("that are left early free what they hold, and have no result", async () => {
     const before = pipe.device.counters.liveBytes;
     const steps = pipe.steps(base);
