@@ -1,4 +1,4 @@
-// Imports go downwards only and never in a circle. Each folder names what it may import besides itself and packages.
+// Imports of src/ go downwards only, and nowhere in a circle. Each folder names what it may import besides itself and packages.
 const MAY_IMPORT = {
   cli: ["node", "pipeline", "sampler", "unet", "autoencoder", "network", "kernels", "weights", "image", "runtime"],
   node: ["pipeline", "autoencoder", "runtime", "weights", "image"],

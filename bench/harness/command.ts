@@ -5,7 +5,8 @@ import type { Terminal } from "../../src/cli/io.ts";
 import { checkFile, checkFolder, writeFile } from "../../src/cli/output.ts";
 import { packageRoot } from "../../src/cli/package.ts";
 import { UsageError } from "../../src/runtime/errors.ts";
-import { resultsAsHtml, resultsAsText } from "../report/index.ts";
+import { markdownSource } from "../report/command.ts";
+import { resultsAsHtml, resultsAsMarkdown } from "../report/index.ts";
 import { type EngineName, resultsName } from "../results.ts";
 import { parseEngines } from "./engines.ts";
 import { runBenchmarks } from "./run.ts";
@@ -55,7 +56,7 @@ export async function benchAll(terminal: Terminal, flags: HarnessFlags): Promise
   if (flags.html !== undefined) writeFile(flags.html, await resultsAsHtml(results));
   terminal.note(`${output}: the results`);
   if (flags.json) terminal.json({ ...results });
-  else terminal.data(resultsAsText(results).split("\n"));
+  else terminal.data(resultsAsMarkdown(results, markdownSource(output)).trimEnd().split("\n"));
 }
 
 /** The command that makes such results, without where they go. */

@@ -9,9 +9,9 @@ import { Program } from "../../src/runtime/program.ts";
 import { TEXTURE_WIDTH, unitBytes, unitCount, type Value } from "../../src/runtime/values.ts";
 import { decodeF32, piecesOf, readValue, toStorage } from "../../test/support/gpuTensors.ts";
 import { replay } from "../kernels/timer.ts";
+import type { OpenJob } from "./job.ts";
 import { asPort, buildKernelGraph, type KernelSpec, kernelInput, kernelParam } from "./kernelGraph.ts";
 import type { RunMode } from "./protocol.ts";
-import type { OpenJob } from "./worker.ts";
 
 /** Puts stored units into an array that is there. */
 function upload(device: Device, value: Value, array: GpuArray, stored: Uint8Array<ArrayBuffer>): void {

@@ -8,20 +8,10 @@ import type { Device } from "../../src/runtime/device.ts";
 import type { KernelTiming } from "../../src/runtime/profiler.ts";
 import { measureLimits } from "../limits.ts";
 import type { KernelShare } from "../results.ts";
+import type { OpenJob } from "./job.ts";
 import { openKernel } from "./kernelJob.ts";
 import { type OpenFor, openNetwork, openSampler } from "./networkJob.ts";
-import { EngineError, type Job, type RunMode, serve } from "./protocol.ts";
-
-/** A job that is ready to run. */
-export interface OpenJob {
-  readonly modes: readonly RunMode[];
-  /** Milliseconds of one run, of so many in a row. */
-  run(times: number, mode: RunMode): Promise<number>;
-  /** Of one run, as the ONNX file of the job orders it. */
-  output(): Promise<Float32Array>;
-  profile?(): Promise<KernelTiming[]>;
-  dispose(): Promise<void>;
-}
+import { EngineError, type Job, serve } from "./protocol.ts";
 
 let opened: Promise<Device> | undefined;
 

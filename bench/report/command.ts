@@ -7,7 +7,7 @@ import { packageRoot } from "../../src/cli/package.ts";
 import { readResults } from "../results.ts";
 import { compareResults } from "./compare.ts";
 import { compareText } from "./compareText.ts";
-import { resultsAsHtml, resultsAsMarkdown, resultsAsText } from "./index.ts";
+import { resultsAsHtml, resultsAsMarkdown } from "./index.ts";
 import type { MarkdownSource } from "./markdown.ts";
 
 export interface ReportFlags {
@@ -18,7 +18,7 @@ export interface ReportFlags {
   json?: true;
 }
 
-/** Tables, unless a file or JSON is asked for. Replaces the files. */
+/** Markdown on stdout, unless a file or JSON is asked for. Replaces the files. */
 export async function benchReport(
   terminal: Terminal,
   file: string,
@@ -35,19 +35,22 @@ export async function benchReport(
     terminal.note(`${markdown}: the report as Markdown`);
   }
   if (json) terminal.json({ ...results });
-  else if (html === undefined && markdown === undefined) terminal.data(resultsAsText(results).split("\n"));
+  else if (html === undefined && markdown === undefined)
+    terminal.data(resultsAsMarkdown(results, markdownSource(file)).trimEnd().split("\n"));
 }
 
 /**
  * What a page says of its origin: names that hold on every machine, those of the repository where the files are in it.
- * @param page - the Markdown file; a picture of its name in `pictures/` beside it belongs to it
+ * @param page - the Markdown file, if it goes to one; a picture of its name in `pictures/` beside it belongs to it
  */
-export function markdownSource(file: string, page: string): MarkdownSource {
-  const [from, to] = [named(file), named(page)];
+export function markdownSource(file: string, page?: string): MarkdownSource {
+  const from = named(file);
+  const command = `npx ddim bench report ${from}`;
+  if (page === undefined) return { file: from, command };
   const picture = `pictures/${basename(page, ".md")}.png`;
   return {
     file: from,
-    command: `npx ddim bench report ${from} --markdown ${to}`,
+    command: `${command} --markdown ${named(page)}`,
     picture: existsSync(join(dirname(page), picture)) ? picture : undefined,
   };
 }

@@ -1,11 +1,7 @@
-/** What becomes of a results file: tables for a terminal, a Markdown page, an HTML page with charts, a comparison. */
+/** What becomes of a results file: a Markdown page, an HTML page with charts, a comparison. */
 import type { Results } from "../results.ts";
 import { type MarkdownSource, markdownReport } from "./markdown.ts";
 import { reportDocument } from "./sections/index.ts";
-import { textReport } from "./text.ts";
-
-/** Without a line feed at the end. */
-export const resultsAsText = (results: Results): string => textReport(reportDocument(results));
 
 export const resultsAsMarkdown = (results: Results, source: MarkdownSource): string =>
   markdownReport(reportDocument(results), source);

@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { digits } from "../../bench/report/format.ts";
-import { resultsAsMarkdown, resultsAsText } from "../../bench/report/index.ts";
+import { resultsAsMarkdown } from "../../bench/report/index.ts";
 import { reportDocument } from "../../bench/report/sections/index.ts";
 import { timeByClass } from "../../bench/report/sections/networks.ts";
 import { kernelClass, speedup } from "../../bench/report/select.ts";
@@ -183,16 +183,11 @@ test("Markdown: says what made it, escapes what is not its own, sets numbers rig
   expect(page).not.toMatch(/undefined|NaN|\[object/);
 });
 
-test("text: tables in columns, no line ends in spaces", () => {
-  const text = resultsAsText(run);
-  expect(text).toMatch(/^network +type +batch +ddim-webgpu, ms/m);
-  expect(text).not.toMatch(/undefined|NaN|\[object| $/m);
-});
-
-test("ddim bench report: tables, raw data, files, and refusals that name the file", async () => {
+test("ddim bench report: Markdown, raw data, files, and refusals that name the file", async () => {
   const file = join(scratch, "run.json");
   writeFileSync(file, JSON.stringify(run));
-  expect(await ddim(["bench", "report", file])).toMatchObject({ code: 0, stdout: `${resultsAsText(run)}\n` });
+  const source = { file: "run.json", command: "npx ddim bench report run.json" };
+  expect(await ddim(["bench", "report", file])).toMatchObject({ code: 0, stdout: resultsAsMarkdown(run, source) });
   expect(JSON.parse((await ddim(["bench", "report", file, "--json"])).stdout)).toEqual(JSON.parse(JSON.stringify(run)));
   const page = join(scratch, "page.md");
   expect(await ddim(["bench", "report", file, "--markdown", page])).toMatchObject({ code: 0, stdout: "" });

@@ -10,7 +10,7 @@ export function addBenchReport(bench: Command, io: Io): void {
   const report = bench
     .command("report")
     .summary("show the results of a run")
-    .description("Shows a file of bench/results: as tables, or as a page with charts. Needs a checkout.")
+    .description("Shows a file of bench/results: as Markdown, or as a page with charts. Needs a checkout.")
     .argument("<results>", "a file that `ddim bench` has written")
     .option("--html <file>", "write a page with charts, all in one file")
     .option("--markdown <file>", "write a Markdown page")
