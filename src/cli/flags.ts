@@ -77,7 +77,9 @@ export function number(text: string): number {
 export const whole = (least: number) => (text: string) => {
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (!Number.isSafeInteger(value) || value < least)
-    throw new InvalidArgumentError(`expected a whole number from ${least}`);
+    throw new InvalidArgumentError(
+      `expected a whole number from ${least}${value > least ? ` to ${Number.MAX_SAFE_INTEGER}` : ""}`,
+    );
   return value;
 };
 

@@ -38,6 +38,8 @@ function formOf(output: string, count: number, first: number): ImageOutput {
   if (/\.safetensors$/i.test(output)) return { form: "tensors", paths: [output] };
   if (!/\.png$/i.test(output))
     throw new UsageError("output", `-o ${output}: the name must end in .png, .safetensors or / (a folder)`);
+  if (PLACEHOLDER.test(output.replace(PLACEHOLDER, "")))
+    throw new UsageError("output", `-o ${output}: one number names a file, so leave one %d`);
   return PLACEHOLDER.test(output)
     ? { form: "files", paths: numbered(output, count, first) }
     : { form: "picture", paths: [output] };

@@ -52,7 +52,7 @@ function checkPlace(picture: string, { option, value = "" }: PlainFlag): void {
   if (ELSEWHERE.test(value) || (name === "model" && isAway(value)))
     throw new UsageError(
       "like",
-      `--like ${picture}: it names ${option.long} ${value}, which is not on this machine; type ${option.long} yourself`,
+      `--like ${picture}: it names ${option.long} ${value}, which is not on this machine or asks another one; type ${option.long} yourself`,
     );
 }
 

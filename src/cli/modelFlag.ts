@@ -21,15 +21,16 @@ const named = (given: string | undefined): string => given ?? join(packageRoot()
 const addresses = new Map<string, string>();
 
 /**
- * The value of `-m` that finds the same model again: for the package's own, one that works in every folder; an id with its
- * commit; an address without what may be a secret in it.
+ * The value of `-m` that finds the same model again: for the package's own, one that works in every folder; the path of a
+ * `file:` URL; an id with its commit; an address without what may be a secret in it.
  */
 export function modelArgument(given: string | undefined): string {
   const place = placeOfModel(named(given));
   if (place.kind !== "disk") return addresses.get(named(given)) ?? withoutSecrets(named(given));
   const path = realpathSync(place.path);
   const own = dirname(path) === realpathSync(join(packageRoot(), "weights"));
-  return given === undefined || own ? basename(path) : given;
+  if (given === undefined || own) return basename(path);
+  return /^file:/i.test(given) ? place.path : given;
 }
 
 /** A web address without its query, user and password, which may open more than a picture is meant to; other texts as they are. */

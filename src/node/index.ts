@@ -59,7 +59,7 @@ export async function loadPipeline(
 ): Promise<DiffusionPipeline> {
   checkOptions("loadPipeline", options, nodeNames);
   const { variant, weights, config, unknown, parseYaml = parseYamlText, fetch, cache, ...loading } = options;
-  if (cache !== undefined && cache !== false && typeof cache !== "string")
+  if (cache !== undefined && cache !== false && (typeof cache !== "string" || cache === "" || cache === "reload"))
     throw new UsageError(
       "cache",
       `cache must be a folder or false here, got ${shown(cache)}; true and "reload" are for pages`,

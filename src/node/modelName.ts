@@ -6,7 +6,7 @@ import { FileError, UsageError } from "../runtime/errors.ts";
 import { isConfig } from "../weights/config.ts";
 import { type HubId, hubPage, parseHubId } from "../weights/hub.ts";
 import { isWeights } from "../weights/locate.ts";
-import { isShipped, SHIPPED, type ShippedName } from "../weights/shippedNames.ts";
+import { checkNamed, isShipped, SHIPPED, type ShippedName } from "../weights/shippedNames.ts";
 import { readFailure } from "../weights/source.ts";
 import { packageRoot } from "./packageRoot.ts";
 
@@ -40,9 +40,10 @@ const isBare = (name: string) => !/[/\\]/.test(name) && name !== "." && name !==
  * something is; for a bare name the `weights` folder here, then this package's; a model of the package that is not on this
  * disk; an id of the Hugging Face Hub. What is on disk goes before an id of the same name: `org/name@main` is the id whatever
  * is there.
- * @throws FileError where the name can be none of these; UsageError for an address that is none
+ * @throws FileError where the name can be none of these; UsageError for an address that is none, or no name
  */
 export function placeOfModel(name: string | URL): ModelPlace {
+  checkNamed(name);
   const url = urlOf(name);
   if (url) {
     const path = pathOf(url);
@@ -59,8 +60,18 @@ export function placeOfModel(name: string | URL): ModelPlace {
   const id = isFile ? undefined : parseHubId(text);
   if (id) return { kind: "hub", id };
   const where = isBare(text) ? ", here or in weights/" : "";
-  const others = isFile || where === "" ? "" : `; ${FORMS}`;
+  const others = isFile ? "" : isBare(text) ? `; ${FORMS}` : meant(text);
   throw new FileError(text, `there is no such ${isFile ? "file" : "folder"}${where}${others}`);
+}
+
+/** What a text was perhaps meant as that is neither an address nor an id, but nearly. */
+function meant(text: string): string {
+  if (/^(?:[a-z][a-z\d+.-]+:\/\/|https?:|file:)/i.test(text))
+    return "; addresses begin with https://, http:// or file://";
+  if (/^[\w.]+\/[^/\\]/.test(text) && URL.canParse(`https://${text}`) && hubPage(new URL(`https://${text}`)))
+    return `; that page's address is https://${text}`;
+  const isNearlyId = /^[^./\\][^/\\]*\/[^/\\]*(?:\/|@.*)?$/.test(text);
+  return isNearlyId ? "; an id of the Hugging Face Hub is org/name, or org/name@revision" : "";
 }
 
 /** A configuration stands for its folder. */

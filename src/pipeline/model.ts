@@ -15,7 +15,7 @@ import { findConfig, type ParseYaml, readConfig } from "../weights/config.ts";
 import { isObject } from "../weights/json.ts";
 import { isUsualName } from "../weights/locate.ts";
 import { matchTensors } from "../weights/match.ts";
-import { label } from "../weights/path.ts";
+import { decoded, label } from "../weights/path.ts";
 import type { ConfigPlace, ModelSource } from "../weights/source.ts";
 import { checkUnknown, type UnknownOptions } from "../weights/unknown.ts";
 import { type ConcatInput, divideInput } from "./divideInput.ts";
@@ -121,7 +121,8 @@ async function layoutOf(
 function nameOf({ name, weights }: ModelSource): string {
   const path = weights === undefined ? name : weights.replace(/\.[^.]*$/, "");
   const parts = path.replace(/[/\\]+$/, "").split(/[/\\]/);
-  return parts.at(-1) || "model";
+  const last = parts.at(-1) || "model";
+  return weights === undefined && /^https?:/.test(name) ? decoded(last) : last;
 }
 
 function checkWeightSet(checkpoint: Checkpoint, { ema }: Layout, weights: WeightSet): void {

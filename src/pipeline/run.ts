@@ -115,7 +115,7 @@ export function resolveSchedule(model: Model, options: GenerateOptions): Schedul
     throw new ConfigError(
       model.checkpoint.file,
       "scheduler_config.json",
-      "the model has none, so it can be evaluated but not sampled",
+      "the model has none, so it can be evaluated but not sampled; of a part of a model give the folder of the whole",
     );
   const given = Object.fromEntries(
     scheduleKeys.flatMap((key) => {

@@ -17,6 +17,11 @@ export const isShipped = (name: unknown): name is ShippedName => (SHIPPED as rea
 export const isBareName = (text: string): boolean =>
   !/[/\\:?#]|^\.*$/.test(text) && !isWeights(text) && !isConfig(text);
 
+/** @throws UsageError for a name without a letter, which would mean the folder that it is looked for in */
+export function checkNamed(model: unknown): void {
+  if (typeof model === "string" && model.trim() === "") throw new UsageError("source", "the model's name is empty");
+}
+
 /** @param forms - that a model's place may have here */
 export const unknownName = (name: string, forms: string): UsageError =>
   new UsageError("source", `${name} is no model that comes with this package (${SHIPPED.join(", ")}): give ${forms}`);

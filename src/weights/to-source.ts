@@ -7,7 +7,7 @@ import { fileAddress } from "./hub.ts";
 import { isWeights } from "./locate.ts";
 import { type FileGetter, objectSource } from "./object.ts";
 import { decoded } from "./path.ts";
-import { isBareName, isShipped, unknownName } from "./shippedNames.ts";
+import { checkNamed, isBareName, isShipped, unknownName } from "./shippedNames.ts";
 import { singleFileSource, withConfig } from "./single.ts";
 import { type ConfigPlace, lazySource, type ModelSource } from "./source.ts";
 import { directoryHandleSource, droppedSource } from "./tree.ts";
@@ -44,6 +44,7 @@ export interface SourceOptions extends WebOptions {
  */
 export function toSource(from: SourceLike, { config, ...options }: SourceOptions = {}): ModelSource {
   checkCache(options);
+  checkNamed(from);
   const file = singleFile(from, options);
   const source = file ? singleFileSource(file.source, file.path) : folderLike(from, options);
   return config === undefined ? source : withConfig(source, toConfig(config, options));

@@ -51,8 +51,14 @@ export const modelCache = {
   async size(): Promise<number> {
     return isPage() ? (await import("./kept.ts")).keptBytes() : 0;
   },
-  /** Removes what is kept of a model, by what `loadPipeline` was given, or of all. */
-  async clear(model?: string | URL): Promise<void> {
+  /**
+   * Removes what is kept of a model, by what `loadPipeline` was given, or of all.
+   * @throws UsageError for what names no model: it was hardly meant to remove all
+   */
+  async clear(...given: [] | [model: string | URL]): Promise<void> {
+    const [model] = given;
+    if (given.length > 0 && !(model instanceof URL) && (typeof model !== "string" || model.trim() === ""))
+      throw new UsageError("model", `modelCache.clear takes a model's name or URL, or nothing, got ${shown(model)}`);
     if (isPage()) await (await import("./kept.ts")).forget(model === undefined ? undefined : keptAs(model));
   },
 };

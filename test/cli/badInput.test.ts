@@ -87,7 +87,11 @@ test("a scheduler that is not of this family", async () => {
 test("no model, no weights, no scheduler", async () => {
   await refused(sample(join(scratch, "nothing")), 1, /nothing: there is no such folder/);
   await refused(sample(out), 1, /out: has neither unet\/config\.json nor config\.json/);
-  await refused(sample("test/golden/models/noattn"), 1, /has none, so it can be evaluated but not sampled/);
+  await refused(
+    sample("test/golden/models/noattn"),
+    1,
+    /has none, so it can be evaluated but not sampled; of a part of a model give the folder/,
+  );
 });
 
 test("a class, a number of steps or a guidance that the model does not have", async () => {

@@ -71,6 +71,9 @@ test("sample makes the same picture of a folder, its address, a file's address a
   // One file has no scheduler beside it here.
   const file = await ddim(["inspect", "-m", `${base}/${WEIGHTS}`, "--config", config, "--json"], { env });
   expect(JSON.parse(file.stdout)).toMatchObject({ kind: "model", name: "diffusion_pytorch_model" });
+  // What an address spells with percent signs is the same name.
+  const spelt = await ddim(["inspect", "-m", base.replace("pixel-", "pixel%2D"), "--json"], { env });
+  expect(JSON.parse(spelt.stdout)).toMatchObject({ kind: "model", name: "pixel-avatars-16" });
   const table = await ddim(["inspect", `${base}/${WEIGHTS}?x=y`, "--json"], { env });
   expect(JSON.parse(table.stdout)).toMatchObject({ kind: "safetensors" });
 });

@@ -29,6 +29,7 @@ test.each([
   [() => checkFile(at("old.png/x.png"), false), "x.png: cannot be written, there is no folder"],
   [() => checkFolder(at("old.png")), "old.png: is not a folder"],
   [() => checkFolder(at("no/new/")), "there is no folder"],
+  [() => planOutput("%d-%02d.png", 2, false), "-o %d-%02d.png: one number names a file, so leave one %d"],
   // Not even root can make files there.
   [() => checkFile("/proc/self/x.png", false), "/proc/self/x.png: cannot be written (E"],
 ])("what cannot be written is refused: %#", (check, message) => {

@@ -45,6 +45,7 @@ test.each([
   [["sample", "-b", "none"], "expected a whole number from 1"],
   [["sample", "-S", "many"], "argument 'many' is invalid: expected a number"],
   [["sample", "-S", "0x10"], "expected a number"],
+  [["sample", "--first-image", "9007199254740992"], "expected a whole number from 0 to 9007199254740991"],
   [["sample", "--seed", "-1"], "expected a whole number from 0 to 18446744073709551615"],
   [["sample", "--seed", "18446744073709551616"], "from 0 to 18446744073709551615"],
   [["sample", "--timesteps", "900,,1"], "expected a number"],

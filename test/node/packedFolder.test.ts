@@ -180,8 +180,8 @@ test("--cache keeps them; without it nothing is written", async () => {
 });
 
 test("what pages say to their cache is refused here", async () => {
-  for (const cache of [true, 7, null])
+  for (const cache of [true, 7, null, "reload", ""])
     await expect(loadPipeline("weights/pixel-avatars-16", { cache: cache as never })).rejects.toThrow(
-      `cache must be a folder or false here, got ${cache}; true and "reload" are for pages`,
+      `cache must be a folder or false here, got ${JSON.stringify(cache)}; true and "reload" are for pages`,
     );
 });
