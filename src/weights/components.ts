@@ -22,7 +22,7 @@ export async function findComponent(source: ModelSource, name: string, signal?: 
   const refusal = source.refusal?.();
   throw new FileError(
     label(source, "") || "the model",
-    `has neither ${name}/config.json nor config.json or config.yaml${refusal ? ` (${refusal} every time: the address may need a token)` : ""}`,
+    `has neither ${name}/config.json nor config.json or config.yaml${refusal ? ` (${refusal} every time: the address may need a token)` : ""}${source.advice ?? ""}`,
   );
 }
 

@@ -28,6 +28,8 @@ export interface ModelSource {
   readonly remote?: boolean;
   /** What a server has answered so far, where that was a refusal every time; for when nothing is found. */
   refusal?(): string | undefined;
+  /** What its name was perhaps meant as; for when nothing is found. */
+  readonly advice?: string;
   /**
    * What names the same files again, in other folders and on other days: a URL without its query, or an id with its commit.
    * None of a folder.
@@ -76,6 +78,7 @@ export function delegating(source: ModelSource): ModelSource {
     name: source.name,
     remote: source.remote,
     refusal: source.refusal && (() => source.refusal!()),
+    advice: source.advice,
     weights: source.weights,
     address: source.address && (() => source.address!()),
     download: source.download && ((signal) => source.download!(signal)),

@@ -3,7 +3,7 @@
 import { UsageError } from "../runtime/errors.ts";
 import { isConfig } from "./config.ts";
 import { fileListSource, type PathAndFile } from "./files.ts";
-import { fileAddress } from "./hub.ts";
+import { fileAddress, parseHubId } from "./hub.ts";
 import { isWeights } from "./locate.ts";
 import { type FileGetter, objectSource } from "./object.ts";
 import { decoded } from "./path.ts";
@@ -103,7 +103,11 @@ function folderLike(from: SourceLike, options: WebOptions): ModelSource {
   if (typeof from === "string" || from instanceof URL) {
     const url = absoluteUrl(from);
     const inside = fileAt(url, options);
-    return isConfig(inside.path) ? inside.source : webSource(url, url.href, options);
+    if (isConfig(inside.path)) return inside.source;
+    const source = webSource(url, url.href, options);
+    const id = typeof from === "string" ? parseHubId(from) : undefined;
+    if (!id) return source;
+    return { ...source, advice: `; a model of the Hugging Face Hub is https://huggingface.co/${id.name} in a page` };
   }
   if (typeof from === "object" && from !== null) {
     if ("read" in from) return "size" in from && "exists" in from ? from : objectSource(from);

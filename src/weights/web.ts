@@ -57,7 +57,10 @@ export const modelCache = {
    */
   async clear(...given: [] | [model: string | URL]): Promise<void> {
     const [model] = given;
-    if (given.length > 0 && !(model instanceof URL) && (typeof model !== "string" || model.trim() === ""))
+    const base = globalThis.location?.href ?? "http://localhost";
+    const isName =
+      model instanceof URL || (typeof model === "string" && model.trim() !== "" && URL.canParse(model, base));
+    if (given.length > 0 && !isName)
       throw new UsageError("model", `modelCache.clear takes a model's name or URL, or nothing, got ${shown(model)}`);
     if (isPage()) await (await import("./kept.ts")).forget(model === undefined ? undefined : keptAs(model));
   },

@@ -160,6 +160,10 @@ test("cache: false keeps and reads nothing, reload asks again, clear removes one
   expect(await browser.page.evaluate(() => ddim.modelCache.size())).toBe(0);
   const wrong = await browser.page.evaluate(() => ddim.loadPipeline("/x", { cache: "no" as never }).catch(String));
   expect(wrong).toBe('UsageError: cache must be true, false or "reload", got "no"');
+  const id = await browser.page.evaluate(() => ddim.loadPipeline("org/name").catch(String));
+  expect(id).toMatch(
+    /org\/name: has neither .*; a model of the Hugging Face Hub is https:\/\/huggingface\.co\/org\/name in a page$/,
+  );
   const file = browser.page.evaluate(() => ddim.loadPipeline([new File([], "x")], { cache: 1 as never }));
   await expect(file).rejects.toThrow('cache must be true, false or "reload", got 1');
 });

@@ -68,7 +68,7 @@ test.each(["", " ", "\t"])("an empty name is no model, here or in a page: %j", a
   await expect(modelCache.clear(name)).rejects.toThrow("modelCache.clear takes a model's name or URL, or nothing, got");
 });
 
-test.each([undefined, null, 5, {}])("what names no model removes none that is kept: %j", async (given) => {
+test.each([undefined, null, 5, {}, "https://"])("what names no model removes none that is kept: %j", async (given) => {
   await expect(modelCache.clear(given as never)).rejects.toThrow(`or nothing, got ${JSON.stringify(given)}`);
 });
 
