@@ -3,9 +3,10 @@ import type { Terminal } from "../../src/cli/io.ts";
 import { table } from "../../src/cli/table.ts";
 import { DdimError, UsageError } from "../../src/runtime/errors.ts";
 import { caseName } from "../../test/cases.ts";
-import { caseTables, type StoredDType } from "../../test/support/problems.ts";
+import { type CaseTable, caseTables, type StoredDType } from "../../test/support/problems.ts";
 import { measureLimits } from "../limits.ts";
 import { type LabResult, runLab, TOLERANCE } from "./lab.ts";
+import { adapterOf, printed, sourcesOf } from "./source.ts";
 import { namedVariants, parseVariant } from "./variants.ts";
 
 export interface KernelFlags {
@@ -14,7 +15,11 @@ export interface KernelFlags {
   variant?: string[];
   dtype: "auto" | StoredDType;
   device?: string;
-  seconds: number;
+  /** For how long all variants are timed; absent: 2. */
+  seconds?: number;
+  wgsl?: true;
+  target?: string;
+  matrices?: true;
   json?: true;
 }
 
@@ -44,18 +49,54 @@ function report(results: readonly LabResult[]): string[] {
   return table(head.split(","), rows);
 }
 
+/** @throws UsageError for a flag of timing beside `--wgsl`, or one of `--wgsl` without it */
+function checkTogether(flags: KernelFlags): void {
+  const { wgsl, target, matrices, seconds, device } = flags;
+  const given = Object.entries(wgsl ? { seconds, device } : { target, matrices });
+  const [other] = given.find(([, value]) => value !== undefined) ?? [];
+  if (other === undefined) return;
+  const why = wgsl ? "--wgsl opens no device and times nothing" : "it goes with --wgsl";
+  throw new UsageError(other, `--${other}: ${why}`);
+}
+
+/** Prints what a case compiles, dispatch by dispatch. */
+function printSources(terminal: Terminal, flags: KernelFlags, table: CaseTable, shape: object, dtype: StoredDType) {
+  const { op = "", target = "gpu", matrices = false } = flags;
+  const adapter = { capabilities: adapterOf(target, matrices) };
+  if (matrices && dtype !== "f16") throw new UsageError("matrices", "--matrices multiply f16: add --dtype f16");
+  const variants = (flags.variant ?? ["own"]).map((text) => parseVariant(text, adapter));
+  const dispatches = variants.flatMap((variant) => {
+    const sources = sourcesOf(table.make(shape, variant.target, dtype), variant.target, dtype);
+    return sources.map((source, i) => ({ variant: variant.name, place: `${i + 1} of ${sources.length}`, ...source }));
+  });
+  const name = `${caseName(op, shape)} ${dtype}`;
+  if (flags.json)
+    return terminal.json({
+      case: name,
+      target,
+      dispatches: dispatches.map(({ place, ...dispatch }) => dispatch),
+    });
+  terminal.data(`// ${name} for --target ${target}${matrices ? " --matrices" : ""}`);
+  for (const { variant, place, ...source } of dispatches)
+    terminal.data(["", ...printed(source, `variant ${variant}, dispatch ${place}`)]);
+}
+
 export async function benchKernels(terminal: Terminal, flags: KernelFlags): Promise<void> {
-  const { op, seconds } = flags;
+  const { op, seconds = 2 } = flags;
   const ops = Object.keys(caseTables);
   const entry = op === undefined ? undefined : caseTables[op];
   if (op !== undefined && !entry)
     throw new UsageError("op", `--op ${op}: there is no such operation; there are ${ops.join(", ")}`);
   if (!(seconds > 0)) throw new UsageError("seconds", `--seconds must be above 0, got ${seconds}`);
+  checkTogether(flags);
+  if (flags.wgsl && (op === undefined || flags.case === undefined))
+    throw new UsageError("wgsl", "--wgsl needs --op and --case; without --wgsl the command lists them");
   if (op === undefined || !entry || flags.case === undefined)
     return terminal.data(listing(op === undefined ? ops : [op]).split("\n"));
   const shape = entry.cases[flags.case];
   if (!shape) throw new UsageError("case", `--case ${flags.case}: ${op} has cases 0..${entry.cases.length - 1}`);
   const dtype = flags.dtype === "f16" ? "f16" : "f32";
+  if (flags.wgsl) return printSources(terminal, flags, entry, shape, dtype);
   const { signal } = terminal.io;
   const device = await terminal.io.openDevice({ adapter: flags.device });
   try {

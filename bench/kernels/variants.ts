@@ -1,8 +1,9 @@
 /** The ways of generating an operation's kernels that the laboratory compares: the device's own, and departures from it. */
+import { METHODS } from "../../src/kernels/methods.ts";
 import { targetFor } from "../../src/kernels/target.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import { UsageError } from "../../src/runtime/errors.ts";
-import type { Target } from "../../src/runtime/kernel.ts";
+import type { ConvMethod, Target } from "../../src/runtime/kernel.ts";
 
 export interface KernelVariant {
   readonly name: string;
@@ -33,35 +34,40 @@ function departure(name: VariantName): Partial<Target> {
 }
 
 /** Every variant that has a name. */
-export const namedVariants = (device: Device): KernelVariant[] =>
+export const namedVariants = (device: Pick<Device, "capabilities">): KernelVariant[] =>
   variantNames.map((name) => ({ name, target: { ...targetFor(device), ...departure(name) } }));
 
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   shapes: ["const", "uniform"],
   storage: ["buffer", "texture"],
   software: ["true", "false"],
+  conv2d: METHODS.conv2d,
 };
 
 /**
- * A variant by its name, or by what it changes of the device's own: `storage=buffer,shapes=const`.
+ * A variant by its name, or by what it changes of the device's own: `storage=buffer,conv2d=gather`.
  * @throws UsageError
  */
-export function parseVariant(text: string, device: Device): KernelVariant {
+export function parseVariant(text: string, device: Pick<Device, "capabilities">): KernelVariant {
   const own = targetFor(device);
+  // The method is of no effect where there is but one.
+  const choices: Readonly<Record<string, unknown>> = { ...own, conv2d: "gather" };
   if ((variantNames as readonly string[]).includes(text))
     return { name: text, target: { ...own, ...departure(text as VariantName) } };
   const changes = text.split(",").map((part) => {
     const [key = "", value = ""] = part.split("=");
-    const current = (own as unknown as Record<string, unknown>)[key];
+    const current = choices[key];
     const fits = typeof current === "number" ? /^\d+$/.test(value) : (CHOICES[key] ?? [value]).includes(value);
-    if (current === undefined || value === "" || !fits)
+    if (current === undefined || typeof current === "object" || value === "" || !fits)
       throw new UsageError(
         "variant",
-        `--variant ${text}: expected one of ${variantNames.join(", ")}, or changes of ${Object.entries(own)
+        `--variant ${text}: expected one of ${variantNames.join(", ")}, or changes of ${Object.entries(choices)
+          .filter(([, is]) => is !== undefined && typeof is !== "object")
           .map(([name, is]) => `${name}=${is}`)
           .join(",")}`,
       );
     return [key, typeof current === "number" ? Number(value) : typeof current === "boolean" ? value === "true" : value];
   });
-  return { name: text, target: { ...own, ...Object.fromEntries(changes) } };
+  const { conv2d, ...rest } = Object.fromEntries(changes) as Partial<Target> & { conv2d?: ConvMethod };
+  return { name: text, target: { ...own, ...rest, methods: conv2d ? { ...own.methods, conv2d } : own.methods } };
 }

@@ -16,8 +16,8 @@ const LANES = [4, 8];
  * kernels. Everything else: buffers, shapes in the source, matrix units where the device has them and their workgroups
  * fit.
  */
-export function targetFor(device: Device, methods?: Methods): Target {
-  const { software, subgroupSize, storageTextures, storageBuffers, matrix, maxThreads } = device.capabilities;
+export function targetFor({ capabilities }: Pick<Device, "capabilities">, methods?: Methods): Target {
+  const { software, subgroupSize, storageTextures, storageBuffers, matrix, maxThreads } = capabilities;
   const limits = { software, maxThreads, storageBuffers };
   if (!software) {
     const usable = matrix && matrixThreads(matrix) <= maxThreads ? matrix : undefined;

@@ -94,15 +94,22 @@ function addBenchKernels(bench: Command, io: Io): void {
     .summary("check and time the variants of one kernel")
     .description(
       "Runs every variant of an operation on one case of the test table: checks it against the f64 oracle, then times it. " +
-        "Without --op or --case it lists what there is.",
+        "Without --op or --case it lists what there is. With --wgsl it prints what the case compiles, without a GPU.",
     )
-    .option("--op <name>", "conv2d, groupNorm, attention or linear")
+    .option("--op <name>", "conv2d, groupNorm, attention, linear or another of the list")
     .option("--case <n>", "number of the case", whole(0))
-    .option("--variant <v...>", "own, const, uniform, buffer, texture, direct, gpu, or changes: storage=buffer,lanes=0")
-    .option("--seconds <s>", "for how long all variants are timed", number, 2)
+    .option(
+      "--variant <v...>",
+      "own, const, uniform, buffer, texture, direct, gpu, or changes: storage=buffer,conv2d=gather",
+    )
+    .option("--seconds <s>", "for how long all variants are timed (default: 2)", number)
+    .option("--wgsl", "print the generated WGSL of each dispatch with its bindings and workgroups")
+    .option("--target <name>", "with --wgsl: gpu (the default) or software")
+    .option("--matrices", "with --wgsl --dtype f16: a GPU with matrix units")
     .addHelpText(
       "after",
-      "\nExample:\n  $ ddim bench kernels --op conv2d --case 11 --variant own --variant shapes=const",
+      "\nExample:\n  $ ddim bench kernels --op conv2d --case 11 --variant own --variant shapes=const\n" +
+        "  $ ddim bench kernels --op conv2d --case 11 --target software --wgsl",
     );
   addCommonFlags(kernels, ["dtype", "device", ...OUTPUT_FLAGS]);
   kernels.action(async (flags: KernelFlags) => (await loadBenchParts()).benchKernels(new Terminal(io, flags), flags));
