@@ -1,4 +1,5 @@
 /** `ddim bench kernels --wgsl`: what a case compiles, for people, without a GPU. */
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { formatWgsl } from "../../bench/kernels/format.ts";
 import { runLab } from "../../bench/kernels/lab.ts";
@@ -163,4 +164,19 @@ test("what is printed is what a run compiles", async () => {
   if (!known) return;
   const { stdout } = await print("--op", "conv2d", "--case", "13", "--target", known[0]);
   for (const code of shown) expect(stdout).toContain(code);
+});
+
+test("the ladder of docs/kernels.md prints the kernels that it names", async () => {
+  const page = readFileSync(new URL("../../docs/kernels.md", import.meta.url), "utf8");
+  const rungs = page.split("\n").filter((line) => /^\| \d\. /.test(line));
+  expect(rungs.length).toBe(10);
+  for (const rung of rungs) {
+    const [, , kernels = "", command = ""] = rung.split("|");
+    const flags = command.replaceAll("`", "").trim().split(" ");
+    const given = flags.includes("--op") ? flags : ["--op", "conv2d", "--case", "11", ...flags];
+    const { code, stdout } = await print(...given);
+    expect(code, rung).toBe(0);
+    const printedKernels = [...stdout.matchAll(/^\/\/ variant .*: (\S+), \d+ ×/gm)].map((match) => match[1]);
+    expect(printedKernels, rung).toEqual(kernels.replaceAll("`", "").trim().split(", "));
+  }
 });
