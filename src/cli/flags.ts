@@ -116,7 +116,7 @@ const commonFlags: FlagTable<CommonFlags> = {
   model: () =>
     new Option(
       "-m, --model <name>",
-      "folder of a model, its name in weights/, or one .safetensors, .ckpt, .pt, .pth or .bin file; a URL of these; " +
+      "folder of a model, a name (the package's, or in weights/), or one .safetensors, .ckpt, .pt, .pth or .bin file; a URL of these; " +
         "or an id of the Hugging Face Hub, org/name or org/name@revision (default: pixel-avatars-16)",
     ),
   config: () =>

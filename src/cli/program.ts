@@ -1,6 +1,7 @@
 /** The commands, with what holds for all of them: nothing is printed or ended behind the caller's back. */
 import { Command } from "commander";
 import { WITH_GPU } from "../node/device.ts";
+import { UsageError } from "../runtime/errors.ts";
 import { addBench } from "./commands/bench.ts";
 import { addConvert } from "./commands/convert.ts";
 import { addDecode } from "./commands/decode.ts";
@@ -42,6 +43,16 @@ const commands: readonly AddCommand[] = [
   addBench,
 ];
 
+/** @throws UsageError for a word without a letter, as an unset variable of a shell leaves: it would name the folder, or nothing */
+function checkWords(command: Command): void {
+  const isEmpty = (word: unknown) => typeof word === "string" && word.trim() === "";
+  for (const option of command.options) {
+    const name = option.attributeName();
+    if (isEmpty(command.getOptionValue(name))) throw new UsageError(name, `${option.long} is empty`);
+  }
+  if (command.args.some(isEmpty)) throw new UsageError(command.name(), `an argument of ${command.name()} is empty`);
+}
+
 /** @param onVerbose - called before a command that was asked to be verbose */
 export function createProgram(io: Io, onVerbose: () => void): Command {
   const program = new Command("ddim")
@@ -58,6 +69,7 @@ export function createProgram(io: Io, onVerbose: () => void): Command {
     })
     .hook("preAction", (_program, command) => {
       if (command.opts().verbose) onVerbose();
+      checkWords(command);
     })
     .addHelpText("after", "\nExample:\n  $ ddim sample -n 16 --grid -o faces.png")
     .addHelpText(
