@@ -19,10 +19,11 @@ export type { Inversion, InvertOptions, Reconstruction } from "./pipeline/invert
 export { createPipeline, loadPipeline } from "./pipeline/load.ts";
 export { type Model, openModel } from "./pipeline/model.ts";
 export { modelHash, modelId } from "./pipeline/modelId.ts";
+export type { PipelineNetwork } from "./pipeline/network.ts";
 export { DiffusionPipeline } from "./pipeline/pipeline.ts";
 export { type ResolvedRun, resolveRun } from "./pipeline/run.ts";
 export { checkSupport, type Support } from "./pipeline/support.ts";
-export type { TappedOutput } from "./pipeline/tapped.ts";
+export type { TappedOutput, TapsOptions } from "./pipeline/tapped.ts";
 export {
   formatTuning,
   parseTuning,

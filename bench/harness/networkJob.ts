@@ -29,7 +29,7 @@ async function repeat(times: number, work: () => Promise<unknown>): Promise<numb
 
 export async function openNetwork(openFor: OpenFor, job: Job): Promise<OpenJob> {
   const { pipeline, inputs } = await load(openFor, job);
-  const held = await pipeline.hold(inputs);
+  const held = await pipeline.network.hold(inputs);
   return {
     modes: ["host", "device"],
     // Both with the time embedding, which the peers' networks contain.

@@ -13,7 +13,8 @@ export async function halfRange(model: Model, device: Device, signal: AbortSigna
   const onWarning = (text: string) => found.push(text);
   using pipeline = await createPipeline(model, { device, dtype: "f16", nonFinite: "warn", onWarning, signal });
   const last = (model.scheduler?.num_train_timesteps ?? 1000) - 1;
-  for (let i = 0; i <= STEPS; i++) await pipeline.forward(inputsOf(model, Math.round((last * i) / STEPS)), { signal });
+  for (let i = 0; i <= STEPS; i++)
+    await pipeline.network.forward(inputsOf(model, Math.round((last * i) / STEPS)), { signal });
   const detail = found[0] ?? `no number left its range in ${STEPS + 1} evaluations on noise, t = 0 to ${last}`;
   return { name: `${model.name} in f16`, ok: found.length === 0, detail };
 }

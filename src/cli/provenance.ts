@@ -29,7 +29,8 @@ export async function runFacts(
   { contextLength, ...size }: ImageSize & { contextLength: number | undefined },
   signal: AbortSignal,
 ): Promise<RunFacts> {
-  const { device, dtype, model, target, tuning } = pipeline;
+  const { device, model } = pipeline;
+  const { dtype, target, tuning } = pipeline.network;
   const inputs = { contextLength, concat: model.concat?.channels };
   return {
     model: model.name,

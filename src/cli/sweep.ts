@@ -109,7 +109,7 @@ export async function sweep(flags: SampleFlags, io: Io): Promise<void> {
     const state = { width: run.width, height: run.height, contextLength: run.contexts?.length };
     const facts = await runFacts(session, flags, state, io.signal);
     const parameters = { ...parametersOf(flags, run, facts), ...compared(flags, classes) };
-    const command = commandLine(flags, run, { classes, dtype: pipeline.dtype });
+    const command = commandLine(flags, run, { classes, dtype: pipeline.network.dtype });
     const texts = recordedTexts({ ...parameters, command });
     writeFile(flags.output, await encodePng(grid(cells, columns, { gap: 8 }), texts));
     terminal.done(`${flags.output}: ${plural(runs.length, "image")} of ${run.picture.width} x ${run.picture.height}`);

@@ -3,6 +3,7 @@
  * time, as memory allows; too large ones in tiles.
  */
 import type { Autoencoder, DecoderShape } from "../autoencoder/autoencoder.ts";
+import { checkShape } from "../autoencoder/batches.ts";
 import { type GpuCoder, runCoder } from "../autoencoder/coder.ts";
 import { fromSampler } from "../autoencoder/scaling.ts";
 import { type AutoencoderSpec, latentScale } from "../autoencoder/spec.ts";
@@ -13,9 +14,9 @@ import type { ImageSize } from "../network/configReader.ts";
 import { readBack } from "../network/readback.ts";
 import type { Device } from "../runtime/device.ts";
 import { NonFiniteError } from "../runtime/errors.ts";
-import { type Judge, overflowIn } from "../runtime/finite.ts";
-import { fromRows, toRows } from "../runtime/layout.ts";
-import { createValueArray, type GpuArray } from "../runtime/memory.ts";
+import { type Judge, nonFiniteIn, overflowIn } from "../runtime/finite.ts";
+import { fromRows, type Tensor, toRows } from "../runtime/layout.ts";
+import { createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import { Program } from "../runtime/program.ts";
 import { makeValue, padded4 } from "../runtime/values.ts";
 import { blameWeights } from "./blame.ts";
@@ -177,4 +178,38 @@ export async function decodeState(init: DecodeInit): Promise<Decoded> {
   } finally {
     release();
   }
+}
+
+/**
+ * Pictures [N, C, H, W] of latents [N, C, h, w] in the sampler's scale, the same as those of a run that ends with them.
+ * @throws ShapeError, NonFiniteError, DeviceError; whatever `check` throws
+ */
+export async function decodeLatents(
+  firstStage: Autoencoder,
+  latents: Tensor,
+  check: () => void,
+  judge: Judge,
+): Promise<Tensor> {
+  const { device, spec } = firstStage;
+  const channels = spec.latent_channels;
+  const [n, height, width] = checkShape(latents, "decode", channels);
+  judge(nonFiniteIn("latents", latents.data, n));
+  const size = channels * height * width;
+  // What one buffer holds.
+  const most = Math.max(1, Math.floor(device.gpu.limits.maxBufferSize / (height * width * padded4(channels) * 4)));
+  const picture = pictureSize(spec, { height, width });
+  const shape = [n, spec.out_channels, picture.height, picture.width];
+  const data = new Float32Array(shape.reduce((a, b) => a * b));
+  for (let from = 0; from < n; from += most) {
+    const count = Math.min(most, n - from);
+    const rows = toRows(latents.data.subarray(from * size, (from + count) * size), count, channels, height * width);
+    const state = await device.allocate("latents", () => uploadBuffer(device, "latents", rows));
+    try {
+      const init = { firstStage, state, count, height, width, check, judge, number: from };
+      data.set((await decodeState(init)).samples, (from * data.length) / n);
+    } finally {
+      device.release(state);
+    }
+  }
+  return { shape, data };
 }

@@ -6,14 +6,16 @@ import { spacingOf } from "../sampler/systems.ts";
 import { fittingSteps } from "../sampler/timesteps.ts";
 import { checkConcat, missingConcat } from "./concat.ts";
 import type { ConcatInput } from "./divideInput.ts";
+import { encode } from "./firstStage.ts";
+import type { LoadedModel } from "./loaded.ts";
 import { latentMask, maskInput, paintedMask } from "./maskInput.ts";
 import type { Model } from "./model.ts";
 import { noiseOf } from "./noise.ts";
+import { checkImages, defaultClasses, type OnImages, onImagesNames, runAll } from "./onImages.ts";
 import { repaintNames } from "./options.ts";
 import { type ResolvedRun, resolveRun, resolveSchedule } from "./run.ts";
 import { stateSize } from "./size.ts";
 import type { Generation, InpaintOptions, Tensor } from "./types.ts";
-import { checkImages, defaultClasses, type OnImages, onImagesNames, type Workshop } from "./workshop.ts";
 
 export interface EditOptions extends OnImages, Omit<Partial<InpaintOptions>, "known"> {
   /**
@@ -76,9 +78,9 @@ function beginningOf(model: Model, options: EditOptions): Beginning {
  * By a network that reads a mask and the masked picture beside its state: it keeps what is not masked by itself. What is
  * wrong with the options is known before anything is encoded.
  */
-async function paint(workshop: Workshop, image: Tensor, options: EditOptions): Promise<Generation> {
+async function paint(loaded: LoadedModel, image: Tensor, options: EditOptions): Promise<Generation> {
   const { strength = 1, mask, repaint, paste, ...rest } = options;
-  const { model } = workshop;
+  const { model } = loaded;
   if (!mask) throw missingConcat(model);
   for (const [option, given] of [["repaint", repaint] as const, ["paste", paste] as const])
     if (given !== undefined)
@@ -97,10 +99,10 @@ async function paint(workshop: Workshop, image: Tensor, options: EditOptions): P
   const made = (concat: Tensor, noise?: Tensor) =>
     resolveRun(model, noise ? { ...chosen, noise, concat } : { ...chosen, count, concat });
   made({ shape, data: new Float32Array(shape.reduce((a, b) => a * b)) });
-  const concat = await maskInput(workshop, image, painted, options.signal);
-  if (whole) return workshop.run(made(concat), options);
-  const known = await workshop.encode(image, options.signal);
-  return workshop.run(noisyRun(made(concat, known), known, warnings), options);
+  const concat = await maskInput(loaded, image, painted, options.signal);
+  if (whole) return runAll(loaded, made(concat), options);
+  const known = await encode(loaded, image, { signal: options.signal });
+  return runAll(loaded, noisyRun(made(concat, known), known, warnings), options);
 }
 
 /** A run that starts from a picture, made as noisy as it is at the run's first timestep. */
@@ -110,14 +112,14 @@ function noisyRun(run: ResolvedRun, { shape, data }: Tensor, warnings: readonly 
   return { ...run, noise: { shape, data: noisy }, warnings: [...run.warnings, ...warnings] };
 }
 
-export async function edit(workshop: Workshop, image: Tensor, options: EditOptions): Promise<Generation> {
+export async function edit(loaded: LoadedModel, image: Tensor, options: EditOptions): Promise<Generation> {
   checkOptions("edit", options, editNames);
   const { strength: _, mask, repaint, paste, ...rest } = options;
   if (repaint) checkOptions("repaint", repaint, repaintNames);
-  const { model } = workshop;
-  checkImages(workshop, image, "edit");
+  const { model } = loaded;
+  checkImages(loaded, image, "edit");
   const paints = model.concat?.kind === "mask-masked" || model.concat?.kind === "masked-mask";
-  if (paints && !options.concat) return paint(workshop, image, options);
+  if (paints && !options.concat) return paint(loaded, image, options);
   checkConcat(model, options);
   if (repaint && !mask) throw new UsageError("repaint", "repaint resamples the pixels of a mask, but there is none");
   const { warnings, ...beginning } = beginningOf(model, options);
@@ -125,7 +127,7 @@ export async function edit(workshop: Workshop, image: Tensor, options: EditOptio
   // Whatever is wrong with the options is known before anything is encoded.
   const kept = mask && latentMask(model, mask);
   resolveSchedule(model, chosen);
-  const known = await workshop.encode(image, options.signal);
+  const known = await encode(loaded, image, { signal: options.signal });
   const run = resolveRun(model, { ...chosen, noise: known, inpaint: kept && { known, mask: kept, repaint, paste } });
-  return workshop.run(noisyRun(run, known, warnings), options);
+  return runAll(loaded, noisyRun(run, known, warnings), options);
 }

@@ -8,9 +8,12 @@ import { referenceX0 } from "../sampler/referenceStep.ts";
 import { wholeSeed } from "../sampler/seed.ts";
 import { checkConcat, joinChannels, resolveConcat } from "./concat.ts";
 import { guidanceEmbedding, resolveClasses } from "./conditions.ts";
+import { encode } from "./firstStage.ts";
+import { forward } from "./forward.ts";
+import type { LoadedModel } from "./loaded.ts";
+import { checkImages, defaultClasses, type OnImages } from "./onImages.ts";
 import { resolveSchedule } from "./run.ts";
 import type { Tensor } from "./types.ts";
-import { checkImages, defaultClasses, type OnImages, type Workshop } from "./workshop.ts";
 
 export interface EvalOptions
   extends Pick<OnImages, "steps" | "spacing" | "timesteps" | "clip" | "classes" | "concat" | "signal"> {
@@ -46,14 +49,14 @@ export interface EvalTerms {
   readonly total: number;
 }
 
-export async function evalTerms(workshop: Workshop, given: Tensor, options: EvalOptions): Promise<EvalTerms[]> {
+export async function evalTerms(loaded: LoadedModel, given: Tensor, options: EvalOptions): Promise<EvalTerms[]> {
   checkOptions("evalTerms", options, evalNames);
-  const { model } = workshop;
+  const { model } = loaded;
   const { seed = 0, onEvaluation, ...chosen } = options;
   const noiseSeed = wholeSeed(seed);
-  const n = checkImages(workshop, given, "eval");
+  const n = checkImages(loaded, given, "eval");
   checkConcat(model, options);
-  const images = await workshop.encode(given, options.signal);
+  const images = await encode(loaded, given, { signal: options.signal });
   const [, c, h, w] = images.shape as [number, number, number, number];
   const size = c * h * w;
   const concat = resolveConcat(model, options, n, { height: h, width: w });
@@ -73,14 +76,15 @@ export async function evalTerms(workshop: Workshop, given: Tensor, options: Eval
     for (let k = 0; k < n; k++) noise.set(stepNoise(noiseSeed, k, i, [c, h, w]), k * size);
     const xt = addNoise(images.data, noise, step.t, schedule);
     const state = { shape: images.shape, data: xt };
-    const output = await workshop.forward(
+    const output = await forward(
+      loaded,
       {
         sample: concat ? joinChannels(state, concat) : state,
         timestep: [step.tNetwork],
         classLabels: classes ?? undefined,
         timestepCond: timestepCond && { shape: [1, timestepCond.length], data: timestepCond },
       },
-      options.signal,
+      { signal: options.signal },
     );
     const channels = output.shape[1] as number;
     const last = i === steps.length - 1;

@@ -5,10 +5,11 @@ import { initialNoise } from "../sampler/philox.ts";
 import { wholeSeed } from "../sampler/seed.ts";
 import { slerp } from "../sampler/slerp.ts";
 import { type InvertOptions, invert, invertNames, resolveWay } from "./invert.ts";
+import type { LoadedModel } from "./loaded.ts";
+import { checkImages, checkLatents, type OnImages, onImagesNames, runAll } from "./onImages.ts";
 import { resolveRun } from "./run.ts";
 import { stateSize } from "./size.ts";
 import type { GenerateOptions, Generation, Tensor } from "./types.ts";
-import { checkImages, checkLatents, type OnImages, onImagesNames, type Workshop } from "./workshop.ts";
 
 export interface InterpolateOptions extends OnImages {
   /** Where on the way, 0 to 1 (a little beyond is allowed); default: `n` points with both ends. */
@@ -28,7 +29,7 @@ const interpolateNames: OptionNames<InterpolateOptions> = { ...onImagesNames, at
 const fuseNames: OptionNames<FuseOptions> = { ...invertNames, mix: true };
 
 /** [1, C, H, W] of a seed: x_T of its image 0. */
-function latentOf({ model }: Workshop, corner: number | bigint | Tensor, size: GenerateOptions["size"]): Tensor {
+function latentOf({ model }: LoadedModel, corner: number | bigint | Tensor, size: GenerateOptions["size"]): Tensor {
   if (typeof corner === "object" && corner !== null && "data" in corner) return corner;
   const { height, width } = (size && stateSize(model, size)) ?? model.config.sample_size ?? { height: 0, width: 0 };
   if (height < 1) throw new UsageError("size", `${model.name} names no sample_size, so a size must be given`);
@@ -52,7 +53,7 @@ function pointsOf({ at, n: asked }: Pick<InterpolateOptions, "at" | "n">): reado
 }
 
 export async function interpolate(
-  workshop: Workshop,
+  loaded: LoadedModel,
   corners: readonly (number | bigint | Tensor)[],
   options: InterpolateOptions,
 ): Promise<Generation> {
@@ -61,10 +62,10 @@ export async function interpolate(
   if (corners.length !== 2 && corners.length !== 4)
     throw new UsageError("corners", `interpolation goes between two latents or four, got ${corners.length}`);
   const points = pointsOf({ at, n });
-  const latents = corners.map((corner) => latentOf(workshop, corner, options.size));
+  const latents = corners.map((corner) => latentOf(loaded, corner, options.size));
   const [first, ...others] = latents as [Tensor, ...Tensor[]];
   for (const latent of latents)
-    if (checkLatents(workshop, latent, "interpolate") !== 1 || latent.shape.join() !== first.shape.join())
+    if (checkLatents(loaded, latent, "interpolate") !== 1 || latent.shape.join() !== first.shape.join())
       throw new ShapeError("interpolate", "latents", `[${first.shape.join(", ")}] each`, latent.shape);
   const [a, b, c, d] = [first.data, ...others.map((o) => o.data)] as [
     Float32Array,
@@ -78,9 +79,9 @@ export async function interpolate(
       ? points.flatMap((v) => points.map((u) => slerp(between(u), slerp(c, d, u), v)))
       : points.map((u) => between(u));
   // One latent after another differs by its place alone, so all have one class unless classes are given.
-  const classes = options.classes ?? (workshop.model.classCount > 0 ? [0] : undefined);
-  const run = resolveRun(workshop.model, { ...rest, classes, noise: stack(mixed, first.shape) });
-  return workshop.run(run, options);
+  const classes = options.classes ?? (loaded.model.classCount > 0 ? [0] : undefined);
+  const run = resolveRun(loaded.model, { ...rest, classes, noise: stack(mixed, first.shape) });
+  return runAll(loaded, run, options);
 }
 
 function stack(latents: readonly Float64Array[], [, ...shape]: readonly number[]): Tensor {
@@ -90,12 +91,12 @@ function stack(latents: readonly Float64Array[], [, ...shape]: readonly number[]
   return { shape: [latents.length, ...shape], data };
 }
 
-export async function fuse(workshop: Workshop, a: Tensor, b: Tensor, options: FuseOptions): Promise<Generation> {
+export async function fuse(loaded: LoadedModel, a: Tensor, b: Tensor, options: FuseOptions): Promise<Generation> {
   checkOptions("fuse", options, fuseNames);
   const { mix = [0.2, 0.5, 0.8], ...rest } = options;
   const points = pointsOf({ at: mix });
   for (const [image, name] of [[a, "first image"] as const, [b, "second image"] as const])
-    if (checkImages(workshop, image, "fuse") !== 1 || image.shape.join() !== a.shape.join())
+    if (checkImages(loaded, image, "fuse") !== 1 || image.shape.join() !== a.shape.join())
       throw new ShapeError("fuse", name, `[${a.shape.join(", ")}]`, image.shape);
   if (rest.convention === "exact")
     throw new UsageError(
@@ -105,16 +106,16 @@ export async function fuse(workshop: Workshop, a: Tensor, b: Tensor, options: Fu
   if (rest.concat && rest.concat.shape[0] !== 1)
     throw new ShapeError("fuse", "concat", "[1, C, H, W], the same for both images", rest.concat.shape);
   const both = Float32Array.from([...a.data, ...b.data]);
-  const { latents } = await invert(workshop, { shape: [2, ...a.shape.slice(1)], data: both }, rest);
+  const { latents } = await invert(loaded, { shape: [2, ...a.shape.slice(1)], data: both }, rest);
   const half = latents.data.length / 2;
   const [za, zb] = [latents.data.subarray(0, half), latents.data.subarray(half)];
   const run = resolveWay(
-    workshop,
+    loaded,
     stack(
       points.map((u) => slerp(za, zb, u)),
       latents.shape,
     ),
     rest,
   );
-  return workshop.run(run, options);
+  return runAll(loaded, run, options);
 }

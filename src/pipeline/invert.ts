@@ -11,9 +11,11 @@ import {
 import type { Plan } from "../sampler/plan.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
 import { checkConcat } from "./concat.ts";
+import { encode } from "./firstStage.ts";
+import type { LoadedModel } from "./loaded.ts";
+import { checkImages, defaultClasses, type OnImages, onImagesNames, runAll } from "./onImages.ts";
 import { resolveRun } from "./run.ts";
 import type { Generation, Tensor } from "./types.ts";
-import { checkImages, defaultClasses, type OnImages, onImagesNames, type Workshop } from "./workshop.ts";
 
 /** What a deterministic run without guidance, whose noise is not made from a seed, has no use for. */
 const needless = [
@@ -59,30 +61,30 @@ export interface Reconstruction extends Inversion {
  * nothing is bounded unless asked for, or where a system's own inversion is reproduced.
  */
 export function resolveWay(
-  workshop: Workshop,
+  loaded: LoadedModel,
   noise: Tensor,
   options: InvertOptions,
   planner?: (schedule: Schedule) => Plan,
 ) {
   const { convention = "fixed-point", iterations: _, onStep: __, signal: ___, ...chosen } = options;
   const clip = options.clip ?? (isOwnInversion(options.compat, convention) ? undefined : false);
-  const classes = options.classes ?? defaultClasses(workshop.model);
+  const classes = options.classes ?? defaultClasses(loaded.model);
   const threshold = options.threshold ?? null;
-  return resolveRun(workshop.model, { ...chosen, clip, threshold, classes, noise, seed: 0 }, planner);
+  return resolveRun(loaded.model, { ...chosen, clip, threshold, classes, noise, seed: 0 }, planner);
 }
 
-export async function invert(workshop: Workshop, images: Tensor, options: InvertOptions): Promise<Inversion> {
+export async function invert(loaded: LoadedModel, images: Tensor, options: InvertOptions): Promise<Inversion> {
   checkOptions("invert", options, invertNames);
   const { convention = "fixed-point", iterations = 3 } = options;
   if (!inversions.includes(convention))
     throw new UsageError("convention", `convention must be one of ${inversions.join(", ")}, got ${convention}`);
   if (!Number.isInteger(iterations) || iterations < 1)
     throw new UsageError("iterations", `iterations must be a whole number from 1, got ${iterations}`);
-  const count = checkImages(workshop, images, "invert");
-  checkConcat(workshop.model, options);
-  const states = await workshop.encode(images, options.signal);
-  const run = resolveWay(workshop, states, options, (schedule) => planInversion(schedule, convention, iterations));
-  const { samples, history, numbers, warnings } = await workshop.run({ ...run, decode: false }, options);
+  const count = checkImages(loaded, images, "invert");
+  checkConcat(loaded.model, options);
+  const states = await encode(loaded, images, { signal: options.signal });
+  const run = resolveWay(loaded, states, options, (schedule) => planInversion(schedule, convention, iterations));
+  const { samples, history, numbers, warnings } = await runAll(loaded, { ...run, decode: false }, options);
   const last = run.plan.rows.flatMap((row, i) => (row.residual ? [i] : []));
   return {
     latents: samples,
@@ -98,21 +100,25 @@ export async function invert(workshop: Workshop, images: Tensor, options: Invert
 
 /** The images of an inversion's latents, by the way that undoes it best. */
 export async function restore(
-  workshop: Workshop,
+  loaded: LoadedModel,
   { latents, companion }: Pick<Inversion, "latents" | "companion">,
   options: InvertOptions,
 ): Promise<Generation> {
   if (!companion) {
-    const run = resolveWay(workshop, latents, options);
-    return workshop.run(run, options);
+    const run = resolveWay(loaded, latents, options);
+    return runAll(loaded, run, options);
   }
-  const run = resolveWay(workshop, companion, options, planExactReturn);
-  return workshop.run({ ...run, history: latents.data }, options);
+  const run = resolveWay(loaded, companion, options, planExactReturn);
+  return runAll(loaded, { ...run, history: latents.data }, options);
 }
 
-export async function reconstruct(workshop: Workshop, images: Tensor, options: InvertOptions): Promise<Reconstruction> {
-  const inversion = await invert(workshop, images, options);
-  const generation = await restore(workshop, inversion, options);
+export async function reconstruct(
+  loaded: LoadedModel,
+  images: Tensor,
+  options: InvertOptions,
+): Promise<Reconstruction> {
+  const inversion = await invert(loaded, images, options);
+  const generation = await restore(loaded, inversion, options);
   const count = images.shape[0] as number;
   const size = images.data.length / count;
   const mse = Array.from({ length: count }, (_, i) => {

@@ -6,25 +6,25 @@ import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { type Judge, judgeBy, type NonFinite } from "../runtime/finite.ts";
 import type { Target } from "../runtime/kernel.ts";
-import { checkOptions } from "../runtime/options.ts";
 import { toConsole } from "../runtime/printable.ts";
 import { compileCalls } from "../runtime/program.ts";
 import type { Value } from "../runtime/values.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
 import type { Network } from "../unet/build.ts";
-import { type LoweredNetwork, lowerNetwork, maxRows, plannedBytes } from "../unet/lowered.ts";
-import type { Prepared } from "./forward.ts";
-import { checkSample, contextLength, withClassContext } from "./forwardInputs.ts";
+import { type LoweredNetwork, lowerNetwork, plannedBytes } from "../unet/lowered.ts";
 import type { LatentPreview } from "./latentPreview.ts";
 import type { Model } from "./model.ts";
 import { modelHash } from "./modelId.ts";
-import { type CreateOptions, forwardNames } from "./options.ts";
+import type { CreateOptions } from "./options.ts";
 import { checkSize } from "./size.ts";
 import { measuredMethods, type TuningTable } from "./tuningTable.ts";
-import type { ForwardInputs, NetworkDType } from "./types.ts";
+import { Turns } from "./turns.ts";
+import type { NetworkDType } from "./types.ts";
 
 export class LoadedModel {
   readonly #lowered = new Map<string, LoweredNetwork>();
+  /** Everything that is done on the device waits for its turn. */
+  readonly turns: Turns;
 
   private constructor(
     readonly model: Model,
@@ -47,7 +47,9 @@ export class LoadedModel {
     readonly memoryLimit: number | undefined,
     readonly nonFinite: NonFinite | undefined,
     readonly warn: (text: string) => void,
-  ) {}
+  ) {
+    this.turns = new Turns(`the pipeline of ${model.name}`);
+  }
 
   /** @throws WeightError, FileError, DeviceError; the signal's reason; nothing stays allocated */
   static async create(model: Model, device: Device, options: CreateOptions): Promise<LoadedModel> {
@@ -111,7 +113,7 @@ export class LoadedModel {
   }
 
   /** Hears of numbers that are not finite. */
-  get #judge(): Judge {
+  get judge(): Judge {
     return judgeBy(this.nonFinite, this.warn);
   }
 
@@ -155,40 +157,13 @@ export class LoadedModel {
     return rows;
   }
 
-  /**
-   * Inputs checked, and the network for their size.
-   * @param pin of a network that is lowered for this evaluation alone: values to keep
-   * @throws ShapeError, UsageError naming the input
-   */
-  prepare(given: ForwardInputs, check: () => void, pin?: (network: Network) => readonly Value[]): Prepared {
-    check();
-    checkOptions("forward", given, forwardNames);
-    const { device, model, weights } = this;
-    const inputs = withClassContext(model, this.classRows, given);
-    checkSample(inputs.sample, model.config.in_channels);
-    const [, , height, width] = inputs.sample.shape as [number, number, number, number];
-    checkSize(model, { height, width });
-    const lowered = this.lower(height, width, "image", contextLength(model, inputs), pin);
-    return {
-      device,
-      model,
-      lowered,
-      weights,
-      inputs,
-      maxRows: maxRows(device, lowered),
-      check,
-      judge: this.#judge,
-      timestepRows: (name: string, t: readonly number[]) => this.timestepRows(name, t),
-    };
-  }
-
   /** Weights of another lowering, which the caller frees. */
   loadWeights({ recipes }: LoweredNetwork, signal?: AbortSignal): Promise<WeightStore> {
     const { checkpoint, naming } = this.model;
     return WeightStore.load(this.device, this.target, recipes, checkpoint, {
       locate: naming.locate,
       signal,
-      judge: this.#judge,
+      judge: this.judge,
     });
   }
 
@@ -203,8 +178,11 @@ export class LoadedModel {
     return plannedBytes(this.lower(height, width, "step", this.model.classEmbedder ? 1 : undefined), batch);
   }
 
-  dispose(): void {
+  /** @returns whether there was anything to free */
+  dispose(): boolean {
+    if (!this.turns.close()) return false;
     this.weights.dispose();
     this.firstStage?.dispose();
+    return true;
   }
 }

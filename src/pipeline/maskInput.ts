@@ -6,10 +6,11 @@ import { fromSampler } from "../autoencoder/scaling.ts";
 import { type AutoencoderSpec, latentScale } from "../autoencoder/spec.ts";
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { joinChannels } from "./concat.ts";
+import { encode } from "./firstStage.ts";
+import type { LoadedModel } from "./loaded.ts";
 import type { Model } from "./model.ts";
 import { pixelScale } from "./size.ts";
 import type { Tensor } from "./types.ts";
-import type { Workshop } from "./workshop.ts";
 
 /**
  * Where images are painted: 1 where at least half of a pixel goes.
@@ -47,18 +48,19 @@ function nearest({ shape: [n = 0, , height = 0, width = 0], data }: Tensor, scal
  * @param painted of {@link paintedMask}
  */
 export async function maskInput(
-  { model, encode }: Pick<Workshop, "model" | "encode">,
+  loaded: LoadedModel,
   { shape, data }: Tensor,
   painted: Tensor,
   signal?: AbortSignal,
 ): Promise<Tensor> {
+  const { model } = loaded;
   const [, channels = 0, height = 0, width = 0] = shape;
   const pixels = height * width;
   const original = model.concat?.kind === "masked-mask";
   const hole = original ? -1 : 0;
   const at = (i: number) => Math.floor(i / (channels * pixels)) * pixels + (i % pixels);
   const masked = data.map((v, i) => (painted.data[at(i)] === 1 ? hole : v));
-  const latents = await encode({ shape, data: masked }, signal);
+  const latents = await encode(loaded, { shape, data: masked }, { signal });
   const mask = nearest(painted, pixelScale(model));
   if (!original) return joinChannels(mask, latents);
   const unscaled = fromSampler(model.firstStage?.spec as AutoencoderSpec, latents);

@@ -2,6 +2,7 @@
 
 import type { ImageSize } from "../network/configReader.ts";
 import { ConfigError, ShapeError, UsageError } from "../runtime/errors.ts";
+import { type Judge, nonFiniteIn } from "../runtime/finite.ts";
 import { checkOptions } from "../runtime/options.ts";
 import { type Plan, type PlanOptions, planSchedule } from "../sampler/plan.ts";
 import { planRule } from "../sampler/rule.ts";
@@ -201,4 +202,17 @@ export function resolveRun(
     statistics: options.statistics ?? false,
     warnings: [...model.warnings, ...schedule.warnings, ...rngWarnings(rng, channels * size.height * size.width)],
   };
+}
+
+/** What a run is given beside its start, which {@link resolveRun} checks, is finite. */
+export function judgeInputs({ inpaint, contexts, concat, count }: ResolvedRun, judge: Judge): void {
+  const named = {
+    known: inpaint?.known,
+    context: contexts?.context,
+    negativeContext: contexts?.freeContext,
+    "textEmbeds or timeIds": contexts?.added,
+    "negativeTextEmbeds or negativeTimeIds": contexts?.freeAdded,
+  };
+  for (const [name, data] of Object.entries(named)) if (data) judge(nonFiniteIn(name, data, count));
+  if (concat) judge(nonFiniteIn("concat", concat.data, concat.shape[0] as number));
 }

@@ -2,16 +2,17 @@
 import type { RgbaImage } from "../image/rgba.ts";
 import { toRgbaImages } from "../image/samples.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { type Judge, judgeBy, nonFiniteIn } from "../runtime/finite.ts";
+import { type Judge, judgeBy } from "../runtime/finite.ts";
 import { IN_FLIGHT } from "../runtime/pacer.ts";
 import type { LoweredNetwork } from "../unet/lowered.ts";
 import { Batch, type BatchResult, type BatchStep } from "./batch.ts";
 import { batchSize } from "./batchInputs.ts";
 import type { LoadedModel } from "./loaded.ts";
 import { modelId } from "./modelId.ts";
-import type { ResolvedRun } from "./run.ts";
+import { statisticsOf } from "./results.ts";
+import { judgeInputs, type ResolvedRun } from "./run.ts";
 import type { RunDecoder } from "./runDecoder.ts";
-import type { Generation, SavedRun, Step, StepStatistics, Steps } from "./types.ts";
+import type { Generation, SavedRun, Step } from "./types.ts";
 
 export interface RunOptions {
   readonly profile?: boolean;
@@ -27,29 +28,6 @@ export interface RunResult extends Generation {
   readonly history: Float32Array<ArrayBuffer>;
   /** Four numbers per row and image, where the plan or the run records any. */
   readonly numbers: (row: number, image: number) => readonly number[];
-}
-
-/** By image, then by row. */
-function statisticsOf(run: ResolvedRun, from: number, numbers: RunResult["numbers"]): StepStatistics[] {
-  return Array.from({ length: run.count }, (_, i) =>
-    run.plan.rows.slice(from).map(({ step, t }, r): StepStatistics => {
-      const [min = 0, max = 0, clipped = 0, nonFinite = 0] = numbers(from + r, i);
-      return { step, t, image: run.firstImage + i, min, max, clipped, nonFinite };
-    }),
-  ).flat();
-}
-
-/** What a run is given beside its start, which `resolveRun` checks. */
-function judgeInputs({ inpaint, contexts, concat, count }: ResolvedRun, judge: Judge): void {
-  const named = {
-    known: inpaint?.known,
-    context: contexts?.context,
-    negativeContext: contexts?.freeContext,
-    "textEmbeds or timeIds": contexts?.added,
-    "negativeTextEmbeds or negativeTimeIds": contexts?.freeAdded,
-  };
-  for (const [name, data] of Object.entries(named)) if (data) judge(nonFiniteIn(name, data, count));
-  if (concat) judge(nonFiniteIn("concat", concat.data, concat.shape[0] as number));
 }
 
 /** A run of any number of images, batch by batch and step by step. */
@@ -243,16 +221,26 @@ export class Run {
   }
 }
 
-/** Steps that know what they have made when all are taken. */
-export function withResult<T>(steps: AsyncGenerator<Step, T>): Steps<T> {
-  let ended: { readonly result: T } | undefined;
-  async function* all(): AsyncGenerator<Step, T> {
-    ended = { result: yield* steps };
-    return ended.result;
+/** A run, in its turn, to its end; what ends it early frees it. */
+export async function* runSteps(
+  loaded: LoadedModel,
+  resolved: ResolvedRun,
+  { signal, ...options }: Omit<RunOptions, "check"> & { readonly signal?: AbortSignal },
+): AsyncGenerator<Step, RunResult> {
+  const { turns } = loaded;
+  const check = turns.checker(signal);
+  const end = await turns.next(check, signal);
+  let run: Run | undefined;
+  try {
+    run = new Run(loaded, resolved, { ...options, check });
+    await run.begin();
+    for (let step = await run.step(); step; step = await run.step()) yield step;
+    return run.end();
+  } catch (error) {
+    turns.checkOpen();
+    throw error;
+  } finally {
+    await run?.dispose();
+    end();
   }
-  const get = () => {
-    if (!ended) throw new UsageError("result", "the result is there when all steps are taken");
-    return ended.result;
-  };
-  return Object.defineProperty(all(), "result", { get }) as Steps<T>;
 }

@@ -1,8 +1,21 @@
 /** One evaluation with the outputs of the network's modules, for finding the one in which two implementations part. */
 import type { Tap } from "../network/taps.ts";
-import { evaluateAll, type Prepared } from "./forward.ts";
-import { checkSample, conditions } from "./forwardInputs.ts";
-import type { Tensor } from "./types.ts";
+import type { WeightStore } from "../network/weights.ts";
+import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { findTaps } from "../unet/taps.ts";
+import { Evaluation } from "./evaluation.ts";
+import { evaluateAll } from "./forward.ts";
+import type { HeldEvaluation } from "./held.ts";
+import type { LoadedModel } from "./loaded.ts";
+import type { ForwardInputs, Tensor } from "./types.ts";
+
+export interface TapsOptions {
+  /** By the checkpoint's paths; those that the network does not have are left out. Default: all. */
+  modules?: readonly string[];
+  signal?: AbortSignal;
+}
+
+const tapsNames: OptionNames<TapsOptions> = { modules: true, signal: true };
 
 export interface TappedOutput {
   /** [N, out_channels, H, W] */
@@ -25,10 +38,10 @@ function join(parts: readonly Tensor[]): Tensor {
 }
 
 /** What diffusers calls `add_time_proj`: the sinusoids of every image's time ids, made on the host. */
-function addedSinusoids(prepared: Prepared, n: number): Tensor | undefined {
-  const { model, lowered, inputs } = prepared;
-  const { added } = model.config;
-  const rows = conditions({ ...prepared, network: lowered.network }, n).added;
+function addedSinusoids(evaluation: Evaluation): Tensor | undefined {
+  const { loaded, inputs, images: n } = evaluation;
+  const { added } = loaded.model.config;
+  const rows = evaluation.conditions().added;
   if (added.kind === "none" || !rows) return undefined;
   const ids = (inputs.timeIds as Tensor).shape[1] as number;
   const own = ids * added.time_dim;
@@ -37,18 +50,43 @@ function addedSinusoids(prepared: Prepared, n: number): Tensor | undefined {
   return { shape: [n * ids, added.time_dim], data };
 }
 
-/** @param prepared with a network in which the values of `taps` are pinned */
-export async function evaluateTapped(prepared: Prepared, taps: readonly Tap[]): Promise<TappedOutput> {
-  const { lowered, inputs, model } = prepared;
-  const n = checkSample(inputs.sample, model.config.in_channels);
-  const all = [{ name: "", value: lowered.network.output, form: "image" } as const, ...taps];
+/** @param evaluation of a network in which the values of `taps` are pinned */
+async function evaluateTapped(
+  evaluation: Evaluation,
+  weights: WeightStore,
+  taps: readonly Tap[],
+): Promise<TappedOutput> {
+  const all = [{ name: "", value: evaluation.lowered.network.output, form: "image" } as const, ...taps];
   const parts: Tensor[][] = all.map(() => []);
-  await evaluateAll(prepared, async (held) => {
+  const read = async (held: HeldEvaluation) => {
     for (const [i, { value, form }] of all.entries()) parts[i]?.push(await held.read(value, form));
     await held.judge(parts[0]?.at(-1)?.data as Float32Array);
-  });
+  };
+  await evaluateAll(evaluation, read, weights);
   const [output, ...rest] = parts.map(join) as [Tensor, ...Tensor[]];
   const made = Object.fromEntries(taps.map(({ name }, i) => [name, rest[i] as Tensor]));
-  const sinusoids = addedSinusoids(prepared, n);
+  const sinusoids = addedSinusoids(evaluation);
   return { output, taps: sinusoids ? { ...made, add_time_proj: sinusoids } : made };
+}
+
+export async function taps(loaded: LoadedModel, inputs: ForwardInputs, options: TapsOptions): Promise<TappedOutput> {
+  checkOptions("taps", options, tapsNames);
+  const { modules, signal } = options;
+  const { config, naming } = loaded.model;
+  let found: readonly Tap[] = [];
+  const evaluation = new Evaluation(loaded, inputs, {
+    signal,
+    pin: (network) => {
+      found = findTaps(network, config, naming, modules);
+      return found.map(({ value }) => value);
+    },
+  });
+  return evaluation.inTurn(async () => {
+    const weights = await loaded.loadWeights(evaluation.lowered, signal);
+    try {
+      return await evaluateTapped(evaluation, weights, found);
+    } finally {
+      weights.dispose();
+    }
+  });
 }

@@ -1,4 +1,7 @@
-/** Calls on one pipeline run one after another, in the order in which they came. */
+/** Calls on one pipeline run one after another, in the order in which they came, until it is disposed of. */
+import { UseAfterDisposeError } from "../runtime/errors.ts";
+import { checkOptions } from "../runtime/options.ts";
+import { signalNames } from "./options.ts";
 
 /** Settles with the promise, or rejects as soon as the signal aborts. */
 function abortable<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
@@ -12,6 +15,33 @@ function abortable<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
 
 export class Turns {
   #last: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  /** @param what is disposed of in the end, for errors */
+  constructor(private readonly what: string) {}
+
+  /** @returns whether this was the first time: nothing is done from now on */
+  close(): boolean {
+    const first = !this.#closed;
+    this.#closed = true;
+    return first;
+  }
+
+  /** @throws UseAfterDisposeError */
+  checkOpen(): void {
+    if (this.#closed) throw new UseAfterDisposeError(this.what);
+  }
+
+  /** What work in flight asks before each submission; asked once here. */
+  checker(signal?: AbortSignal): () => void {
+    checkOptions("signal", { signal }, signalNames);
+    const check = () => {
+      this.checkOpen();
+      signal?.throwIfAborted();
+    };
+    check();
+    return check;
+  }
 
   /**
    * Waits until everybody who came earlier has ended, or until the signal aborts.
@@ -32,6 +62,19 @@ export class Turns {
     } catch (error) {
       end();
       throw error;
+    }
+  }
+
+  /** Work in its turn. Once all is disposed of, that is what is wrong, whatever fails because of it. */
+  async take<T>(work: () => Promise<T>, check: () => void, signal?: AbortSignal): Promise<T> {
+    const end = await this.next(check, signal);
+    try {
+      return await work();
+    } catch (error) {
+      this.checkOpen();
+      throw error;
+    } finally {
+      end();
     }
   }
 }

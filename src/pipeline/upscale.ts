@@ -5,10 +5,11 @@ import { addNoise } from "../sampler/forward.ts";
 import { lowResolutionStep, stepNoise } from "../sampler/philox.ts";
 import { makeSchedule } from "../sampler/schedule.ts";
 import type { SchedulerConfig } from "../sampler/schedulerConfig.ts";
+import type { LoadedModel } from "./loaded.ts";
 import type { Model } from "./model.ts";
+import { type OnImages, onImagesNames, runAll } from "./onImages.ts";
 import { type ResolvedRun, resolveRun } from "./run.ts";
 import type { GenerateOptions, Generation, Tensor } from "./types.ts";
-import { type OnImages, onImagesNames, type Workshop } from "./workshop.ts";
 
 const made = ["classes", "negativeClass", "concat"] as const;
 
@@ -64,10 +65,10 @@ function noisy({ shape, data }: Tensor, scheduler: SchedulerConfig, level: numbe
 }
 
 /** @param images [N, C, H, W] in -1..1, the small pictures: as large as the state */
-export async function upscale(workshop: Workshop, images: Tensor, options: UpscaleOptions): Promise<Generation> {
+export async function upscale(loaded: LoadedModel, images: Tensor, options: UpscaleOptions): Promise<Generation> {
   checkOptions("upscale", options, upscaleNames);
   const { noiseLevel, ...rest } = options;
-  const { model } = workshop;
+  const { model } = loaded;
   const channels = smallChannels(model);
   const [count = 0, planes] = images.shape;
   if (images.shape.length !== 4 || count < 1 || planes !== channels)
@@ -77,5 +78,5 @@ export async function upscale(workshop: Workshop, images: Tensor, options: Upsca
   const classes = level === null ? undefined : [level];
   const run = resolveRun(model, { ...rest, classes, concat: images, ...(rest.noise ? {} : { count }) });
   const concat = level === null || !scheduler ? images : noisy(images, scheduler, level, run);
-  return workshop.run({ ...run, concat }, options);
+  return runAll(loaded, { ...run, concat }, options);
 }

@@ -70,7 +70,7 @@ test("attention, odd widths, float16: a network from files, as <input webkitdire
       );
       const run = async (dtype: "f32" | "f16") => {
         const pipe = await ddim.loadPipeline(files, { dtype });
-        const result = await pipe.forward({ sample: { shape, data: Float32Array.from(data) }, timestep });
+        const result = await pipe.network.forward({ sample: { shape, data: Float32Array.from(data) }, timestep });
         pipe.dispose();
         return [...result.data];
       };

@@ -37,7 +37,7 @@ for (const { folder, tensors, options } of /** @type {Job[]} */ (JSON.parse(proc
     print({ pixels: images.map((/** @type {ImageData} */ { data }) => text(data)), samples: text(samples.data) });
   } else {
     const { sample, timestep, class_labels: labels } = given;
-    const { data } = await pipe.forward({
+    const { data } = await pipe.network.forward({
       sample,
       timestep: [...timestep.data],
       classLabels: labels?.shape.length === 1 ? [...labels.data] : undefined,

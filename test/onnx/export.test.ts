@@ -124,7 +124,7 @@ test("finds the weights of another layout: q, k and v interleaved by heads in on
   const data = initialNoise(1n, 0, 3, 16, 16);
   const inputs = { sample: { shape: [1, 3, 16, 16], data }, timestep: [321], classLabels: [7] };
   using pipe = await createPipeline(model, { device: await testDevice(), dtype: "f32" });
-  const ours = await pipe.forward(inputs);
+  const ours = await pipe.network.forward(inputs);
   expect(nmse(ours.data, (await evaluateOnnx(await toOnnx(model), inputs)).data)).toBeLessThanOrEqual(1e-10);
 });
 

@@ -20,7 +20,7 @@ async function compare(folder: string, given: ForwardInputs): Promise<void> {
   // A golden of a network without attention has a context all the same.
   const inputs = { ...given, context: model.config.context_dim === null ? undefined : given.context };
   using pipe = await load(folder, { dtype: "f32" });
-  const ours = await pipe.forward(inputs);
+  const ours = await pipe.network.forward(inputs);
   const [n, , height, width] = inputs.sample.shape as [number, number, number, number];
   for (const [style, batch] of [
     ["expanded", n],

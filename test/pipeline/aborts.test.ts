@@ -113,7 +113,7 @@ describe("calls on one pipeline", () => {
       }),
       pipe.generate({ steps: 2, classes: [77] }),
       pipe.generate({ steps: 2 }),
-      pipe.forward({
+      pipe.network.forward({
         sample: { shape: [1, 3, 16, 16], data: new Float32Array(768) },
         timestep: [1],
         classLabels: [0],

@@ -95,7 +95,7 @@ describe("an in-painting network", () => {
     ["nothing", () => pipe.generate({ ...told }), UsageError, /9 channels, 4 of the state and 5 that are missing/],
     ["an inversion", () => pipe.invert(random([1, 3, 16, 16], 1)), UsageError, /5 that are missing, a mask and/],
     ["an edit without a mask", () => pipe.edit(random([1, 3, 16, 16], 1)), UsageError, /ddim edit IMAGE --mask/],
-    ["an evaluation", () => pipe.evalTerms(random([1, 3, 16, 16], 1)), UsageError, /5 that are missing/],
+    ["an evaluation", () => pipe.network.evalTerms(random([1, 3, 16, 16], 1)), UsageError, /5 that are missing/],
     ["other channels", () => pipe.generate({ ...told, concat: random([1, 4, 8, 8], 1) }), ShapeError, /\[1, 5, 8, 8\]/],
     ["another size", () => pipe.generate({ ...options, size: { height: 8, width: 8 } }), ShapeError, /3, 5, 4, 4\]/],
     ["another number", () => pipe.generate({ ...options, count: 2 }), ShapeError, /\[1 or 2, 5, 8, 8\]/],
@@ -181,7 +181,7 @@ describe("latent-diffusion's", () => {
   test("in-painting: latents that are not scaled, then a mask of -1 and 1; black where nothing is", async () => {
     using pipe = await ldm(7, { concat_mode: true, cond_stage_config: "__is_first_stage__", cond_stage_key: "masked" });
     const { masked, small } = await made(pipe, -1);
-    const latents = fromSampler(pipe.firstStage!.spec, masked);
+    const latents = fromSampler(pipe.model.firstStage!.spec, masked);
     const data = [0, 1].flatMap((i) => [...part(latents, i).data, ...small.map((v) => 2 * v - 1)]);
     const concat = { shape: [2, 4, 8, 8], data: Float32Array.from(data) };
     const options = { steps: 2, seed: 3 };

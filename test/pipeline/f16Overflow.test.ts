@@ -31,7 +31,7 @@ describe("f16", () => {
     expect((error as Error).message).toMatch(
       /^conv_in has numbers beyond 65504.*at step 0 \(t = \d+\).*: use dtype f32$/,
     );
-    await expect(half.forward({ sample, timestep: [3] })).rejects.toThrow(/^conv_in has numbers beyond 65504/);
+    await expect(half.network.forward({ sample, timestep: [3] })).rejects.toThrow(/^conv_in has numbers beyond 65504/);
   });
 
   test("weights beyond it are named when they are loaded", async () => {
@@ -42,7 +42,7 @@ describe("f16", () => {
     const warnings: string[] = [];
     using half = await load(source, { dtype: "f16", nonFinite: "warn", onWarning: (text) => warnings.push(text) });
     expect(warnings).toEqual([expect.stringMatching(/^mid_block.resnets.0.conv1.weight has numbers beyond/)]);
-    expect(half.dtype).toBe("f16");
+    expect(half.network.dtype).toBe("f16");
   });
 
   test("with nonFinite warn the run goes on and its result says so", async () => {
@@ -53,7 +53,7 @@ describe("f16", () => {
     expect(images).toHaveLength(1);
     expect(warnings).toEqual([expect.stringMatching(/^conv_in has numbers beyond 65504/)]);
     expect(warned.splice(0)).toEqual([warnings.at(-1)]);
-    const { data } = await half.forward({ sample, timestep: [3] });
+    const { data } = await half.network.forward({ sample, timestep: [3] });
     expect(data.every(Number.isFinite)).toBe(true);
     expect(warned).toEqual([expect.stringMatching(/^conv_in has numbers beyond 65504/)]);
   });

@@ -22,9 +22,9 @@ describe("networks", () => {
       const folder = goldenPath(name.replace(/\/io.*/, ""));
       const { inputs, output } = await readEvaluation(goldenPath(`${name}.safetensors`));
       using f32 = await load(folder, { device });
-      expect(nmse((await f32.forward(inputs)).data, output.data)).toBeLessThanOrEqual(1e-10);
+      expect(nmse((await f32.network.forward(inputs)).data, output.data)).toBeLessThanOrEqual(1e-10);
       using f16 = await load(folder, { device, dtype: "f16" });
-      expect(nmse((await f16.forward(inputs)).data, output.data)).toBeLessThanOrEqual(2e-5);
+      expect(nmse((await f16.network.forward(inputs)).data, output.data)).toBeLessThanOrEqual(2e-5);
     });
 });
 

@@ -83,7 +83,10 @@ async function ddim(pipe: DiffusionPipeline, xT: Tensor, steps: number, rederive
     const t = i * Math.floor(1000 / steps);
     const a = alphas[t]!;
     const p = i > 0 ? alphas[t - Math.floor(1000 / steps)]! : 1;
-    const { data } = await pipe.forward({ sample: { shape: xT.shape, data: Float32Array.from(x) }, timestep: [t] });
+    const { data } = await pipe.network.forward({
+      sample: { shape: xT.shape, data: Float32Array.from(x) },
+      timestep: [t],
+    });
     x = x.map((v, k) => {
       const x0 = Math.min(1, Math.max(-1, (v - Math.sqrt(1 - a) * data[k]!) / Math.sqrt(a)));
       const eps = rederive ? (v - Math.sqrt(a) * x0) / Math.sqrt(1 - a) : data[k]!;

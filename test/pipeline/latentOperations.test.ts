@@ -46,12 +46,32 @@ describe("images of a latent model", () => {
     const encoded = await pipe.encode(images);
     // So little noise is taken away again almost exactly; what is left between the images is the first stage's.
     expect(nmse(generation.latents!.data, encoded.data)).toBeLessThan(1e-6);
-    const { image } = await pipe.firstStage!.decode(encoded);
+    const image = await pipe.decode(encoded);
     for (const [i, own] of mse.entries()) {
       const [a, b] = [part(image, i).data, part(images, i).data];
       const error = a.reduce((sum, v, j) => sum + (v - (b[j] as number)) ** 2, 0) / a.length;
       expect(own).toBeCloseTo(error, 3);
     }
+  });
+
+  test("are decoded from a run's latents as the run decodes them, and refused by name", async () => {
+    const { latents, samples } = await pipe.generate({ ...options, count: 2, size: { height: 32, width: 32 } });
+    expect(await pipe.decode(latents!)).toEqual(samples);
+    const live = pipe.device.counters.liveBytes;
+    const [bad] = [latents!.data.with(200, Number.NaN)];
+    const wrong: [Tensor, RegExp][] = [
+      [
+        { shape: [2, 4, 8, 6], data: latents!.data },
+        /decode: sample has shape \[2, 4, 8, 6\], expected \[N, 3, H, W\]/,
+      ],
+      [{ shape: [3, 3, 8, 8], data: latents!.data }, /decode: sample has shape \[384\], expected 576 values/],
+      [{ shape: latents!.shape, data: bad }, /latents holds NaN in image 1/],
+    ];
+    for (const [given, message] of wrong) await expect(pipe.decode(given)).rejects.toThrow(message);
+    await expect(pipe.decode(latents!, { signal: AbortSignal.abort(new Error("enough")) })).rejects.toThrow("enough");
+    expect(pipe.device.counters.liveBytes).toBe(live);
+    using onPixels = await load(goldenPath("models/ddpm"));
+    expect(await onPixels.decode(images)).toBe(images);
   });
 
   test("are edited, in the latents that a mask leaves", async () => {

@@ -1,6 +1,5 @@
 /** Latent models from noise to pictures, against latent-diffusion's and diffusers' pipelines. */
 import { describe, expect, test } from "vitest";
-import { fromSampler } from "../../src/autoencoder/scaling.ts";
 import { toRgbaImages } from "../../src/image/samples.ts";
 import { parseYaml } from "../../src/node/model.ts";
 import { openModel } from "../../src/pipeline/model.ts";
@@ -65,15 +64,14 @@ describe("latent-diffusion's class-conditional model in one file", () => {
       denoise: async (data, timestep) => {
         const [free, told] = await Promise.all(
           [classes.map(() => 1000), classes].map((classLabels) =>
-            pipe.forward({ sample: { shape, data }, timestep, classLabels }),
+            pipe.network.forward({ sample: { shape, data }, timestep, classLabels }),
           ),
         );
         return free!.data.map((v, i) => v + 3 * ((told!.data[i] as number) - v));
       },
     });
     expect(nmse(x, golden.x_final_f64!.data)).toBeLessThanOrEqual(LATENTS);
-    const { firstStage } = pipe;
-    const { image } = await firstStage!.decode(fromSampler(firstStage!.spec, { shape, data: x }));
+    const image = await pipe.decode({ shape, data: x });
     expect(nmse(image.data, golden.decoded!.data)).toBeLessThanOrEqual(IMAGES);
   });
 

@@ -20,10 +20,10 @@ const inputs = { sample, timestep: [1], classLabels: [0] };
 const uses: Record<string, (pipe: DiffusionPipeline) => unknown> = {
   generate: (pipe) => pipe.generate(),
   steps: (pipe) => pipe.steps().next(),
-  forward: (pipe) => pipe.forward(inputs),
-  benchmark: (pipe) => pipe.benchmark(inputs, 0.01),
-  memory: (pipe) => pipe.memory(),
-  plan: (pipe) => pipe.plan(1),
+  forward: (pipe) => pipe.network.forward(inputs),
+  benchmark: (pipe) => pipe.network.benchmark(inputs, 0.01),
+  memory: (pipe) => pipe.network.memory(),
+  plan: (pipe) => pipe.network.plan(1),
 };
 
 describe("dispose", () => {
@@ -44,10 +44,10 @@ describe("dispose", () => {
     {
       using pipe = await own();
       seen = pipe;
-      expect(pipe.memory().weights).toBeGreaterThan(0);
+      expect(pipe.network.memory().weights).toBeGreaterThan(0);
     }
     expect(seen.device.counters.liveBytes).toBe(0);
-    expect(() => seen.memory()).toThrow(UseAfterDisposeError);
+    expect(() => seen.network.memory()).toThrow(UseAfterDisposeError);
   });
 
   test("every use afterwards is refused by name", async () => {
@@ -69,10 +69,10 @@ describe("dispose", () => {
     test(`during work on ${whose}`, async () => {
       const pipe = await open();
       const { counters } = pipe.device;
-      const idle = counters.liveBytes - pipe.memory().weights;
+      const idle = counters.liveBytes - pipe.network.memory().weights;
       const atWork = pipe.generate({ steps: 200, count: 8 });
       const waiting = pipe.generate({ steps: 2 });
-      const single = pipe.forward(inputs);
+      const single = pipe.network.forward(inputs);
       await sleep(60);
       pipe.dispose();
       for (const call of [atWork, waiting, single]) await expect(call).rejects.toThrow(UseAfterDisposeError);
@@ -81,7 +81,7 @@ describe("dispose", () => {
 
   test("between two steps", async () => {
     const pipe = await load(AVATARS);
-    const idle = pipe.device.counters.liveBytes - pipe.memory().weights;
+    const idle = pipe.device.counters.liveBytes - pipe.network.memory().weights;
     const steps = pipe.steps({ steps: 5 });
     await steps.next();
     pipe.dispose();
@@ -119,7 +119,7 @@ describe("a caller's device", () => {
     const compiled = device.pipelines.size;
     const second = await load(AVATARS);
     expect(device.pipelines.size).toBe(compiled);
-    expect(second.memory().weights).toBe(first.memory().weights);
+    expect(second.network.memory().weights).toBe(first.network.memory().weights);
     const options = { steps: 4, count: 3, seed: 2, eta: 0.5 };
     const together = await Promise.all([first, second].map((pipe) => pipe.generate(options)));
     expect(together[1]!.images).toEqual(together[0]!.images);
@@ -147,7 +147,7 @@ describe("memory", () => {
     using pipe = await load(AVATARS);
     const { device } = pipe;
     const idle = device.counters.liveBytes;
-    const [one, eight] = [pipe.plan(1), pipe.plan(8)];
+    const [one, eight] = [pipe.network.plan(1), pipe.network.plan(8)];
     expect(device.counters.liveBytes).toBe(idle);
     expect(one.lowerBound).toBeLessThanOrEqual(one.bytes);
     expect(eight.bytes).toBeGreaterThan(one.bytes);
@@ -156,18 +156,18 @@ describe("memory", () => {
     // What the plan leaves out: tables of the schedule, time embeddings, x0 and pixels of the loop.
     expect(held).toBeGreaterThanOrEqual(eight.bytes);
     expect(held - eight.bytes).toBeLessThan(2 ** 19);
-    expect(pipe.memory()).toMatchObject({ peak: device.counters.peakBytes });
+    expect(pipe.network.memory()).toMatchObject({ peak: device.counters.peakBytes });
   });
 
   test("weights take about what their numbers need", async () => {
     using f32 = await load(AVATARS);
-    const f32Bytes = f32.memory().weights;
+    const f32Bytes = f32.network.memory().weights;
     using f16 = await load(AVATARS, { dtype: "f16" });
     // The file holds float16; small layers are padded to whole rows of a texture.
     const needed = f32.model.checkpoint.totalBytes * 2;
     expect(f32Bytes / needed).toBeGreaterThanOrEqual(1);
     expect(f32Bytes / needed).toBeLessThan(1.5);
-    expect(f16.memory().weights / f32Bytes).toBeLessThan(0.6);
+    expect(f16.network.memory().weights / f32Bytes).toBeLessThan(0.6);
   });
 });
 

@@ -63,7 +63,7 @@ describe("layouts", () => {
   async function expectSameNetwork(from: Parameters<typeof load>[0], options?: Parameters<typeof load>[1]) {
     using pipe = await load(from, options);
     const { inputs, output } = await readEvaluation(`${folder}/io.safetensors`);
-    expect(nmse((await pipe.forward(inputs)).data, output.data)).toBeLessThanOrEqual(1e-10);
+    expect(nmse((await pipe.network.forward(inputs)).data, output.data)).toBeLessThanOrEqual(1e-10);
   }
 
   test("the folder of the network alone", () => expectSameNetwork(`${folder}/unet`));

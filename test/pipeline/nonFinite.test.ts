@@ -69,11 +69,11 @@ describe("single evaluations", () => {
     const folder = goldenPath("pipelines/eps_clip");
     const inputs = { sample: nan([2, 3, 16, 16], 1000), timestep: [5] };
     using model = await load(folder);
-    await expect(model.forward(inputs)).rejects.toThrow("sample holds NaN in image 1");
-    await expect(model.taps(inputs, { modules: ["conv_in"] })).rejects.toThrow("sample holds NaN in image 1");
+    await expect(model.network.forward(inputs)).rejects.toThrow("sample holds NaN in image 1");
+    await expect(model.network.taps(inputs, { modules: ["conv_in"] })).rejects.toThrow("sample holds NaN in image 1");
     const warnings: string[] = [];
     using lenient = await load(folder, { nonFinite: "warn", onWarning: (text) => warnings.push(text) });
-    expect((await lenient.forward(inputs)).data.some(Number.isNaN)).toBe(true);
+    expect((await lenient.network.forward(inputs)).data.some(Number.isNaN)).toBe(true);
     expect(warnings).toEqual(["sample holds NaN in image 1", "the output holds NaN in image 1"]);
     await expect(load(folder, { nonFinite: "never" as "warn" })).rejects.toThrow("nonFinite must be error or warn");
   });

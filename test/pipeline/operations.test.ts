@@ -205,7 +205,11 @@ describe("noise and evalTerms", () => {
 
   it("a trained model predicts its own images' noise, better than zero, and its bound is a few bits", async () => {
     const seen: number[] = [];
-    const terms = await pipe.evalTerms(images, { steps: 10, classes: [1], onEvaluation: (done) => seen.push(done) });
+    const terms = await pipe.network.evalTerms(images, {
+      steps: 10,
+      classes: [1],
+      onEvaluation: (done) => seen.push(done),
+    });
     expect(seen).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     expect(terms.map((t) => t.steps.length)).toEqual([10, 10]);
     for (const { steps, prior, total } of terms) {
@@ -217,7 +221,7 @@ describe("noise and evalTerms", () => {
       expect(total).toBeCloseTo(prior + steps.reduce((s, v) => s + v.bound, 0), 10);
     }
     // Fewer steps say less about the image: their bound is looser.
-    const [finer] = await pipe.evalTerms(images, { steps: 100, classes: [1] });
+    const [finer] = await pipe.network.evalTerms(images, { steps: 100, classes: [1] });
     expect(finer!.total).toBeLessThan(terms[0]!.total / 2);
     expect(finer!.total).toBeGreaterThan(0.5);
   });

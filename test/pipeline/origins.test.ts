@@ -21,7 +21,7 @@ async function readTaps(path: string): Promise<Record<string, Tensor>> {
 async function error(source: Parameters<typeof load>[0], options: NodeLoadOptions = {}): Promise<number> {
   const { inputs, output } = await readEvaluation(`${ADM}/io.safetensors`);
   using pipe = await load(source, options);
-  return nmse((await pipe.forward(inputs)).data, output.data);
+  return nmse((await pipe.network.forward(inputs)).data, output.data);
 }
 
 describe.each(["guided-adm-legacy", "ddim-small"])("%s", (name) => {
@@ -34,10 +34,10 @@ describe.each(["guided-adm-legacy", "ddim-small"])("%s", (name) => {
       const golden = await readTaps(`${folder}/io.safetensors`);
       expect(Object.keys(golden).length).toBeGreaterThan(5);
       using pipe = await load(folder, { dtype });
-      const plain = await pipe.forward(inputs);
+      const plain = await pipe.network.forward(inputs);
       expect(plain.shape).toEqual(output.shape);
       expect(nmse(plain.data, output.data)).toBeLessThanOrEqual(LIMIT[dtype]);
-      const tapped = await pipe.taps(inputs, { modules: ["no.such.module", ...Object.keys(golden)] });
+      const tapped = await pipe.network.taps(inputs, { modules: ["no.such.module", ...Object.keys(golden)] });
       expect(nmse(tapped.output.data, output.data)).toBeLessThanOrEqual(LIMIT[dtype]);
       expect(Object.keys(tapped.taps).sort()).toEqual(Object.keys(golden).sort());
       for (const [module, { shape, data }] of Object.entries(golden)) {
@@ -51,9 +51,9 @@ describe.each(["guided-adm-legacy", "ddim-small"])("%s", (name) => {
     const { inputs, output } = await readEvaluation(`${folder}/io.safetensors`);
     const golden = await readTaps(`${folder}/io.safetensors`);
     using pipe = await load(folder);
-    await pipe.forward(inputs);
+    await pipe.network.forward(inputs);
     const before = pipe.device.counters.liveBytes;
-    const { output: own, taps } = await pipe.taps(inputs);
+    const { output: own, taps } = await pipe.network.taps(inputs);
     expect(pipe.device.counters.liveBytes).toBe(before);
     expect(nmse(own.data, output.data)).toBeLessThanOrEqual(LIMIT.f32);
     const known = Object.entries(golden).filter(([module]) => module in taps);
@@ -162,7 +162,7 @@ describe("whole runs of the originals' samplers", () => {
       shape,
       xT: (x_T as Tensor).data,
       denoise: async (data, timestep) =>
-        (await pipe.forward({ sample: { shape, data }, timestep, classLabels: classes })).data,
+        (await pipe.network.forward({ sample: { shape, data }, timestep, classLabels: classes })).data,
     });
     expect(nmse(own.x, samples.data)).toBeLessThanOrEqual(1e-12);
   });

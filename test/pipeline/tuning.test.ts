@@ -47,7 +47,7 @@ class Memory implements Required<TuningStore> {
 async function load(options: { tune?: boolean; tuning?: TuningStore }) {
   const events: LoadEvent[] = [];
   using pipeline = await createPipeline(model, { device, ...options, onProgress: (event) => events.push(event) });
-  return { tuning: pipeline.tuning, measured: events.filter(({ type }) => type === "tune").length };
+  return { tuning: pipeline.network.tuning, measured: events.filter(({ type }) => type === "tune").length };
 }
 
 describe("choices", () => {

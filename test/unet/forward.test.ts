@@ -34,14 +34,14 @@ const image = ({ shape, data }: Tensor, i: number, count = 1): Tensor => {
 test("an image's output does not depend on its neighbours, bit by bit", async () => {
   const inputs = { sample: random([7, 5, 8, 10], 1), timestep: [0, 49, 7, 7, 30, 1, 48] };
   const classLabels = [8, 0, 3, 3, 1, 2, 5];
-  const all = await pipe.forward({ ...inputs, classLabels });
+  const all = await pipe.network.forward({ ...inputs, classLabels });
   for (const [from, count] of [
     [0, 1],
     [3, 1],
     [6, 1],
     [2, 3],
   ] as const) {
-    const part = await pipe.forward({
+    const part = await pipe.network.forward({
       sample: image(inputs.sample, from, count),
       timestep: inputs.timestep.slice(from, from + count),
       classLabels: classLabels.slice(from, from + count),
@@ -52,8 +52,8 @@ test("an image's output does not depend on its neighbours, bit by bit", async ()
 
 test("one timestep and one label serve a whole batch", async () => {
   const sample = random([3, 5, 8, 8], 2);
-  const once = await pipe.forward({ sample, timestep: [9], classLabels: [4] });
-  expect(once).toEqual(await pipe.forward({ sample, timestep: [9, 9, 9], classLabels: [4, 4, 4] }));
+  const once = await pipe.network.forward({ sample, timestep: [9], classLabels: [4] });
+  expect(once).toEqual(await pipe.network.forward({ sample, timestep: [9, 9, 9], classLabels: [4, 4, 4] }));
 });
 
 test("checkpoints with the attention layers' old names", async () => {
@@ -65,7 +65,7 @@ test("checkpoints with the attention layers' old names", async () => {
   expect(json).toContain("mid_block.attentions.0.proj_attn.bias");
   using renamed = await load(sourceOf(folder, { [WEIGHTS]: rawSafetensors(json, data) }));
   const { inputs, output } = await readEvaluation(`${folder}/io.safetensors`);
-  expect(nmse((await renamed.forward(inputs)).data, output.data)).toBeLessThanOrEqual(1e-10);
+  expect(nmse((await renamed.network.forward(inputs)).data, output.data)).toBeLessThanOrEqual(1e-10);
 });
 
 test("other inputs than the network's are refused before anything is allocated", async () => {
@@ -94,7 +94,7 @@ test("other inputs than the network's are refused before anything is allocated",
   ];
   const { created } = device.counters;
   for (const [change, kind, says] of refusals) {
-    const error = await pipe.forward({ ...good, ...change }).catch((e: unknown) => e);
+    const error = await pipe.network.forward({ ...good, ...change }).catch((e: unknown) => e);
     expect(error).toBeInstanceOf(kind);
     expect((error as Error).message).toMatch(says);
   }
@@ -105,13 +105,15 @@ test("conditions that a network does not take, or takes in another form", async 
   const sample = random([2, 3, 8, 8], 4);
   const classVectors = random([2, 31], 5);
   using identity = await load(goldenPath("models/classidentity"));
-  await expect(identity.forward({ sample, timestep: [1], classLabels: [0] })).rejects.toThrow(/class_labels of shape/);
-  await expect(identity.forward({ sample, timestep: [1], classVectors })).rejects.toThrow(
+  await expect(identity.network.forward({ sample, timestep: [1], classLabels: [0] })).rejects.toThrow(
+    /class_labels of shape/,
+  );
+  await expect(identity.network.forward({ sample, timestep: [1], classVectors })).rejects.toThrow(
     /class_labels has shape \[2, 31\], expected \[2, 32\]/,
   );
   using plain = await load(goldenPath("models/noattn"));
   const two = random([1, 2, 8, 8], 6);
-  await expect(plain.forward({ sample: two, timestep: [1], classLabels: [0] })).rejects.toThrow(
+  await expect(plain.network.forward({ sample: two, timestep: [1], classLabels: [0] })).rejects.toThrow(
     /noattn has no class embedding/,
   );
 });
@@ -119,7 +121,7 @@ test("conditions that a network does not take, or takes in another form", async 
 test("labels beyond a learned embedding name themselves, not the timestep", async () => {
   using model = await load(goldenPath("corners/learned_class"));
   const sample = random([1, 2, 6, 6], 7);
-  await expect(model.forward({ sample, timestep: [1], classLabels: [20] })).rejects.toThrow(
+  await expect(model.network.forward({ sample, timestep: [1], classLabels: [20] })).rejects.toThrow(
     /^class_labels 20 is out of range/,
   );
 });

@@ -26,10 +26,10 @@ async function expectRefusals(
   refusals: readonly [Partial<ForwardInputs>, new (...args: never[]) => Error, RegExp][],
 ): Promise<void> {
   const device = await testDevice();
-  await pipe.forward(good);
+  await pipe.network.forward(good);
   const { created } = device.counters;
   for (const [change, kind, says] of refusals) {
-    const error = await pipe.forward({ ...good, ...change }).catch((e: unknown) => e);
+    const error = await pipe.network.forward({ ...good, ...change }).catch((e: unknown) => e);
     expect((error as Error).message).toMatch(says);
     expect(error).toBeInstanceOf(kind);
   }
@@ -48,29 +48,29 @@ describe("a context", () => {
   const context = random([7, 3, 32], 2);
 
   test("of an image matters to it alone, bit by bit", async () => {
-    const all = await pipe.forward({ sample, timestep, context });
+    const all = await pipe.network.forward({ sample, timestep, context });
     for (const i of [0, 4, 6]) {
       const one = { sample: image(sample, i), timestep: [timestep[i] as number], context: image(context, i) };
-      expect(await pipe.forward(one)).toEqual(image(all, i));
+      expect(await pipe.network.forward(one)).toEqual(image(all, i));
     }
-    const other = await pipe.forward({ sample, timestep, context: random([7, 3, 32], 3) });
+    const other = await pipe.network.forward({ sample, timestep, context: random([7, 3, 32], 3) });
     expect(other.data).not.toEqual(all.data);
   });
 
   test("given once serves the whole batch", async () => {
     const one = image(context, 0);
     const inputs = { sample, timestep: [5] };
-    expect(await pipe.forward({ ...inputs, context: one })).toEqual(
-      await pipe.forward({ ...inputs, context: repeated(one, 7) }),
+    expect(await pipe.network.forward({ ...inputs, context: one })).toEqual(
+      await pipe.network.forward({ ...inputs, context: repeated(one, 7) }),
     );
   });
 
   test("is read anew by every evaluation", async () => {
     const inputs = { sample: image(sample, 0), timestep: [5] };
     const [a, b] = [image(context, 0), image(context, 1)];
-    const first = await pipe.forward({ ...inputs, context: a });
-    expect((await pipe.forward({ ...inputs, context: b })).data).not.toEqual(first.data);
-    expect(await pipe.forward({ ...inputs, context: a })).toEqual(first);
+    const first = await pipe.network.forward({ ...inputs, context: a });
+    expect((await pipe.network.forward({ ...inputs, context: b })).data).not.toEqual(first.data);
+    expect(await pipe.network.forward({ ...inputs, context: a })).toEqual(first);
   });
 
   test("is missed by sampling too", async () => {
@@ -109,13 +109,13 @@ test("added conditions have to fill the width of their embedding", async () => {
   ]);
   const once = { ...good, textEmbeds: image(textEmbeds, 1), timeIds: image(timeIds, 1) };
   const twice = { ...good, textEmbeds: repeated(once.textEmbeds, 2), timeIds: repeated(once.timeIds, 2) };
-  expect(await pipe.forward(once)).toEqual(await pipe.forward(twice));
+  expect(await pipe.network.forward(once)).toEqual(await pipe.network.forward(twice));
 });
 
 test("a network without one takes none", async () => {
   using pipe = await load(goldenPath("models/noattn"));
   const inputs = { sample: random([1, 2, 8, 8], 9), timestep: [1] };
-  await expect(pipe.forward({ ...inputs, context: random([1, 1, 8], 9) })).rejects.toThrow(
+  await expect(pipe.network.forward({ ...inputs, context: random([1, 1, 8], 9) })).rejects.toThrow(
     /noattn attends to no context and takes none/,
   );
 });

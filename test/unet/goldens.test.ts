@@ -41,7 +41,7 @@ for (const dtype of ["f32", "f16"] as const)
           const { inputs, output } = await readEvaluation(`${folder}/${file}`);
           // diffusers takes a context even where nothing attends to it.
           const context = pipe.model.config.context_dim === null ? undefined : inputs.context;
-          const { shape, data } = await pipe.forward({ ...inputs, context });
+          const { shape, data } = await pipe.network.forward({ ...inputs, context });
           expect(shape).toEqual(output.shape);
           const error = nmse(data, output.data);
           expect(error, file).toBeLessThanOrEqual(dtype === "f16" && inTail(folder, file) ? 5e-5 : LIMIT[dtype]);

@@ -6,8 +6,10 @@ import { expect, test } from "vitest";
 import { readBack } from "../../src/network/readback.ts";
 import { WeightStore } from "../../src/network/weights.ts";
 import { folderSource } from "../../src/node/folder.ts";
+import { Evaluation } from "../../src/pipeline/evaluation.ts";
 import { evaluate } from "../../src/pipeline/forward.ts";
 import { openModel } from "../../src/pipeline/model.ts";
+import { Turns } from "../../src/pipeline/turns.ts";
 import { strict } from "../../src/runtime/finite.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { toRows } from "../../src/runtime/layout.ts";
@@ -37,17 +39,10 @@ for (const name of ["models/ddpm/io", "models/sd1/io_odd"])
       Float32Array.from(
         timesteps.flatMap((t) => [...timestepSinusoid(t, model.config.time.inputs, model.config.time)]),
       );
-    const result = await evaluate({
-      device,
-      model,
-      lowered,
-      weights,
-      inputs,
-      maxRows: 2,
-      check() {},
-      judge: strict,
-      timestepRows,
-    });
+    const turns = new Turns(name);
+    const lower = () => lowered;
+    const loaded = { device, model, weights, classRows: null, judge: strict, turns, lower, timestepRows };
+    const result = await evaluate(new Evaluation(loaded, inputs));
     weights.dispose();
     expect(nmse(result.data, output.data)).toBeLessThanOrEqual(1e-10);
   });
@@ -58,7 +53,7 @@ test("a sample in two parts gives what it gives in one", async () => {
   const random = (...shape: number[]) => ({ shape, data: Float32Array.from(randomTensor(shape, 1).data) });
   const [sample, context] = [random(1, 9, 8, 8), random(1, 2, 6)];
   using pipe = await load(folder);
-  const { data } = await pipe.forward({ sample, timestep: [500], context });
+  const { data } = await pipe.network.forward({ sample, timestep: [500], context });
   const { config, checkpoint } = pipe.model;
   const size = { height: 8, width: 8 };
   const init = { size, dtype: "f32", timesteps: "step", contextLength: 2, concat: 5 } as const;

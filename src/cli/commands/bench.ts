@@ -128,16 +128,23 @@ async function benchForward(flags: BenchFlags, io: Io): Promise<void> {
     // Ends the measurement at its next submission.
     io.signal.addEventListener("abort", () => pipeline.dispose());
     progress.show("timing");
-    const { ms, msMin, runs, peakBytes } = await pipeline.benchmark(inputs, flags.seconds);
+    const { ms, msMin, runs, peakBytes } = await pipeline.network.benchmark(inputs, flags.seconds);
     progress.stop();
     io.signal.throwIfAborted();
-    if (wantsTimings(flags, pipeline.device)) reportTimings(terminal, flags, await pipeline.profile(inputs));
+    if (wantsTimings(flags, pipeline.device)) reportTimings(terminal, flags, await pipeline.network.profile(inputs));
     const { name } = pipeline.device;
     if (flags.json)
-      terminal.json({ ms, ms_min: msMin, runs, adapter: name, dtype: pipeline.dtype, peak_gpu_bytes: peakBytes });
+      terminal.json({
+        ms,
+        ms_min: msMin,
+        runs,
+        adapter: name,
+        dtype: pipeline.network.dtype,
+        peak_gpu_bytes: peakBytes,
+      });
     else
       terminal.data(
-        `${ms.toFixed(3)} ms (least ${msMin.toFixed(3)}) in ${plural(runs, "run")}, ${pipeline.dtype} on ${name}, ` +
+        `${ms.toFixed(3)} ms (least ${msMin.toFixed(3)}) in ${plural(runs, "run")}, ${pipeline.network.dtype} on ${name}, ` +
           `peak ${bytes(peakBytes)} of GPU memory`,
       );
   });

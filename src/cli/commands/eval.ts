@@ -53,7 +53,7 @@ async function evaluate(paths: readonly string[], flags: EvalFlags, io: Io): Pro
   const { steps, spacing, timesteps, clip } = samplerOptions(flags);
   await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {
     progress.show("evaluating");
-    const terms = await pipeline.evalTerms(images, {
+    const terms = await pipeline.network.evalTerms(images, {
       ...{ steps, spacing, timesteps, clip },
       classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
       concat,

@@ -1,25 +1,13 @@
-/** What operations on images use of a pipeline. */
+/** What operations on given images have in common. */
 import { ShapeError } from "../runtime/errors.ts";
 import { checkKind, type OptionNames, without } from "../runtime/options.ts";
+import type { LoadedModel } from "./loaded.ts";
 import type { Model } from "./model.ts";
 import { generateNames } from "./options.ts";
+import { finish, withResult } from "./results.ts";
 import type { ResolvedRun } from "./run.ts";
-import type { RunResult } from "./steps.ts";
-import type { ForwardInputs, GenerateOptions, Tensor } from "./types.ts";
-
-export interface WorkOptions {
-  readonly signal?: AbortSignal;
-  readonly onStep?: GenerateOptions["onStep"];
-  readonly profile?: boolean;
-}
-
-export interface Workshop {
-  readonly model: Model;
-  run(run: ResolvedRun, options: WorkOptions): Promise<RunResult>;
-  forward(inputs: ForwardInputs, signal?: AbortSignal): Promise<Tensor>;
-  /** What the network works on, of images. */
-  encode(images: Tensor, signal?: AbortSignal): Promise<Tensor>;
-}
+import { type RunResult, runSteps } from "./steps.ts";
+import type { GenerateOptions, Tensor } from "./types.ts";
 
 const choosing = ["noise", "count", "size", "rng", "inpaint", "resume", "antithetic"] as const;
 
@@ -27,6 +15,13 @@ const choosing = ["noise", "count", "size", "rng", "inpaint", "resume", "antithe
 export type OnImages = Omit<GenerateOptions, (typeof choosing)[number]>;
 
 export const onImagesNames: OptionNames<OnImages> = without(generateNames, ...choosing);
+
+/** A run to its end. */
+export const runAll = (
+  loaded: LoadedModel,
+  run: ResolvedRun,
+  options: Pick<GenerateOptions, "signal" | "onStep" | "profile" | "pixels">,
+): Promise<RunResult> => finish(withResult(runSteps(loaded, run, options)), options.onStep);
 
 function checkTensor(tensor: Tensor, name: string, what: string, channels: number): number {
   checkKind(name, what, "a tensor { shape, data: Float32Array }", tensor);
@@ -38,11 +33,11 @@ function checkTensor(tensor: Tensor, name: string, what: string, channels: numbe
 }
 
 /** @returns how many images there are. @throws ShapeError naming `name` */
-export const checkImages = ({ model }: Workshop, images: Tensor, name: string): number =>
+export const checkImages = ({ model }: LoadedModel, images: Tensor, name: string): number =>
   checkTensor(images, name, "images", model.firstStage?.spec.in_channels ?? model.stateChannels);
 
 /** @returns how many states of the sampler there are. @throws ShapeError naming `name` */
-export const checkLatents = ({ model }: Workshop, latents: Tensor, name: string): number =>
+export const checkLatents = ({ model }: LoadedModel, latents: Tensor, name: string): number =>
   checkTensor(latents, name, "latents", model.stateChannels);
 
 /** The classes of images whose class is unknown: the model's "no class", where it has one. */
