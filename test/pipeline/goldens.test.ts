@@ -75,7 +75,7 @@ function linearAlphasCumprod(start: number, end: number, T: number): number[] {
   });
 }
 
-/** DDIM with eta 0 by the paper's formula, written out in float64 around `pipe.forward`, for epsilon and clipping. */
+/** DDIM with eta 0 by the paper's formula, written out in float64 around `pipe.network.forward`, for epsilon and clipping. */
 async function ddim(pipe: DiffusionPipeline, xT: Tensor, steps: number, rederive: boolean): Promise<Float64Array> {
   const alphas = linearAlphasCumprod(1e-4, 0.02, 1000);
   let x = Float64Array.from(xT.data);

@@ -145,7 +145,7 @@ describe("the same network, written down otherwise", () => {
 });
 
 describe("whole runs of the originals' samplers", () => {
-  test("guided-diffusion's ddim_sample_loop, by generate and around pipe.forward", async () => {
+  test("guided-diffusion's ddim_sample_loop, by generate and around pipe.network.forward", async () => {
     const golden = await readTensors(`${ADM}/pipeline.safetensors`);
     const { x_T, class_labels, timesteps, x_final_f64 } = golden as Record<string, Tensor>;
     const classes = [...(class_labels as Tensor).data];

@@ -1,4 +1,4 @@
-/** `pipe.forward` beyond the goldens: batches, repeated inputs, old names, odd requests. */
+/** `pipe.network.forward` beyond the goldens: batches, repeated inputs, old names, odd requests. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
 import type { ForwardInputs, Tensor } from "../../src/pipeline/types.ts";

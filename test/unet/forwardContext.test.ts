@@ -1,4 +1,4 @@
-/** `pipe.forward` of networks that attend to a context: rows, lengths, batches, and what is refused. */
+/** `pipe.network.forward` of networks that attend to a context: rows, lengths, batches, and what is refused. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
 import type { ForwardInputs, Tensor } from "../../src/pipeline/types.ts";
