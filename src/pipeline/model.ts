@@ -159,7 +159,7 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   // First: what a pipeline's parts are is known then, and a server need not be asked for others.
   const index = await readModelIndex(given, signal);
   const folder = await findComponent(given, "unet", signal).catch((error) => withoutConfig(given, error, options));
-  const place = (await findConfig(given, folder, signal)) as ConfigPlace;
+  const place = ((await given.config?.(signal)) ?? (await findConfig(given, folder, signal))) as ConfigPlace;
   const file = label(place.source, place.path);
   const json = await readConfig(place.source, place.path, { parseYaml, signal });
   const source =

@@ -14,7 +14,7 @@ export const isConfig = (name: string): boolean => name === "model_index.json" |
 
 /**
  * The configuration of a folder: the first of the usual names that is there, of a server the common ones, or at the root the
- * source's own, where it has one.
+ * source's own, where it has one. A file of weights has no other.
  * @returns undefined where there is none
  */
 export async function findConfig(
@@ -22,7 +22,8 @@ export async function findConfig(
   folder: string,
   signal?: AbortSignal,
 ): Promise<ConfigPlace | undefined> {
-  if (source.config) return folder === "" ? source.config(signal) : undefined;
+  if (source.config && folder === "") return source.config(signal);
+  if (source.config && source.weights !== undefined) return undefined;
   const common = folder === "" ? 2 : 1;
   for (const name of source.remote ? CONFIG_NAMES.slice(0, common) : CONFIG_NAMES) {
     const path = joinPath(folder, name);

@@ -69,6 +69,9 @@ test("sample makes the same picture of a folder, its address, a file's address a
   expect(await commandIn(at("id.png"))).toContain(`-m org/avatars@${commit} `);
 
   // One file has no scheduler beside it here.
+  // A configuration that is named takes the place of the one in the folder's unet/.
+  const named = ["--config", join(shippedPath("pixel-avatars-16"), "unet/config.json")];
+  expect(data(await pixels(shippedPath("pixel-avatars-16"), "named.png", ...named)).equals(local)).toBe(true);
   const file = await ddim(["inspect", "-m", `${base}/${WEIGHTS}`, "--config", config, "--json"], { env });
   expect(JSON.parse(file.stdout)).toMatchObject({ kind: "model", name: "diffusion_pytorch_model" });
   // What an address spells with percent signs is the same name.
