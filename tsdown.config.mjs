@@ -1,15 +1,19 @@
 // One bundle per entry point of package.json, shared code in chunks between them. scripts/build.mjs runs it.
 import { defineConfig } from "tsdown";
-import { browserStub, chunkFileName, chunkNames, flatEntries, withoutFacades } from "./scripts/chunks.mjs";
+import {
+  browserStub,
+  chunkFileName,
+  chunkNames,
+  flatEntries,
+  withoutBench,
+  withoutFacades,
+} from "./scripts/chunks.mjs";
 
 const entry = {
   index: "src/index.ts",
   "node/index": "src/node/index.ts",
   "kernels/index": "src/kernels/index.ts",
   "cli/main": "src/cli/main.ts",
-  // Not published: the command line loads it in a checkout.
-  "bench/index": "bench/index.ts",
-  "bench/worker": "bench/harness/worker.ts",
 };
 
 export default defineConfig({
@@ -18,8 +22,6 @@ export default defineConfig({
   target: "es2023",
   // Node's own modules are used by ./node and the command line alone (dependency-cruiser sees to it).
   platform: "node",
-  // Also what bench/ takes from development packages: it is loaded where those are installed.
-  deps: { neverBundle: ["onnx-buf", /^@bufbuild\//, /^echarts\//] },
   outputOptions: {
     codeSplitting: { groups: [{ name: chunkNames(entry) }], includeDependenciesRecursively: false },
     chunkFileNames: chunkFileName,
@@ -27,7 +29,7 @@ export default defineConfig({
   fixedExtension: false,
   // No maps of declarations: with the sources that they show, the package would be larger than it may be.
   dts: { sourcemap: false },
-  plugins: [withoutFacades(), flatEntries(), browserStub()],
+  plugins: [withoutBench(), withoutFacades(), flatEntries(), browserStub()],
   minify: true,
   sourcemap: true,
   // What the declarations need whatever a consumer's tsconfig lists: GPUDevice and its like, and Symbol.dispose.

@@ -1,4 +1,4 @@
-// Which chunk of dist/ holds which module, and so what the files are called. What bench/ alone uses is in none of them.
+// Which chunk of dist/ holds which module, and so what the files are called.
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -100,15 +100,27 @@ export function chunkNames(entries) {
   };
 }
 
-/** All that is published of chunks. */
-export const CHUNKS = new Set([PARTS, LAZY, COMPOSED].flatMap(Object.keys).concat("core", "node", "cli"));
-
 /** @param {string} code the inside of an import's or export's braces */
 const pairs = (code) =>
   code.split(",").map((part) => {
     const [name = "", as = name] = part.trim().split(/\s+as\s+/);
     return { name, as };
   });
+
+/**
+ * The command line loads bench/ in a checkout alone: the package has an empty module instead.
+ * @returns {import("tsdown").Rolldown.Plugin}
+ */
+export function withoutBench() {
+  const id = join(ROOT, "bench/index.ts");
+  return {
+    name: "without-bench",
+    load: { filter: { id }, handler: () => "export const absent = true;" },
+    generateBundle(_options, bundle) {
+      delete bundle["chunks/index.d.ts"];
+    },
+  };
+}
 
 /** Longer than the name of any chunk. */
 const FACADE = ".of-another-chunk.js";
@@ -173,10 +185,9 @@ export function flatEntries() {
   };
 }
 
-/** For output.chunkFileNames. @param {{ name: string, isDynamicEntry: boolean, moduleIds: string[] }} chunk */
-export function chunkFileName({ name, isDynamicEntry, moduleIds }) {
-  if (isDynamicEntry && moduleIds.length === 0) return `chunks/[name]${FACADE}`;
-  return `${CHUNKS.has(name.replace(/\.d$/, "")) ? "chunks" : "bench"}/[name].js`;
+/** For output.chunkFileNames. @param {{ isDynamicEntry: boolean, moduleIds: string[] }} chunk */
+export function chunkFileName({ isDynamicEntry, moduleIds }) {
+  return `chunks/[name]${isDynamicEntry && moduleIds.length === 0 ? FACADE : ".js"}`;
 }
 
 /** A name for each of ./node's, so that a bundler gets as far as the page, which then says this. */

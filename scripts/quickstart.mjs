@@ -19,7 +19,6 @@ function timed(args) {
 }
 
 const setup = timed(["scripts/setup.mjs"]);
-const build = timed(["scripts/build.mjs"]);
 const sampling = timed([
   "bin/ddim.js",
   "sample",
@@ -34,4 +33,4 @@ const sampling = timed([
   "-o",
   OUTPUT,
 ]);
-process.stdout.write(`${OUTPUT}\ninstallation ${setup}, build ${build}, sampling ${sampling}\n`);
+process.stdout.write(`${OUTPUT}\ninstallation ${setup}, sampling ${sampling}\n`);

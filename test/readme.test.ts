@@ -5,7 +5,6 @@ import { join, resolve } from "node:path";
 import process from "node:process";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
-import { ensureBuild } from "../scripts/build.mjs";
 import { scratchFolder } from "./support/cli.ts";
 import { type Block, blocks, shellLines } from "./support/markdown.ts";
 
@@ -46,7 +45,6 @@ test("CI runs what is said to be run by it", () => {
 });
 
 test("the lines for a shell run, in their order, and write what they name", async () => {
-  await ensureBuild();
   const npx = join(scratch, "npx");
   const ddim = `exec '${process.execPath}' '${resolve("bin/ddim.js")}' "$@"`;
   writeFileSync(npx, `#!/bin/sh\n[ "$1" = ddim ] || exit 64\nshift\n${ddim}\n`);

@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
+import { pathToFileURL } from "node:url";
 import { packageRoot } from "../../src/cli/package.ts";
 import { UsageError } from "../../src/runtime/errors.ts";
 import { type EngineInfo, type EngineName, engines } from "../results.ts";
@@ -29,7 +30,11 @@ function locate(name: EngineName): EngineCommandLine | string {
   const node = (...args: string[]) => ({ file: process.execPath, args });
   switch (name) {
     case "ddim-webgpu":
-      return node(join(root, "dist/bench/worker.js"));
+      return node(
+        "--import",
+        pathToFileURL(join(root, "scripts/sources.mjs")).href,
+        join(root, "bench/harness/worker.ts"),
+      );
     case "onnxruntime-cpu":
     case "onnxruntime-webgpu":
       return existsSync(join(root, PEERS, "node_modules/onnxruntime-node"))

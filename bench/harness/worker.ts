@@ -101,6 +101,7 @@ await serve(
       return {};
     },
     stats: async () => ({
+      // Some 90 MB of it are the bundler's, which runs the sources (scripts/sources.mjs).
       peakHostBytes: process.resourceUsage().maxRSS * 1024,
       peakGpuBytes: (await openDevice()).counters.peakBytes,
     }),

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { ensureBuild } from "../../scripts/build.mjs";
+import "../../scripts/sources.mjs";
 import { classesInProportion, jobs, SPACINGS } from "./cells.mjs";
 import { BATCH, describe, FIRST_SEED, fileOf, toBytes } from "./files.mjs";
 import { readMoments } from "./moments.mjs";
@@ -28,9 +28,7 @@ if (!work || !(images > 0) || images % BATCH !== 0 || !(seeds >= 1)) {
   process.exit(2);
 }
 
-await ensureBuild();
-/** @type {typeof import("../../src/node/index.ts")} */
-const { loadPipeline } = await import(new URL("../../dist/node/index.js", import.meta.url).href);
+const { loadPipeline } = await import("../../src/node/index.ts");
 const pipeline = await loadPipeline(values.model);
 const { facts } = readMoments(here("pixel-avatars-16.safetensors"));
 const classes = classesInProportion(facts.classShares, images);

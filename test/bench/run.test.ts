@@ -1,14 +1,10 @@
 /** `ddim bench` itself: a run of one operation, and what it refuses. */
 import { join } from "node:path";
-import { beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { readResults } from "../../bench/results.ts";
-import { ensureBuild } from "../../scripts/build.mjs";
 import { ddim, scratchFolder } from "../support/cli.ts";
 
 const scratch = scratchFolder();
-
-// The engine's own process comes from the build.
-beforeAll(ensureBuild);
 
 test("a run leaves a file with limits, engines and a row of every engine that was asked for", async () => {
   const output = join(scratch, "results.json");

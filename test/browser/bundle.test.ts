@@ -6,7 +6,6 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build, type Rolldown } from "vite";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { ensureBuild } from "../../scripts/build.mjs";
 
 /** Bytes of `import { loadPipeline }`, gzipped, before anything is loaded. */
 const LIMIT = 105_000;
@@ -32,8 +31,7 @@ const LAZY = [
 const DIST = fileURLToPath(new URL("../../dist/index.js", import.meta.url));
 
 let folder: string;
-beforeAll(async () => {
-  await ensureBuild();
+beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "ddim-bundle-"));
   writeFileSync(join(folder, "index.html"), '<script type="module" src="./main.js"></script>');
 });

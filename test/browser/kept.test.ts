@@ -6,7 +6,6 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { ensureBuild } from "../../scripts/build.mjs";
 import { folderSource } from "../../src/node/folder.ts";
 import { modelId, openModel } from "../../src/node/index.ts";
 import { goldenPath, shippedPath } from "../support/models.ts";
@@ -26,7 +25,6 @@ let browser: OpenPage;
 beforeAll(async () => {
   scratch = await mkdtemp(join(tmpdir(), "ddim-kept-"));
   cpSync(goldenPath("corners/no_middle"), join(scratch, "model"), { recursive: true });
-  await ensureBuild();
   const root = fileURLToPath(new URL("../../", import.meta.url));
   const cdn = { [`${CDN}dist/`]: join(root, "dist"), [`${CDN}weights/`]: join(root, "weights") };
   browser = await openPage({ ...cdn, "/own/": scratch });

@@ -4,7 +4,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { ensureBuild } from "../../scripts/build.mjs";
 import { launchChromium } from "../../scripts/chromium.mjs";
 import { type StaticServer, serveFolders } from "../support/staticServer.ts";
 import { collectErrors } from "./openPage.ts";
@@ -23,7 +22,6 @@ const PAGE = `<link rel="icon" href="data:," />
 let server: StaticServer;
 let folder: string;
 beforeAll(async () => {
-  await ensureBuild();
   folder = mkdtempSync(join(tmpdir(), "ddim-plain-"));
   writeFileSync(join(folder, "index.html"), PAGE);
   server = await serveFolders({

@@ -3,15 +3,12 @@ import { spawn } from "node:child_process";
 import { cpSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import process from "node:process";
-import { beforeAll, expect, test } from "vitest";
-import { ensureBuild } from "../../scripts/build.mjs";
+import { expect, test } from "vitest";
 import { scratchFolder } from "../support/cli.ts";
 
 const BIN = resolve("bin/ddim.js");
 const scratch = scratchFolder();
 const installed = scratchFolder();
-
-beforeAll(ensureBuild);
 
 function start(args: readonly string[], env: Record<string, string> = {}, bin = BIN) {
   const child = spawn(process.execPath, [bin, ...args], { cwd: scratch, env: { ...process.env, ...env } });

@@ -5,7 +5,6 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, it } from "vitest";
-import { ensureBuild } from "../../scripts/build.mjs";
 import { nmse } from "../reference/tensor.ts";
 import { scratchFolder } from "../support/cli.ts";
 import { goldenPath, readTensors } from "../support/models.ts";
@@ -14,7 +13,6 @@ const BIN = fileURLToPath(new URL("../../bin/ddim.js", import.meta.url));
 const scratch = scratchFolder();
 
 it("evaluates a golden network", async () => {
-  await ensureBuild();
   const model = goldenPath("models/ddpm");
   const [given, result] = [`${model}/io.safetensors`, join(scratch, "output.safetensors")];
   // The driver reads the variable when it is loaded, hence a process of its own.

@@ -9,7 +9,6 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
-import { ensureBuild } from "../../scripts/build.mjs";
 import { maxAbs, nmse } from "../reference/tensor.ts";
 import { goldenPath, readTensors, shippedPath } from "../support/models.ts";
 import { withoutPeers } from "./installed.ts";
@@ -93,7 +92,6 @@ function evaluations(): Golden[] {
 const goldens = [pipeline("eps_clip")];
 if (process.env.DDIM_TEST_GOLDENS === "all") goldens.push(pipeline("v_trailing_zsnr"), ...evaluations());
 
-await ensureBuild();
 const node = run("node", [image]);
 
 describe.skipIf(withoutPeers).each(["deno", "bun"] as const)("%s", (runtime) => {

@@ -8,7 +8,6 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { onTestFinished } from "vitest";
-import { ensureBuild } from "../../scripts/build.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -37,7 +36,6 @@ export interface Installed extends Disposable {
  * @returns undefined where the registry is not reached and this is not CI: what needs it is left out
  */
 export async function installPackage(): Promise<Installed | undefined> {
-  await ensureBuild();
   const folder = mkdtempSync(join(tmpdir(), "ddim-installed-"));
   await npm(ROOT, "pack", "--ignore-scripts", "--pack-destination", folder);
   const tarball = join(folder, readdirSync(folder)[0] as string);

@@ -3,16 +3,11 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 
 const scratch = mkdtempSync(join(tmpdir(), "ddim-stderr-"));
-const library = join(import.meta.dirname, "../../dist/node/index.js");
+const library = join(import.meta.dirname, "../../src/node/index.ts");
 const stub = join(import.meta.dirname, "../../bin/ddim.js");
-
-beforeAll(() => {
-  // Builds what is missing or stale.
-  spawnSync(process.execPath, [stub, "--version"]);
-});
 
 const SAMPLE = [stub, "sample", "-S", "1", "--seed", "1", "--overwrite", "-o", join(scratch, "x.png")];
 
@@ -47,10 +42,14 @@ test("nor on that of a script that imports the library, whose other output stays
     device.dispose();
     process.exit(0);
   `;
-  const { status, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], {
-    encoding: "utf8",
-    cwd: join(import.meta.dirname, "../.."),
-  });
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ["--import", "./scripts/sources.mjs", "--input-type=module", "-e", script],
+    {
+      encoding: "utf8",
+      cwd: join(import.meta.dirname, "../.."),
+    },
+  );
   expect(status, stderr).toBe(0);
   expect(stderr).toBe("first\na driver says something\na driver says something\nopened\n");
 });

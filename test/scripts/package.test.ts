@@ -20,7 +20,6 @@ import { decode } from "@jridgewell/sourcemap-codec";
 import ts from "typescript";
 import { build, type Rolldown } from "vite";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ensureBuild } from "../../scripts/build.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const MB = 1e6;
@@ -33,8 +32,7 @@ let files: string[];
 let tarball: string;
 const read = (file: string) => readFileSync(join(installed, file), "utf8");
 
-beforeAll(async () => {
-  await ensureBuild();
+beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "ddim-package-"));
   const pack = ["pack", "--json", "--ignore-scripts", "--pack-destination", folder];
   const [packed] = JSON.parse(execFileSync("npm", pack, { cwd: ROOT, encoding: "utf8" }));
