@@ -5,6 +5,7 @@ import type { ImageSize } from "../network/configReader.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { checkFile, checkFolder, makeFolder } from "./output.ts";
 import { isFolder } from "./paths.ts";
+import { plural } from "./table.ts";
 
 export interface ImageOutput {
   /** `picture`: one PNG of everything; `files`: a PNG per image; `tensors`: a safetensors file. */
@@ -56,6 +57,12 @@ function numbered(pattern: string, count: number, first: number): string[] {
 
 export function prepareFolder({ folder }: ImageOutput): void {
   if (folder) makeFolder(folder);
+}
+
+/** What was written where, for people. */
+export function madeText(paths: readonly string[], count: number, { width, height }: ImageSize): string {
+  const [first, last] = [paths[0], paths.at(-1)];
+  return `${first === last ? first : `${first} … ${last}`}: ${plural(count, "image")} of ${width} x ${height}`;
 }
 
 /** Pixels of an enlarged image, a gigabyte. */

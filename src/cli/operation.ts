@@ -7,9 +7,10 @@ import { type Fit, fitImage, fits } from "../image/resize.ts";
 import type { RgbaImage } from "../image/rgba.ts";
 import { fromRgbaImages } from "../image/samples.ts";
 import { readImage } from "../node/image.ts";
+import { tokensOf } from "../pipeline/contexts.ts";
 import type { Model } from "../pipeline/model.ts";
 import { resolveSchedule } from "../pipeline/run.ts";
-import { checkSize, pixelScale } from "../pipeline/size.ts";
+import { checkSize, pixelScale, scaled } from "../pipeline/size.ts";
 import type { GenerateOptions, Generation, Tensor } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { encodeSafetensors } from "../weights/encode.ts";
@@ -32,14 +33,13 @@ import {
   seed,
   whole,
 } from "./flags.ts";
-import { scaleOf } from "./imageOutput.ts";
+import { madeText, scaleOf } from "./imageOutput.ts";
 import { type Io, Terminal } from "./io.ts";
 import { openFlaggedModel } from "./modelFlag.ts";
 import { checkFile, writeFile } from "./output.ts";
 import { madeParameters, recordedTexts } from "./provenance.ts";
 import type { Session } from "./session.ts";
 import { sheet } from "./sheet.ts";
-import { plural } from "./table.ts";
 import { readConcat, readContexts } from "./tensorFiles.ts";
 
 /** How pictures are read. */
@@ -170,9 +170,7 @@ export async function readImages(
   const { sample_size: size } = model.config;
   const channels = model.firstStage?.spec.in_channels ?? model.stateChannels;
   if (!size) throw new UsageError("model", `${model.name} names no sample_size, so images cannot be fitted to it`);
-  const { height, width } = checkSize(model, size);
-  const scale = pixelScale(model);
-  const target = { height: height * scale, width: width * scale };
+  const target = scaled(checkSize(model, size), pixelScale(model));
   const images: RgbaImage[] = [];
   for (const path of paths) {
     const { image, done } = fitImage(await readPicture(path, terminal, flags), target, flags.fit);
@@ -207,16 +205,12 @@ export async function writeGeneration(
     count: images.length,
     size: images[0] as RgbaImage,
     schedule: resolveSchedule(model, options),
-    contextLength: options.context?.shape[1] ?? (model.classEmbedder ? 1 : undefined),
+    contextLength: tokensOf(model, options.context),
   });
   await writeResult(flags, images, { images: samples, ...(latents ? { latents } : {}) }, parameters, rows);
   terminal.warn(warnings);
-  terminal.done(madeText(flags.output, images));
+  terminal.done(madeText([flags.output], images.length, images[0] as RgbaImage));
 }
-
-/** What was written where, for people. */
-export const madeText = (output: string, images: readonly RgbaImage[]): string =>
-  `${output}: ${plural(images.length, "image")} of ${images[0]?.width} x ${images[0]?.height}`;
 
 /** The pictures on one sheet, with `rows` saying which row each is in, or the tensors; and what they were made with. */
 export async function writeResult(

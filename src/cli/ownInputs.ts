@@ -1,10 +1,9 @@
 /** Inputs for a network where none are given: noise, and conditions of a kind that it takes. */
 import type { Model } from "../pipeline/model.ts";
+import { ownSize } from "../pipeline/size.ts";
 import type { ForwardInputs, Tensor } from "../pipeline/types.ts";
 import { initialNoise } from "../sampler/philox.ts";
 
-/** Of models that name no size, in what the network works on. */
-const SIDE = 64;
 /** Tokens, as many as CLIP's. */
 const TOKENS = 77;
 /** Of SDXL: sizes, crop and target size. */
@@ -17,8 +16,9 @@ function normal(part: number, ...shape: [number, number] | [number, number, numb
 }
 
 /** An image of noise, and conditions as large as those of encoders are. */
-export function inputsOf({ config, classEmbedder }: Model, t: number): ForwardInputs {
-  const { height, width } = config.sample_size ?? { height: SIDE, width: SIDE };
+export function inputsOf(model: Model, t: number): ForwardInputs {
+  const { config, classEmbedder } = model;
+  const { height, width } = ownSize(model);
   const { classes, added, context_dim, time } = config;
   const inputs: ForwardInputs = { sample: normal(0, 1, config.in_channels, height, width), timestep: [t] };
   if (classEmbedder || classes.kind === "embedding" || classes.kind === "timestep") inputs.classLabels = [0];

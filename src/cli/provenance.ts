@@ -3,7 +3,7 @@ import { formatParameters, type GenerationParameters } from "../image/parameters
 import type { ImageSize } from "../network/configReader.ts";
 import { modelId } from "../pipeline/modelId.ts";
 import type { ResolvedRun } from "../pipeline/run.ts";
-import { pixelScale } from "../pipeline/size.ts";
+import { pixelScale, scaled } from "../pipeline/size.ts";
 import { tuningHash } from "../pipeline/tuningTable.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
 import type { DeviceFlags, ModelFlags } from "./flags.ts";
@@ -55,6 +55,19 @@ export interface Made {
   readonly contextLength: number | undefined;
 }
 
+/** What every picture says whose command is the one that was typed. */
+export const typedFacts = (io: Pick<Io, "args">, flags: ModelFlags) => ({
+  unknown: unknownOf(flags),
+  command: typedCommand(io),
+  version: packageVersion(),
+});
+
+/** The parameters with a comment on their command, which makes the whole run: which part of it a file holds. */
+export const marked = (parameters: GenerationParameters, part: string): GenerationParameters => ({
+  ...parameters,
+  command: `${parameters.command} # ${part}`,
+});
+
 /** The same parameters for the pictures of operations on images, whose command is the one that was typed. */
 export async function madeParameters(
   { io }: Pick<Terminal, "io">,
@@ -62,8 +75,7 @@ export async function madeParameters(
   flags: ModelFlags & Pick<DeviceFlags, "precision"> & { guidance?: number; timesteps?: readonly number[] },
   { count, size: { width, height }, seed, steps, classes, schedule, contextLength }: Made,
 ): Promise<GenerationParameters> {
-  const scale = pixelScale(session.pipeline.model);
-  const state = { width: width / scale, height: height / scale, contextLength };
+  const state = { ...scaled({ width, height }, 1 / pixelScale(session.pipeline.model)), contextLength };
   return {
     ...(await runFacts(session, flags, state, io.signal)),
     seed: String(seed),
@@ -73,10 +85,8 @@ export async function madeParameters(
     classes: classes ? cycleOf(classes) : undefined,
     guidance: flags.guidance ?? 1,
     rng: "philox",
-    unknown: unknownOf(flags),
     size: { width, height },
-    command: typedCommand(io),
-    version: packageVersion(),
+    ...typedFacts(io, flags),
   };
 }
 

@@ -7,7 +7,7 @@ import type { Model } from "../pipeline/model.ts";
 import { type ResolvedRun, resolveRun } from "../pipeline/run.ts";
 import type { GenerateOptions, Generation } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { scaleOf } from "./imageOutput.ts";
+import { madeText, scaleOf } from "./imageOutput.ts";
 import { type Io, Terminal } from "./io.ts";
 import { openFlaggedModel } from "./modelFlag.ts";
 import { checkFile, writeFile } from "./output.ts";
@@ -15,7 +15,7 @@ import { commandLine, parametersOf, recordedTexts, runFacts } from "./provenance
 import type { SampleFlags } from "./sampleFlags.ts";
 import { generateOptions } from "./sampleOptions.ts";
 import { withPipeline } from "./session.ts";
-import { plural, table } from "./table.ts";
+import { table } from "./table.ts";
 
 /**
  * What may differ from picture to picture, as captions and tables call it. A later one changes faster, and the last that
@@ -112,7 +112,7 @@ export async function sweep(flags: SampleFlags, io: Io): Promise<void> {
     const command = commandLine(flags, run, { classes, dtype: pipeline.network.dtype });
     const texts = recordedTexts({ ...parameters, command });
     writeFile(flags.output, await encodePng(grid(cells, columns, { gap: 8 }), texts));
-    terminal.done(`${flags.output}: ${plural(runs.length, "image")} of ${run.picture.width} x ${run.picture.height}`);
+    terminal.done(madeText([flags.output], runs.length, run.picture));
     terminal.say(`seed ${seed}, ${runs.length / columns} x ${columns} runs from one x_T`);
     const distance = swept.includes("steps") ? distances(made, columns) : undefined;
     if (flags.json) {

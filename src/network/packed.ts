@@ -10,7 +10,7 @@ import type { Target } from "../runtime/kernel.ts";
 import { createValueArray, type GpuArray } from "../runtime/memory.ts";
 import { byteSize, makeValue, TEXTURE_WIDTH, unitBytes } from "../runtime/values.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
-import { sha256, toHex } from "../weights/digests.ts";
+import { textDigest } from "../weights/digests.ts";
 import type { StreamOptions } from "../weights/stream.ts";
 
 /** Reads the parts of one entry. */
@@ -101,7 +101,7 @@ async function keyOf(model: string, target: Target, recipes: readonly ConvRecipe
   ]);
   const [first] = recipes;
   const text = JSON.stringify([model, layout, first ? packSources(target, first) : []]);
-  return toHex(await sha256(new TextEncoder().encode(text))).slice(0, 24);
+  return (await textDigest(text)).slice(0, 24);
 }
 
 function upload(device: Device, { value }: ConvRecipe, { object }: GpuArray, data: Uint8Array<ArrayBuffer>): void {

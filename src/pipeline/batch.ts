@@ -16,6 +16,7 @@ import {
   labels,
   partOf,
   stateOf,
+  stateShape,
 } from "./batchInputs.ts";
 import { blameWeights } from "./blame.ts";
 import { Changes } from "./changes.ts";
@@ -141,8 +142,8 @@ export class Batch {
   #report({ t }: PlanRow): BatchStep {
     const { state, row } = this;
     const { run, images, first } = this.init;
-    const { model, preview } = this.init.loaded;
-    const shape = [images, model.stateChannels, run.height, run.width];
+    const { preview } = this.init.loaded;
+    const shape = stateShape(this.init);
     return {
       index: row - 1,
       of: run.plan.rows.length,

@@ -49,6 +49,14 @@ export interface BatchInit {
   readonly resume?: SavedRun;
 }
 
+/** Shape of the batch's states. */
+export const stateShape = ({ run, loaded, images }: BatchInit): readonly number[] => [
+  images,
+  loaded.model.stateChannels,
+  run.height,
+  run.width,
+];
+
 /** Numbers of one state. */
 export const stateOf = ({ run, loaded }: BatchInit): number => loaded.model.stateChannels * run.height * run.width;
 

@@ -4,7 +4,7 @@ import { nonFiniteIn } from "../runtime/finite.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { isGuided, type PlanRow } from "../sampler/plan.ts";
 import type { SamplerState } from "../sampler/state.ts";
-import type { BatchInit } from "./batchInputs.ts";
+import { type BatchInit, stateShape } from "./batchInputs.ts";
 import { type Guidance, scalesOf } from "./conditions.ts";
 import type { StepChange } from "./types.ts";
 
@@ -39,14 +39,14 @@ export class Changes {
   /** @throws UsageError, ShapeError, NonFiniteError; nothing is changed then */
   make(to: StepChange): void {
     checkOptions("change", to, changeNames);
-    const { loaded, run, images, first, judge } = this.init;
+    const { run, images, first, judge } = this.init;
     if (to.guidance !== undefined && !this.guidance)
       throw new UsageError(
         "guidance",
         "guidance cannot be changed: these images began without, and nothing is there to lead away from",
       );
     if (to.state) {
-      const shape = [images, loaded.model.stateChannels, run.height, run.width];
+      const shape = stateShape(this.init);
       if (to.state.shape.join() !== shape.join() || to.state.data.length !== shape.reduce((a, b) => a * b))
         throw new ShapeError("change", "state", `[${shape.join(", ")}]`, to.state.shape);
       judge(nonFiniteIn("state", to.state.data, images));

@@ -26,6 +26,10 @@ export const contextCount = ({ context, textEmbeds }: GenerateOptions): number |
   return count > 1 ? count : undefined;
 };
 
+/** Tokens that a network attends to: a given context's, or the one of a class; undefined for those that have no context yet. */
+export const tokensOf = ({ classEmbedder }: Model, context?: Tensor): number | undefined =>
+  context?.shape[1] ?? (classEmbedder ? 1 : undefined);
+
 /**
  * @param guided whether the network is evaluated without the conditions too
  * @returns null for networks that take neither context nor added conditions

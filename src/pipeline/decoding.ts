@@ -20,6 +20,7 @@ import { createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory
 import { Program } from "../runtime/program.ts";
 import { makeValue, padded4 } from "../runtime/values.ts";
 import { blameWeights } from "./blame.ts";
+import { scaled } from "./size.ts";
 
 export interface DecodeInit extends ImageSize {
   readonly firstStage: Autoencoder;
@@ -40,12 +41,6 @@ export interface Decoded {
   /** [count, C, H, W] of the pictures, not clamped. */
   readonly samples: Float32Array<ArrayBuffer>;
 }
-
-/** Size of the pictures of latents. */
-export const pictureSize = (spec: AutoencoderSpec, { height, width }: ImageSize): ImageSize => ({
-  height: height * latentScale(spec),
-  width: width * latentScale(spec),
-});
 
 /** Pictures of what a decoder leaves on the GPU. */
 class Painter {
@@ -126,7 +121,7 @@ function decoderShape(spec: AutoencoderSpec, { height, width }: ImageSize): Deco
 export async function decodeState(init: DecodeInit): Promise<Decoded> {
   const { firstStage, state, count, pixels, check, judge } = init;
   const { device, spec } = firstStage;
-  const picture = pictureSize(spec, init);
+  const picture = scaled(init, latentScale(spec));
   const [points, channels] = [init.height * init.width, spec.latent_channels];
   const latent = points * padded4(channels) * 4;
   const image = spec.out_channels * picture.height * picture.width;
@@ -197,7 +192,7 @@ export async function decodeLatents(
   const size = channels * height * width;
   // What one buffer holds.
   const most = Math.max(1, Math.floor(device.gpu.limits.maxBufferSize / (height * width * padded4(channels) * 4)));
-  const picture = pictureSize(spec, { height, width });
+  const picture = scaled({ height, width }, latentScale(spec));
   const shape = [n, spec.out_channels, picture.height, picture.width];
   const data = new Float32Array(shape.reduce((a, b) => a * b));
   for (let from = 0; from < n; from += most) {

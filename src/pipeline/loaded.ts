@@ -12,11 +12,12 @@ import type { Value } from "../runtime/values.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
 import type { Network } from "../unet/build.ts";
 import { type LoweredNetwork, lowerNetwork, plannedBytes } from "../unet/lowered.ts";
+import { tokensOf } from "./contexts.ts";
 import type { LatentPreview } from "./latentPreview.ts";
 import type { Model } from "./model.ts";
 import { modelHash } from "./modelId.ts";
 import type { CreateOptions } from "./options.ts";
-import { checkSize } from "./size.ts";
+import { checkSize, ownSize } from "./size.ts";
 import { measuredMethods, type TuningTable } from "./tuningTable.ts";
 import { Turns } from "./turns.ts";
 import type { NetworkDType } from "./types.ts";
@@ -62,8 +63,8 @@ export class LoadedModel {
     const measured = options.tuning || options.tune ? await import("./tuning.ts") : null;
     const tuning = measured && (await measured.tuningFor(model, device, dtype, options));
     const target = targetFor(device, methodsFor(options.precision, tuning ? measuredMethods(tuning) : undefined));
-    const size = model.config.sample_size ?? { height: 64, width: 64 };
-    const contextLength = model.classEmbedder ? 1 : undefined;
+    const size = ownSize(model);
+    const contextLength = tokensOf(model);
     const concat = model.concat?.channels;
     const lowered = lowerNetwork(model.config, target, { size, dtype, timesteps: "step", contextLength, concat });
     const learned = model.config.time.type === "learned";
@@ -174,8 +175,8 @@ export class LoadedModel {
 
   /** Activation memory of a batch at the model's own size, and the least that any plan could do with. */
   plan(batch: number): { bytes: number; lowerBound: number } {
-    const { height, width } = checkSize(this.model, this.model.config.sample_size ?? { height: 64, width: 64 });
-    return plannedBytes(this.lower(height, width, "step", this.model.classEmbedder ? 1 : undefined), batch);
+    const { height, width } = checkSize(this.model, ownSize(this.model));
+    return plannedBytes(this.lower(height, width, "step", tokensOf(this.model)), batch);
   }
 
   /** @returns whether there was anything to free */

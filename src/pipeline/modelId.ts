@@ -1,7 +1,7 @@
 /** What identifies a model: the hash of its bytes, and that of earlier versions. */
 import type { AutoencoderModel } from "../autoencoder/open.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
-import { sha256, toHex } from "../weights/digests.ts";
+import { sha256, textDigest, toHex } from "../weights/digests.ts";
 import type { Model } from "./model.ts";
 
 /** The name, type, shape and digest of tensors, by name. */
@@ -27,7 +27,7 @@ export async function modelId(model: Model, signal?: AbortSignal): Promise<strin
     await identified(checkpoint, networkTensors, signal),
     firstStage && (await identified(firstStage.checkpoint, firstStage.decoderTensors, signal)),
   ];
-  return toHex(await sha256(new TextEncoder().encode(JSON.stringify(facts)))).slice(0, 32);
+  return (await textDigest(JSON.stringify(facts))).slice(0, 32);
 }
 
 /** The same of an autoencoder by itself. @throws FileError; the signal's reason */
@@ -37,7 +37,7 @@ export async function autoencoderId({ spec, checkpoint }: AutoencoderModel, sign
     spec,
     await identified(checkpoint, [...checkpoint.tensors.keys()], signal),
   ];
-  return toHex(await sha256(new TextEncoder().encode(JSON.stringify(facts)))).slice(0, 32);
+  return (await textDigest(JSON.stringify(facts))).slice(0, 32);
 }
 
 /** Bytes of each tensor that enter {@link modelHash}. */

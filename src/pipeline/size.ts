@@ -17,27 +17,32 @@ export function wholeNumber(option: string, value: number, least: number): numbe
 /** Every level but the last halves the image; with an odd size a skip connection would not fit its partner. */
 export const sizeMultiple = ({ config }: Model): number => (config.odd_sizes ? 1 : 2 ** halvings(config));
 
+/** What the network works on where no size is asked for: the model's own, or one that stands for it. */
+export const ownSize = ({ config }: Model): ImageSize => config.sample_size ?? { height: 64, width: 64 };
+
+/** @throws UsageError where a side is no multiple, with the reason */
+function checkSides(size: ImageSize, multiple: number, why: string): void {
+  for (const side of ["height", "width"] as const)
+    if (wholeNumber("size", size[side], 1) % multiple !== 0)
+      throw new UsageError(
+        "size",
+        `size ${size.height}×${size.width}: ${side} must be a multiple of ${multiple}${why}`,
+      );
+}
+
 /**
  * @param scale pixels that `size` counts along each side of what the network works on
  * @throws UsageError for a size of the state that is no multiple of {@link sizeMultiple}
  */
 export function checkSize(model: Model, size: ImageSize, scale = 1): ImageSize {
   const halved = sizeMultiple(model);
-  const multiple = halved * scale;
   const whole = `a multiple of ${scale} for whole latents`;
   const times = Math.log2(halved);
   const why =
     scale === 1
       ? `, because ${model.name} halves it ${times} times`
       : `: ${whole}${halved === 1 ? "" : `, which ${model.name} halves ${times} times`}`;
-  for (const side of ["height", "width"] as const) {
-    const value = wholeNumber("size", size[side], 1);
-    if (value % multiple !== 0)
-      throw new UsageError(
-        "size",
-        `size ${size.height}×${size.width}: ${side} must be a multiple of ${multiple}${why}`,
-      );
-  }
+  checkSides(size, halved * scale, why);
   return { height: size.height, width: size.width };
 }
 
@@ -52,12 +57,7 @@ export const scaled = ({ height, width }: ImageSize, factor: number): ImageSize 
 /** Size of the state that a size of pictures means. @throws UsageError */
 export function stateSize(model: Model, size: ImageSize): ImageSize {
   const scale = pixelScale(model);
-  for (const side of ["height", "width"] as const)
-    if (wholeNumber("size", size[side], 1) % scale !== 0)
-      throw new UsageError(
-        "size",
-        `size ${size.height}×${size.width}: ${side} must be a multiple of ${scale}, the pixels of one latent`,
-      );
+  checkSides(size, scale, ", the pixels of one latent");
   return scaled(size, 1 / scale);
 }
 

@@ -8,8 +8,10 @@ import { methodsFor, targetFor } from "../kernels/target.ts";
 import { type Measured, measure } from "../kernels/tuner.ts";
 import type { Device } from "../runtime/device.ts";
 import { lowerNetwork } from "../unet/lowered.ts";
+import { tokensOf } from "./contexts.ts";
 import type { Model } from "./model.ts";
 import type { CreateOptions } from "./options.ts";
+import { ownSize } from "./size.ts";
 import { type TuningTable, tuningScope } from "./tuningTable.ts";
 import type { LoadOptions, NetworkDType } from "./types.ts";
 
@@ -28,8 +30,7 @@ export interface TuneOptions extends Pick<LoadOptions, "precision" | "signal"> {
 export async function tuneModel(model: Model, device: Device, options: TuneOptions): Promise<TuningTable> {
   const { dtype, precision, known, signal, onProgress } = options;
   const target = targetFor(device, methodsFor(precision));
-  const size = model.config.sample_size ?? { height: 64, width: 64 };
-  const contextLength = model.classEmbedder ? 1 : undefined;
+  const [size, contextLength] = [ownSize(model), tokensOf(model)];
   const { network } = lowerNetwork(model.config, target, { size, dtype, timesteps: "step", contextLength });
   const entries: Record<string, Measured> = { ...known?.entries };
   const choices = choicesOf(fold(network.main), target).filter(({ key }) => !(key in entries));

@@ -6,7 +6,7 @@ import type { Measured } from "../kernels/tuner.ts";
 import type { Device } from "../runtime/device.ts";
 import { FileError } from "../runtime/errors.ts";
 import { textOf } from "../runtime/printable.ts";
-import { sha256, toHex } from "../weights/digests.ts";
+import { textDigest } from "../weights/digests.ts";
 
 /** What measurements are valid for. */
 export interface TuningScope {
@@ -30,9 +30,7 @@ export interface TuningStore {
 }
 
 /** The first eight hex digits of SHA-256. */
-async function digest(text: string): Promise<string> {
-  return toHex(await sha256(new TextEncoder().encode(text))).slice(0, 8);
-}
+const digest = async (text: string): Promise<string> => (await textDigest(text)).slice(0, 8);
 
 /** Adapter and driver of a device, and the kernels it would get. */
 export async function tuningScope(device: Device): Promise<TuningScope> {

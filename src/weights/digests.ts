@@ -24,6 +24,9 @@ export const toHex = (bytes: ArrayBuffer): string =>
 export const sha256 = (bytes: Uint8Array): Promise<ArrayBuffer> =>
   crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>);
 
+/** SHA-256 of a text, in hex digits. */
+export const textDigest = async (text: string): Promise<string> => toHex(await sha256(new TextEncoder().encode(text)));
+
 /** Hashes the tensors of one walk over them, each of which comes whole, its pieces in order. */
 export class DigestWalk {
   #chunks: Promise<ArrayBuffer>[] = [];

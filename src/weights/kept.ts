@@ -7,7 +7,7 @@
 
 import { FileError } from "../runtime/errors.ts";
 import type { Version } from "./answers.ts";
-import { sha256, toHex } from "./digests.ts";
+import { sha256, textDigest, toHex } from "./digests.ts";
 import { label } from "./path.ts";
 import { CHANGED, checkRange, type ModelSource, readInto, tooLong } from "./source.ts";
 import { type Fetch, serverSource } from "./url.ts";
@@ -28,7 +28,7 @@ interface KeptOptions {
   readonly pieceBytes?: number;
 }
 
-const cacheName = async (id: string) => PREFIX + toHex(await sha256(new TextEncoder().encode(id))).slice(0, 32);
+const cacheName = async (id: string) => PREFIX + (await textDigest(id)).slice(0, 32);
 
 const ownNames = async () => (await caches.keys()).filter((name) => name.startsWith(PREFIX));
 

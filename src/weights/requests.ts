@@ -101,6 +101,27 @@ export class Answer {
     }
   }
 
+  /** The whole body. @throws `tooLong()` where it has more than `limit` bytes */
+  async all(limit: number, tooLong: () => FileError): Promise<Uint8Array<ArrayBuffer>> {
+    const parts: Uint8Array[] = [];
+    let length = 0;
+    for (let part = await this.next(); part; part = await this.next()) {
+      parts.push(part);
+      length += part.byteLength;
+      if (length > limit) {
+        await this.cancel();
+        throw tooLong();
+      }
+    }
+    const bytes = new Uint8Array(length);
+    let at = 0;
+    for (const part of parts) {
+      bytes.set(part, at);
+      at += part.byteLength;
+    }
+    return bytes;
+  }
+
   async cancel(): Promise<void> {
     this.watch.end();
     // Not waited for: a body that is stuck may never say that it was cancelled.

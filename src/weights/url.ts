@@ -155,26 +155,11 @@ export function serverSource(
       await answer.cancel();
       throw refusal(file, response);
     }
-    const parts: Uint8Array[] = [];
-    let length = 0;
-    for (let part = await answer.next(); part; part = await answer.next()) {
-      parts.push(part);
-      length += part.byteLength;
-      if (length > limit) {
-        await answer.cancel();
-        throw problem ? new FileError(file, problem()) : tooLong(file, limit);
-      }
-    }
+    const bytes = await answer.all(limit, () => (problem ? new FileError(file, problem()) : tooLong(file, limit)));
     const told = contentLength(response);
-    if (told !== undefined && told !== length)
-      throw new FileError(file, `gave ${length} bytes when the server told of ${told}`);
-    checkVersion(path, response, contentLength(response));
-    const bytes = new Uint8Array(length);
-    let at = 0;
-    for (const part of parts) {
-      bytes.set(part, at);
-      at += part.byteLength;
-    }
+    if (told !== undefined && told !== bytes.byteLength)
+      throw new FileError(file, `gave ${bytes.byteLength} bytes when the server told of ${told}`);
+    checkVersion(path, response, told);
     return bytes;
   }
 

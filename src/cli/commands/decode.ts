@@ -12,14 +12,12 @@ import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { byteCount, openFirstStage, withAutoencoder } from "../autoencoder.ts";
 import { addCommonFlags, type CommonFlags, OUTPUT_FLAGS, whole } from "../flags.ts";
-import { type ImageOutput, planOutput, prepareFolder, scaleOf } from "../imageOutput.ts";
+import { type ImageOutput, madeText, planOutput, prepareFolder, scaleOf } from "../imageOutput.ts";
 import { type Io, Terminal } from "../io.ts";
-import { modelArgument, unknownOf } from "../modelFlag.ts";
+import { modelArgument } from "../modelFlag.ts";
 import { writeFile } from "../output.ts";
-import { packageVersion } from "../package.ts";
-import { recordedTexts, typedCommand } from "../provenance.ts";
+import { marked, recordedTexts, typedFacts } from "../provenance.ts";
 import { sheet } from "../sheet.ts";
-import { plural } from "../table.ts";
 import { readLatents } from "../tensorFiles.ts";
 
 const COMMON = [
@@ -83,16 +81,11 @@ async function decode(path: string, flags: DecodeFlags, io: Io): Promise<void> {
       count,
       dtype: autoencoder.dtype,
       precision: flags.precision,
-      unknown: unknownOf(flags),
       size: { width, height },
       adapter: autoencoder.device.name,
-      command: typedCommand(io),
-      version: packageVersion(),
+      ...typedFacts(io, flags),
     });
-    const [first, last] = [output.paths[0], output.paths.at(-1)];
-    terminal.done(
-      `${first === last ? first : `${first} … ${last}`}: ${plural(count, "image")} of ${width} x ${height}`,
-    );
+    terminal.done(madeText(output.paths, count, { width, height }));
     if (flags.json)
       terminal.json({
         images: output.paths,
@@ -121,9 +114,6 @@ async function write(
   for (const [i, picture] of pictures.entries())
     writeFile(
       output.paths[i] as string,
-      await encodePng(
-        enlarge(picture, factor),
-        recordedTexts({ ...parameters, command: `${parameters.command} # image ${i}` }),
-      ),
+      await encodePng(enlarge(picture, factor), recordedTexts(marked(parameters, `image ${i}`))),
     );
 }

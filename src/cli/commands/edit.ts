@@ -20,12 +20,11 @@ import {
   type SamplerFlags,
   seed,
 } from "../flags.ts";
+import { madeText } from "../imageOutput.ts";
 import type { Io, Terminal } from "../io.ts";
-import { unknownOf } from "../modelFlag.ts";
 import {
   addOperationFlags,
   addPictureFlags,
-  madeText,
   type OperationFlags,
   operationOptions,
   type PictureFlags,
@@ -35,8 +34,7 @@ import {
   writeGeneration,
   writeResult,
 } from "../operation.ts";
-import { packageVersion } from "../package.ts";
-import { typedCommand } from "../provenance.ts";
+import { typedFacts } from "../provenance.ts";
 import { withPipeline } from "../session.ts";
 
 interface EditFlags extends CommonFlags, PictureFlags, OperationFlags, SamplerFlags {
@@ -148,13 +146,11 @@ async function noise(path: string, flags: NoiseFlags, io: Io): Promise<void> {
       timesteps: flags.at,
       rng: "philox",
       count: n,
-      unknown: unknownOf(flags),
       size: { width, height },
-      command: typedCommand(io),
-      version: packageVersion(),
+      ...typedFacts(io, flags),
     },
     pictures.map(() => 0),
   );
-  terminal.done(madeText(flags.output, pictures));
+  terminal.done(madeText([flags.output], n, { width, height }));
   if (flags.json) terminal.json({ output: flags.output, timesteps: flags.at });
 }

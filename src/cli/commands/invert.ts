@@ -3,6 +3,7 @@ import { type Command, Option } from "commander";
 import { enlarge } from "../../image/rgba.ts";
 import { toRgbaImages } from "../../image/samples.ts";
 import { checkConcat } from "../../pipeline/concat.ts";
+import { tokensOf } from "../../pipeline/contexts.ts";
 import type { Reconstruction } from "../../pipeline/invert.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import { type Inversion as Convention, inversions } from "../../sampler/inversion.ts";
@@ -98,7 +99,7 @@ async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Pro
       steps: result.schedule.steps.length,
       classes: result.classes,
       schedule: result.schedule,
-      contextLength: options.context?.shape[1] ?? (model.classEmbedder ? 1 : undefined),
+      contextLength: tokensOf(model, options.context),
     });
     await writeResult(flags, pictures, tensors, parameters, rowsOf(paths, back));
     terminal.warn(result.warnings);

@@ -11,12 +11,12 @@ import type { GenerateOptions, Generation, Step, Tensor } from "../../pipeline/t
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { batchSize } from "../flags.ts";
-import { type ImageOutput, planOutput, prepareFolder, scaleOf } from "../imageOutput.ts";
+import { type ImageOutput, madeText, planOutput, prepareFolder, scaleOf } from "../imageOutput.ts";
 import { type Io, Terminal } from "../io.ts";
 import { takeAfter } from "../like.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
 import { checkFile, checkFolder, makeFolder, writeFile } from "../output.ts";
-import { parametersOf, runFacts } from "../provenance.ts";
+import { marked, parametersOf, runFacts } from "../provenance.ts";
 import { addSampleFlags, type SampleFlags } from "../sampleFlags.ts";
 import { generateOptions } from "../sampleOptions.ts";
 import { type Session, withPipeline } from "../session.ts";
@@ -135,15 +135,11 @@ async function generate(
     const preview = await step.preview();
     // Latents are smaller than their pictures.
     const factor = (scale * run.picture.width) / run.width;
-    const texts = marked(await recorded(), `${whole ? "" : `images from ${first}, `}step ${step.index}`);
-    writeFile(join(saveSteps, name), await encodePng(sheet(preview, factor), texts));
+    const own = marked(await recorded(), `${whole ? "" : `images from ${first}, `}step ${step.index}`);
+    writeFile(join(saveSteps, name), await encodePng(sheet(preview, factor), formatParameters(own)));
   }
   return steps.result;
 }
-
-/** The command makes the whole run; a comment tells which part of it a file holds. */
-const marked = (parameters: GenerationParameters, part: string) =>
-  formatParameters({ ...parameters, command: `${parameters.command} # ${part}` });
 
 async function writeImages(
   { output, run, scale }: Plan,
@@ -163,8 +159,8 @@ async function writeImages(
     return writeFile(path, await encodePng(picture, formatParameters(parameters)));
   }
   for (const [i, image] of images.entries()) {
-    const texts = marked(parameters, `image ${run.firstImage + i}`);
-    writeFile(output.paths[i]!, await encodePng(enlarge(image, scale), texts));
+    const own = marked(parameters, `image ${run.firstImage + i}`);
+    writeFile(output.paths[i]!, await encodePng(enlarge(image, scale), formatParameters(own)));
   }
 }
 
@@ -176,10 +172,7 @@ function report(
   session: Session,
 ): void {
   const { ms, steps, peakBytes } = made;
-  const [first, last] = [output.paths[0], output.paths.at(-1)];
-  terminal.done(
-    `${first === last ? first : `${first} … ${last}`}: ${plural(run.count, "image")} of ${run.picture.width} x ${run.picture.height}`,
-  );
+  terminal.done(madeText(output.paths, run.count, run.picture));
   // Compiling happens once however many images there are, so it is no part of the rate.
   const rate = (run.count * 1000) / (ms.total - ms.compile);
   terminal.say(

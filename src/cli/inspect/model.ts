@@ -7,7 +7,9 @@ import type { DeviceRoom } from "../../network/limits.ts";
 import { splitParam } from "../../network/places.ts";
 import { tuningFolder } from "../../node/tuningFolder.ts";
 import { concatNames } from "../../pipeline/concat.ts";
+import { tokensOf } from "../../pipeline/contexts.ts";
 import type { Model } from "../../pipeline/model.ts";
+import { ownSize } from "../../pipeline/size.ts";
 import { measuredMethods, tuningScope } from "../../pipeline/tuningTable.ts";
 import type { NetworkDType } from "../../pipeline/types.ts";
 import type { Device } from "../../runtime/device.ts";
@@ -25,8 +27,6 @@ import { LEAST_ROOM, type MemoryReport, memoryLines, reportMemory } from "./memo
 
 /** The kernels of a GPU that we know nothing about. */
 const ANY_GPU: Target = { shapes: "const", storage: "buffer", lanes: 0, software: false };
-/** For models that leave the size open. */
-const SOME_SIZE = { height: 64, width: 64 };
 
 export async function inspectModel(terminal: Terminal, path: string | undefined, flags: LoadFlags): Promise<void> {
   const { config, weights, variant, randomWeights, ignoreUnknown } = flags;
@@ -34,8 +34,8 @@ export async function inspectModel(terminal: Terminal, path: string | undefined,
   const model = await openFlaggedModel(terminal, asked);
   const { adapter, target, room } = await chooseTarget(terminal, flags);
   const dtype = flags.dtype === "f16" ? "f16" : "f32";
-  const size = model.config.sample_size ?? SOME_SIZE;
-  const [contextLength, concat] = [model.classEmbedder ? 1 : undefined, model.concat?.channels];
+  const size = ownSize(model);
+  const [contextLength, concat] = [tokensOf(model), model.concat?.channels];
   const lowerTo = (type: NetworkDType) => lower(model.config, target, size, type, { contextLength, concat });
   const lowered = lowerTo(dtype);
   const plans = (["f32", "f16"] as const).map((type) =>

@@ -49,6 +49,11 @@ export class HubClient {
     return new HubClient(id, hubEndpoint(env), await hubToken(env), new Requests(fetch));
   }
 
+  /** Without a slash at the end. */
+  private get hubUrl(): string {
+    return this.endpoint.href.replace(/\/+$/, "");
+  }
+
   /**
    * The files of the revision, as it is now.
    * @throws HubRefusal where there is no such model or revision, or not for us; FileError when the Hub cannot be asked
@@ -56,7 +61,7 @@ export class HubClient {
   async list(signal?: AbortSignal): Promise<Listing> {
     const { name, revision } = this.id;
     const { listFiles, modelInfo } = await this.#package();
-    const hubUrl = this.endpoint.href.replace(/\/+$/, "");
+    const { hubUrl } = this;
     const fetch = ((url: string | URL, init?: RequestInit) =>
       this.#ask(String(url), init ?? {}, signal)) as typeof globalThis.fetch;
     try {
@@ -90,9 +95,8 @@ export class HubClient {
     use: (answer: Answer) => Promise<T>,
   ): Promise<T> {
     const { name } = this.id;
-    const url = new URL(this.endpoint);
     const segments = [...name.split("/"), "resolve", commit, ...path.split("/")].map(encodeURIComponent);
-    url.pathname = `${url.pathname.replace(/\/+$/, "")}/${segments.join("/")}`;
+    const url = new URL(`${this.hubUrl}/${segments.join("/")}`);
     const init = (): RequestInit => {
       const part = range();
       // The hash is that of the file as it is.
@@ -156,16 +160,8 @@ export class HubClient {
         await answer.cancel();
         throw this.#refusal(response);
       }
-      const parts: Uint8Array[] = [];
-      let length = 0;
-      for (let part = await answer.next(); part; part = await answer.next()) {
-        parts.push(part);
-        length += part.byteLength;
-        if (length <= ANSWER_BYTES) continue;
-        await answer.cancel();
-        throw tooLong(`${this.id.name}: the list of files`, ANSWER_BYTES);
-      }
-      return new Response(new Blob(parts as BlobPart[]), { headers: response.headers });
+      const bytes = await answer.all(ANSWER_BYTES, () => tooLong(`${this.id.name}: the list of files`, ANSWER_BYTES));
+      return new Response(bytes, { headers: response.headers });
     });
   }
 
@@ -182,7 +178,7 @@ export class HubClient {
     const say = (problem: string) => new HubRefusal(id.name, problem);
     const login = "log in (hf auth login) or set HF_TOKEN";
     if (code === "RevisionNotFound") return say(`${endpoint.host} has no branch, tag or commit ${id.revision} of it`);
-    const page = `${endpoint.href.replace(/\/+$/, "")}/${id.name}`;
+    const page = `${this.hubUrl}/${id.name}`;
     const mayNot = token ? `, and the token in ${token.from} may not read it` : "";
     if (code === "GatedRepo") return say(`is gated${mayNot}: accept its conditions on ${page}, then ${login}`);
     if (status === 403) return say(`${answered(response)}${mayNot}: ${login}, of somebody who may read ${page}`);

@@ -41,13 +41,9 @@ export class HubCache {
 
   /** Makes a snapshot's folder, and remembers that the revision is this commit. @throws FileError */
   async open(commit: string): Promise<void> {
-    const temporary = `${this.#ref()}.${randomBytes(4).toString("hex")}`;
     try {
       await mkdir(this.snapshot(commit), { recursive: true });
-      if ((await this.commit()) === commit) return;
-      await mkdir(dirname(temporary), { recursive: true });
-      await writeFile(temporary, commit);
-      await rename(temporary, this.#ref());
+      if ((await this.commit()) !== commit) await appear(this.#ref(), (temporary) => writeFile(temporary, commit));
     } catch (cause) {
       throw new FileError(this.folder, `cannot be written (${codeOf(cause)}): HF_HUB_CACHE names another folder`, {
         cause,
@@ -69,14 +65,13 @@ export class HubCache {
     const pointer = this.#pointer(commit, file.path);
     const blob = this.blob(file);
     try {
-      await mkdir(dirname(pointer), { recursive: true });
       if (await this.has(commit, file)) return;
-      const temporary = `${pointer}.${randomBytes(4).toString("hex")}`;
-      // Where there are no symbolic links, as on Windows without the right to make them.
-      await symlink(relative(dirname(pointer), blob), temporary)
-        .catch(() => link(blob, temporary))
-        .catch(() => copyFile(blob, temporary));
-      await rename(temporary, pointer);
+      await appear(pointer, (temporary) =>
+        symlink(relative(dirname(pointer), blob), temporary)
+          // Where there are no symbolic links, as on Windows without the right to make them.
+          .catch(() => link(blob, temporary))
+          .catch(() => copyFile(blob, temporary)),
+      );
     } catch (cause) {
       throw new FileError(pointer, `cannot be written (${codeOf(cause)})`, { cause });
     }
@@ -85,6 +80,14 @@ export class HubCache {
   #pointer(commit: string, path: string): string {
     return join(this.snapshot(commit), ...checkPath({ name: this.id.name }, path).split("/"));
   }
+}
+
+/** Makes a file under another name, then gives it its own: it is there whole or not at all. */
+async function appear(path: string, make: (temporary: string) => Promise<void>): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const temporary = `${path}.${randomBytes(4).toString("hex")}`;
+  await make(temporary);
+  await rename(temporary, path);
 }
 
 /** The length of a file, or of what a link leads to; undefined where there is none. */
