@@ -1,6 +1,7 @@
 /** A network, or a whole run of the sampler on it, as our engine holds it. */
+
+import { type Load, loadOf } from "../../src/cli/software/threads.ts";
 import { readForwardInputs } from "../../src/cli/tensorFiles.ts";
-import { type Load, loadOf } from "../../src/cli/threads.ts";
 import { createPipeline } from "../../src/pipeline/load.ts";
 import type { Model } from "../../src/pipeline/model.ts";
 import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";

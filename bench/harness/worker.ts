@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import process from "node:process";
 import { packageVersion } from "../../src/cli/package.ts";
-import { threadsFor } from "../../src/cli/threads.ts";
+import { threadsFor } from "../../src/cli/software/threads.ts";
 import { openNodeDevice } from "../../src/node/device.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import type { KernelTiming } from "../../src/runtime/profiler.ts";

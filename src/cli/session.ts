@@ -9,7 +9,7 @@ import type { LoadEvent } from "../pipeline/types.ts";
 import { cacheOf, type DeviceFlags, type NumberFlags } from "./flags.ts";
 import type { Terminal } from "./io.ts";
 import { openProgress, type Progress, showLoading } from "./progress.ts";
-import { type Load, threadsFor } from "./threads.ts";
+import { type Load, threadsFor } from "./software/threads.ts";
 
 export interface Session {
   readonly pipeline: DiffusionPipeline;

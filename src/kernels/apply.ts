@@ -8,8 +8,8 @@ import { ShapeError } from "../runtime/errors.ts";
 import { type Codegen, defineKernel } from "../runtime/kernel.ts";
 import { ceilDiv } from "../runtime/values.ts";
 import { wgsl } from "../runtime/wgsl.ts";
-import { usesLanes } from "./parts/lanes.ts";
 import { LOAD_TENSORS, type LoadFlags, loadHelpers, loadScalars, readInput } from "./parts/loadMap.ts";
+import { usesLanes } from "./software/subgroups.ts";
 
 export interface ApplyFlags extends LoadFlags {
   /** Average over 2×2 pixels of the activated input (AvgPool2d(2)). */

@@ -1,9 +1,10 @@
 /**
  * GroupNorm in two small kernels; the normalisation itself is an affine map per image and channel that the consumer
- * applies while it loads (software adapters have their own way, groupNormLanes.ts). `groupNormStats` gives mean and sum of squared deviations per channel and chunk of pixels;
- * sums are taken relative to the chunk's first pixel, so a large mean costs no precision. `groupNormAffine` merges
- * chunks and the channels of a group (Chan et al., "Updating formulae", 1979) and writes scale and shift. Chunks depend
- * on the image's size only and never cross images: batches are bit-identical.
+ * applies while it loads (software/groupNorm.ts is another way, for groups that it fits). `groupNormStats` gives mean and
+ * sum of squared deviations per channel and chunk of pixels; sums are taken relative to the chunk's first pixel, so a
+ * large mean costs no precision. `groupNormAffine` merges chunks and the channels of a group (Chan et al., "Updating
+ * formulae", 1979) and writes scale and shift. Chunks depend on the image's size only and never cross images: batches
+ * are bit-identical.
  */
 import { ShapeError } from "../runtime/errors.ts";
 import { type Codegen, defineKernel, type Flags } from "../runtime/kernel.ts";

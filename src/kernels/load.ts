@@ -9,9 +9,9 @@ import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import { Program } from "../runtime/program.ts";
 import { ceilDiv, makeValue, padded4, type Value } from "../runtime/values.ts";
-import { packWinograd } from "./conv2d/winograd/pack.ts";
 import { packWeights } from "./pack.ts";
 import type { ConvPart, ConvRecipe, Recipe } from "./recipes.ts";
+import { packWinograd } from "./software/winograd/pack.ts";
 
 export type RawDType = "f32" | "f16" | "bf16";
 

@@ -7,10 +7,10 @@ import type { KernelCall, Target } from "../runtime/kernel.ts";
 import type { DType, Value } from "../runtime/values.ts";
 import type { Graph } from "./graph.ts";
 import { Context } from "./lowering/context.ts";
-import { mergeShortcuts } from "./lowering/shortcuts.ts";
 import { Fusion } from "./operations/fusion.ts";
 import { type Node, operationOf } from "./operations/table.ts";
 import type { Recipe } from "./recipes.ts";
+import { mergeShortcuts } from "./software/shortcuts.ts";
 
 export interface Lowered {
   readonly calls: readonly KernelCall[];

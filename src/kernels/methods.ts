@@ -4,13 +4,13 @@
  */
 import type { AttentionMethod, ConvMethod, Methods, Target } from "../runtime/kernel.ts";
 import { type DType, makeValue } from "../runtime/values.ts";
-import { attentionKey, attentionMethod, attentionMethods } from "./attention/products.ts";
 import type { ConvNode } from "./conv2d/node.ts";
-import { canWinograd, convKey, usesWinograd } from "./conv2d/winograd/choice.ts";
 import { Graph } from "./graph.ts";
 import { type Lowered, lowerGraph, lowerOps } from "./lower.ts";
 import { plain } from "./operations/node.ts";
 import type { Node } from "./operations/table.ts";
+import { attentionKey, attentionMethod, attentionMethods } from "./software/attentionProducts.ts";
+import { canWinograd, convKey, usesWinograd } from "./software/winograd/choice.ts";
 
 /** Methods by the first word of a key. */
 export const METHODS = {

@@ -12,7 +12,7 @@ import {
   padded4,
   type Value,
 } from "../runtime/values.ts";
-import { PRODUCTS } from "./conv2d/winograd/transforms.ts";
+import { PRODUCTS } from "./software/winograd/transforms.ts";
 
 /** A tensor of the checkpoint with the shape that the configuration implies. */
 export interface ParamRef {

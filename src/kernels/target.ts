@@ -2,7 +2,7 @@
 import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
 import type { Methods, Target } from "../runtime/kernel.ts";
-import { matrixThreads } from "./conv2d/matrix.ts";
+import { matrixThreads } from "./gpu/convMatrix.ts";
 
 /**
  * Sizes of subgroups whose kernels every test run checks: SwiftShader's and llvmpipe's. With 16 lanes

@@ -2,9 +2,10 @@
  * Packed convolution weights kept between loads, so that the next load of the same network on the same kind of adapter
  * reads them as they lie in memory. Everything else of a network is small and always read from the checkpoint.
  */
-import { packWinograd } from "../kernels/conv2d/winograd/pack.ts";
+
 import { packWeights } from "../kernels/pack.ts";
 import type { ConvRecipe } from "../kernels/recipes.ts";
+import { packWinograd } from "../kernels/software/winograd/pack.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { createValueArray, type GpuArray } from "../runtime/memory.ts";

@@ -6,9 +6,9 @@
 import { type Capabilities, capabilitiesOf, MATRICES } from "./capabilities.ts";
 import { DeviceError, UsageError } from "./errors.ts";
 import { checkOptions, type OptionNames } from "./options.ts";
-import { settled } from "./patience.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { shown } from "./printable.ts";
+import { settled } from "./software/patience.ts";
 import { type Storage, TEXTURE_WIDTH } from "./values.ts";
 
 export interface DeviceCounters {

@@ -4,8 +4,8 @@
  * event loop would burn meanwhile in Node, so there the host waits patiently.
  */
 import type { Device } from "./device.ts";
-import { settled } from "./patience.ts";
 import type { Replay } from "./program.ts";
+import { settled } from "./software/patience.ts";
 
 /** GPU time that one submit aims at: below watchdogs, short enough for a responsive page. */
 export const TARGET_MS = 100;

@@ -1,6 +1,6 @@
 /** How many threads a software adapter is given: by the work of a dispatch, and never against the user's word. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { threadsFor } from "../../src/cli/threads.ts";
+import { threadsFor } from "../../src/cli/software/threads.ts";
 import { openNodeDevice } from "../../src/node/device.ts";
 import { folderSource } from "../../src/node/folder.ts";
 import { openModel } from "../../src/pipeline/model.ts";

@@ -1,7 +1,7 @@
 /** Waiting patiently: the answer, the failure, and how often the event loop turns meanwhile. */
 import { setImmediate } from "node:timers";
 import { afterEach, expect, it, vi } from "vitest";
-import { patiently } from "../../src/runtime/patience.ts";
+import { patiently } from "../../src/runtime/software/patience.ts";
 
 const after = <T>(ms: number, value: T) => new Promise<T>((resolve) => setTimeout(() => resolve(value), ms));
 

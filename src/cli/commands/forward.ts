@@ -8,9 +8,9 @@ import { type Io, Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
 import { checkFile, writeFile } from "../output.ts";
 import { withPipeline } from "../session.ts";
+import { loadOf } from "../software/threads.ts";
 import { addTapsFlag, type TapsFlags, writeTaps } from "../tapsFlag.ts";
 import { readForwardInputs } from "../tensorFiles.ts";
-import { loadOf } from "../threads.ts";
 import { reportTimings, wantsTimings } from "../timings.ts";
 
 interface ForwardFlags extends CommonFlags, TraceFlag, TapsFlags {

@@ -3,7 +3,7 @@
  * denominator and output stay in registers; the output is divided once at the end (Dao et al., FlashAttention, 2022;
  * Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018).
  *
- * `direct`: one thread per query. `tiled…`: see tiled.ts. `broadcast` (one subgroup per workgroup, no barriers): lanes are keys while scores are
+ * `direct`: one thread per query. `tiled…`: see gpu/attentionTiled.ts. `broadcast` (one subgroup per workgroup, no barriers): lanes are keys while scores are
  * made and channels while values are summed, queries are broadcast; a block of queries shares every fetch.
  *
  * Heads are channel groups of D4 vec4s each (head sizes are padded to a multiple of four by the packed weights, padding
@@ -13,9 +13,9 @@
 import { type Codegen, defineKernel } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
-import { SUBGROUPS, usesLanes } from "../parts/lanes.ts";
+import { tiledVariants } from "../gpu/attentionTiled.ts";
+import { SUBGROUPS, usesLanes } from "../software/subgroups.ts";
 import type { AttentionFlags } from "./contract.ts";
-import { tiledVariants } from "./tiled.ts";
 
 const DIMS = `let LQ = HQ * WQ;
   let LK = HK * WK;`;

@@ -2,8 +2,8 @@
 import type { KernelCall, Target } from "../../runtime/kernel.ts";
 import { channelGroups, type DType, makeValue, type Value } from "../../runtime/values.ts";
 import type { ConvNode } from "../conv2d/node.ts";
-import { usesLanes } from "../parts/lanes.ts";
 import { Recipes } from "../recipes.ts";
+import { usesLanes } from "../software/subgroups.ts";
 
 export class Context {
   readonly calls: KernelCall[] = [];

@@ -3,10 +3,10 @@ import { channelGroups, type Value } from "../../runtime/values.ts";
 import { apply } from "../apply.ts";
 import type { ConvNode, EmbRef } from "../conv2d/node.ts";
 import { chunkCount, groupNormAffine, groupNormStats } from "../groupNorm.ts";
-import { fillsVectors, groupNormLanes, normalise } from "../groupNormLanes.ts";
 import type { NodeBase, View } from "../operations/node.ts";
 import type { Activation } from "../parts/activations.ts";
 import type { ParamRef } from "../recipes.ts";
+import { fillsVectors, groupNormLanes, normalise } from "../software/groupNorm.ts";
 import { type Context, segmentsOf } from "./context.ts";
 
 /** A GroupNorm over the channels of its sources together. */

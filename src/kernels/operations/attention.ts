@@ -1,5 +1,6 @@
 /** Attention: one streaming kernel, or two products with the softmax between them. */
 import { ceilDiv } from "../../runtime/values.ts";
+import { attention as streaming } from "../attention/streaming.ts";
 import {
   type AttentionInit,
   attentionMethod,
@@ -7,9 +8,8 @@ import {
   attentionSoftmax,
   attentionValues,
   pixels,
-} from "../attention/products.ts";
-import { attention as streaming } from "../attention/streaming.ts";
-import { columnBlocks } from "../parts/outerProduct.ts";
+} from "../software/attentionProducts.ts";
+import { columnBlocks } from "../software/outerProduct.ts";
 import { hwc } from "./node.ts";
 import { defineOp } from "./operation.ts";
 

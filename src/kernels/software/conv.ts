@@ -1,18 +1,18 @@
 /** Convolutions for software adapters: the choice between the gather kernel, Winograd's method and whole small images. */
 import { ceilDiv, channelGroups, type Value } from "../../runtime/values.ts";
-import { convGather, type GatherFlags } from "../conv2d/gather.ts";
-import { convImage, IMAGE_PIXELS, IMAGE_VECTORS } from "../conv2d/image.ts";
 import type { ConvNode } from "../conv2d/node.ts";
-import { tilesOf, usesWinograd } from "../conv2d/winograd/choice.ts";
-import { winogradInput } from "../conv2d/winograd/input.ts";
-import { winogradOutput } from "../conv2d/winograd/output.ts";
-import { winogradProduct } from "../conv2d/winograd/product.ts";
-import { PRODUCTS } from "../conv2d/winograd/transforms.ts";
+import { type Context, convScalars, segmentsOf } from "../lowering/context.ts";
+import { type NormNode, Norms } from "../lowering/norms.ts";
 import { isPlain } from "../operations/node.ts";
-import { columnBlocks } from "../parts/outerProduct.ts";
 import type { ConvSection } from "../recipes.ts";
-import { type Context, convScalars, segmentsOf } from "./context.ts";
-import { type NormNode, Norms } from "./norms.ts";
+import { convGather, type GatherFlags } from "./convGather.ts";
+import { convImage, IMAGE_PIXELS, IMAGE_VECTORS } from "./convImage.ts";
+import { columnBlocks } from "./outerProduct.ts";
+import { tilesOf, usesWinograd } from "./winograd/choice.ts";
+import { winogradInput } from "./winograd/input.ts";
+import { winogradOutput } from "./winograd/output.ts";
+import { winogradProduct } from "./winograd/product.ts";
+import { PRODUCTS } from "./winograd/transforms.ts";
 
 /** Channels of a small image from which on half-empty blocks of rows cost more than one more pipeline. */
 const MANY_GROUPS = 64;

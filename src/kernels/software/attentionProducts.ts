@@ -1,6 +1,6 @@
 /**
  * Attention as two products with the softmax between them, for software adapters and lengths whose score matrix fits in
- * memory: both products run at the rate of a convolution (see parts/outerProduct.ts), several times that of the streaming
+ * memory: both products run at the rate of a convolution (see outerProduct.ts), several times that of the streaming
  * kernel, whose registers hold too few queries to pay for the fetches of the keys.
  *
  * Scores and probabilities are [heads, queries, LK4] vec4s of four keys each; keys beyond the last have probability 0.
@@ -19,8 +19,8 @@ import {
 } from "../../runtime/kernel.ts";
 import { ceilDiv, padded4, type Value } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
-import { SUBGROUPS } from "../parts/lanes.ts";
-import { accumulators, eachResult, outerProduct } from "../parts/outerProduct.ts";
+import { accumulators, eachResult, outerProduct } from "./outerProduct.ts";
+import { SUBGROUPS } from "./subgroups.ts";
 
 /** Heads are segments of equal size; `k` starts at channel group `kGroup` of `kv`, `v` at `vGroup`, `q` at 0. */
 export interface AttentionInit {

@@ -1,14 +1,14 @@
 /**
- * Puts the 1×1 shortcut of a resnet into the convolution that it is added to (see conv2d/gather.ts): one dispatch instead
+ * Puts the 1×1 shortcut of a resnet into the convolution that it is added to (see convGather.ts): one dispatch instead
  * of two or three. Only where the convolution reads a norm, whose kernel then copies the shortcut's sources on its way.
  */
 import type { Target } from "../../runtime/kernel.ts";
 import type { Value } from "../../runtime/values.ts";
 import type { ConvNode } from "../conv2d/node.ts";
-import { usesWinograd } from "../conv2d/winograd/choice.ts";
+import { appliesWhole } from "../lowering/norms.ts";
 import { isPlain } from "../operations/node.ts";
 import type { Node } from "../operations/table.ts";
-import { appliesWhole } from "./norms.ts";
+import { usesWinograd } from "./winograd/choice.ts";
 
 /** A product of whole pixels that nothing else is added to. */
 const isShortcut = ({ view, kernel, stride, pad, emb, residual, scale }: ConvNode): boolean =>

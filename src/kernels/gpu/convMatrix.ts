@@ -9,8 +9,8 @@
  */
 import { type Codegen, defineKernel, type MatrixTile } from "../../runtime/kernel.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
+import { CONV_FLOATS, convCost, OUTPUT_TENSORS } from "../conv2d/contract.ts";
 import { LOAD_TENSORS, loadHelpers, loadScalars, readInput } from "../parts/loadMap.ts";
-import { CONV_FLOATS, convCost, OUTPUT_TENSORS } from "./contract.ts";
 import {
   beginTile,
   finishFunction,

@@ -2,17 +2,17 @@
  * norm → activation → convolution of small images in one dispatch, for software adapters: a dispatch costs some 40 µs
  * there, and the lowest levels of a UNet are all dispatches. A workgroup (one subgroup) has a whole image and 4·lanes of
  * its output channels. It normalises the image into workgroup memory, a lane per group, as often as there are blocks of
- * output channels; then it multiplies as conv2d/gather.ts does. A shortcut's sources (s, t) are brought there too.
+ * output channels; then it multiplies as convGather.ts does. A shortcut's sources (s, t) are brought there too.
  */
 
 import { type Codegen, type Dims, defineKernel } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
-import { type NormaliseFlags, SHARED_MEAN } from "../groupNormLanes.ts";
+import { CONV_FLOATS, checkOutput, convCost, epilogue, OUTPUT_TENSORS } from "../conv2d/contract.ts";
 import { activationFunction } from "../parts/activations.ts";
-import { SUBGROUPS } from "../parts/lanes.ts";
-import { accumulators, eachResult, outerProduct } from "../parts/outerProduct.ts";
-import { CONV_FLOATS, checkOutput, convCost, epilogue, OUTPUT_TENSORS } from "./contract.ts";
+import { type NormaliseFlags, SHARED_MEAN } from "./groupNorm.ts";
+import { accumulators, eachResult, outerProduct } from "./outerProduct.ts";
+import { SUBGROUPS } from "./subgroups.ts";
 
 /** Most pixels of an image: rows of the product. */
 export const IMAGE_PIXELS = 16;

@@ -5,7 +5,7 @@
 import { type Codegen, defineKernel, type Flags } from "../../../runtime/kernel.ts";
 import { ceilDiv } from "../../../runtime/values.ts";
 import { range, wgsl } from "../../../runtime/wgsl.ts";
-import { CONV_FLOATS, epilogue } from "../contract.ts";
+import { CONV_FLOATS, epilogue } from "../../conv2d/contract.ts";
 import { outputTransform, PATCH, TILE } from "./transforms.ts";
 
 function body(k: Codegen<Flags>): string {

@@ -1,14 +1,14 @@
 /**
  * The 36 products of Winograd's method, as one dispatch: M[m] = V[m] · U[m], rows are tiles. The same subgroup outer
- * product as conv2d/gather.ts, on inputs that lie in the order of the lanes; two channel groups per iteration, because a
+ * product as ../convGather.ts, on inputs that lie in the order of the lanes; two channel groups per iteration, because a
  * loop's accumulators are blended with the execution mask each time round.
  */
 
 import { type Codegen, defineKernel, type Flags } from "../../../runtime/kernel.ts";
 import { ceilDiv } from "../../../runtime/values.ts";
 import { range, wgsl } from "../../../runtime/wgsl.ts";
-import { SUBGROUPS } from "../../parts/lanes.ts";
-import { accumulators, eachResult, outerProduct } from "../../parts/outerProduct.ts";
+import { accumulators, eachResult, outerProduct } from "../outerProduct.ts";
+import { SUBGROUPS } from "../subgroups.ts";
 import { PRODUCTS } from "./transforms.ts";
 
 /** Channel groups per iteration. */

@@ -9,8 +9,8 @@
  */
 import type { Codegen, Dims, Grid } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
+import { epilogue } from "../conv2d/contract.ts";
 import type { LoadFlags } from "../parts/loadMap.ts";
-import { epilogue } from "./contract.ts";
 
 export interface GemmFlags extends LoadFlags {
   /** Whether a workgroup does some of the steps and writes its sum, for `convSum` to finish. */

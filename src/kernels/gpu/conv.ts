@@ -1,13 +1,13 @@
 /** Convolutions for GPUs: read through the load map, in tiles or by subgroup matrices, in parts where tiles are few. */
 import type { Kernel } from "../../runtime/kernel.ts";
 import { channelGroups, type Value } from "../../runtime/values.ts";
-import { gpuConv } from "../conv2d/choice.ts";
-import { convFused, convPartial } from "../conv2d/fused.ts";
-import type { GemmFlags } from "../conv2d/implicitGemm.ts";
-import { convMatrix, convMatrixPartial, type MatrixFlags } from "../conv2d/matrix.ts";
 import type { ConvNode } from "../conv2d/node.ts";
-import { convSum } from "../conv2d/sum.ts";
-import { type Context, convScalars, segmentsOf } from "./context.ts";
+import { type Context, convScalars, segmentsOf } from "../lowering/context.ts";
+import { gpuConv } from "./choice.ts";
+import { convMatrix, convMatrixPartial, type MatrixFlags } from "./convMatrix.ts";
+import { convSum } from "./convSum.ts";
+import { convFused, convPartial } from "./convTiled.ts";
+import type { GemmFlags } from "./implicitGemm.ts";
 
 export function lowerGpuConv(ctx: Context, op: ConvNode): void {
   const { label, view, weights, kernel, pad, emb, residual, y } = op;

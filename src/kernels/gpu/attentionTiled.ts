@@ -10,7 +10,7 @@
 import type { Codegen, Variant } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
-import type { AttentionFlags } from "./contract.ts";
+import type { AttentionFlags } from "../attention/contract.ts";
 
 /** Queries of a workgroup, and keys of a step. */
 const BLOCK = 32;

@@ -15,9 +15,9 @@
 import { type Codegen, defineKernel, type Flags } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
-import { SUBGROUPS } from "../parts/lanes.ts";
-import { accumulators, eachResult, outerProduct } from "../parts/outerProduct.ts";
-import { CONV_FLOATS, checkOutput, convCost, epilogue, OUTPUT_TENSORS } from "./contract.ts";
+import { CONV_FLOATS, checkOutput, convCost, epilogue, OUTPUT_TENSORS } from "../conv2d/contract.ts";
+import { accumulators, eachResult, outerProduct } from "./outerProduct.ts";
+import { SUBGROUPS } from "./subgroups.ts";
 
 export interface GatherFlags extends Flags {
   /** Output pixels per workgroup, a multiple of the lanes. */

@@ -1,7 +1,7 @@
 /** Adds the partial sums of a split convolution in order, and finishes like every other convolution. */
 import { defineKernel, LINEAR_INDEX, linearGrid, mainLinear } from "../../runtime/kernel.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
-import { CONV_FLOATS, epilogue, OUTPUT_TENSORS } from "./contract.ts";
+import { CONV_FLOATS, epilogue, OUTPUT_TENSORS } from "../conv2d/contract.ts";
 
 const { w: _, ...FINISHING_TENSORS } = OUTPUT_TENSORS;
 

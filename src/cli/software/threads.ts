@@ -3,10 +3,10 @@
  * costs 50 to 80 µs on a virtual machine; a small network, one image at a time, is quicker on the thread that takes the
  * commands (docs/decisions/0010). The driver is told when it is loaded, so this is decided before a device is opened.
  */
-import type { Model } from "../pipeline/model.ts";
-import type { ForwardInputs } from "../pipeline/types.ts";
-import type { Target } from "../runtime/kernel.ts";
-import { lowerNetwork } from "../unet/lowered.ts";
+import type { Model } from "../../pipeline/model.ts";
+import type { ForwardInputs } from "../../pipeline/types.ts";
+import type { Target } from "../../runtime/kernel.ts";
+import { lowerNetwork } from "../../unet/lowered.ts";
 
 /** What llvmpipe gets, for which alone this matters. */
 const TARGET: Target = { shapes: "uniform", storage: "texture", lanes: 8, software: true };

@@ -8,8 +8,8 @@
 import { type Codegen, defineKernel, type Variant } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
+import { CONV_FLOATS, convCost, epilogue, OUTPUT_TENSORS } from "../conv2d/contract.ts";
 import { LOAD_TENSORS, loadHelpers, loadScalars, readInput } from "../parts/loadMap.ts";
-import { CONV_FLOATS, convCost, epilogue, OUTPUT_TENSORS } from "./contract.ts";
 import {
   beginTile,
   finishFunction,

@@ -1,8 +1,8 @@
 /** Which form of convolution a GPU gets. Blind choices: docs/decisions/0007. Never depends on the batch. */
 import type { Target } from "../../runtime/kernel.ts";
 import { channelGroups, type DType } from "../../runtime/values.ts";
+import type { ConvNode } from "../conv2d/node.ts";
 import { manyTiles, splitsOf } from "./implicitGemm.ts";
-import type { ConvNode } from "./node.ts";
 
 /** Channels that the matrix units' tiles divide. */
 const MULTIPLE = 16;

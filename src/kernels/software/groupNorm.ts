@@ -6,10 +6,10 @@
  * workgroup, and SPLIT tells how many there are in a vec4.
  */
 
-import { type Codegen, type Dims, defineKernel, type Flags } from "../runtime/kernel.ts";
-import { wgsl } from "../runtime/wgsl.ts";
-import { type Activation, activationFunction } from "./parts/activations.ts";
-import { SUBGROUPS } from "./parts/lanes.ts";
+import { type Codegen, type Dims, defineKernel, type Flags } from "../../runtime/kernel.ts";
+import { wgsl } from "../../runtime/wgsl.ts";
+import { type Activation, activationFunction } from "../parts/activations.ts";
+import { SUBGROUPS } from "./subgroups.ts";
 
 const SOURCES = {
   a: "in N HA WA CA",

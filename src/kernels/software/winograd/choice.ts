@@ -1,7 +1,7 @@
 /** Where Winograd's method pays, by measurement on llvmpipe (docs/decisions/0008). Never depends on the batch. */
 import type { Target } from "../../../runtime/kernel.ts";
 import { ceilDiv, channelGroups, type Value } from "../../../runtime/values.ts";
-import type { ConvNode } from "../node.ts";
+import type { ConvNode } from "../../conv2d/node.ts";
 import { UNROLL } from "./product.ts";
 import { TILE } from "./transforms.ts";
 
