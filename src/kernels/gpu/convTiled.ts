@@ -1,14 +1,13 @@
 /**
- * Convolutions that read through a load map: `tiled` for GPUs and `direct`, the plain loop that is always right.
- *
- * `tiled` is an implicit GEMM: 64 or 128 threads own a tile of as many pixels × 64 output channels, 8×8 outputs each. Per
- * 16 input channels of one tap, each thread fetches four pixels' vec4 through the load map and stores them transposed,
- * so that the inner loop reads two vec4 of pixels and two of weights per channel for 64 multiply-adds.
+ * Convolution that reads through a load map, as an implicit GEMM: 64 or 128 threads own a tile of as many pixels × 64
+ * output channels, 8×8 outputs each. Per 16 input channels of one tap, each thread fetches four pixels' vec4 through the
+ * load map and stores them transposed, so that the inner loop reads two vec4 of pixels and two of weights per channel for
+ * 64 multiply-adds. Devices that it does not suit get conv2d/direct.ts.
  */
 import { type Codegen, defineKernel, type Variant } from "../../runtime/kernel.ts";
-import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
-import { CONV_FLOATS, convCost, epilogue, OUTPUT_TENSORS } from "../conv2d/contract.ts";
+import { CONV_FLOATS, convCost, OUTPUT_TENSORS } from "../conv2d/contract.ts";
+import { direct } from "../conv2d/direct.ts";
 import { LOAD_TENSORS, loadHelpers, loadScalars, readInput } from "../parts/loadMap.ts";
 import {
   beginTile,
@@ -22,35 +21,6 @@ import {
 
 /** Channels per step of `tiled`. */
 const DEPTH = 16;
-
-function direct(k: Codegen<GemmFlags>): string {
-  return wgsl`
-${k.header}
-${loadHelpers(k)}
-@compute @workgroup_size(${k.workgroup})
-fn main(@builtin(global_invocation_id) invocation: vec3u) {
-  ${k.prelude}
-  let id = invocation + ${k.first};
-  if (id.x >= WO * O4) { return; }
-  let o4 = id.x % O4;
-  let ox = id.x / O4;
-  var acc = vec4f();
-  for (var ky = 0u; ky < KH; ky++) {
-    for (var kx = 0u; kx < KW; kx++) {
-      let iy = i32(id.y * STRIDE + ky) - i32(PT);
-      let ix = i32(ox * STRIDE + kx) - i32(PL);
-      for (var c = 0u; c < C4; c++) {
-        ${readInput(k, "v", "id.z", "iy", "ix", "c")}
-        let wi = (((ky * KW + kx) * C4 + c) * 4u) * O4 + o4;
-        acc += v.x * ${k.load("w", "wi")} + v.y * ${k.load("w", "wi + O4")}
-          + v.z * ${k.load("w", "wi + 2u * O4")} + v.w * ${k.load("w", "wi + 3u * O4")};
-      }
-    }
-  }
-  let m = (id.z * HO + id.y) * WO + ox;
-  ${epilogue(k, "acc", "id.z", "m", "o4")}
-}`;
-}
 
 function tiled(k: Codegen<GemmFlags>): string {
   const rows = k.workgroup;
@@ -131,17 +101,7 @@ export const convFused = defineKernel<GemmFlags>({
   tensors: { ...LOAD_TENSORS, ...OUTPUT_TENSORS },
   floats: CONV_FLOATS,
   scalars: loadScalars,
-  variants: [
-    tiles(128),
-    tiles(64),
-    {
-      name: "direct",
-      workgroup: () => 64,
-      grid: (d, batch, wg) => [ceilDiv((d.WO as number) * (d.O4 as number), wg), d.HO as number, batch],
-      parts: "y",
-      wgsl: direct,
-    },
-  ],
+  variants: [tiles(128), tiles(64), direct],
   cost: convCost,
 });
 
