@@ -19,7 +19,7 @@ const lowered = lowerNetwork(model.config, target, { size, dtype: "f32", timeste
 const weights = await WeightStore.load(device, target, lowered.recipes, model.checkpoint, {});
 const state = createState(device, lowered, 1);
 const evaluator = await Evaluator.create(device, lowered, weights, state, {
-  rows: 1,
+  batch: 1,
   evaluations: 1,
   timesteps: new Float32Array(model.config.time.inputs),
   classes: new Uint32Array(1),

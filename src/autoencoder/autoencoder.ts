@@ -44,7 +44,7 @@ export interface AutoencoderOptions {
 }
 
 export interface DecodeOptions {
-  /** Replace latents by their nearest rows of the codebook first; default: where there is a codebook. */
+  /** Replace latents by their nearest entries of the codebook first; default: where there is a codebook. */
   readonly quantize?: boolean;
   readonly signal?: AbortSignal;
 }
@@ -64,7 +64,7 @@ export type Encoding = ({ readonly kind: "kl" } & Posterior) | { readonly kind: 
 export interface Decoding {
   /** [N, C, H, W], not clamped. */
   readonly image: Tensor;
-  /** Row of the codebook of every latent, [N, H, W]; null without quantising, and in tiles. */
+  /** Number of every latent's codebook entry, [N, H, W]; null without quantising, and in tiles. */
   readonly indices: { readonly shape: readonly number[]; readonly data: Uint32Array } | null;
 }
 

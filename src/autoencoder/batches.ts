@@ -3,7 +3,7 @@ import { readBack } from "../network/readback.ts";
 import type { Device } from "../runtime/device.ts";
 import { ShapeError } from "../runtime/errors.ts";
 import { type Judge, nonFiniteIn, overflowIn } from "../runtime/finite.ts";
-import { type Tensor, toRows } from "../runtime/layout.ts";
+import { type Tensor, toChannelsLast } from "../runtime/layout.ts";
 import { type CoderInit, type GpuCoder, runCoder } from "./coder.ts";
 
 /** @returns how many images, their height and width. @throws ShapeError */
@@ -35,7 +35,7 @@ export interface BatchesInit {
 export interface BatchesResult {
   /** [N, C, H, W] */
   readonly output: Tensor;
-  /** Rows of the codebook, N·H·W of the input's pixels, where the coders look them up. */
+  /** Entries of the codebook, N·H·W of the input's pixels, where the coders look them up. */
   readonly indices: Uint32Array | null;
 }
 
@@ -56,8 +56,13 @@ export async function runBatches({ device, input, most, create, check, judge }: 
         coder = undefined;
         coder = await create({ images });
       }
-      const rows = toRows(input.data.subarray(from * image, (from + images) * image), images, channels, pixels);
-      device.gpu.queue.writeBuffer(coder.input, 0, rows);
+      const values = toChannelsLast(
+        input.data.subarray(from * image, (from + images) * image),
+        images,
+        channels,
+        pixels,
+      );
+      device.gpu.queue.writeBuffer(coder.input, 0, values);
       await runCoder(device, coder, check);
       const { value, array } = coder.output;
       const part = await readBack(device, value, array, images);

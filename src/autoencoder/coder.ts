@@ -86,7 +86,7 @@ export interface GpuCoder {
   readonly input: GPUBuffer;
   /** f32 [images, H, W, C]; stored as `output.value` says. */
   readonly output: { readonly value: Value; readonly array: GpuArray };
-  /** u32 [images, H, W]: rows of the codebook, where a decoder quantises. */
+  /** u32 [images, H, W]: entries of the codebook, where a decoder quantises. */
   readonly indices: GpuArray | null;
   /** The work: `Pacer.segments` cuts it into submissions. */
   readonly program: Replay;

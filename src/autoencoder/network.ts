@@ -18,7 +18,7 @@ export interface CoderInit {
 }
 
 export interface DecoderInit extends CoderInit {
-  /** Replaces latents by their nearest row of the codebook; only with a codebook. */
+  /** Replaces latents by their nearest entry of the codebook; only with a codebook. */
   readonly quantize: boolean;
   /** Applied to the input first: x·scale + shift. */
   readonly scale: number;
@@ -31,7 +31,7 @@ export interface CoderNetwork {
   readonly input: Value;
   /** f32 [H, W, C]: the image, the latents, or mean and logvar side by side. */
   readonly output: Value;
-  /** u32 [H, W], rows of the codebook, where the input is quantised. */
+  /** u32 [H, W], entries of the codebook, where the input is quantised. */
   readonly indices: Value | null;
 }
 
@@ -99,7 +99,7 @@ export function buildEncoder(spec: AutoencoderSpec, init: CoderInit): CoderNetwo
   return { graph, input, output: graph.output(h), indices: null };
 }
 
-/** The codebook, [rows, latent_channels]. */
+/** The codebook, [entries, latent_channels]. */
 export const codebook = (spec: AutoencoderSpec): ParamRef => ({
   name: "quantize.embedding.weight",
   shape: [spec.num_vq_embeddings, spec.latent_channels],

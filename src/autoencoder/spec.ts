@@ -18,7 +18,7 @@ export interface CoderLevel {
 }
 
 export interface AutoencoderSpec {
-  /** `kl`: the encoder gives a distribution; `vq`: latents are rows of a codebook. */
+  /** `kl`: the encoder gives a distribution; `vq`: latents are entries of a codebook. */
   kind: "kl" | "vq";
   /** Of the images that it was trained on. */
   sample_size: ImageSize | null;
@@ -39,7 +39,7 @@ export interface AutoencoderSpec {
   mid_block_add_attention: boolean;
   use_quant_conv: boolean;
   use_post_quant_conv: boolean;
-  /** Rows of the codebook; 0 without one. */
+  /** Entries of the codebook; 0 without one. */
   num_vq_embeddings: number;
   /** What a sampler works on is (latents − shift_factor)·scaling_factor; encode and decode know nothing of it. */
   scaling_factor: number;

@@ -2,7 +2,7 @@
 import { readBack } from "../network/readback.ts";
 import { moduleOutputs, selectTaps, type Tap } from "../network/taps.ts";
 import { WeightStore } from "../network/weights.ts";
-import { type Tensor, toRows } from "../runtime/layout.ts";
+import { type Tensor, toChannelsLast } from "../runtime/layout.ts";
 import type { Autoencoder } from "./autoencoder.ts";
 import { checkShape } from "./batches.ts";
 import { Coder, lowerDecoder, lowerEncoder, runCoder } from "./coder.ts";
@@ -45,7 +45,7 @@ export async function autoencoderTaps(
   let coder: Coder | undefined;
   try {
     coder = await Coder.create(device, lowered, weights, { images });
-    device.gpu.queue.writeBuffer(coder.input, 0, toRows(sample.data, images, channels, height * width));
+    device.gpu.queue.writeBuffer(coder.input, 0, toChannelsLast(sample.data, images, channels, height * width));
     await runCoder(device, coder, () => signal?.throwIfAborted());
     const made: Record<string, Tensor> = {};
     for (const { name, value, form } of taps) {

@@ -62,33 +62,33 @@ export function lowerTiles(
   return null;
 }
 
-/** The tile's cutting and blending at every place, row by row. */
+/** The tile's cutting and blending at every place, line by line. */
 function places(target: Target, { tile, side, latents, image }: LoweredTiles) {
   const { input, output } = tile.network;
   const scale = (image.shape[0] as number) / (latents.shape[0] as number);
   const [height, width] = latents.shape as [number, number];
   // One pipeline for all places, though these kernels have places as constants elsewhere.
   const shared: Target = { ...target, shapes: "uniform" };
-  const at = (rows: Span, columns: Span): { cut: KernelCall; blend: KernelCall } => ({
-    cut: cutTile.lower(shared, "cut", { x: latents, tile: input }, {}, { TOP: rows.at, LEFT: columns.at }),
+  const at = (down: Span, across: Span): { cut: KernelCall; blend: KernelCall } => ({
+    cut: cutTile.lower(shared, "cut", { x: latents, tile: input }, {}, { TOP: down.at, LEFT: across.at }),
     blend: blendTile.lower(
       shared,
       "blend",
       { tile: output, y: image },
       {},
       {
-        TOP: rows.at * scale,
-        LEFT: columns.at * scale,
-        Y0: rows.first * scale,
-        X0: columns.first * scale,
-        ABOVE: rows.before * scale,
-        BELOW: rows.after * scale,
-        BEFORE: columns.before * scale,
-        AFTER: columns.after * scale,
+        TOP: down.at * scale,
+        LEFT: across.at * scale,
+        Y0: down.first * scale,
+        X0: across.first * scale,
+        ABOVE: down.before * scale,
+        BELOW: down.after * scale,
+        BEFORE: across.before * scale,
+        AFTER: across.after * scale,
       },
     ),
   });
-  return spans(height, side).flatMap((rows) => spans(width, side).map((columns) => at(rows, columns)));
+  return spans(height, side).flatMap((down) => spans(width, side).map((across) => at(down, across)));
 }
 
 /** Most images that the device's bindings allow; 0 where not even one fits. */

@@ -1,6 +1,6 @@
 /**
  * How latents are cut into tiles of one size: each shares a quarter of its side with the next, as diffusers has it
- * (AutoencoderKL.tiled_decode). The last tile of a row or column lies at the end, with more around it to see than diffusers
+ * (AutoencoderKL.tiled_decode). The last tile of a line or column lies at the end, with more around it to see than diffusers
  * leaves it; what it would share beyond the quarter does not count.
  */
 

@@ -6,14 +6,14 @@
 /** Whose configurations. */
 export type Family = "diffusers" | "ermongroup" | "openai" | "ldm" | "scheduler";
 
-interface Row {
+interface Harmless {
   /** Default: every family's. */
   readonly families?: readonly Family[];
   readonly reason: string;
   readonly keys: readonly string[];
 }
 
-const HARMLESS: readonly Row[] = [
+const HARMLESS: readonly Harmless[] = [
   {
     reason: "state of the moving average that diffusers' training scripts save with its weights (EMAModel)",
     keys: [

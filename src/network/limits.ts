@@ -8,11 +8,11 @@ export type DeviceRoom = Pick<Device, "maxUnits">;
 
 const unitsOf = (room: DeviceRoom, { storage, dtype }: Value): number => room.maxUnits(storage, unitBytes(dtype));
 
-/** Values of one row that no binding of the device can hold. */
+/** Values of one image that no binding of the device can hold. */
 export const tooLarge = (room: DeviceRoom, values: readonly Value[]): Value[] =>
   values.filter((value) => unitCount(value, 1) > unitsOf(room, value));
 
-/** Most batched rows that the device's bindings allow for any one value of some calls; 0 where not even one fits. */
+/** Largest batch that the device's bindings allow for any one value of some calls; 0 where not even one image fits. */
 export function maxBatch(room: DeviceRoom, calls: readonly KernelCall[]): number {
   let most = Number.POSITIVE_INFINITY;
   for (const { bound } of calls)

@@ -8,7 +8,7 @@ import { f16ToF32 } from "../weights/convert.ts";
 /** [N, C, H, W] of a value [H, W, C]; [N, H·W, C] inside transformers; [N, C] of embeddings. */
 export type TensorForm = "image" | "tokens" | "vector";
 
-/** The first `n` images (or rows) of a value. */
+/** The first `n` images (or vectors) of a value. */
 export async function readBack(
   device: Device,
   value: Value,

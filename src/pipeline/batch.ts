@@ -20,7 +20,7 @@ import {
 } from "./batchInputs.ts";
 import { blameWeights } from "./blame.ts";
 import { Changes } from "./changes.ts";
-import { concatRows } from "./concat.ts";
+import { concatOf } from "./concat.ts";
 import type { Guidance } from "./conditions.ts";
 import type { SavedRun, Step } from "./types.ts";
 
@@ -93,12 +93,12 @@ export class Batch {
     let evaluator: Evaluator | undefined;
     try {
       evaluator = await Evaluator.create(device, lowered, weights, state, {
-        rows: images * (guidance ? 2 : 1),
+        batch: images * (guidance ? 2 : 1),
         timesteps: init.timesteps,
         evaluations: rows.length,
         classes: labels(init, guidance),
         timestepCond: run.guidanceEmbedding && partOf(run.guidanceEmbedding, init),
-        concat: run.concat && concatRows(run.concat, first, images, guidance ? 2 : 1),
+        concat: run.concat && concatOf(run.concat, first, images, guidance ? 2 : 1),
         ...contextsOf(init, guidance),
       });
       if (guidance && !rows.every(isGuided)) await evaluator.leading(images);

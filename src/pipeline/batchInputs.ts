@@ -3,7 +3,7 @@ import { UsageError } from "../runtime/errors.ts";
 import type { Judge } from "../runtime/finite.ts";
 import type { Draw } from "../sampler/hostNoise.ts";
 import { addsNoise, isGuided } from "../sampler/plan.ts";
-import { type LoweredNetwork, maxRows, plannedBytes } from "../unet/lowered.ts";
+import { batchLimit, type LoweredNetwork, plannedBytes } from "../unet/lowered.ts";
 import type { Guidance } from "./conditions.ts";
 import type { LoadedModel } from "./loaded.ts";
 import type { ResolvedRun } from "./run.ts";
@@ -20,7 +20,7 @@ export function batchSize(
   lowered: LoweredNetwork,
 ): number {
   const copies = run.guidance === undefined ? 1 : 2;
-  const most = Math.floor(maxRows(device, lowered) / copies);
+  const most = Math.floor(batchLimit(device, lowered) / copies);
   if (most < 1)
     throw new UsageError("size", `size ${run.height}×${run.width} exceeds what one binding of ${device.name} can hold`);
   if (run.batch !== undefined) return Math.min(run.batch, run.count, most);
@@ -33,7 +33,7 @@ export interface BatchInit {
   readonly loaded: LoadedModel;
   readonly lowered: LoweredNetwork;
   readonly run: ResolvedRun;
-  /** Rows of the timestep table, one per evaluation. */
+  /** Vectors of the timesteps, one per evaluation. */
   readonly timesteps: Float32Array;
   /** First image of the batch, within the run, and how many. */
   readonly first: number;
@@ -88,28 +88,28 @@ export function labels({ run, first, images }: BatchInit, guidance?: Guidance): 
   return Uint32Array.from([...own, ...free]);
 }
 
-type Rows = Float32Array | undefined;
+type Numbers = Float32Array | undefined;
 
-/** This batch's part of rows that every image of the run has. */
-export const partOf = (rows: Float32Array, { run: { count }, first, images }: BatchInit): Float32Array =>
-  rows.subarray((first * rows.length) / count, ((first + images) * rows.length) / count);
+/** This batch's part of what every image of the run has. */
+export const partOf = (all: Float32Array, { run: { count }, first, images }: BatchInit): Float32Array =>
+  all.subarray((first * all.length) / count, ((first + images) * all.length) / count);
 
 /** What the network is told beside classes, first of every image, then without the condition. */
 export function contextsOf(init: BatchInit, guidance?: Guidance): { context?: Float32Array; added?: Float32Array } {
   const { run, first, images } = init;
-  const { model, classRows } = init.loaded;
+  const { model, classTable } = init.loaded;
   const { contexts, classes } = run;
   if (!contexts) return {};
-  const part = (rows: Float32Array | null): Rows => (rows ? partOf(rows, init) : undefined);
-  const lookUp = (ids: readonly (number | null)[]): Rows => {
+  const part = (all: Float32Array | null): Numbers => (all ? partOf(all, init) : undefined);
+  const lookUp = (ids: readonly (number | null)[]): Numbers => {
     const width = model.classEmbedder?.width ?? 0;
-    const rows = new Float32Array(ids.length * width);
+    const out = new Float32Array(ids.length * width);
     ids.forEach((id, i) => {
-      if (id !== null && classRows) rows.set(classRows.subarray(id * width, (id + 1) * width), i * width);
+      if (id !== null && classTable) out.set(classTable.subarray(id * width, (id + 1) * width), i * width);
     });
-    return rows;
+    return out;
   };
-  const both = (own: Rows, free: () => Rows): Rows =>
+  const both = (own: Numbers, free: () => Numbers): Numbers =>
     own && guidance ? Float32Array.from([...own, ...(free() ?? [])]) : own;
   const own = classes?.slice(first, first + images) ?? [];
   const looksUp = contexts.context === null && model.classEmbedder !== null;

@@ -54,9 +54,9 @@ export function resolveConcat(
   if (!concat || !model.concat) return undefined;
   const { shape, data } = concat;
   const rest = [model.concat.channels, height, width];
-  const [rows = 0] = shape;
+  const [given = 0] = shape;
   const expected = `[${count === 1 ? "" : "1 or "}${count}, ${rest.join(", ")}]`;
-  if ((rows !== 1 && rows !== count) || shape.slice(1).join() !== rest.join())
+  if ((given !== 1 && given !== count) || shape.slice(1).join() !== rest.join())
     throw new ShapeError("generate", "concat", expected, shape);
   const wanted = shape.reduce((a, b) => a * b, 1);
   if (data.length !== wanted) throw new ShapeError("generate", "concat", `${wanted} values`, [data.length]);
@@ -64,14 +64,14 @@ export function resolveConcat(
 }
 
 /** Of images `first` and on, once more for those without the condition: [copies · images, C, H, W]. */
-export function concatRows({ shape, data }: Tensor, first: number, images: number, copies: number): Float32Array {
+export function concatOf({ shape, data }: Tensor, first: number, images: number, copies: number): Float32Array {
   const size = data.length / (shape[0] as number);
-  const rows = new Float32Array(copies * images * size);
-  for (let row = 0; row < copies * images; row++) {
-    const image = shape[0] === 1 ? 0 : first + (row % images);
-    rows.set(data.subarray(image * size, (image + 1) * size), row * size);
+  const out = new Float32Array(copies * images * size);
+  for (let i = 0; i < copies * images; i++) {
+    const image = shape[0] === 1 ? 0 : first + (i % images);
+    out.set(data.subarray(image * size, (image + 1) * size), i * size);
   }
-  return rows;
+  return out;
 }
 
 /** Channels of `b` after those of `a`, image by image. */

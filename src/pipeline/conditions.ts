@@ -15,11 +15,11 @@ export interface Guidance {
   readonly freeClass: number | null;
 }
 
-/** Classes that have a row in the network's table or in the class embedder's. */
-const classRows = ({ config, classEmbedder }: Model): number => classEmbeddings(config) || (classEmbedder?.count ?? 0);
+/** Classes that have an entry in the network's table or in the class embedder's. */
+const classCount = ({ config, classEmbedder }: Model): number => classEmbeddings(config) || (classEmbedder?.count ?? 0);
 
 function checkClass(model: Model, id: number, option = "classes"): number {
-  const embeddings = classRows(model);
+  const embeddings = classCount(model);
   if (!Number.isInteger(id) || id < 0 || id >= embeddings)
     throw new UsageError(option, `class ${id} is out of range: ${model.name} has classes 0..${embeddings - 1}`);
   return id;
@@ -32,7 +32,7 @@ export function resolveClasses(
   count: number,
 ): readonly number[] | null {
   const { kind } = model.config.classes;
-  const embeddings = classRows(model);
+  const embeddings = classCount(model);
   const looksUp = model.classEmbedder !== null && context === undefined;
   if (kind === "none" && !looksUp) {
     if (classes) throw new UsageError("classes", `${model.name} is unconditional and takes no class`);
@@ -89,10 +89,10 @@ export function guidanceEmbedding(model: Model, options: GenerateOptions, count:
       given,
       `${given} means nothing here: ${model.name} takes the guidance scale itself, and is not evaluated without its conditions`,
     );
-  const rows = new Float32Array(count * width);
+  const out = new Float32Array(count * width);
   for (const [i, w] of scalesOf(options, count).entries())
-    rows.set(timestepSinusoid(1000 * (w - 1), width, { flip_sin_to_cos: false, freq_shift: 1 }), i * width);
-  return rows;
+    out.set(timestepSinusoid(1000 * (w - 1), width, { flip_sin_to_cos: false, freq_shift: 1 }), i * width);
+  return out;
 }
 
 /** @returns undefined where no image needs a second evaluation. @throws UsageError */
@@ -114,7 +114,7 @@ export function resolveGuidance(model: Model, options: GenerateOptions, count: n
     return undefined;
   }
   const { classes, context_dim } = model.config;
-  if (classRows(model) === 0 && context_dim === null)
+  if (classCount(model) === 0 && context_dim === null)
     throw new UsageError("guidance", `guidance ${shown} needs a class-conditional model, ${model.name} is not`);
   // Classes that are only looked up to become the context give way to a context.
   const looksUp = model.classEmbedder !== null && options.context === undefined;

@@ -1,11 +1,11 @@
-/** What a run's network attends to, and the added conditions: checked, a row per image. */
+/** What a run's network attends to, and the added conditions: checked, image by image. */
 import { UsageError } from "../runtime/errors.ts";
-import { addedOf, contextLength, rowsOf } from "./forwardInputs.ts";
+import { addedOf, contextLength, numbersOf } from "./forwardInputs.ts";
 import type { Model } from "./model.ts";
 import type { GenerateOptions, Tensor } from "./types.ts";
 
-/** Rows of every image, and of what guidance leads away from where that is known without classes. */
-export interface ContextRows {
+/** Those of every image, and of what guidance leads away from where that is known without classes. */
+export interface Contexts {
   /** Tokens. */
   readonly length: number;
   /** [count, length, D]; null: every image's class is looked up. */
@@ -40,7 +40,7 @@ export function resolveContexts(
   options: GenerateOptions,
   count: number,
   guided: boolean,
-): ContextRows | null {
+): Contexts | null {
   const { name, config, classEmbedder } = model;
   const { context_dim: width, added } = config;
   const { context, negativeContext, textEmbeds, timeIds } = options;
@@ -61,14 +61,14 @@ export function resolveContexts(
     const free = { textEmbeds: options.negativeTextEmbeds, timeIds: options.negativeTimeIds ?? timeIds };
     return addedOf({ model, inputs: free }, count) ?? null;
   };
-  const rows = {
+  const more = {
     added: addedOf({ model, inputs: { textEmbeds, timeIds } }, count) ?? null,
     freeAdded: freeAdded(),
   };
   if (classEmbedder && !context) {
     if (negativeContext)
       throw new UsageError("negativeContext", "a negative context needs a context of as many tokens");
-    return { length: 1, context: null, freeContext: null, ...rows };
+    return { length: 1, context: null, freeContext: null, ...more };
   }
   if (context && classEmbedder && options.classes)
     throw new UsageError(
@@ -76,13 +76,13 @@ export function resolveContexts(
       `the context of ${name} is given, so its classes are not looked up: give one of both`,
     );
   const length = contextLength(model, { context }) as number;
-  const checked = (option: string, given: Tensor) => rowsOf(option, given, count, [length, width as number]);
+  const checked = (option: string, given: Tensor) => numbersOf(option, given, count, [length, width as number]);
   const own = checked("context", context as Tensor);
-  if (!guided) return { length, context: own, freeContext: null, ...rows };
+  if (!guided) return { length, context: own, freeContext: null, ...more };
   if (!negativeContext)
     throw new UsageError(
       "negativeContext",
       `guidance needs a negative context of ${length} tokens, such as an empty prompt's`,
     );
-  return { length, context: own, freeContext: checked("negative context", negativeContext), ...rows };
+  return { length, context: own, freeContext: checked("negative context", negativeContext), ...more };
 }

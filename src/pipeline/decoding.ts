@@ -15,7 +15,7 @@ import { readBack } from "../network/readback.ts";
 import type { Device } from "../runtime/device.ts";
 import { NonFiniteError } from "../runtime/errors.ts";
 import { type Judge, nonFiniteIn, overflowIn } from "../runtime/finite.ts";
-import { fromRows, type Tensor, toRows } from "../runtime/layout.ts";
+import { type Tensor, toChannelsFirst, toChannelsLast } from "../runtime/layout.ts";
 import { createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import { Program } from "../runtime/program.ts";
 import { makeValue, padded4 } from "../runtime/values.ts";
@@ -147,10 +147,10 @@ export async function decodeState(init: DecodeInit): Promise<Decoded> {
         painter = await Painter.create(device, decoder);
       }
       if (shape.scale === undefined) {
-        const rows = new Float32Array(await device.read(state, n * latent, from * latent));
-        const data = fromRows(rows, n, channels, points);
+        const values = new Float32Array(await device.read(state, n * latent, from * latent));
+        const data = toChannelsFirst(values, n, channels, points);
         const unscaled = fromSampler(spec, { shape: [n, channels, init.height, init.width], data });
-        device.gpu.queue.writeBuffer(decoder.input, 0, toRows(unscaled.data, n, channels, points));
+        device.gpu.queue.writeBuffer(decoder.input, 0, toChannelsLast(unscaled.data, n, channels, points));
       } else {
         const encoder = device.gpu.createCommandEncoder();
         encoder.copyBufferToBuffer(state, from * latent, decoder.input, 0, n * latent);
@@ -197,8 +197,13 @@ export async function decodeLatents(
   const data = new Float32Array(shape.reduce((a, b) => a * b));
   for (let from = 0; from < n; from += most) {
     const count = Math.min(most, n - from);
-    const rows = toRows(latents.data.subarray(from * size, (from + count) * size), count, channels, height * width);
-    const state = await device.allocate("latents", () => uploadBuffer(device, "latents", rows));
+    const values = toChannelsLast(
+      latents.data.subarray(from * size, (from + count) * size),
+      count,
+      channels,
+      height * width,
+    );
+    const state = await device.allocate("latents", () => uploadBuffer(device, "latents", values));
     try {
       const init = { firstStage, state, count, height, width, check, judge, number: from };
       data.set((await decodeState(init)).samples, (from * data.length) / n);

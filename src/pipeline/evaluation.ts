@@ -3,7 +3,7 @@ import { type Judge, nonFiniteIn } from "../runtime/finite.ts";
 import { checkOptions } from "../runtime/options.ts";
 import type { Value } from "../runtime/values.ts";
 import type { Network } from "../unet/build.ts";
-import { type LoweredNetwork, maxRows } from "../unet/lowered.ts";
+import { batchLimit, type LoweredNetwork } from "../unet/lowered.ts";
 import { type Conditions, checkSample, conditions, contextLength, withClassContext } from "./forwardInputs.ts";
 import type { LoadedModel } from "./loaded.ts";
 import { forwardNames } from "./options.ts";
@@ -19,7 +19,7 @@ export interface EvaluationOptions {
 /** What an evaluation uses of a loaded model. */
 export type EvaluatedModel = Pick<
   LoadedModel,
-  "device" | "model" | "weights" | "classRows" | "judge" | "turns" | "lower" | "timestepRows"
+  "device" | "model" | "weights" | "classTable" | "judge" | "turns" | "lower" | "timestepVectors"
 >;
 
 export class Evaluation {
@@ -27,7 +27,7 @@ export class Evaluation {
   readonly lowered: LoweredNetwork;
   /** How many images there are, and how many one batch takes. */
   readonly images: number;
-  readonly maxRows: number;
+  readonly batchLimit: number;
   /** Throws when the work shall stop. */
   readonly check: () => void;
   readonly judge: Judge;
@@ -41,20 +41,20 @@ export class Evaluation {
     this.check = loaded.turns.checker(options.signal);
     checkOptions("forward", given, forwardNames);
     const { model } = loaded;
-    this.inputs = withClassContext(model, loaded.classRows, given);
+    this.inputs = withClassContext(model, loaded.classTable, given);
     this.images = checkSample(this.inputs.sample, model.config.in_channels);
     const [, , height, width] = this.inputs.sample.shape as [number, number, number, number];
     checkSize(model, { height, width });
     this.lowered = loaded.lower(height, width, "image", contextLength(model, this.inputs), options.pin);
-    this.maxRows = maxRows(loaded.device, this.lowered);
+    this.batchLimit = batchLimit(loaded.device, this.lowered);
     this.judge = loaded.judge;
   }
 
   /** What the network is told beside the images and timesteps. @throws ShapeError, UsageError naming the input */
   conditions(): Conditions {
     const { model } = this.loaded;
-    const timestepRows = (name: string, t: readonly number[]) => this.loaded.timestepRows(name, t);
-    return conditions({ model, network: this.lowered.network, inputs: this.inputs, timestepRows }, this.images);
+    const timestepVectors = (name: string, t: readonly number[]) => this.loaded.timestepVectors(name, t);
+    return conditions({ model, network: this.lowered.network, inputs: this.inputs, timestepVectors }, this.images);
   }
 
   /** Inputs that are not finite are named before anything runs. */

@@ -26,7 +26,7 @@ export async function evaluateAll(
   weights?: WeightStore,
 ): Promise<void> {
   evaluation.checkFinite();
-  for (let from = 0; from < evaluation.images; from += evaluation.maxRows) {
+  for (let from = 0; from < evaluation.images; from += evaluation.batchLimit) {
     evaluation.check();
     const held = await HeldEvaluation.create(evaluation, { from, weights });
     try {

@@ -1,4 +1,4 @@
-/** What a single evaluation is told beside its images and timesteps, checked, one row per image. */
+/** What a single evaluation is told beside its images and timesteps, checked, image by image. */
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
 import type { Network } from "../unet/build.ts";
@@ -34,18 +34,18 @@ export function perImage<T>(name: string, values: readonly T[], n: number): read
   throw new ShapeError("forward", name, `[${n}] or [1]`, [values.length]);
 }
 
-/** Rows of a tensor [N, …] or [1, …] for `n` images. @throws ShapeError unless the other sizes are `sizes`, UsageError */
-export function rowsOf(name: string, tensor: Tensor, n: number, sizes: readonly (number | string)[]): Float32Array {
+/** Numbers of a tensor [N, …] or [1, …] for `n` images. @throws ShapeError unless the other sizes are `sizes`, UsageError */
+export function numbersOf(name: string, tensor: Tensor, n: number, sizes: readonly (number | string)[]): Float32Array {
   const { shape, data } = checkTensor(name, tensor);
-  const [rows = 0, ...rest] = shape;
-  const fits = (rows === n || rows === 1) && rest.length === sizes.length;
+  const [given = 0, ...rest] = shape;
+  const fits = (given === n || given === 1) && rest.length === sizes.length;
   const wrong = () =>
     new ShapeError("forward", name, `[${[n, ...sizes].join(", ")}] or [${[1, ...sizes].join(", ")}]`, shape);
   if (!fits || rest.some((size, i) => size < 1 || (typeof sizes[i] === "number" && sizes[i] !== size))) throw wrong();
   const length = rest.reduce((a, b) => a * b, 1);
-  if (data.length !== rows * length) throw new ShapeError("forward", name, `${rows * length} values`, [data.length]);
+  if (data.length !== given * length) throw new ShapeError("forward", name, `${given * length} values`, [data.length]);
   const out = new Float32Array(n * length);
-  for (let i = 0; i < n; i++) out.set(rows === 1 ? data : data.subarray(i * length, (i + 1) * length), i * length);
+  for (let i = 0; i < n; i++) out.set(given === 1 ? data : data.subarray(i * length, (i + 1) * length), i * length);
   return out;
 }
 
@@ -61,7 +61,7 @@ export interface ConditionInit {
   readonly model: Model;
   readonly network: Network;
   readonly inputs: ForwardInputs;
-  readonly timestepRows: (name: string, timesteps: readonly number[]) => Float32Array;
+  readonly timestepVectors: (name: string, timesteps: readonly number[]) => Float32Array;
 }
 
 function checkLabel(model: string, label: number, count: number): void {
@@ -69,7 +69,7 @@ function checkLabel(model: string, label: number, count: number): void {
     throw new UsageError("class_labels", `class ${label} is out of range: ${model} has classes 0..${count - 1}`);
 }
 
-function classesOf({ model, network, inputs, timestepRows }: ConditionInit, n: number): Conditions["classes"] {
+function classesOf({ model, network, inputs, timestepVectors }: ConditionInit, n: number): Conditions["classes"] {
   const { classes } = network;
   const { config } = model;
   const { classLabels, classVectors } = inputs;
@@ -81,11 +81,11 @@ function classesOf({ model, network, inputs, timestepRows }: ConditionInit, n: n
   if (classes.kind === "vectors" && config.classes.kind !== "timestep") {
     if (!classVectors)
       throw new UsageError("class_labels", `${model.name} needs class_labels of shape [N, ${classes.width}]`);
-    return rowsOf("class_labels", classVectors, n, [classes.width]);
+    return numbersOf("class_labels", classVectors, n, [classes.width]);
   }
   if (!classLabels) throw new UsageError("class_labels", `${model.name} is class-conditional and needs class_labels`);
   const labels = perImage("class_labels", classLabels, n);
-  if (config.classes.kind === "timestep") return timestepRows("class_labels", labels);
+  if (config.classes.kind === "timestep") return timestepVectors("class_labels", labels);
   for (const label of labels) checkLabel(model.name, label, classEmbeddings(config));
   return Uint32Array.from(labels);
 }
@@ -104,20 +104,17 @@ export function addedOf(
   }
   if (!textEmbeds || !timeIds) throw new UsageError("text_embeds", `${model.name} needs text_embeds and time_ids`);
   const { time_dim, width } = added;
-  const numbers = rowsOf("time_ids", timeIds, n, ["K"]);
+  const numbers = numbersOf("time_ids", timeIds, n, ["K"]);
   const ids = numbers.length / n;
-  const texts = rowsOf("text_embeds", textEmbeds, n, [width - ids * time_dim]);
-  const rows = new Float32Array(n * width);
+  const texts = numbersOf("text_embeds", textEmbeds, n, [width - ids * time_dim]);
+  const out = new Float32Array(n * width);
   for (let i = 0; i < n; i++) {
     const text = texts.subarray((i * texts.length) / n, ((i + 1) * texts.length) / n);
-    rows.set(text, i * width);
+    out.set(text, i * width);
     for (let j = 0; j < ids; j++)
-      rows.set(
-        timestepSinusoid(numbers[i * ids + j] as number, time_dim, time),
-        i * width + text.length + j * time_dim,
-      );
+      out.set(timestepSinusoid(numbers[i * ids + j] as number, time_dim, time), i * width + text.length + j * time_dim);
   }
-  return rows;
+  return out;
 }
 
 function timestepCondOf({ model, inputs }: ConditionInit, n: number): Float32Array | undefined {
@@ -125,7 +122,7 @@ function timestepCondOf({ model, inputs }: ConditionInit, n: number): Float32Arr
   const { cond } = model.config.time;
   if (given && cond === undefined)
     throw new UsageError("timestep_cond", `${model.name} has no time_cond_proj_dim and takes no timestep_cond`);
-  return given && rowsOf("timestep_cond", given, n, [cond as number]);
+  return given && numbersOf("timestep_cond", given, n, [cond as number]);
 }
 
 /** Tokens of a context as given; undefined where a network takes none. @throws UsageError, ShapeError */
@@ -144,8 +141,8 @@ export function contextLength(model: Model, { context }: Pick<ForwardInputs, "co
 }
 
 /**
- * Where a network's context is a row per class, and only classes are given: their rows as context, one token each.
- * @param table the rows of all classes; null where the network has no such table
+ * Where a network's context is a vector per class, and only classes are given: their vectors as context, one token each.
+ * @param table the vectors of all classes; null where the network has no such table
  */
 export function withClassContext(
   { name, classEmbedder }: Model,
@@ -171,6 +168,6 @@ export function conditions(init: ConditionInit, n: number): Conditions {
     classes: classesOf(init, n),
     added: addedOf(init, n),
     timestepCond: timestepCondOf(init, n),
-    context: context && rowsOf("context", context, n, shape.slice(1)),
+    context: context && numbersOf("context", context, n, shape.slice(1)),
   };
 }

@@ -2,7 +2,7 @@
 import { readBack, type TensorForm } from "../network/readback.ts";
 import { ShapeError } from "../runtime/errors.ts";
 import { nonFiniteIn, overflowIn } from "../runtime/finite.ts";
-import { toRows } from "../runtime/layout.ts";
+import { toChannelsLast } from "../runtime/layout.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
 import type { Value } from "../runtime/values.ts";
@@ -36,27 +36,27 @@ export class HeldEvaluation {
     evaluation: Evaluation,
     { from = 0, all = false, weights = evaluation.loaded.weights } = {},
   ): Promise<HeldEvaluation> {
-    const { loaded, lowered, inputs, images: n, maxRows } = evaluation;
+    const { loaded, lowered, inputs, images: n, batchLimit } = evaluation;
     const { device } = loaded;
-    if (n > maxRows && all)
+    if (n > batchLimit && all)
       throw new ShapeError(
         "bench forward",
         "sample",
-        `at most ${maxRows} images per batch on this adapter`,
+        `at most ${batchLimit} images per batch on this adapter`,
         inputs.sample.shape,
       );
-    const to = Math.min(n, from + maxRows);
+    const to = Math.min(n, from + batchLimit);
     const { classes, added, timestepCond, context } = evaluation.conditions();
     const asked = perImage("timestep", inputs.timestep, n).slice(from, to);
-    const timesteps = loaded.timestepRows("timestep", asked);
-    const part = <T extends Uint32Array<ArrayBuffer> | Float32Array>(rows: T | undefined) =>
-      rows?.slice((from * rows.length) / n, (to * rows.length) / n) as T | undefined;
+    const timesteps = loaded.timestepVectors("timestep", asked);
+    const part = <T extends Uint32Array<ArrayBuffer> | Float32Array>(values: T | undefined) =>
+      values?.slice((from * values.length) / n, (to * values.length) / n) as T | undefined;
     const state = await device.allocate("the network's input and output", () =>
       createState(device, lowered, to - from),
     );
     try {
       const evaluator = await Evaluator.create(device, lowered, weights, state, {
-        rows: to - from,
+        batch: to - from,
         evaluations: 1,
         timesteps,
         classes: part(classes),
@@ -79,8 +79,8 @@ export class HeldEvaluation {
     const [n, c, h, w] = inputs.sample.shape as [number, number, number, number];
     const size = inputs.sample.data.length / n;
     const part = inputs.sample.data.subarray(this.from * size, this.to * size);
-    const rows = toRows(part, this.to - this.from, c, h * w);
-    loaded.device.gpu.queue.writeBuffer(this.state.x.object as GPUBuffer, 0, rows);
+    const values = toChannelsLast(part, this.to - this.from, c, h * w);
+    loaded.device.gpu.queue.writeBuffer(this.state.x.object as GPUBuffer, 0, values);
   }
 
   /** Submits one evaluation. */
@@ -113,7 +113,7 @@ export class HeldEvaluation {
   }
 
   /**
-   * Milliseconds per evaluation, of so many in a row, the queue drained at the end.
+   * Milliseconds per evaluation, of so many one after another, the queue drained at the end.
    * @param embed also make the time embeddings each time, which a sampling loop does once for all steps
    */
   async time(repeats: number, embed = false): Promise<number> {

@@ -1,4 +1,4 @@
-/** Between latents: rows, grids of four corners, and the fusion of two images. */
+/** Between latents: lines, grids of four corners, and the fusion of two images. */
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { initialNoise } from "../sampler/philox.ts";
@@ -14,7 +14,7 @@ import type { GenerateOptions, Generation, Tensor } from "./types.ts";
 export interface InterpolateOptions extends OnImages {
   /** Where on the way, 0 to 1 (a little beyond is allowed); default: `n` points with both ends. */
   at?: readonly number[];
-  /** Points of a row, or per side of a grid (8). */
+  /** Points of a line, or per side of a grid (8). */
   n?: number;
   /** Of images made from seeds; default: the model's. */
   size?: GenerateOptions["size"];

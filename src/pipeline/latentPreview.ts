@@ -54,18 +54,18 @@ export function leastSquares(inputs: readonly ArrayLike<number>[], wanted: Array
     for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
     return sum;
   };
-  const rows = inputs.map((a) => [...inputs.map((b) => dot(a, b)), dot(a, wanted)]);
-  // Symmetric and positive, so that no row needs to be exchanged.
-  for (const [k, pivot] of rows.entries()) {
+  const equations = inputs.map((a) => [...inputs.map((b) => dot(a, b)), dot(a, wanted)]);
+  // Symmetric and positive, so that no two equations have to change places.
+  for (const [k, pivot] of equations.entries()) {
     const head = pivot[k] as number;
     for (let j = k; j < pivot.length; j++) pivot[j] = (pivot[j] as number) / head;
-    for (const row of rows) {
-      if (row === pivot) continue;
-      const factor = row[k] as number;
-      for (let j = k; j < row.length; j++) row[j] = (row[j] as number) - factor * (pivot[j] as number);
+    for (const equation of equations) {
+      if (equation === pivot) continue;
+      const factor = equation[k] as number;
+      for (let j = k; j < equation.length; j++) equation[j] = (equation[j] as number) - factor * (pivot[j] as number);
     }
   }
-  return rows.map((row) => row.at(-1) as number);
+  return equations.map((equation) => equation.at(-1) as number);
 }
 
 /** The colours of a decoder's pictures, as linear functions of a sampler's latents. */

@@ -1,4 +1,4 @@
-/** A model on a device: its weights, its network lowered for the sizes asked for, and the rows of its inputs. */
+/** A model on a device: its weights, its network lowered for the sizes asked for, and the vectors of its timesteps and classes. */
 import type { Autoencoder } from "../autoencoder/autoencoder.ts";
 import { methodsFor, targetFor } from "../kernels/target.ts";
 import { WeightStore } from "../network/weights.ts";
@@ -36,10 +36,10 @@ export class LoadedModel {
     /** The measured methods in use; null: all by size. */
     readonly tuning: TuningTable | null,
     readonly weights: WeightStore,
-    /** Learned rows of timesteps, where the model has them. */
-    private readonly timeRows: Float32Array | null,
+    /** Learned vectors of timesteps, where the model has them. */
+    private readonly timeTable: Float32Array | null,
     /** The context of every class, where classes have one. */
-    readonly classRows: Float32Array | null,
+    readonly classTable: Float32Array | null,
     /** Its weights are loaded when they are first needed. Always f32: the largest of the published ones leave f16's range. */
     readonly firstStage: Autoencoder | null,
     /** How latents look before they are decoded. */
@@ -68,9 +68,9 @@ export class LoadedModel {
     const concat = model.concat?.channels;
     const lowered = lowerNetwork(model.config, target, { size, dtype, timesteps: "step", contextLength, concat });
     const learned = model.config.time.type === "learned";
-    const timeRows = learned ? await model.checkpoint.read("time_proj.weight", signal) : null;
+    const timeTable = learned ? await model.checkpoint.read("time_proj.weight", signal) : null;
     const { classEmbedder } = model;
-    const classRows = classEmbedder ? await model.checkpoint.read(classEmbedder.tensor, signal) : null;
+    const classTable = classEmbedder ? await model.checkpoint.read(classEmbedder.tensor, signal) : null;
     // A model without a size of its own is compiled when one is chosen.
     const calls = model.config.sample_size ? lowered.calls : [];
     const compiling = compileCalls(device, calls, (done, of) => onProgress?.({ type: "compile", done, of }));
@@ -103,8 +103,8 @@ export class LoadedModel {
       target,
       tuning,
       weights,
-      timeRows,
-      classRows,
+      timeTable,
+      classTable,
       firstStage,
       preview,
       memory,
@@ -138,24 +138,24 @@ export class LoadedModel {
     return lowered;
   }
 
-  /** Rows of the network's timestep input: host-made sinusoids, or learned ones. */
-  timestepRows(name: string, timesteps: readonly number[]): Float32Array {
+  /** What the network reads of timesteps: host-made sinusoids, or learned vectors. */
+  timestepVectors(name: string, timesteps: readonly number[]): Float32Array {
     const { time } = this.model.config;
     const width = time.inputs;
-    const rows = new Float32Array(timesteps.length * width);
+    const out = new Float32Array(timesteps.length * width);
     timesteps.forEach((t, i) => {
       if (!Number.isFinite(t)) throw new UsageError(name, `${name} must be a number, got ${t}`);
-      if (this.timeRows && !(Number.isInteger(t) && t >= 0 && t < time.num_train_timesteps))
+      if (this.timeTable && !(Number.isInteger(t) && t >= 0 && t < time.num_train_timesteps))
         throw new UsageError(
           name,
           `${name} ${t} is out of range: the learned embedding has rows 0..${time.num_train_timesteps - 1}`,
         );
-      rows.set(
-        this.timeRows ? this.timeRows.subarray(t * width, (t + 1) * width) : timestepSinusoid(t, width, time),
+      out.set(
+        this.timeTable ? this.timeTable.subarray(t * width, (t + 1) * width) : timestepSinusoid(t, width, time),
         i * width,
       );
     });
-    return rows;
+    return out;
   }
 
   /** Weights of another lowering, which the caller frees. */

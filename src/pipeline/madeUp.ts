@@ -22,7 +22,7 @@ export function configuredTensors(
   const parsed = layout.parse(json, file, "plain", options);
   checkNetwork(parsed.spec, file, layout.id);
   const tensors = expectedTensors(parsed, [parsed.naming]).map(({ name, shape }) => ({ name, shape }));
-  // Several parameters can be rows of one tensor.
+  // Several parameters can be parts of one tensor.
   return [...new Map(tensors.map((tensor) => [tensor.name, tensor])).values()];
 }
 

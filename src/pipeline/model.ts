@@ -44,7 +44,7 @@ export interface Model {
   readonly weights: WeightSet;
   /** What else decides which numbers the network gets from the same files. */
   readonly reading: string;
-  /** Where the network's context is a class's row of a table in the checkpoint. */
+  /** Where the network's context is a class's vector in a table of the checkpoint. */
   readonly classEmbedder: ClassEmbedder | null;
   /** The autoencoder whose latents the network works on; null where it works on pixels. */
   readonly firstStage: AutoencoderModel | null;

@@ -11,7 +11,7 @@ import type { Schedule } from "../sampler/scheduleTypes.ts";
 import type { Rng } from "../sampler/seed.ts";
 import { checkConcat, concatCount, resolveConcat } from "./concat.ts";
 import { type Guidance, guidanceEmbedding, resolveClasses, resolveGuidance } from "./conditions.ts";
-import { type ContextRows, contextCount, resolveContexts } from "./contexts.ts";
+import { type Contexts, contextCount, resolveContexts } from "./contexts.ts";
 import type { Model } from "./model.ts";
 import { generateNames, inpaintNames, repaintNames } from "./options.ts";
 import { resolveFirstImage, resolveRng, resolveSeed, rngWarnings } from "./rng.ts";
@@ -34,7 +34,7 @@ export interface ResolvedRun extends ImageSize {
   /** Class of every image; null for unconditional models. */
   readonly classes: readonly number[] | null;
   readonly guidance: Guidance | undefined;
-  readonly contexts: ContextRows | null;
+  readonly contexts: Contexts | null;
   /** What the network is told of the guidance scale, [count, width]; undefined where it is not. */
   readonly guidanceEmbedding: Float32Array | undefined;
   /** What the network reads beside its state, [1 or count, C, H, W]. */

@@ -1,7 +1,7 @@
 /** Pictures of a run's latents, batch by batch. */
 import type { Autoencoder } from "../autoencoder/autoencoder.ts";
 import type { Judge } from "../runtime/finite.ts";
-import { toRows } from "../runtime/layout.ts";
+import { toChannelsLast } from "../runtime/layout.ts";
 import { uploadBuffer } from "../runtime/memory.ts";
 import { type Decoded, decodeState } from "./decoding.ts";
 import type { ResolvedRun } from "./run.ts";
@@ -61,8 +61,8 @@ export class RunDecoder {
   /** Pictures of the batches before a saved one. */
   async saved({ done, first }: SavedRun, channels: number): Promise<Decoded["images"]> {
     const { device } = this.firstStage;
-    const rows = toRows(done, first, channels, this.run.height * this.run.width);
-    const state = await device.allocate("saved latents", () => uploadBuffer(device, "saved latents", rows));
+    const values = toChannelsLast(done, first, channels, this.run.height * this.run.width);
+    const state = await device.allocate("saved latents", () => uploadBuffer(device, "saved latents", values));
     return this.decode(state, 0, first);
   }
 }

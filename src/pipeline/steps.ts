@@ -66,7 +66,7 @@ export class Run {
     });
     judgeInputs(run, this.#judge);
     this.#lowered = loaded.lower(run.height, run.width, "step", run.contexts?.length);
-    this.#timesteps = loaded.timestepRows(
+    this.#timesteps = loaded.timestepVectors(
       "timestep",
       run.plan.rows.map((row) => row.tNetwork),
     );

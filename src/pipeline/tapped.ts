@@ -41,12 +41,12 @@ function join(parts: readonly Tensor[]): Tensor {
 function addedSinusoids(evaluation: Evaluation): Tensor | undefined {
   const { loaded, inputs, images: n } = evaluation;
   const { added } = loaded.model.config;
-  const rows = evaluation.conditions().added;
-  if (added.kind === "none" || !rows) return undefined;
+  const given = evaluation.conditions().added;
+  if (added.kind === "none" || !given) return undefined;
   const ids = (inputs.timeIds as Tensor).shape[1] as number;
   const own = ids * added.time_dim;
   const data = new Float32Array(n * own);
-  for (let i = 0; i < n; i++) data.set(rows.subarray((i + 1) * added.width - own, (i + 1) * added.width), i * own);
+  for (let i = 0; i < n; i++) data.set(given.subarray((i + 1) * added.width - own, (i + 1) * added.width), i * own);
   return { shape: [n * ids, added.time_dim], data };
 }
 

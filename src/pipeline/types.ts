@@ -153,7 +153,7 @@ export interface GenerateOptions
   noise?: Tensor;
   /**
    * A buffer of the pipeline's own device with usage COPY_DST and count·H·W·4 bytes or more: it receives the pictures as
-   * RGBA bytes, image after image, rows from the top. Nothing but the status words is read back then, and the result's
+   * RGBA bytes, image after image, lines from the top. Nothing but the status words is read back then, and the result's
    * `images` and `samples` are empty. The buffer stays the caller's.
    */
   pixels?: GPUBuffer;

@@ -7,7 +7,7 @@ import type { Device } from "../runtime/device.ts";
 import { NonFiniteError, UseAfterDisposeError } from "../runtime/errors.ts";
 import { frameRecord } from "../runtime/frame.ts";
 import type { Target } from "../runtime/kernel.ts";
-import { fromRows, toRows } from "../runtime/layout.ts";
+import { toChannelsFirst, toChannelsLast } from "../runtime/layout.ts";
 import { createArray, type GpuArray } from "../runtime/memory.ts";
 import { NEVER } from "../runtime/overflow.ts";
 import { Program } from "../runtime/program.ts";
@@ -75,7 +75,7 @@ export class SamplerState {
       const x = arrays.x as GpuArray;
       const state = new SamplerState(device, init, arrays, x, output, frame, frames, stages, owned);
       if (start) state.write(start);
-      if (history && arrays.history) state.#writeRows(arrays.history, history, planSlots(plan));
+      if (history && arrays.history) state.#write(arrays.history, history, planSlots(plan));
       return state;
     } catch (error) {
       for (const program of programs) program.dispose();
@@ -121,8 +121,7 @@ export class SamplerState {
   /** Replaces x, [N, C, H, W]. */
   write(data: Float32Array): void {
     this.#checkOpen("state");
-    for (let copy = 0; copy < (this.init.guidance === undefined ? 1 : 2); copy++)
-      this.#writeRows(this.x, data, 1, copy);
+    for (let copy = 0; copy < (this.init.guidance === undefined ? 1 : 2); copy++) this.#write(this.x, data, 1, copy);
   }
 
   /** From now on images have these guidance scales; only with guidance. */
@@ -134,21 +133,21 @@ export class SamplerState {
 
   /** Noise for the next row, [N, C, H, W]; only with `noise` or `stepNoise` "given". */
   writeNoise(data: Float32Array): void {
-    if (this.arrays.z) this.#writeRows(this.arrays.z, data, 1);
+    if (this.arrays.z) this.#write(this.arrays.z, data, 1);
   }
 
   /** What a network elsewhere made of x, [N, channels, H, W], f32. */
   writeOutput(data: ArrayLike<number>): void {
     const [H, W, channels] = this.init.output.shape as [number, number, number];
-    const rows = toRows(data, this.init.images.length, channels, H * W);
-    this.device.gpu.queue.writeBuffer(this.output.object as GPUBuffer, 0, rows);
+    const values = toChannelsLast(data, this.init.images.length, channels, H * W);
+    this.device.gpu.queue.writeBuffer(this.output.object as GPUBuffer, 0, values);
   }
 
   /** @param copy behind how many whole ones */
-  #writeRows({ object }: GpuArray, data: Float32Array, states: number, copy = 0): void {
+  #write({ object }: GpuArray, data: Float32Array, states: number, copy = 0): void {
     const [C, H, W] = this.init.shape;
-    const rows = toRows(data, states * this.init.images.length, C, H * W);
-    this.device.gpu.queue.writeBuffer(object as GPUBuffer, copy * rows.byteLength, rows);
+    const values = toChannelsLast(data, states * this.init.images.length, C, H * W);
+    this.device.gpu.queue.writeBuffer(object as GPUBuffer, copy * values.byteLength, values);
   }
 
   /** Pictures of x0's current estimate, or of x. @throws UseAfterDisposeError when the run has ended */
@@ -185,22 +184,27 @@ export class SamplerState {
     return buffer;
   }
 
-  async #readRows({ object }: GpuArray, states = 1): Promise<Float32Array<ArrayBuffer>> {
+  async #read({ object }: GpuArray, states = 1): Promise<Float32Array<ArrayBuffer>> {
     this.#checkOpen("state");
     const [C, H, W] = this.init.shape;
     const count = states * this.init.images.length;
-    return fromRows(new Float32Array(await this.device.read(object, count * H * W * padded4(C) * 4)), count, C, H * W);
+    return toChannelsFirst(
+      new Float32Array(await this.device.read(object, count * H * W * padded4(C) * 4)),
+      count,
+      C,
+      H * W,
+    );
   }
 
   /** x, or x0's current estimate, [N, C, H, W]. */
   samples(of: "x" | "x0" = "x"): Promise<Float32Array<ArrayBuffer>> {
-    return this.#readRows(this.arrays[of] as GpuArray);
+    return this.#read(this.arrays[of] as GpuArray);
   }
 
   /** What the update remembers, [slots·N, C, H, W]; empty without memory. */
   async history(): Promise<Float32Array<ArrayBuffer>> {
     const { history } = this.arrays;
-    return history ? this.#readRows(history, planSlots(this.init.plan)) : new Float32Array();
+    return history ? this.#read(history, planSlots(this.init.plan)) : new Float32Array();
   }
 
   /** The recorded statistics, or the residuals of an iteration; null where none were asked for. */

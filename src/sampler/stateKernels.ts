@@ -10,7 +10,7 @@ import { ddimStep } from "../kernels/sampling/step.ts";
 import type { Device } from "../runtime/device.ts";
 import { frameRecord } from "../runtime/frame.ts";
 import type { KernelCall, Target } from "../runtime/kernel.ts";
-import { toRows } from "../runtime/layout.ts";
+import { toChannelsLast } from "../runtime/layout.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import { NEVER } from "../runtime/overflow.ts";
 import { makeValue, type Value } from "../runtime/values.ts";
@@ -159,13 +159,13 @@ export function allocateState(
   const { plan, images, inpaint } = init;
   const [C, H, W] = init.shape;
   const batch = images.length;
-  const rows = batch * (init.guidance ? 2 : 1);
+  const evaluated = batch * (init.guidance ? 2 : 1);
   const contents: Partial<Record<keyof StateValues, () => ArrayBufferView>> = {
     run: () => runTable(init),
     updates: () => updateTable(plan),
     levels: () => levelTable(init) as Uint32Array,
-    known: () => toRows((inpaint as { known: Float32Array }).known, batch, C, H * W),
-    mask: () => toRows((inpaint as { mask: Float32Array }).mask, batch, C, H * W),
+    known: () => toChannelsLast((inpaint as { known: Float32Array }).known, batch, C, H * W),
+    mask: () => toChannelsLast((inpaint as { mask: Float32Array }).mask, batch, C, H * W),
     status: () => new Uint32Array(batch).fill(NEVER),
   };
   const keep = (array: GpuArray) => {
@@ -179,10 +179,10 @@ export function allocateState(
   for (const [name, value] of Object.entries(values) as [keyof StateValues, Value][]) {
     if (!used.has(value)) continue;
     const data = contents[name]?.();
-    arrays[name] = data ? upload(name, data) : keep(createValueArray(device, value, name === "x" ? rows : batch));
+    arrays[name] = data ? upload(name, data) : keep(createValueArray(device, value, name === "x" ? evaluated : batch));
     external.set(value, arrays[name]);
   }
-  const output = keep(createValueArray(device, init.output, rows));
+  const output = keep(createValueArray(device, init.output, evaluated));
   external.set(init.output, output);
   const { UNIFORM, COPY_DST, COPY_SRC } = GPUBufferUsage;
   return {

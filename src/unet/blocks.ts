@@ -10,11 +10,11 @@ import { channelGroups, makeValue, type Storage, type Value } from "../runtime/v
 const segmentsOf = (specs: readonly WeightSpec[]) => specs.flatMap((s) => s.segments);
 
 /**
- * All resnets' projections of the time embedding, gathered into one table with a row per (step, image): one matrix
+ * All resnets' projections of the time embedding, gathered into one table with an entry per (step, image): one matrix
  * product instead of one per resnet and step; two where some take the embedding without its activation.
  */
 export class EmbeddingTable {
-  /** Projections of the activated embedding, and, after them in a row, of the embedding as it is. */
+  /** Projections of the activated embedding, and, after them in an entry, of the embedding as it is. */
   readonly activated: WeightSpec[] = [];
   readonly plain: WeightSpec[] = [];
   #value: Value | undefined;

@@ -1,6 +1,6 @@
 /**
  * A UNet of the normal form as graphs, under diffusers' parameter names whatever the family: `embed` makes the table of
- * time-embedding projections, one row per (step, image), before the loop; `context` the keys and values of attention to
+ * time-embedding projections, an entry per (step, image), before the loop; `context` the keys and values of attention to
  * the context; `main` is one evaluation, which reads both.
  */
 import { Graph } from "../kernels/graph.ts";
@@ -13,12 +13,12 @@ import { EmbeddingTable, type ResnetInit, resnet } from "./blocks.ts";
 import { type Attention, classEmbeddings, type Level, type Mid, type UNetSpec } from "./spec.ts";
 import { Context, transformer } from "./transformer.ts";
 
-/** What feeds the class embedding: labels, one for every row that `embed` makes, or vectors, rows per image. */
+/** What feeds the class embedding: labels, one for every entry that `embed` makes, or vectors per image. */
 export type ClassInput = { kind: "labels"; labels: Value } | { kind: "vectors"; vectors: Value; width: number };
 
 export interface NetworkContext {
   readonly graph: Graph;
-  /** f32 [1, length, width] per row, in a buffer. */
+  /** f32 [1, length, width] per image, in a buffer. */
   readonly input: Value;
 }
 
@@ -29,20 +29,20 @@ export interface Network {
   readonly sample: Value;
   /** The channels of the input after the state's, where they are apart from it; likewise. */
   readonly concat: Value | null;
-  /** Sinusoids (or learned rows) of timesteps, [rows, width], made on the host. */
+  /** Sinusoids (or learned vectors) of timesteps, [entries, width], made on the host. */
   readonly timesteps: Value;
-  /** The step, and the image, of every row that `embed` makes, u32. */
+  /** The step, and the image, of every entry that `embed` makes, u32. */
   readonly byStep: Value;
   readonly byImage: Value;
   readonly classes: ClassInput | null;
-  /** What else is embedded with the timestep, rows per image. */
+  /** What else is embedded with the timestep, per image. */
   readonly added: Value | null;
-  /** What is added to the timestep's sinusoids, rows per image. */
+  /** What is added to the timestep's sinusoids, per image. */
   readonly timestepCond: Value | null;
   readonly context: NetworkContext | null;
-  /** Output of `embed`: a row per (step, image). */
+  /** Output of `embed`: an entry per (step, image). */
   readonly projections: Value;
-  /** What `main` reads of them: the rows of one step. */
+  /** What `main` reads of them: the entries of one step. */
   readonly table: Value;
   /** f32 [H, W, out_channels]. */
   readonly output: Value;
@@ -147,17 +147,17 @@ function embeddingMlp(graph: Graph, name: string, x: Value, width: number, act: 
   return graph.conv2d(`${name}.linear_2`, graph.activation(name, h, act), [layer(`${name}.linear_2`, width, width, 0)]);
 }
 
-function rowsInput(name: string, width: number, dtype: DType): Value {
+function tableInput(name: string, width: number, dtype: DType): Value {
   return makeValue({ name, shape: dtype === "u32" ? [1] : [1, width], batched: false, dtype, storage: "buffer" });
 }
 
 function classInput(spec: UNetSpec): ClassInput | null {
   const { classes, time } = spec;
   if (classes.kind === "none") return null;
-  if (classes.kind === "embedding") return { kind: "labels", labels: rowsInput("class_labels", 1, "u32") };
+  if (classes.kind === "embedding") return { kind: "labels", labels: tableInput("class_labels", 1, "u32") };
   const widths = { identity: time.dim, timestep: time.inputs };
   const width = "width" in classes ? classes.width : widths[classes.kind];
-  return { kind: "vectors", vectors: rowsInput("class_labels", width, "f32"), width };
+  return { kind: "vectors", vectors: tableInput("class_labels", width, "f32"), width };
 }
 
 function classEmbedding(embed: Graph, spec: UNetSpec, input: ClassInput, byImage: Value): Value {
@@ -167,12 +167,12 @@ function classEmbedding(embed: Graph, spec: UNetSpec, input: ClassInput, byImage
     const weight = { name: `${label}.weight`, shape: [classEmbeddings(spec), time.dim] };
     return embed.rows(label, weight, input.labels);
   }
-  const rows = embed.rows("class_proj", input.vectors, byImage);
-  if (classes.kind === "identity") return rows;
+  const vectors = embed.rows("class_proj", input.vectors, byImage);
+  if (classes.kind === "identity") return vectors;
   if (classes.kind === "simple_projection")
-    return embed.conv2d(label, rows, [layer(label, channels(rows), time.dim, 0)]);
+    return embed.conv2d(label, vectors, [layer(label, channels(vectors), time.dim, 0)]);
   // diffusers gives the projection its default activation, whatever the timestep's network has.
-  return embeddingMlp(embed, label, rows, time.dim, classes.kind === "projection" ? "silu" : time.act);
+  return embeddingMlp(embed, label, vectors, time.dim, classes.kind === "projection" ? "silu" : time.act);
 }
 
 function embedGraph(
@@ -182,24 +182,24 @@ function embedGraph(
 ): Pick<Network, "embed" | "timesteps" | "byStep" | "byImage" | "classes" | "added" | "timestepCond" | "projections"> {
   const embed = new Graph("f32", init.storage);
   const { time } = spec;
-  const timesteps = rowsInput("timesteps", time.inputs, "f32");
-  const [byStep, byImage] = ["by_step", "by_image"].map((name) => rowsInput(name, 1, "u32")) as [Value, Value];
-  let rows = embed.rows("time_proj", timesteps, init.timesteps === "step" ? byStep : byImage);
-  const timestepCond = time.cond === undefined ? null : rowsInput("timestep_cond", time.cond, "f32");
+  const timesteps = tableInput("timesteps", time.inputs, "f32");
+  const [byStep, byImage] = ["by_step", "by_image"].map((name) => tableInput(name, 1, "u32")) as [Value, Value];
+  let vectors = embed.rows("time_proj", timesteps, init.timesteps === "step" ? byStep : byImage);
+  const timestepCond = time.cond === undefined ? null : tableInput("timestep_cond", time.cond, "f32");
   if (timestepCond) {
     const label = "time_embedding.cond_proj";
     const { weight, segments } = layer(label, timestepCond.shape[1] as number, time.inputs, 0);
     const given = embed.rows("timestep_cond", timestepCond, byImage);
-    rows = embed.add("time_proj.sum", rows, embed.conv2d(label, given, [{ weight, segments }]));
+    vectors = embed.add("time_proj.sum", vectors, embed.conv2d(label, given, [{ weight, segments }]));
   }
-  const timestep = embeddingMlp(embed, "time_embedding", rows, time.dim, time.act);
+  const timestep = embeddingMlp(embed, "time_embedding", vectors, time.dim, time.act);
   let emb = embed.activation("time_embedding.linear_2", timestep, time.post_act);
   const classes = classInput(spec);
   if (classes) {
     const vector = classEmbedding(embed, spec, classes, byImage);
     emb = spec.classes.concat ? embed.concat("emb", emb, vector) : embed.add("emb", emb, vector);
   }
-  const added = spec.added.kind === "none" ? null : rowsInput("added", spec.added.width, "f32");
+  const added = spec.added.kind === "none" ? null : tableInput("added", spec.added.width, "f32");
   if (added) {
     const vector = embeddingMlp(embed, "add_embedding", embed.rows("added", added, byImage), time.dim, "silu");
     emb = embed.add("emb", emb, vector);

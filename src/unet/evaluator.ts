@@ -1,22 +1,22 @@
 /**
- * A UNet ready to run at one size and number of rows: the program of one evaluation, and the programs of what is the same
- * for all or for many of them. What it reads and writes is its caller's. Rows are images, or twice that with guidance.
+ * A UNet ready to run at one size and batch: the program of one evaluation, and the programs of what is the same
+ * for all or for many of them. What it reads and writes is its caller's. A batch is images, or twice as many with guidance.
  */
 import type { Lowered } from "../kernels/lower.ts";
 import type { WeightStore } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { frameRecord } from "../runtime/frame.ts";
-import { toRows } from "../runtime/layout.ts";
+import { toChannelsLast } from "../runtime/layout.ts";
 import { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 import type { Overflow } from "../runtime/overflow.ts";
 import { Program } from "../runtime/program.ts";
 import type { Value } from "../runtime/values.ts";
 import { keptValues, type LoweredNetwork } from "./lowered.ts";
-import { paddedRows, StepEmbeddings } from "./stepEmbeddings.ts";
+import { paddedVectors, StepEmbeddings } from "./stepEmbeddings.ts";
 
 /** What an evaluation reads and writes. */
 export interface NetworkState {
-  /** The network's input, or the part of it that is not given by `concat`: f32 [rows, H, W, C]. */
+  /** The network's input, or the part of it that is not given by `concat`: f32 [batch, H, W, C]. */
   readonly x: GpuArray;
   /** The network's output, as its value says. */
   readonly output: GpuArray;
@@ -25,11 +25,11 @@ export interface NetworkState {
 }
 
 /** What a single evaluation reads and writes; the caller releases it. */
-export function createState(device: Device, { network }: LoweredNetwork, rows: number): NetworkState {
+export function createState(device: Device, { network }: LoweredNetwork, batch: number): NetworkState {
   const { UNIFORM, COPY_SRC } = GPUBufferUsage;
   return {
-    x: createValueArray(device, network.sample, rows),
-    output: createValueArray(device, network.output, rows),
+    x: createValueArray(device, network.sample, batch),
+    output: createValueArray(device, network.output, batch),
     frame: uploadBuffer(device, "frame", frameRecord.pack([{}]), UNIFORM | COPY_SRC),
   };
 }
@@ -39,25 +39,25 @@ export function releaseState(device: Device, { x, output, frame }: NetworkState)
 }
 
 export interface EvaluatorInit {
-  readonly rows: number;
-  /** One entry per evaluation (all rows alike), or per row for a single one; [entries, width]. */
+  readonly batch: number;
+  /** One entry per evaluation (the whole batch alike), or per image for a single one; [entries, width]. */
   readonly timesteps: Float32Array;
   readonly evaluations: number;
-  /** Class labels per row, or vectors [rows, width]. */
+  /** Class labels per image, or vectors [batch, width]. */
   readonly classes?: Uint32Array<ArrayBuffer> | Float32Array;
-  /** Added conditions, [rows, width]. */
+  /** Added conditions, [batch, width]. */
   readonly added?: Float32Array;
-  /** What is added to the timesteps' sinusoids, [rows, width]; nothing where it is left out. */
+  /** What is added to the timesteps' sinusoids, [batch, width]; nothing where it is left out. */
   readonly timestepCond?: Float32Array;
-  /** [rows, length, width], as long as the network was lowered for. */
+  /** [batch, length, width], as long as the network was lowered for. */
   readonly context?: Float32Array;
-  /** What the network reads beside the state, [rows, C, H, W], where it was lowered to take that apart. */
+  /** What the network reads beside the state, [batch, C, H, W], where it was lowered to take that apart. */
   readonly concat?: Float32Array;
   readonly onCompile?: (done: number, of: number) => void;
 }
 
 interface Programs {
-  /** The evaluation of all rows, and that of the first ones alone, in the memory of `main`. */
+  /** The evaluation of the whole batch, and that of its first images alone, in the memory of `main`. */
   readonly main: Program;
   leading?: Program;
   readonly embed: Program;
@@ -85,7 +85,7 @@ export class Evaluator {
     init: EvaluatorInit,
   ): Promise<Evaluator> {
     const { network, main, embed } = lowered;
-    const { rows, evaluations: steps, timesteps } = init;
+    const { batch, evaluations: steps, timesteps } = init;
     const owned: GpuArray[] = [];
     const programs: Program[] = [];
     try {
@@ -95,39 +95,39 @@ export class Evaluator {
           return array;
         };
         const upload = (name: string, data: ArrayBufferView) => keep(arrayOf(uploadBuffer(device, name, data)));
-        const make = (value: Value, batch: number) => keep(createValueArray(device, value, batch));
+        const make = (value: Value, n: number) => keep(createValueArray(device, value, n));
         const labels = init.classes instanceof Uint32Array ? init.classes : undefined;
-        const embeddings = new StepEmbeddings(network, { rows, steps, timesteps, labels, create: make, upload });
+        const embeddings = new StepEmbeddings(network, { batch, steps, timesteps, labels, create: make, upload });
         const others = [network.sample, network.output, network.context?.input, network.concat];
         const external = new Map<Value, GpuArray>([
           [network.sample, x],
           [network.output, output],
           ...keptValues(network)
             .filter((value) => !others.includes(value))
-            .map((value) => [value, make(value, rows)] as const),
+            .map((value) => [value, make(value, batch)] as const),
           ...embeddings.arrays,
         ]);
         const { classes, added, timestepCond, context, concat } = network;
         const input = <T extends ArrayBufferView>(
           value: Value,
           data: T | undefined,
-          rows: (data: T) => ArrayBufferView,
+          stored: (data: T) => ArrayBufferView,
         ) => {
           if (!data) throw new TypeError(`internal: a network that takes ${value.name} was given none`);
-          external.set(value, upload(value.name, rows(data)));
+          external.set(value, upload(value.name, stored(data)));
         };
         if (classes?.kind === "vectors")
-          input(classes.vectors, init.classes as Float32Array, (data) => paddedRows(classes.vectors, data, 1));
-        if (added) input(added, init.added, (data) => paddedRows(added, data, 1));
+          input(classes.vectors, init.classes as Float32Array, (data) => paddedVectors(classes.vectors, data, 1));
+        if (added) input(added, init.added, (data) => paddedVectors(added, data, 1));
         if (timestepCond) {
-          const none = () => new Float32Array(rows * (timestepCond.shape[1] as number));
-          input(timestepCond, init.timestepCond ?? none(), (data) => paddedRows(timestepCond, data, 1));
+          const none = () => new Float32Array(batch * (timestepCond.shape[1] as number));
+          input(timestepCond, init.timestepCond ?? none(), (data) => paddedVectors(timestepCond, data, 1));
         }
         if (concat) {
           const [height, width, channels] = concat.shape as [number, number, number];
-          input(concat, init.concat, (data) => toRows(data, rows, channels, height * width));
+          input(concat, init.concat, (data) => toChannelsLast(data, batch, channels, height * width));
         }
-        if (context) input(context.input, init.context, (data) => paddedRows(context.input, data, 1));
+        if (context) input(context.input, init.context, (data) => paddedVectors(context.input, data, 1));
         return { external, embeddings };
       });
       const ready = new Map<string, [number, number]>();
@@ -136,18 +136,18 @@ export class Evaluator {
         const sums = [...ready.values()].reduce(([d, o], [d2, o2]) => [d + d2, o + o2], [0, 0] as [number, number]);
         init.onCompile?.(...sums);
       };
-      const create = async (label: string, calls: Lowered["calls"], batch: number, all: Program["storage"]) => {
+      const create = async (label: string, calls: Lowered["calls"], n: number, all: Program["storage"]) => {
         const onCompile = report(label);
-        const program = await Program.create(device, { label, calls, batch, external: all, frame, onCompile });
+        const program = await Program.create(device, { label, calls, batch: n, external: all, frame, onCompile });
         programs.push(program);
         return program;
       };
-      const compile = async (label: string, { calls, recipes }: Lowered, batch: number) =>
-        create(label, calls, batch, new Map([...external, ...(await weights.resolve(recipes))]));
+      const compile = async (label: string, { calls, recipes }: Lowered, n: number) =>
+        create(label, calls, n, new Map([...external, ...(await weights.resolve(recipes))]));
       const [whole, embedding, context] = await Promise.all([
-        compile("unet", main, rows),
-        compile("time embedding", embed, embeddings.batch),
-        lowered.context ? compile("context", lowered.context, rows) : undefined,
+        compile("unet", main, batch),
+        compile("time embedding", embed, embeddings.entries),
+        lowered.context ? compile("context", lowered.context, batch) : undefined,
       ]);
       const all = { main: whole, embed: embedding, context };
       return new Evaluator(device, lowered, frame, all, embeddings, owned);
@@ -158,29 +158,29 @@ export class Evaluator {
     }
   }
 
-  /** The evaluation of all rows. */
+  /** The evaluation of the whole batch. */
   get main(): Program {
     return this.programs.main;
   }
 
-  /** That of the first `batch` rows alone, always as many; made when it is first asked for. */
-  async leading(batch: number): Promise<Program> {
+  /** That of the first `images` alone, always as many; made when it is first asked for. */
+  async leading(images: number): Promise<Program> {
     const { lowered, frame, programs } = this;
     const { label, storage: external } = programs.main;
-    const init = { label: `${label}, leading rows`, calls: lowered.main.calls, batch, external, frame };
+    const init = { label: `${label}, first images`, calls: lowered.main.calls, batch: images, external, frame };
     programs.leading ??= await Program.create(this.device, init);
     return programs.leading;
   }
 
   /**
-   * Records what precedes evaluation `row`, whose frame is written: its time embeddings, and what is not there yet of the
+   * Records what precedes an evaluation, whose frame is written: its time embeddings, and what is not there yet of the
    * context's keys and values.
    */
-  begin(encoder: GPUCommandEncoder, row: number): void {
+  begin(encoder: GPUCommandEncoder, evaluation: number): void {
     for (const program of this.#all) program.encodeStepNumber(encoder);
     if (!this.#contextRead) this.programs.context?.encode(encoder);
     this.#contextRead = true;
-    this.embeddings.begin(encoder, row, this.programs.embed);
+    this.embeddings.begin(encoder, evaluation, this.programs.embed);
   }
 
   get #all(): Program[] {

@@ -38,23 +38,23 @@ export function lowerNetwork(
   return { network, main, embed, context, calls, recipes };
 }
 
-/** Values that an evaluation keeps beside the table; a row of each per image. */
+/** Values that an evaluation keeps beside the table, for every image. */
 export function keptValues({ sample, concat, main, embed, projections, context }: Network): Value[] {
   const embedded = embed.outputs.filter((value) => value !== projections);
   const given = [sample, ...(concat ? [concat] : [])];
   return [...given, ...main.outputs, ...embedded, ...(context ? [context.input, ...context.graph.outputs] : [])];
 }
 
-/** Bytes that an evaluation of so many rows takes beside the weights. */
-export function plannedBytes({ network, main }: LoweredNetwork, rows: number): { bytes: number; lowerBound: number } {
+/** Bytes that an evaluation of a batch takes beside the weights. */
+export function plannedBytes({ network, main }: LoweredNetwork, batch: number): { bytes: number; lowerBound: number } {
   const kept = keptValues(network);
   const external = new Set([...kept, network.table, ...main.recipes.map((r) => r.value)]);
-  const plan = planMemory(main.calls, external, rows);
-  const state = kept.reduce((sum, value) => sum + byteSize(value, rows), 0);
+  const plan = planMemory(main.calls, external, batch);
+  const state = kept.reduce((sum, value) => sum + byteSize(value, batch), 0);
   return { bytes: plan.bytes + state, lowerBound: plan.lowerBound + state };
 }
 
-/** Most rows that the device's bindings allow for any one value of the network. */
-export function maxRows(device: Device, { main, context }: LoweredNetwork): number {
+/** Largest batch that the device's bindings allow for any one value of the network. */
+export function batchLimit(device: Device, { main, context }: LoweredNetwork): number {
   return maxBatch(device, [...main.calls, ...(context?.calls ?? [])]);
 }

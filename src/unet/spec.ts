@@ -58,7 +58,7 @@ export interface Mid {
 }
 
 export interface TimeEmbedding {
-  /** Sinusoids, or rows of the table `time_proj.weight`. */
+  /** Sinusoids, or entries of the table `time_proj.weight`. */
   type: "positional" | "learned";
   /** Width of a timestep's sinusoids. */
   inputs: number;
@@ -66,7 +66,7 @@ export interface TimeEmbedding {
   dim: number;
   freq_shift: number;
   flip_sin_to_cos: boolean;
-  /** Rows of the learned table; 0 for sinusoids. */
+  /** Entries of the learned table; 0 for sinusoids. */
   num_train_timesteps: number;
   /** Between the two linear layers, and after them. */
   act: Activation;
@@ -80,7 +80,7 @@ export interface TimeEmbedding {
 /** What is added to the time embedding for a class; with `concat`, appended to it. */
 export type ClassEmbedding = { concat?: boolean } & (
   | { kind: "none" }
-  /** A row of a table of `count` classes. */
+  /** An entry of a table of `count` classes. */
   | { kind: "embedding"; count: number }
   /** Sinusoids of a number, through a network like the timestep's. */
   | { kind: "timestep" }
@@ -123,7 +123,7 @@ export interface UNetSpec {
   up: readonly Level[];
   /** Of strided convolutions; 0: zeros at the right and bottom only. */
   downsample_padding: number;
-  /** Where a level halved an odd size, going up drops the last row or column again; else sizes must divide evenly. */
+  /** Where a level halved an odd size, going up drops the last line or column again; else sizes must divide evenly. */
   odd_sizes: boolean;
   /** Channels of the context that attention reads; null: there is none. */
   context_dim: number | null;

@@ -1,7 +1,7 @@
 /**
  * The time embeddings of a run's steps, in memory that does not grow with their number (docs/decisions/0004): one filling
- * of the projections serves a stretch of steps, a row per (step, image), and a step begins by taking its own rows of them.
- * Kernels know nothing of this: they read what is a row per image.
+ * of the projections serves a stretch of steps, an entry per (step, image), and a step begins by taking its own entries.
+ * Kernels know nothing of this: they read an entry per image.
  */
 import { copyUnits, type GpuArray } from "../runtime/memory.ts";
 import type { Program } from "../runtime/program.ts";
@@ -9,11 +9,11 @@ import { byteSize, padded4, unitCount, type Value } from "../runtime/values.ts";
 import type { Network } from "./build.ts";
 
 const MOST_BYTES = 32 * 2 ** 20;
-const MOST_ROWS = 32768;
+const MOST_ENTRIES = 32768;
 
 export interface StepEmbeddingsInit {
   /** Images of an evaluation. */
-  readonly rows: number;
+  readonly batch: number;
   readonly steps: number;
   /** One entry per step, or per image where the network was built so; [entries, width]. */
   readonly timesteps: Float32Array;
@@ -28,8 +28,8 @@ export interface StepEmbeddingsInit {
 export class StepEmbeddings {
   /** What the network's graphs read and write of them. */
   readonly arrays: ReadonlyMap<Value, GpuArray>;
-  /** Rows of one filling. */
-  readonly batch: number;
+  /** Entries of one filling. */
+  readonly entries: number;
   /** Steps that one filling serves. */
   readonly #stretch: number;
   /** Those of all steps. */
@@ -37,41 +37,41 @@ export class StepEmbeddings {
   /** Which stretch the projections are of. */
   #filled = -1;
 
-  readonly #rows: number;
+  readonly #batch: number;
 
   constructor(
     private readonly network: Network,
-    { rows, steps, timesteps, labels, create, upload }: StepEmbeddingsInit,
+    { batch, steps, timesteps, labels, create, upload }: StepEmbeddingsInit,
   ) {
-    this.#rows = rows;
+    this.#batch = batch;
     const { projections, table, classes, byStep, byImage } = network;
-    const fits = Math.min(MOST_BYTES / byteSize(projections, rows), MOST_ROWS / rows);
+    const fits = Math.min(MOST_BYTES / byteSize(projections, batch), MOST_ENTRIES / batch);
     this.#stretch = Math.max(1, Math.min(steps, Math.floor(fits)));
-    this.batch = rows * this.#stretch;
+    this.entries = batch * this.#stretch;
     // The last stretch reads past the end.
-    const padded = paddedRows(network.timesteps, timesteps, this.#stretch);
+    const padded = paddedVectors(network.timesteps, timesteps, this.#stretch);
     this.#timesteps = upload("timesteps", padded);
     const several = steps > this.#stretch;
     const current = padded.subarray(0, this.#stretch * 4 * unitCount(network.timesteps, 1));
-    const order = (name: string, of: (row: number) => number) =>
+    const order = (name: string, of: (entry: number) => number) =>
       upload(
         name,
-        Uint32Array.from({ length: this.batch }, (_, row) => of(row)),
+        Uint32Array.from({ length: this.entries }, (_, entry) => of(entry)),
       );
-    const all = create(projections, this.batch);
+    const all = create(projections, this.entries);
     this.arrays = new Map([
       [network.timesteps, several ? upload("timesteps of a stretch", current) : this.#timesteps],
-      [byStep, order("steps", (row) => Math.floor(row / rows))],
-      [byImage, order("images", (row) => row % rows)],
+      [byStep, order("steps", (entry) => Math.floor(entry / batch))],
+      [byImage, order("images", (entry) => entry % batch)],
       ...(classes?.kind === "labels" && labels
-        ? [[classes.labels, order("class labels", (row) => labels[row % rows] as number)] as const]
+        ? [[classes.labels, order("class labels", (entry) => labels[entry % batch] as number)] as const]
         : []),
       [projections, all],
-      [table, this.#stretch > 1 ? create(table, rows) : all],
+      [table, this.#stretch > 1 ? create(table, batch) : all],
     ]);
   }
 
-  /** Records what puts a step's rows where the network reads them; `embed` fills the projections. */
+  /** Records what puts a step's entries where the network reads them; `embed` fills the projections. */
   begin(encoder: GPUCommandEncoder, step: number, embed: Program): void {
     const stretch = Math.floor(step / this.#stretch);
     const { timesteps, projections, table } = this.network;
@@ -81,10 +81,10 @@ export class StepEmbeddings {
       this.#filled = stretch;
     }
     const source = this.arrays.get(projections) as GpuArray;
-    this.#copy(encoder, table, source, (step % this.#stretch) * this.#rows, this.#rows);
+    this.#copy(encoder, table, source, (step % this.#stretch) * this.#batch, this.#batch);
   }
 
-  /** Copies rows to the beginning of the value's array, unless that is where they come from. */
+  /** Copies entries to the beginning of the value's array, unless that is where they come from. */
   #copy(encoder: GPUCommandEncoder, value: Value, source: GpuArray, first: number, count: number): void {
     const target = this.arrays.get(value) as GpuArray;
     const units = unitCount(value, 1);
@@ -97,12 +97,12 @@ export class StepEmbeddings {
   }
 }
 
-/** Rows padded to vec4, and their number up to a multiple of `multiple`. */
-export function paddedRows(value: Value, data: Float32Array, multiple: number): Float32Array {
+/** Vectors padded to vec4, and their number up to a multiple of `multiple`. */
+export function paddedVectors(value: Value, data: Float32Array, multiple: number): Float32Array {
   const width = value.shape.at(-1) as number;
-  const rows = data.length / width;
+  const count = data.length / width;
   const stride = padded4(width);
-  const out = new Float32Array(Math.ceil(rows / multiple) * multiple * stride);
-  for (let r = 0; r < rows; r++) out.set(data.subarray(r * width, (r + 1) * width), r * stride);
+  const out = new Float32Array(Math.ceil(count / multiple) * multiple * stride);
+  for (let i = 0; i < count; i++) out.set(data.subarray(i * width, (i + 1) * width), i * stride);
   return out;
 }

@@ -7,7 +7,7 @@ import { readBack } from "../../src/network/readback.ts";
 import { folderSource } from "../../src/node/folder.ts";
 import { openAutoencoder } from "../../src/node/model.ts";
 import { ShapeError, UsageError, UseAfterDisposeError } from "../../src/runtime/errors.ts";
-import { toRows } from "../../src/runtime/layout.ts";
+import { toChannelsLast } from "../../src/runtime/layout.ts";
 import { uploadBuffer } from "../../src/runtime/memory.ts";
 import { nmse, randomTensor } from "../reference/tensor.ts";
 import { testDevice } from "../support/gpu.ts";
@@ -95,7 +95,7 @@ test.each([
   using autoencoder = new Autoencoder(model, device);
   const { latent_channels: channels } = model.spec;
   const state = random([4, channels, 6, 7], 8);
-  const buffer = uploadBuffer(device, "state", toRows(state.data, 4, channels, 42));
+  const buffer = uploadBuffer(device, "state", toChannelsLast(state.data, 4, channels, 42));
   const shape = { height: 6, width: 7, scale: 1 / factor, shift: 0.25 };
   const decoder = await autoencoder.decoder(shape, { images: 2, input: buffer });
   await runCoder(device, decoder, () => {});

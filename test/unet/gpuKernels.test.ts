@@ -12,7 +12,7 @@ import { openModel } from "../../src/pipeline/model.ts";
 import { Turns } from "../../src/pipeline/turns.ts";
 import { strict } from "../../src/runtime/finite.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
-import { toRows } from "../../src/runtime/layout.ts";
+import { toChannelsLast } from "../../src/runtime/layout.ts";
 import { timestepSinusoid } from "../../src/sampler/embedding.ts";
 import { createState, Evaluator, releaseState } from "../../src/unet/evaluator.ts";
 import { lowerNetwork } from "../../src/unet/lowered.ts";
@@ -35,13 +35,13 @@ for (const name of ["models/ddpm/io", "models/sd1/io_odd"])
       contextLength: inputs.context?.shape[1],
     });
     const weights = await WeightStore.load(device, target, lowered.recipes, model.checkpoint, {});
-    const timestepRows = (_: string, timesteps: readonly number[]) =>
+    const timestepVectors = (_: string, timesteps: readonly number[]) =>
       Float32Array.from(
         timesteps.flatMap((t) => [...timestepSinusoid(t, model.config.time.inputs, model.config.time)]),
       );
     const turns = new Turns(name);
     const lower = () => lowered;
-    const loaded = { device, model, weights, classRows: null, judge: strict, turns, lower, timestepRows };
+    const loaded = { device, model, weights, classTable: null, judge: strict, turns, lower, timestepVectors };
     const result = await evaluate(new Evaluation(loaded, inputs));
     weights.dispose();
     expect(nmse(result.data, output.data)).toBeLessThanOrEqual(1e-10);
@@ -61,13 +61,17 @@ test("a sample in two parts gives what it gives in one", async () => {
   const weights = await WeightStore.load(device, target, lowered.recipes, checkpoint, {});
   const state = createState(device, lowered, 1);
   const evaluator = await Evaluator.create(device, lowered, weights, state, {
-    rows: 1,
+    batch: 1,
     evaluations: 1,
     timesteps: Float32Array.from(timestepSinusoid(500, config.time.inputs, config.time)),
     context: context.data,
     concat: sample.data.subarray(4 * 64),
   });
-  device.gpu.queue.writeBuffer(state.x.object as GPUBuffer, 0, toRows(sample.data.subarray(0, 4 * 64), 1, 4, 64));
+  device.gpu.queue.writeBuffer(
+    state.x.object as GPUBuffer,
+    0,
+    toChannelsLast(sample.data.subarray(0, 4 * 64), 1, 4, 64),
+  );
   const encoder = device.gpu.createCommandEncoder();
   evaluator.begin(encoder, 0);
   evaluator.main.encode(encoder);

@@ -1,4 +1,4 @@
-/** Which rows of the time embeddings a step reads, over runs that one filling of them does not hold. */
+/** Which entries of the time embeddings a step reads, over runs that one filling of them does not hold. */
 import { expect, test } from "vitest";
 import { Graph } from "../../src/kernels/graph.ts";
 import { lowerGraph } from "../../src/kernels/lower.ts";
@@ -10,7 +10,7 @@ import { StepEmbeddings } from "../../src/unet/stepEmbeddings.ts";
 import { readValue, targets, testDevice } from "../support/gpu.ts";
 
 const WIDTH = 3;
-/** So many images that 32,768 rows hold four steps. */
+/** So many images that 32,768 entries hold four steps. */
 const IMAGES = 8192;
 
 test.each([
@@ -37,14 +37,14 @@ test.each([
     return array;
   };
   const embeddings = new StepEmbeddings(network, {
-    rows: IMAGES,
+    batch: IMAGES,
     steps,
     timesteps: Float32Array.from({ length: steps * WIDTH }, (_, i) => i),
     create: (value, batch) => keep(createValueArray(device, value, batch)),
     upload: (name, data) => keep(arrayOf(uploadBuffer(device, name, data))),
   });
   const { calls } = lowerGraph(embed, target);
-  const { batch, arrays } = embeddings;
+  const { entries: batch, arrays } = embeddings;
   const program = await Program.create(device, { label: "embed", calls, batch, external: arrays });
   const order = [...Array.from({ length: steps }, (_, step) => step), 1, steps - 1];
   for (const step of order) {

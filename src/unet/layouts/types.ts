@@ -9,7 +9,7 @@ import type { UNetSpec } from "../spec.ts";
 /** Which of a checkpoint's sets of weights. */
 export type WeightSet = "plain" | "ema";
 
-/** Turns class ids into the context that a network attends to: a table in the checkpoint, one row per class. */
+/** Turns class ids into the context that a network attends to: a table in the checkpoint, one entry per class. */
 export interface ClassEmbedder {
   readonly tensor: string;
   readonly count: number;

@@ -66,7 +66,7 @@ export const tensors: Target = {
       async () => {
         const inputs = await readForwardInputs(path, pixels, "error", signal);
         const network = { classes: { kind: "ids" } } as never;
-        return [inputs, conditions({ model: pixels, network, inputs, timestepRows: () => new Float32Array(1) }, 1)];
+        return [inputs, conditions({ model: pixels, network, inputs, timestepVectors: () => new Float32Array(1) }, 1)];
       },
       () => readLatents(path, "error", signal),
       () => readConcat(path, { model: pixels, nonFinite: "error" }, signal),
