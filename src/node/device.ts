@@ -53,6 +53,10 @@ function toggles(on: readonly string[], off: readonly string[]): string[] {
 const VALIDATED = toggles([], VALIDATED_OFF);
 
 const instances = new Map<string, GPU>();
+/** Of which a driver was asked that has no adapter. */
+const retired: GPU[] = [];
+/** Callers look one after the other: the first may find that another driver is needed. */
+let looked: Promise<unknown> = Promise.resolve();
 
 /** Points the Vulkan loader at Mesa's software driver where the plain environment shows no adapter. */
 function useSoftwareDriver(): boolean {
@@ -88,10 +92,10 @@ async function loadDawn(): Promise<{ create: typeof CreateGpu; globals: object }
 
 /** The process's GPU object for some Dawn settings; also defines the WebGPU globals (GPUBufferUsage and so on). */
 async function dawn(flags: readonly string[]): Promise<GPU> {
+  const { create, globals } = await loadDawn();
   const key = flags.join(" ");
   let gpu = instances.get(key);
   if (!gpu) {
-    const { create, globals } = await loadDawn();
     Object.assign(globalThis, globals);
     gpu = create([...flags]);
     instances.set(key, gpu);
@@ -113,15 +117,20 @@ async function adaptersOf(gpu: GPU, featureLevel: "core" | "compatibility"): Pro
  * Every adapter that Dawn offers by some preference, best first; where there is none, those of the compatibility level
  * (OpenGL ES).
  */
-export async function listAdapters(flags: readonly string[] = VALIDATED): Promise<GPUAdapter[]> {
+export function listAdapters(flags: readonly string[] = VALIDATED): Promise<GPUAdapter[]> {
+  const listed = looked.then(() => look(flags));
+  looked = listed.catch(() => {});
+  return listed;
+}
+
+async function look(flags: readonly string[]): Promise<GPUAdapter[]> {
   const gpu = await dawn(flags);
   const found = await adaptersOf(gpu, "core");
   if (found.length > 0) return found;
-  if (useSoftwareDriver()) {
-    instances.delete(flags.join(" "));
-    return listAdapters(flags);
-  }
-  return adaptersOf(gpu, "compatibility");
+  if (!useSoftwareDriver()) return adaptersOf(gpu, "compatibility");
+  retired.push(gpu);
+  instances.delete(flags.join(" "));
+  return look(flags);
 }
 
 async function chooseAdapter(flags: readonly string[], wanted: string | undefined): Promise<GPUAdapter> {

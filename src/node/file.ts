@@ -5,7 +5,11 @@ import { checkFileSize } from "../image/limits.ts";
 import { FileError } from "../runtime/errors.ts";
 
 /** What the file system says went wrong, such as ENOENT; undefined of what it did not throw. */
-export const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException | undefined)?.code;
+export function codeOf(error: unknown): string | undefined {
+  const { code } = Object(error) as { code?: unknown };
+  // That of an AbortError is a number.
+  return typeof code === "string" ? code : undefined;
+}
 
 /**
  * Opens a regular file for one use; anything else (folders, pipes, devices) could never end.

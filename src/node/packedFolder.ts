@@ -4,7 +4,7 @@
  * be deleted at any time.
  */
 import { constants } from "node:fs";
-import { type FileHandle, mkdir, open, rename, unlink } from "node:fs/promises";
+import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { endianness } from "node:os";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
@@ -12,6 +12,7 @@ import type { PackedReader, PackedStore } from "../pipeline/types.ts";
 import { FileError } from "../runtime/errors.ts";
 import { codeOf } from "./file.ts";
 import { placeToWrite } from "./place.ts";
+import { appear, sweep } from "./temporary.ts";
 
 const FORMAT = "ddim-webgpu packed weights 2";
 /** Of the versions before: without a note of the weights' bytes, so never used again. */
@@ -86,6 +87,22 @@ async function readerOf(file: FileHandle, path: string, sizes: readonly number[]
   return reader;
 }
 
+/** The line, the parts, and their checksums. */
+async function writeEntry(path: string, line: Buffer, parts: AsyncIterable<Uint8Array>): Promise<void> {
+  const file = await open(path, "w");
+  try {
+    await file.writeFile(line);
+    const checks = [crc32(line)];
+    for await (const part of parts) {
+      checks.push(crc32(part));
+      await file.writeFile(part);
+    }
+    await file.writeFile(new Uint8Array(Uint32Array.from(checks).buffer));
+  } finally {
+    await file.close();
+  }
+}
+
 /**
  * A store over a folder, made when something is saved. Files appear whole or not at all.
  * @param warn is told about files that cannot be read, are damaged, or cannot be written; none of that ends a load
@@ -94,6 +111,7 @@ export function packedFolder(folder: string, warn: (text: string) => void): Pack
   const pathOf = (key: string) => join(folder, `weights-${key}.bin`);
   return {
     async open(key, sizes) {
+      sweep(folder);
       const path = pathOf(key);
       let file: FileHandle | undefined;
       try {
@@ -110,29 +128,11 @@ export function packedFolder(folder: string, warn: (text: string) => void): Pack
     },
     async save(key, sizes, parts, note) {
       const path = pathOf(key);
-      let temporary: string | undefined;
       try {
         const place = placeToWrite(path);
         await mkdir(folder, { recursive: true });
-        temporary = `${place}.${process.pid}.tmp`;
-        const file = await open(temporary, "w");
-        try {
-          const line = header(sizes, note);
-          await file.writeFile(line);
-          const checks = new Uint32Array(1 + sizes.length);
-          checks[0] = crc32(line);
-          let i = 1;
-          for await (const part of parts) {
-            checks[i++] = crc32(part);
-            await file.writeFile(part);
-          }
-          await file.writeFile(new Uint8Array(checks.buffer));
-        } finally {
-          await file.close();
-        }
-        await rename(temporary, place);
+        await appear(place, (temporary) => writeEntry(temporary, header(sizes, note), parts));
       } catch (error) {
-        if (temporary !== undefined) await unlink(temporary).catch(() => {});
         if (error instanceof FileError && error.file === path) return warn(error.message);
         // Of the file system: anything else is no matter of this folder.
         if (codeOf(error) === undefined) throw error;

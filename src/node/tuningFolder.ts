@@ -1,11 +1,12 @@
 /** Tables of measured methods in a folder, a file for each adapter and version. */
 import { createHash } from "node:crypto";
-import { mkdir, rename, unlink, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { formatTuning, parseTuning, type TuningScope, type TuningStore } from "../pipeline/tuningTable.ts";
 import { FileError } from "../runtime/errors.ts";
 import { codeOf, readAt, withFile } from "./file.ts";
 import { placeToWrite } from "./place.ts";
+import { appear, sweep } from "./temporary.ts";
 
 /**
  * Where tables and the like belong on this machine: `$XDG_CACHE_HOME/ddim-webgpu`, or `.cache/ddim-webgpu` in the home
@@ -45,6 +46,7 @@ export function tuningFolder(
 ): Required<TuningStore> {
   return {
     async load(scope) {
+      sweep(folder);
       const file = tuningFile(folder, scope);
       try {
         return parseTuning(await readTable(file), file, scope);
@@ -56,13 +58,10 @@ export function tuningFolder(
     },
     async save(table) {
       const file = placeToWrite(tuningFile(folder, table));
-      const temporary = `${file}.${process.pid}.tmp`;
       try {
         await mkdir(folder, { recursive: true });
-        await writeFile(temporary, formatTuning(table));
-        await rename(temporary, file);
+        await appear(file, (temporary) => writeFile(temporary, formatTuning(table)));
       } catch (cause) {
-        await unlink(temporary).catch(() => {});
         throw new FileError(file, `cannot be written (${codeOf(cause)})`, { cause });
       }
     },

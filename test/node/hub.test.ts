@@ -318,6 +318,16 @@ describe("a connection", () => {
     expect(blobs().filter((name) => name.includes("incomplete"))).toEqual([]);
   });
 
+  test("parts of processes that are gone are removed once the whole has come by another way", async () => {
+    const { pid } = spawnSync(process.execPath, ["-e", ""]);
+    await read("org/large", "model.safetensors");
+    const parts = [pid, 1].map((writer) => `${blob()}.${writer}.0123abcd.incomplete`);
+    const foreign = `${blob()}.0123abcd.incomplete`;
+    for (const part of [...parts, foreign]) writeFileSync(part, large.slice(0, 1000));
+    await read("org/large", "config.json");
+    expect([...parts, foreign].map((part) => existsSync(part))).toEqual([false, true, true]);
+  });
+
   test("that is given up, or ended by a signal, leaves what came", async () => {
     const controller = new AbortController();
     hub.trouble = (asked) => (isCdn(asked) ? { stallAfter: 1_500_000 } : undefined);

@@ -3,13 +3,13 @@
  * `models--org--name` the files themselves by their hashes in `blobs`, in `snapshots/COMMIT` links to them by their paths, and in
  * `refs` the commit that a branch or tag was. A file appears there whole or not at all.
  */
-import { randomBytes } from "node:crypto";
-import { copyFile, link, mkdir, readFile, rename, stat, symlink, writeFile } from "node:fs/promises";
+import { copyFile, link, mkdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { FileError } from "../../runtime/errors.ts";
 import type { HubId } from "../../weights/hub.ts";
 import { checkPath } from "../../weights/path.ts";
 import { codeOf } from "../file.ts";
+import { appear, sweep } from "../temporary.ts";
 import { type HubFile, isCommit } from "./api.ts";
 
 export class HubCache {
@@ -23,8 +23,12 @@ export class HubCache {
     this.folder = join(root, `models--${id.name.replace("/", "--")}`);
   }
 
+  get blobs(): string {
+    return join(this.folder, "blobs");
+  }
+
   blob({ hash }: HubFile): string {
-    return join(this.folder, "blobs", hash);
+    return join(this.blobs, hash);
   }
 
   snapshot(commit: string): string {
@@ -43,7 +47,8 @@ export class HubCache {
   async open(commit: string): Promise<void> {
     try {
       await mkdir(this.snapshot(commit), { recursive: true });
-      if ((await this.commit()) !== commit) await appear(this.#ref(), (temporary) => writeFile(temporary, commit));
+      if ((await this.commit()) !== commit)
+        await this.#appear(this.#ref(), (temporary) => writeFile(temporary, commit));
     } catch (cause) {
       throw new FileError(this.folder, `cannot be written (${codeOf(cause)}): HF_HUB_CACHE names another folder`, {
         cause,
@@ -66,7 +71,7 @@ export class HubCache {
     const blob = this.blob(file);
     try {
       if (await this.has(commit, file)) return;
-      await appear(pointer, (temporary) =>
+      await this.#appear(pointer, (temporary) =>
         symlink(relative(dirname(pointer), blob), temporary)
           // Where there are no symbolic links, as on Windows without the right to make them.
           .catch(() => link(blob, temporary))
@@ -77,17 +82,16 @@ export class HubCache {
     }
   }
 
+  async #appear(path: string, make: (temporary: string) => Promise<void>): Promise<void> {
+    const folder = dirname(path);
+    await mkdir(folder, { recursive: true });
+    sweep(folder);
+    await appear(path, make);
+  }
+
   #pointer(commit: string, path: string): string {
     return join(this.snapshot(commit), ...checkPath({ name: this.id.name }, path).split("/"));
   }
-}
-
-/** Makes a file under another name, then gives it its own: it is there whole or not at all. */
-async function appear(path: string, make: (temporary: string) => Promise<void>): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
-  const temporary = `${path}.${randomBytes(4).toString("hex")}`;
-  await make(temporary);
-  await rename(temporary, path);
 }
 
 /** The length of a file, or of what a link leads to; undefined where there is none. */

@@ -3,7 +3,7 @@
  * its own, as Python's do since none of them can rely on locks; whoever comes later goes on with one whose process is gone.
  */
 import { randomBytes } from "node:crypto";
-import { readFileSync, renameSync, statSync } from "node:fs";
+import { renameSync, statSync } from "node:fs";
 import { constants, copyFile, mkdir, open, readdir, rename, rm, stat, statfs } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
@@ -11,6 +11,7 @@ import { FileError } from "../../runtime/errors.ts";
 import { rangeStart } from "../../weights/answers.ts";
 import type { Answer } from "../../weights/requests.ts";
 import { codeOf } from "../file.ts";
+import { isAlive } from "../temporary.ts";
 import type { HubFile } from "./api.ts";
 import { sizeOf } from "./cache.ts";
 import { Written } from "./written.ts";
@@ -95,16 +96,8 @@ async function partFor(blob: string): Promise<{ path: string; resumed: boolean }
   const name = `${basename(blob)}.${process.pid}.${randomBytes(4).toString("hex")}.incomplete`;
   const path = join(folder, name);
   active.add(name);
-  const parts: { path: string; size: number }[] = [];
-  for (const other of await readdir(folder)) {
-    const [, hash, pid] = /^([0-9a-f]+)\.(\d{1,10})\.[0-9a-f]{8}\.incomplete$/.exec(other) ?? [];
-    if (hash !== basename(blob) || active.has(other)) continue;
-    const stats = await stat(join(folder, other)).catch(() => undefined);
-    if (stats && (!isAlive(Number(pid)) || Date.now() - stats.mtimeMs > ABANDONED_MS))
-      parts.push({ path: join(folder, other), size: stats.size });
-  }
-  parts.sort((a, b) => b.size - a.size);
-  for (const part of parts) {
+  for (const part of await partsLeft(folder)) {
+    if (part.hash !== basename(blob)) continue;
     const mine = await rename(part.path, path).catch(() => "gone");
     if (mine !== "gone") return { path, resumed: true };
   }
@@ -113,19 +106,25 @@ async function partFor(blob: string): Promise<{ path: string; resumed: boolean }
   return { path, resumed: copied !== "none" };
 }
 
-function isAlive(pid: number): boolean {
-  if (pid === process.pid) return false;
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    return codeOf(error) !== "ESRCH";
+/** Parts whose processes are gone, the largest first. */
+async function partsLeft(folder: string): Promise<{ path: string; hash: string; size: number }[]> {
+  const parts = [];
+  for (const name of await readdir(folder)) {
+    const [, hash, digits] = /^([0-9a-f]+)\.(\d{1,10})\.[0-9a-f]{8}\.incomplete$/.exec(name) ?? [];
+    if (hash === undefined || active.has(name)) continue;
+    const path = join(folder, name);
+    const pid = Number(digits);
+    const stats = await stat(path).catch(() => undefined);
+    if (stats && (pid === process.pid || !isAlive(pid) || Date.now() - stats.mtimeMs > ABANDONED_MS))
+      parts.push({ path, hash, size: stats.size });
   }
-  try {
-    // Ended, and nobody has asked how, as in containers without an init.
-    return !/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
-  } catch {
-    return true;
-  }
+  return parts.sort((a, b) => b.size - a.size);
+}
+
+/** Removes such parts of blobs that have come by another way. */
+export async function sweepParts(folder: string): Promise<void> {
+  for (const { path, hash } of await partsLeft(folder).catch(() => []))
+    if ((await sizeOf(join(folder, hash))) !== undefined) await rm(path, { force: true }).catch(() => {});
 }
 
 /** @throws FileError where the disk is known to be too full */

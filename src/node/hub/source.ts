@@ -11,7 +11,7 @@ import { CHANGED, type ModelSource, readInto, tooLong } from "../../weights/sour
 import { folderSource } from "../folder.ts";
 import { HubClient, type HubFile, HubRefusal, type Listing } from "./api.ts";
 import { HubCache } from "./cache.ts";
-import { download } from "./download.ts";
+import { download, sweepParts } from "./download.ts";
 import { type Env, hubCache, isOffline } from "./settings.ts";
 
 export interface HubOptions {
@@ -108,6 +108,7 @@ async function openListing(
   const source = { name: id.name };
   const folder = cache.snapshot(commit);
   await cache.open(commit);
+  await sweepParts(cache.blobs);
   const onDisk = folderSource(folder);
   const fetching = new Map<string, Promise<void>>();
   const heads = new Map<string, Uint8Array>();
