@@ -3,5 +3,3 @@ export { benchAll } from "./harness/command.ts";
 export { benchKernels } from "./kernels/command.ts";
 export { exportOnnx } from "./onnx/command.ts";
 export { benchCompare, benchReport } from "./report/command.ts";
-export { resultsAsHtml, resultsAsMarkdown } from "./report/index.ts";
-export { readResults } from "./results.ts";

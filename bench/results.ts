@@ -4,6 +4,7 @@
  */
 import { readFileSync, statSync } from "node:fs";
 import { FileError } from "../src/runtime/errors.ts";
+import type { KernelTotal } from "../src/runtime/profiler.ts";
 
 /** Raised when a reader of older files would misread newer ones. */
 export const SCHEMA = 1;
@@ -17,6 +18,8 @@ export const engines = [
   "torch-compiled",
 ] as const;
 export type EngineName = (typeof engines)[number];
+/** Whose times the others' are told by. */
+export const OURS: EngineName = "ddim-webgpu";
 export type Dtype = "f32" | "f16";
 
 /** A sample of measurements, smallest and largest included; quartiles by linear interpolation. */
@@ -49,7 +52,7 @@ export interface EngineInfo {
 export interface Workload {
   /** Unique within a file except for the engine: `unet/pixel-avatars-16/f32/b1`. */
   readonly id: string;
-  readonly group: "kernel" | "unet" | "sampler" | "growth" | "memory";
+  readonly group: "kernel" | "unet" | "sampler" | "growth";
   /** For people: `pixel-avatars-16, one evaluation`. */
   readonly name: string;
   /** Of kernels: what kind of operation (`conv2d`, `groupNorm`, `attention`, `linear`, `block`). */
@@ -99,12 +102,7 @@ export interface Row extends Workload {
   readonly note?: string;
 }
 
-export interface KernelShare {
-  readonly kernel: string;
-  readonly calls: number;
-  readonly ms: number;
-  readonly flops: number;
-  readonly bytes: number;
+export interface KernelShare extends KernelTotal {
   readonly roofline: number;
 }
 

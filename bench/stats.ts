@@ -1,4 +1,5 @@
 /** Numbers about numbers: medians with their spread, and ratios of measurements that were taken in turns. */
+import { nmse as sameLengthNmse } from "../test/reference/tensor.ts";
 import type { Spread } from "./results.ts";
 
 /** Quantile of sorted numbers, interpolated linearly between neighbours. */
@@ -29,14 +30,6 @@ export function pairRatios(reference: readonly number[], own: readonly number[])
   return spread(Array.from({ length: pairs }, (_, i) => (reference[i] as number) / (own[i] as number)));
 }
 
-/** Σ (actual − expected)² / Σ expected²; NaN where anything is, 0 where both are zero. */
-export function nmse(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  if (actual.length !== expected.length) return Number.NaN;
-  let error = 0;
-  let energy = 0;
-  for (let i = 0; i < expected.length; i++) {
-    error += ((actual[i] as number) - (expected[i] as number)) ** 2;
-    energy += (expected[i] as number) ** 2;
-  }
-  return error === 0 ? 0 : error / energy;
-}
+/** The oracles' measure; NaN where the lengths differ, so that an engine which gives too little is simply wrong. */
+export const nmse = (actual: ArrayLike<number>, expected: ArrayLike<number>): number =>
+  actual.length === expected.length ? sameLengthNmse(actual, expected) : Number.NaN;

@@ -6,10 +6,8 @@ import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { packageRoot } from "../../src/cli/package.ts";
 import { UsageError } from "../../src/runtime/errors.ts";
-import { type EngineInfo, type EngineName, engines } from "../results.ts";
+import { type EngineInfo, type EngineName, engines, OURS } from "../results.ts";
 import { type EngineCommandLine, EngineError, type EngineHello, EngineProcess } from "./protocol.ts";
-
-export const OURS: EngineName = "ddim-webgpu";
 
 export interface Engine {
   readonly name: EngineName;

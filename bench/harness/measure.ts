@@ -4,10 +4,10 @@
  */
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { KernelTotal } from "../../src/runtime/profiler.ts";
 import { roofline } from "../limits.ts";
-import type { EngineName, KernelShare, Limits, Row } from "../results.ts";
+import { type EngineName, type KernelShare, type Limits, type Noise, OURS, type Row } from "../results.ts";
 import { nmse, pairRatios, spread } from "../stats.ts";
-import { OURS } from "./engines.ts";
 import type { Materials } from "./materials.ts";
 import type { EngineProcess, Job, RunMode } from "./protocol.ts";
 import type { Item } from "./workloads.ts";
@@ -25,6 +25,7 @@ export interface MeasureOptions {
 /** Runs per measurement grow until one takes this long. */
 const MEASURE_MS = 60;
 const MIN_ROUNDS = 3;
+const NOISE_ROUNDS = 8;
 /**
  * Between two turns. Threads of onnxruntime's CPU provider spin for some 40 ms after a run, on a processor that the next
  * engine should have.
@@ -60,16 +61,31 @@ async function enter(process: EngineProcess, job: Job, materials: Materials): Pr
 async function race(
   contestants: readonly Contestant[],
   chain: number,
-  { seconds, signal }: MeasureOptions,
+  { seconds, signal }: Pick<MeasureOptions, "seconds" | "signal">,
+  least = MIN_ROUNDS,
 ): Promise<void> {
   const end = performance.now() + 1000 * seconds;
-  for (let round = 0; round < MIN_ROUNDS || performance.now() < end; round++)
+  for (let round = 0; round < least || performance.now() < end; round++)
     for (const { process, modes, times, repeats } of contestants)
       for (const mode of modes) {
         signal.throwIfAborted();
         await sleep(REST_MS, undefined, { signal });
         times[mode].push((await process.call("run", { times: repeats, mode })).ms / chain);
       }
+}
+
+/** Our engine twice on the same work: what a ratio means that is not 1. */
+export async function measureNoise(
+  item: Item,
+  processes: readonly EngineProcess[],
+  { materials, signal }: MeasureOptions,
+): Promise<Noise> {
+  const job = await materials.job(item, signal);
+  const contestants: Contestant[] = [];
+  for (const process of processes) contestants.push({ ...(await enter(process, job, materials)), modes: ["host"] });
+  await race(contestants, 1, { seconds: 0, signal }, NOISE_ROUNDS);
+  const [a, b] = contestants.map(({ times }) => times.host) as [number[], number[]];
+  return { id: item.workload.id, engine: OURS, ratio: pairRatios(a, b) };
 }
 
 /** The numbers that all others are compared with, and whose they are. */
@@ -142,5 +158,5 @@ export async function measureItem(
 
 const finite = (value: number | undefined) => (Number.isFinite(value) ? value : undefined);
 
-const withRoofline = (kernels: readonly Omit<KernelShare, "roofline">[], limits: Limits): KernelShare[] =>
+const withRoofline = (kernels: readonly KernelTotal[], limits: Limits): KernelShare[] =>
   kernels.map((k) => ({ ...k, roofline: k.ms > 0 ? roofline(k, k.ms, limits) : 0 }));

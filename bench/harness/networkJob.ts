@@ -7,9 +7,8 @@ import type { Model } from "../../src/pipeline/model.ts";
 import type { DiffusionPipeline } from "../../src/pipeline/pipeline.ts";
 import type { ForwardInputs } from "../../src/pipeline/types.ts";
 import type { Device } from "../../src/runtime/device.ts";
-import type { OpenJob } from "./job.ts";
 import { openModelRef } from "./models.ts";
-import { EngineError, type Job, type RunMode } from "./protocol.ts";
+import { EngineError, type Job, type OpenJob, type RunMode } from "./protocol.ts";
 
 /** Opens a device for what will be evaluated at once. */
 export type OpenFor = (model: Model, load: Load) => Promise<Device>;

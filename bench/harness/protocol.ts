@@ -5,7 +5,8 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
-import type { Dtype, EngineName, KernelShare } from "../results.ts";
+import type { KernelTiming, KernelTotal } from "../../src/runtime/profiler.ts";
+import type { Dtype, EngineName, Limits } from "../results.ts";
 import type { KernelSpec } from "./kernelGraph.ts";
 
 /** Where a network comes from: a folder, with weights of its own or made from a seed. */
@@ -51,6 +52,17 @@ export interface EngineHello {
 /** host: from arrays in memory to arrays in memory. device: without upload and read-back, where an engine can. */
 export type RunMode = "host" | "device";
 
+/** A job that our engine holds, ready to run. */
+export interface OpenJob {
+  readonly modes: readonly RunMode[];
+  /** Milliseconds of one run, of so many in a row. */
+  run(times: number, mode: RunMode): Promise<number>;
+  /** Of one run, as the ONNX file of the job orders it. */
+  output(): Promise<Float32Array>;
+  profile?(): Promise<KernelTiming[]>;
+  dispose(): Promise<void>;
+}
+
 export interface EngineStats {
   readonly peakHostBytes?: number;
   readonly peakGpuBytes?: number;
@@ -64,8 +76,8 @@ export interface Commands {
   run: { args: { times: number; mode: RunMode }; result: { ms: number } };
   /** Writes the result of one run to a file: f32, little endian, N x C x H x W. */
   output: { args: { path: string }; result: object };
-  profile: { args: object; result: { kernels: readonly Omit<KernelShare, "roofline">[] | null } };
-  limits: { args: object; result: { copy: number; fma: number } };
+  profile: { args: object; result: { kernels: readonly KernelTotal[] | null } };
+  limits: { args: object; result: Limits };
   close: { args: object; result: object };
   stats: { args: object; result: EngineStats };
 }

@@ -8,18 +8,18 @@ import {
   type EngineName,
   type Limits,
   type Noise,
+  OURS,
   engines as order,
   type Results,
   type Row,
   SCHEMA,
 } from "../results.ts";
-import { pairRatios } from "../stats.ts";
 import { type ColdRounds, measureCold } from "./cold.ts";
-import { type Engine, findEngines, OURS } from "./engines.ts";
+import { type Engine, findEngines } from "./engines.ts";
 import { describeEnvironment } from "./environment.ts";
 import { kernelItems } from "./kernelWorkloads.ts";
 import { Materials } from "./materials.ts";
-import { type MeasureOptions, measureItem } from "./measure.ts";
+import { type MeasureOptions, measureItem, measureNoise } from "./measure.ts";
 import { EngineProcess } from "./protocol.ts";
 import { type Extent, growthItems, type Item, isShipped, networkItems, samplerItems } from "./workloads.ts";
 
@@ -41,7 +41,6 @@ const COLD_ROUNDS: Readonly<Record<Extent, ColdRounds>> = {
   normal: { "cold-empty-cache": 3, cold: 3 },
   full: { "cold-empty-cache": 3, cold: 5 },
 };
-const NOISE_ROUNDS = 8;
 
 /** Engines as fresh processes for some work, ended afterwards whatever happens. */
 async function withProcesses<T>(
@@ -54,27 +53,6 @@ async function withProcesses<T>(
   } finally {
     for (const process of processes) process.kill();
   }
-}
-
-/** Our engine twice on the same work, in turns: what a ratio means that is not 1. */
-async function measureNoise(item: Item, engine: Engine, materials: Materials, signal: AbortSignal): Promise<Noise> {
-  const job = await materials.job(item, signal);
-  return withProcesses([engine, engine], async (processes) => {
-    const times: [number[], number[]] = [[], []];
-    for (const process of processes) {
-      await process.call("open", { job });
-      await process.call("run", { times: 2, mode: "host" });
-    }
-    const first = processes[0] as EngineProcess;
-    const { ms } = await first.call("run", { times: 1, mode: "host" });
-    const repeats = Math.max(1, Math.ceil(60 / ms));
-    for (let round = 0; round < NOISE_ROUNDS; round++)
-      for (const [i, process] of processes.entries()) {
-        signal.throwIfAborted();
-        times[i as 0 | 1].push((await process.call("run", { times: repeats, mode: "host" })).ms);
-      }
-    return { id: item.workload.id, engine: engine.name, ratio: pairRatios(...times) };
-  });
 }
 
 /** The rows of engines that were wanted and could not take part. */
@@ -154,7 +132,7 @@ export async function runBenchmarks(init: RunInit): Promise<Results> {
     const first = networks.find(({ skip, workload }) => skip === undefined && isShipped(workload.model));
     if (first) {
       onProgress(`noise: ${first.workload.id}`);
-      noise.push(await measureNoise(first, ours, materials, signal));
+      noise.push(await withProcesses([ours, ours], (processes) => measureNoise(first, processes, options)));
     }
     await withProcesses(kernels.some(({ skip }) => skip === undefined) ? usable : [], async (processes) => {
       for (const item of kernels) {

@@ -5,13 +5,11 @@ import { packageVersion } from "../../src/cli/package.ts";
 import { threadsFor } from "../../src/cli/software/threads.ts";
 import { openNodeDevice } from "../../src/node/device.ts";
 import type { Device } from "../../src/runtime/device.ts";
-import type { KernelTiming } from "../../src/runtime/profiler.ts";
+import { totals } from "../../src/runtime/profiler.ts";
 import { measureLimits } from "../limits.ts";
-import type { KernelShare } from "../results.ts";
-import type { OpenJob } from "./job.ts";
 import { openKernel } from "./kernelJob.ts";
 import { type OpenFor, openNetwork, openSampler } from "./networkJob.ts";
-import { EngineError, type Job, serve } from "./protocol.ts";
+import { EngineError, type Job, type OpenJob, serve } from "./protocol.ts";
 
 let opened: Promise<Device> | undefined;
 
@@ -28,22 +26,6 @@ async function openJob(job: Job): Promise<OpenJob> {
   if (job.kind === "network") return openNetwork(openFor, job);
   if (job.kind === "sampler") return openSampler(openFor, job);
   throw new EngineError(`cannot open a job of kind ${job.kind}`);
-}
-
-/** Totals by kernel and variant, longest first. */
-function shares(timings: readonly KernelTiming[]): Omit<KernelShare, "roofline">[] {
-  const found = new Map<string, { calls: number; ms: number; flops: number; bytes: number }>();
-  for (const { kernel, variant, ms, flops, bytes } of timings) {
-    const key = `${kernel}/${variant}`;
-    const sum = found.get(key) ?? { calls: 0, ms: 0, flops: 0, bytes: 0 };
-    found.set(key, {
-      calls: sum.calls + 1,
-      ms: sum.ms + ms,
-      flops: sum.flops + flops,
-      bytes: sum.bytes + bytes,
-    });
-  }
-  return [...found].map(([kernel, sums]) => ({ kernel, ...sums })).sort((a, b) => b.ms - a.ms);
 }
 
 let open: OpenJob | undefined;
@@ -93,7 +75,7 @@ await serve(
     async profile() {
       const job = current();
       const possible = job.profile && (await openDevice()).capabilities.timestamps;
-      return { kernels: possible ? shares((await job.profile?.()) ?? []) : null };
+      return { kernels: possible ? totals((await job.profile?.()) ?? []) : null };
     },
     limits: async () => measureLimits(await openDevice()),
     async close() {

@@ -1,7 +1,5 @@
 /** What the report asks of a results file: its measurements by workload, and how two engines compare on one. */
-import { type EngineInfo, type EngineName, engines, type Results, type Row } from "../results.ts";
-
-export const OURS: EngineName = "ddim-webgpu";
+import { type EngineInfo, type EngineName, engines, OURS, type Results, type Row } from "../results.ts";
 
 /** One workload with the rows of every engine that it was meant for. */
 export interface Workload {

@@ -87,35 +87,40 @@ export function chromeTrace(timings: readonly KernelTiming[], process = "GPU"): 
   return JSON.stringify({ traceEvents, displayTimeUnit: "ms" });
 }
 
-export interface KernelSummary {
+/** Sums of what a kernel's variant took, over its calls. */
+export interface KernelTotal {
+  /** `conv2d/gather`. */
   readonly kernel: string;
   readonly calls: number;
   readonly ms: number;
+  readonly flops: number;
+  readonly bytes: number;
+}
+
+/** Totals per kernel and variant, slowest first. */
+export function totals(timings: readonly KernelTiming[]): KernelTotal[] {
+  const groups = new Map<string, KernelTotal>();
+  for (const t of timings) {
+    const kernel = `${t.kernel}/${t.variant}`;
+    const { calls, ms, flops, bytes } = groups.get(kernel) ?? { calls: 0, ms: 0, flops: 0, bytes: 0 };
+    groups.set(kernel, { kernel, calls: calls + 1, ms: ms + t.ms, flops: flops + t.flops, bytes: bytes + t.bytes });
+  }
+  return [...groups.values()].sort((a, b) => b.ms - a.ms);
+}
+
+export interface KernelSummary extends Pick<KernelTotal, "kernel" | "calls" | "ms"> {
   /** 1e9 operations per second. */
   readonly gflops: number;
   /** 1e9 bytes per second of least traffic. */
   readonly gbytes: number;
 }
 
-/** Totals per kernel and variant, slowest first. */
-export function summarise(timings: readonly KernelTiming[]): KernelSummary[] {
-  const groups = new Map<string, { calls: number; ms: number; flops: number; bytes: number }>();
-  for (const t of timings) {
-    const key = `${t.kernel}/${t.variant}`;
-    const group = groups.get(key) ?? { calls: 0, ms: 0, flops: 0, bytes: 0 };
-    group.calls++;
-    group.ms += t.ms;
-    group.flops += t.flops;
-    group.bytes += t.bytes;
-    groups.set(key, group);
-  }
-  return [...groups]
-    .map(([kernel, { calls, ms, flops, bytes }]) => ({
-      kernel,
-      calls,
-      ms,
-      gflops: rate(flops, ms),
-      gbytes: rate(bytes, ms),
-    }))
-    .sort((a, b) => b.ms - a.ms);
-}
+/** The same as rates. */
+export const summarise = (timings: readonly KernelTiming[]): KernelSummary[] =>
+  totals(timings).map(({ kernel, calls, ms, flops, bytes }) => ({
+    kernel,
+    calls,
+    ms,
+    gflops: rate(flops, ms),
+    gbytes: rate(bytes, ms),
+  }));

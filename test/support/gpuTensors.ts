@@ -18,7 +18,7 @@ import { dim, type RefTensor, tensor } from "../reference/tensor.ts";
 export const batchOf = (t: RefTensor): number => dim(t, 0);
 
 /** Logical data to stored vec4 units. */
-export function toStorage(value: Value, data: ArrayLike<number>): ArrayBufferView {
+function toStorage(value: Value, data: ArrayLike<number>): ArrayBufferView {
   if (value.dtype === "u32") return Uint32Array.from(data);
   const width = value.shape.at(-1) as number;
   const stride = channelGroups(value.segments) * 4;
@@ -30,15 +30,24 @@ export function toStorage(value: Value, data: ArrayLike<number>): ArrayBufferVie
   return value.dtype === "f16" ? f32ToF16(out) : out;
 }
 
-export function uploadValue(gpu: Device, value: Value, data: ArrayLike<number>, batch: number): GpuArray {
+/** @returns what puts the data into an array of the value that is there */
+export function writerOf(gpu: Device, value: Value, data: ArrayLike<number>, { object }: GpuArray): () => void {
+  const { queue } = gpu.gpu;
   const stored = toStorage(value, data);
-  if (value.storage === "buffer") return arrayOf(uploadBuffer(gpu, value.name, stored));
-  const array = createValueArray(gpu, value, batch);
-  const texture = array.object as GPUTexture;
+  if (value.storage === "buffer")
+    return () => queue.writeBuffer(object as GPUBuffer, 0, stored.buffer, stored.byteOffset, stored.byteLength);
+  const texture = object as GPUTexture;
   const bytesPerRow = TEXTURE_WIDTH * unitBytes(value.dtype);
+  // With the rest of the last row.
   const full = new Uint8Array(bytesPerRow * texture.height);
   full.set(new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength));
-  gpu.gpu.queue.writeTexture({ texture }, full, { bytesPerRow }, [TEXTURE_WIDTH, texture.height]);
+  return () => queue.writeTexture({ texture }, full, { bytesPerRow }, [TEXTURE_WIDTH, texture.height]);
+}
+
+export function uploadValue(gpu: Device, value: Value, data: ArrayLike<number>, batch: number): GpuArray {
+  if (value.storage === "buffer") return arrayOf(uploadBuffer(gpu, value.name, toStorage(value, data)));
+  const array = createValueArray(gpu, value, batch);
+  writerOf(gpu, value, data, array)();
   return array;
 }
 

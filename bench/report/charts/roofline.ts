@@ -1,7 +1,7 @@
 /** The roofline: each operation by its arithmetic intensity and the rate it reaches, below the measured ceilings. */
-import { engines, type Results, type Row } from "../../results.ts";
+import { engines, OURS, type Results, type Row } from "../../results.ts";
 import { digits, percent } from "../format.ts";
-import { OURS, workTime } from "../select.ts";
+import { workTime } from "../select.ts";
 import { axis, type Chart, draw, INK, legend, seriesColor, symbols, tick } from "./draw.ts";
 
 interface Spot {

@@ -1,9 +1,9 @@
 /** UNet evaluations and whole samplers against the peers; where a UNet's time goes. */
 import { bytes } from "../../../src/cli/table.ts";
-import type { KernelShare, Results, Row } from "../../results.ts";
+import { type KernelShare, OURS, type Results, type Row } from "../../results.ts";
 import type { Section, Table } from "../document.ts";
 import { digits, giga, percent } from "../format.ts";
-import { type KernelClass, kernelClass, kernelClasses, OURS, workloads } from "../select.ts";
+import { type KernelClass, kernelClass, kernelClasses, workloads } from "../select.ts";
 import { BRACKETS, type Column, deviceTables, peersTable } from "./peers.ts";
 
 const size: Column[] = [

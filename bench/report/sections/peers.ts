@@ -1,8 +1,8 @@
 /** Engines side by side on the same workloads: one line per workload, one column per engine. */
-import { type EngineName, engines, type Results, type Row } from "../../results.ts";
+import { type EngineName, engines, OURS, type Results, type Row } from "../../results.ts";
 import { Notes, type Table } from "../document.ts";
 import { spread, times } from "../format.ts";
-import { measuredEngines, OURS, speedup, type Timing, type Workload } from "../select.ts";
+import { measuredEngines, speedup, type Timing, type Workload } from "../select.ts";
 
 /** A column beside those of the engines, about the workload or our row of it. */
 export interface Column {

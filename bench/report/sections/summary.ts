@@ -1,8 +1,8 @@
 /** The numbers to remember: our engine against each peer over all workloads of a kind, wins and losses alike. */
-import type { Results, Row } from "../../results.ts";
+import { OURS, type Results, type Row } from "../../results.ts";
 import type { Section } from "../document.ts";
 import { digits, percent, times } from "../format.ts";
-import { measuredEngines, missingEngines, OURS, runNoise, speedup, type Workload, workloads } from "../select.ts";
+import { measuredEngines, missingEngines, runNoise, speedup, type Workload, workloads } from "../select.ts";
 
 /** Cold starts are no faster or slower networks: they are counted apart. */
 const kinds: readonly { group: Row["group"]; cold?: boolean; name: string }[] = [
