@@ -34,8 +34,9 @@ export {
 } from "./pipeline/tuningTable.ts";
 export type * from "./pipeline/types.ts";
 export type { UpscaleOptions } from "./pipeline/upscale.ts";
-export { type Device, openDevice, wrapDevice } from "./runtime/device.ts";
+export type { Device } from "./runtime/device.ts";
 export * from "./runtime/errors.ts";
+export { openDevice, wrapDevice } from "./runtime/openDevice.ts";
 export { chromeTrace, type KernelTiming, summarise } from "./runtime/profiler.ts";
 export { addNoise, velocity } from "./sampler/forward.ts";
 export type { RuleRow, UpdateRule } from "./sampler/rule.ts";

@@ -5,8 +5,9 @@
 import { existsSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import type { create as CreateGpu } from "webgpu";
-import { adapterName, type Device, openAdapter } from "../runtime/device.ts";
+import { adapterName, type Device } from "../runtime/device.ts";
 import { DeviceError, UsageError } from "../runtime/errors.ts";
+import { openAdapter } from "../runtime/openDevice.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { withoutLimitLines } from "./dawnWarnings.ts";
 

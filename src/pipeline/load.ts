@@ -1,6 +1,7 @@
 /** `loadPipeline` for browsers and anything else with `navigator.gpu` or a device at hand. */
 
-import { type Device, resolveDevice } from "../runtime/device.ts";
+import type { Device } from "../runtime/device.ts";
+import { resolveDevice } from "../runtime/openDevice.ts";
 import { checkOptions } from "../runtime/options.ts";
 import { type SourceLike, toSource } from "../weights/to-source.ts";
 import { type Model, openModel } from "./model.ts";

@@ -1,8 +1,9 @@
 /** Bring your own network: any function of (x, t) is sampled on a schedule, every step by the GPU's kernels. */
 import { targetFor } from "../kernels/target.ts";
-import { type Device, resolveDevice } from "../runtime/device.ts";
+import type { Device } from "../runtime/device.ts";
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { judgeBy, type NonFinite } from "../runtime/finite.ts";
+import { resolveDevice } from "../runtime/openDevice.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { makeValue } from "../runtime/values.ts";
 import { overrideSchedule, type ScheduleOverrides } from "./override.ts";

@@ -1,6 +1,6 @@
 /** What a server's answer says of a file: whether it is there, how long it is, and which version of it. */
 import { FileError } from "../runtime/errors.ts";
-import { answered } from "./requests.ts";
+import { type Answer, answered } from "./requests.ts";
 
 export function refusal(file: string, response: Response): FileError {
   if (response.status === 403)
@@ -54,4 +54,19 @@ export function sameVersion(known: Version, { headers }: Response, size: number 
   for (const key of ["etag", "modified", "size"] as const)
     if ((known[key] ?? now[key]) !== (now[key] ?? known[key])) return undefined;
   return { etag: known.etag ?? etag, modified: known.modified ?? modified, size: known.size ?? size };
+}
+
+/** Fills the target with the body of an answer. @throws FileError where that has more bytes, or fewer */
+export async function readExactly(answer: Answer, target: Uint8Array, file: string): Promise<void> {
+  let filled = 0;
+  for (let part = await answer.next(); part; part = await answer.next()) {
+    if (filled + part.byteLength > target.byteLength) {
+      await answer.cancel();
+      throw new FileError(file, `gave more than the ${target.byteLength} bytes that were asked for`);
+    }
+    target.set(part, filled);
+    filled += part.byteLength;
+  }
+  if (filled !== target.byteLength)
+    throw new FileError(file, `gave ${filled} bytes when ${target.byteLength} were asked for`);
 }

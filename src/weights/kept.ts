@@ -9,8 +9,9 @@ import { FileError } from "../runtime/errors.ts";
 import type { Version } from "./answers.ts";
 import { sha256, textDigest, toHex } from "./digests.ts";
 import { label } from "./path.ts";
+import type { Fetch } from "./requests.ts";
 import { CHANGED, checkRange, type ModelSource, readInto, tooLong } from "./source.ts";
-import { type Fetch, serverSource } from "./url.ts";
+import { serverSource } from "./url.ts";
 
 /** Bytes of a piece: as much as is read at once when weights are loaded. */
 const PIECE_BYTES = 8 * 2 ** 20;

@@ -13,9 +13,9 @@ import avatarsScheduler from "../../weights/pixel-avatars-16/scheduler/scheduler
 import avatarsConfig from "../../weights/pixel-avatars-16/unet/config.json" with { type: "json" };
 import { FileError } from "../runtime/errors.ts";
 import { objectSource } from "./object.ts";
+import type { Fetch } from "./requests.ts";
 import { type ShippedName, VERSION } from "./shippedNames.ts";
 import { type ConfigPlace, type ModelSource, readInto } from "./source.ts";
-import type { Fetch } from "./url.ts";
 
 /** Where the repository keeps the weights of this version; its name is a placeholder until there is one. */
 const REPOSITORY_WEIGHTS = `https://raw.githubusercontent.com/ddim-webgpu/ddim-webgpu/v${VERSION}/weights`;

@@ -6,14 +6,22 @@
 
 import { FileError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
-import { contentLength, isEncoded, isMissing, rangeTotal, refusal, sameVersion, type Version } from "./answers.ts";
+import {
+  contentLength,
+  isEncoded,
+  isMissing,
+  rangeTotal,
+  readExactly,
+  refusal,
+  sameVersion,
+  type Version,
+} from "./answers.ts";
+import { folderRequests } from "./folderRequests.ts";
 import { MAX_TEXT_BYTES } from "./json.ts";
 import { OrderedBody } from "./ordered.ts";
-import { checkPath, label } from "./path.ts";
-import { type Answer, answered, type Fetch, Requests } from "./requests.ts";
+import { label } from "./path.ts";
+import { type Answer, answered, type Fetch } from "./requests.ts";
 import { CHANGED, checkRange, type ModelSource, tooLong } from "./source.ts";
-
-export type { Fetch } from "./requests.ts";
 
 const urlNames: OptionNames<{ fetch?: Fetch }> = { fetch: true };
 
@@ -40,11 +48,9 @@ export function serverSource(
   options: { fetch?: Fetch },
   versions: Map<string, Version>,
 ): ModelSource {
-  const base = new URL(url);
-  const requests = new Requests(options.fetch ?? ((to, init) => globalThis.fetch(to, init)));
-  const source = { name: base.origin + base.pathname.replace(/\/+$/, "") };
-  const user = `${decodeURIComponent(base.username)}:${decodeURIComponent(base.password)}`;
-  const login: Record<string, string> = user === ":" ? {} : { Authorization: `Basic ${btoa(user)}` };
+  const folder = folderRequests(url, options.fetch ?? ((to, init) => globalThis.fetch(to, init)));
+  const source = { name: folder.name };
+  const { request, getRange } = folder;
   /** What is known of files: null of those that are not there. */
   const sizes = new Map<string, number | null>();
   const texts = new Map<string, Uint8Array>();
@@ -52,26 +58,6 @@ export function serverSource(
   let [found, forbidden]: [boolean, string | undefined] = [false, undefined];
   let whole: { path: string; bytes: Uint8Array } | undefined;
   let ordered: OrderedBody | undefined;
-
-  function request<T>(
-    path: string,
-    init: { method?: string; headers?: Record<string, string> },
-    signal: AbortSignal | undefined,
-    use: (answer: Answer) => Promise<T>,
-  ): Promise<T> {
-    const segments = checkPath(source, path).split("/").map(encodeURIComponent);
-    const headers = { ...login, ...init.headers };
-    const to = `${source.name}/${segments.join("/")}${base.search}`;
-    return requests.get(label(source, path), to, { ...init, headers }, signal, use);
-  }
-
-  const getRange = <T>(
-    path: string,
-    start: number,
-    end: number,
-    signal: AbortSignal | undefined,
-    use: (answer: Answer) => Promise<T>,
-  ) => request(path, { headers: { Range: `bytes=${start}-${end - 1}` } }, signal, use);
 
   /** Compares a file with what it was, or remembers it. @throws FileError when it is another one */
   function checkVersion(path: string, response: Response, size: number | undefined): void {
@@ -137,25 +123,22 @@ export function serverSource(
 
   /** The whole file, of a server that does not serve parts; kept until another one is asked for. */
   async function keepWhole(path: string, answer: Answer): Promise<Uint8Array> {
-    const bytes = await readAll(
-      path,
-      answer,
-      WHOLE_FILE_LIMIT,
-      () =>
-        `the server does not serve parts of files (range requests), and this one is over ${WHOLE_FILE_LIMIT >> 20} MiB, which it does not tell either: download the folder and open it from disk`,
-    );
+    const problem =
+      `the server does not serve parts of files (range requests), and this one is over ${WHOLE_FILE_LIMIT >> 20} MiB, ` +
+      "which it does not tell either: download the folder and open it from disk";
+    const bytes = await readAll(path, answer, WHOLE_FILE_LIMIT, problem);
     whole = { path, bytes };
     return bytes;
   }
 
-  async function readAll(path: string, answer: Answer, limit: number, problem?: () => string): Promise<Uint8Array> {
+  async function readAll(path: string, answer: Answer, limit: number, problem?: string): Promise<Uint8Array> {
     const file = label(source, path);
     const { response } = answer;
     if (isMissing(response) || response.status !== 200) {
       await answer.cancel();
       throw refusal(file, response);
     }
-    const bytes = await answer.all(limit, () => (problem ? new FileError(file, problem()) : tooLong(file, limit)));
+    const bytes = await answer.all(limit, () => (problem ? new FileError(file, problem) : tooLong(file, limit)));
     const told = contentLength(response);
     if (told !== undefined && told !== bytes.byteLength)
       throw new FileError(file, `gave ${bytes.byteLength} bytes when the server told of ${told}`);
@@ -169,17 +152,16 @@ export function serverSource(
     checkRange(file, start, end, Number.MAX_SAFE_INTEGER);
     signal?.throwIfAborted();
     if (target.byteLength === 0) return;
+    const copy = (bytes: Uint8Array) => {
+      checkRange(file, start, end, bytes.byteLength);
+      target.set(bytes.subarray(start, end));
+    };
     const text = texts.get(path);
-    if (text) {
-      checkRange(file, start, end, text.byteLength);
-      return target.set(text.subarray(start, end));
-    }
+    if (text) return copy(text);
     if (ordered?.path === path) return ordered.readInto(start, target, signal);
     if (whole?.path !== path && !(await fillPart(path, start, target, signal)))
       return readInto(path, start, target, signal);
-    if (whole?.path !== path) return;
-    checkRange(file, start, end, whole.bytes.byteLength);
-    target.set(whole.bytes.subarray(start, end));
+    if (whole?.path === path) copy(whole.bytes);
   }
 
   /** @returns false when the server gave all of the file, which is now `whole` or `ordered` */
@@ -190,17 +172,7 @@ export function serverSource(
       const { response } = answer;
       if (response.status === 206) {
         await checkPart(path, answer, start, end);
-        let filled = 0;
-        for (let part = await answer.next(); part; part = await answer.next()) {
-          if (filled + part.byteLength > target.byteLength) {
-            await answer.cancel();
-            throw new FileError(file, `gave more than the ${target.byteLength} bytes that were asked for`);
-          }
-          target.set(part, filled);
-          filled += part.byteLength;
-        }
-        if (filled !== target.byteLength)
-          throw new FileError(file, `gave ${filled} bytes when ${target.byteLength} were asked for`);
+        await readExactly(answer, target, file);
         return true;
       }
       if (response.status === 416) {

@@ -3,10 +3,11 @@
 import { UsageError } from "../runtime/errors.ts";
 import { shown, toConsole } from "../runtime/printable.ts";
 import { fileAddress } from "./hub.ts";
+import type { Fetch } from "./requests.ts";
 import { isPage } from "./requests.ts";
 import { isShipped, VERSION } from "./shippedNames.ts";
 import { lazySource, type ModelSource } from "./source.ts";
-import { type Fetch, urlSource } from "./url.ts";
+import { urlSource } from "./url.ts";
 
 export interface WebOptions {
   readonly fetch?: Fetch;

@@ -2,9 +2,10 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { targetFor } from "../../src/kernels/target.ts";
 import { openNodeDevice } from "../../src/node/device.ts";
-import { Device, openAdapter, openDevice, wrapDevice } from "../../src/runtime/device.ts";
+import { Device } from "../../src/runtime/device.ts";
 import { DeviceError } from "../../src/runtime/errors.ts";
 import { uploadBuffer } from "../../src/runtime/memory.ts";
+import { openAdapter, openDevice, wrapDevice } from "../../src/runtime/openDevice.ts";
 import { testDevice } from "../support/gpu.ts";
 
 const STORAGE = () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC;

@@ -3,9 +3,9 @@
 import { FileError } from "../../runtime/errors.ts";
 import type { Budget } from "./budget.ts";
 import { type Bytes, fromLatin1, memoryBytes } from "./bytes.ts";
+import type { Meanings } from "./machine.ts";
 import { NumpyArray, numpyCalls, numpyTensor, setTypeState } from "./numpy.ts";
 import { type ElementType, PickledTensor, Storage, torchType } from "./tensor.ts";
-import type { Meanings } from "./unpickle.ts";
 import { Dict, Global, LongText, Stub } from "./values.ts";
 
 type Call = (args: readonly unknown[], budget: Budget) => unknown;
