@@ -10,7 +10,7 @@ import type { Tensor } from "../runtime/layout.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import type { DType } from "../runtime/values.ts";
 import type { LoadProgress } from "../weights/stream.ts";
-import { checkShape, runBatches } from "./batches.ts";
+import { type BatchesInit, checkShape, runBatches } from "./batches.ts";
 import {
   Coder,
   type CoderInit,
@@ -47,6 +47,8 @@ export interface DecodeOptions {
   /** Replace latents by their nearest entries of the codebook first; default: where there is a codebook. */
   readonly quantize?: boolean;
   readonly signal?: AbortSignal;
+  /** Called with each batch of images, [n, C, H, W], as soon as it is decoded; a promise that it returns is waited for. */
+  readonly onBatch?: BatchesInit["onBatch"];
 }
 
 /** Size of the latents, and what happens to them first: x·scale + shift, then the codebook. */
@@ -84,7 +86,7 @@ const autoencoderNames: OptionNames<AutoencoderOptions> = {
   onWarning: true,
 };
 const encodeNames: OptionNames<Pick<DecodeOptions, "signal">> = { signal: true };
-const decodeNames: OptionNames<DecodeOptions> = { quantize: true, signal: true };
+const decodeNames: OptionNames<DecodeOptions> = { quantize: true, signal: true, onBatch: "a function" };
 
 type Half = "encode" | "decode";
 
@@ -202,7 +204,7 @@ export class Autoencoder {
     const most = this.#fitting(n, limit, (count) => coderBytes(lowered, count));
     const weights = await this.#weights("encode", lowered.lowered.recipes, signal);
     const create = (init: CoderInit) => Coder.create(this.device, lowered, weights, init);
-    const { output } = await this.#run(images, most, create, signal);
+    const { output } = await this.#run(images, most, create, { signal });
     if (this.spec.kind === "vq") return { kind: "vq", latents: output };
     return { kind: "kl", ...posterior(output) };
   }
@@ -210,21 +212,21 @@ export class Autoencoder {
   /** Latents [N, C, H, W], as `encode` gives them, to images. @throws ShapeError, UsageError, DeviceError; the signal's reason */
   async decode(latents: Tensor, options: DecodeOptions = {}): Promise<Decoding> {
     checkOptions("decode", options, decodeNames);
-    const { quantize, signal } = options;
+    const { quantize, ...rest } = options;
     this.#checkOpen();
     const [n, height, width] = checkShape(latents, "decode", this.spec.latent_channels);
     const { most, recipes, create } = this.#prepareDecoder({ height, width, quantize }, n);
-    const weights = await this.#weights("decode", recipes, signal);
-    const { output, indices } = await this.#run(latents, most, (init) => create(weights, init), signal);
+    const weights = await this.#weights("decode", recipes, rest.signal);
+    const { output, indices } = await this.#run(latents, most, (init) => create(weights, init), rest);
     return { image: output, indices: indices && { shape: [n, height, width], data: indices } };
   }
 
-  #run(input: Tensor, most: number, create: (init: CoderInit) => Promise<GpuCoder>, signal?: AbortSignal) {
+  #run(input: Tensor, most: number, create: BatchesInit["create"], { signal, onBatch }: DecodeOptions) {
     const check = () => {
       this.#checkOpen();
       signal?.throwIfAborted();
     };
-    return runBatches({ device: this.device, input, most, create, check, judge: this.#judge });
+    return runBatches({ device: this.device, input, most, create, check, judge: this.#judge, onBatch });
   }
 
   /** Bytes of GPU memory that the weights hold so far. */

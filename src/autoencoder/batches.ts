@@ -30,6 +30,7 @@ export interface BatchesInit {
   readonly check: () => void;
   /** Hears of numbers that are not finite. */
   readonly judge: Judge;
+  readonly onBatch?: (made: { readonly first: number; readonly images: Tensor }) => unknown;
 }
 
 export interface BatchesResult {
@@ -40,7 +41,15 @@ export interface BatchesResult {
 }
 
 /** Leaves nothing on the GPU. */
-export async function runBatches({ device, input, most, create, check, judge }: BatchesInit): Promise<BatchesResult> {
+export async function runBatches({
+  device,
+  input,
+  most,
+  create,
+  check,
+  judge,
+  onBatch,
+}: BatchesInit): Promise<BatchesResult> {
   const [n, channels, height, width] = input.shape as [number, number, number, number];
   const [pixels, image] = [height * width, channels * height * width];
   judge(nonFiniteIn("sample", input.data, n));
@@ -71,10 +80,12 @@ export async function runBatches({ device, input, most, create, check, judge }: 
       const size = part.data.length / images;
       output ??= { shape: [n, ...part.shape.slice(1)], data: new Float32Array(n * size) };
       output.data.set(part.data, from * size);
-      if (!coder.indices) continue;
-      indices ??= new Uint32Array(n * pixels);
-      const found = await device.read(coder.indices.object as GPUBuffer, images * pixels * 4);
-      indices.set(new Uint32Array(found), from * pixels);
+      if (coder.indices) {
+        indices ??= new Uint32Array(n * pixels);
+        const found = await device.read(coder.indices.object as GPUBuffer, images * pixels * 4);
+        indices.set(new Uint32Array(found), from * pixels);
+      }
+      await onBatch?.({ first: from, images: part });
     }
     return { output: output as Tensor, indices };
   } finally {

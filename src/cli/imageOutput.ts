@@ -19,19 +19,33 @@ export interface ImageOutput {
 const PLACEHOLDER = /%(0?)(\d*)d/;
 
 /**
- * Reads `-o`.
- * @param count - images of the run
- * @param first - number of the first of them, which files are named by
- * @throws UsageError when the name says no form that we know, FileError when the files cannot be written.
+ * {@link readOutput}, and {@link checkOutput} of that.
+ * @throws what they throw
  */
-export function planOutput(output: string, count: number, overwrite: boolean, first = 0): ImageOutput {
-  const plan = formOf(output, count, first);
-  if (plan.folder) checkFolder(plan.folder);
-  if (!plan.folder || isFolder(plan.folder)) for (const path of plan.paths) checkFile(path, overwrite);
+export function planOutput(output: string, count: number, overwrite: boolean): ImageOutput {
+  const plan = readOutput(output, count);
+  checkOutput(plan, overwrite);
   return plan;
 }
 
-function formOf(output: string, count: number, first: number): ImageOutput {
+/**
+ * Makes sure that files can be written.
+ * @param made those that are there and stay
+ * @throws FileError
+ */
+export function checkOutput({ folder, paths }: ImageOutput, overwrite: boolean, made: readonly string[] = []): void {
+  const stay = new Set(made);
+  if (folder) checkFolder(folder);
+  if (!folder || isFolder(folder)) for (const path of paths) checkFile(path, overwrite || stay.has(path));
+}
+
+/**
+ * Reads `-o`.
+ * @param count - images of the run
+ * @param first - number of the first of them, which files are named by
+ * @throws UsageError when the name says no form that we know
+ */
+export function readOutput(output: string, count: number, first = 0): ImageOutput {
   if (isFolder(output) || /[/\\]$/.test(output)) {
     const digits = Math.max(3, String(first + count - 1).length);
     return { form: "files", paths: numbered(join(output, `%0${digits}d.png`), count, first), folder: output };

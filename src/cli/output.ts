@@ -67,6 +67,17 @@ export async function writePieces(path: string, pieces: AsyncIterable<Uint8Array
   await made.catch((error) => (codeOf(error) === undefined ? Promise.reject(error) : failed(error)));
 }
 
+/** Work of whose files one cannot be written, where that is not the end of all: what is wrong, or undefined. */
+export async function fileFailure(work: () => unknown): Promise<FileError | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (error) {
+    if (error instanceof FileError) return error;
+    throw error;
+  }
+}
+
 const unwritable =
   (path: string) =>
   (cause: unknown): never => {

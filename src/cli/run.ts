@@ -3,6 +3,7 @@ import { CommanderError } from "commander";
 import { DdimError, UsageError } from "../runtime/errors.ts";
 import { type Io, Terminal } from "./io.ts";
 import { createProgram } from "./program.ts";
+import { Unfinished } from "./unfinished.ts";
 
 /** 0 done, 1 the work failed, 2 wrong usage, 130 interrupted (128 + SIGINT). */
 export type ExitCode = 0 | 1 | 2 | 130;
@@ -28,10 +29,12 @@ export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
 
 function exitCode(error: unknown, signal: AbortSignal): ExitCode {
   if (signal.aborted) return 130;
+  if (error instanceof Unfinished) return exitCode(error.cause, signal);
   return error instanceof UsageError || error instanceof CommanderError ? 2 : 1;
 }
 
 function sentence(error: unknown, signal: AbortSignal): string {
+  if (error instanceof Unfinished) return `${sentence(error.cause, signal)}; ${error.kept}`;
   if (signal.aborted) return "interrupted";
   if (error instanceof CommanderError) return usage(error);
   if (error instanceof DdimError) return error.message;

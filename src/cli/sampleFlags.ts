@@ -66,7 +66,7 @@ export function addSampleFlags(command: Command): Command {
     .option("-n, --count <n>", "number of images (default: 1)", whole(1))
     .option("--first-image <n>", "begin at this image of the seed: -n 4 --first-image 8 makes images 8 to 11", whole(0))
     .option("--size <WxH>", "width and height of the images in pixels (default: the model's)", size)
-    .option("-o, --output <path>", "x.png, x-%03d.png (a file per image), a folder, or x.safetensors", "out.png")
+    .option("-o, --output <path>", "x.png, x.safetensors; x-%03d.png or a folder, written batch by batch", "out.png")
     .option("--overwrite", "replace what is there")
     .option("--seed <n>", "0 to 2^64-1; random, and printed, when absent", seed)
     .option("-c, --class <list>", "class ids or names, given to the images in turn (default: all classes)")
@@ -84,8 +84,8 @@ export function addSampleFlags(command: Command): Command {
     .addOption(new Option("--rng <name>", "whose noise a seed means, see docs/rng.md").choices(rngs).default("philox"))
     .option("--antithetic", "images 2j and 2j + 1 get noise of opposite signs")
     .option("--sweep", "one picture of one x_T under all of --eta a,b,c, -S a,b,c, --guidance a,b,c and -c a,b,c")
-    .option("--save-state <file>", "keep the run in a file as it goes, at least every few steps")
-    .option("--resume <file>", "go on from such a file; all other flags as they were")
+    .option("--save-state <file>", "keep the run in a file: every second, and at Ctrl-C, SIGTERM and SIGHUP")
+    .option("--resume <file>", "go on from such a file; other flags as they were, pictures that are there stay")
     .option("-b, --batch <n>", "images at a time, or auto for what fits (default: auto); never changes an image", batch)
     .option(
       "--memory <size>",

@@ -6,7 +6,7 @@ import type { SavedRun, Step } from "../pipeline/types.ts";
 import { FileError } from "../runtime/errors.ts";
 import { type Checkpoint, openSafetensors } from "../weights/checkpoint.ts";
 import { encodeSafetensors } from "../weights/encode.ts";
-import { writeFile } from "./output.ts";
+import { fileFailure, writeFile } from "./output.ts";
 
 const KEYWORD = "ddim-webgpu-run";
 /** What the beginning of a saved run holds; damage in one place leaves one of them. */
@@ -15,29 +15,71 @@ const HEAD_BYTES = 4096;
 /** Steps are kept no more often than this: reading back makes the GPU wait. */
 const EVERY_MS = 1000;
 
-/** Keeps a run in a file: the first step, then at most one a second, the last of a batch, and the one at Ctrl-C. */
+/**
+ * Keeps a run in a file: the first step, then at most one a second, the last of a batch, and the one at Ctrl-C. Where that
+ * cannot be written the run goes on, and later steps are tried.
+ */
 export class StateKeeper {
   #last = Number.NEGATIVE_INFINITY;
+  #isKept = false;
+  /** Whether the run is further than the file. */
+  #isBehind = false;
+  #failure: FileError | undefined;
+  readonly #run = new AbortController();
 
-  constructor(private readonly path: string) {}
+  /** @param interruption for which the run is kept */
+  constructor(
+    private readonly path: string,
+    private readonly interruption: AbortSignal,
+    private readonly warn: (text: string) => void,
+  ) {
+    interruption.addEventListener("abort", () => this.#isBehind || this.#end(), { once: true });
+    if (interruption.aborted) this.#end();
+  }
 
-  async step(step: Step, signal?: AbortSignal): Promise<void> {
-    const final = step.index === step.of - 1 || signal?.aborted;
-    if (!final && performance.now() - this.#last < EVERY_MS) return;
-    writeFile(this.path, encodeState(await step.save()));
+  /** Ends the run at the interruption, once its last step is kept: at once where a step takes long. */
+  get signal(): AbortSignal {
+    return this.#run.signal;
+  }
+
+  /** Why the file is not what it should be, at this moment. */
+  get failure(): FileError | undefined {
+    return this.#failure;
+  }
+
+  /** What there is to go on from, for people. */
+  get kept(): string | undefined {
+    const old = this.#isKept ? ", so it has an earlier step" : "";
+    if (this.#failure) return this.#failure.message + old;
+    return this.#isKept ? `--resume ${this.path} goes on` : undefined;
+  }
+
+  #end(): void {
+    this.#run.abort(this.interruption.reason);
+  }
+
+  async step(step: Step): Promise<void> {
+    this.#isBehind = true;
+    const isLast = step.index === step.of - 1 || this.interruption.aborted;
+    if (!isLast && performance.now() - this.#last < EVERY_MS) return;
+    const saved = await step.save();
+    this.#failure = await fileFailure(() => writeState(this.path, saved));
+    if (this.#failure) this.warn(`${this.#failure.message}; the run goes on without`);
+    this.#isKept ||= !this.#failure;
+    this.#isBehind = this.#failure !== undefined;
     this.#last = performance.now();
+    if (this.interruption.aborted) this.#end();
   }
 }
 
 const TENSORS = ["state", "history", "done"] as const;
 
-function encodeState({ state, history, done, ...numbers }: SavedRun): Uint8Array {
+/** @throws FileError; then the file is as it was before */
+export function writeState(path: string, { state, history, done, ...numbers }: SavedRun): void {
   const flat = (data: Float32Array) => ({ dtype: "F32", shape: [data.length], data }) as const;
   const text = JSON.stringify({ ...numbers, seed: String(numbers.seed) });
-  return encodeSafetensors(
-    { state: { dtype: "F32", ...state }, history: flat(history), done: flat(done) },
-    { [KEYWORD]: text },
-  );
+  const tensors = { state: { dtype: "F32", ...state } as const, history: flat(history), done: flat(done) };
+  writeFile(path, encodeSafetensors(tensors, { [KEYWORD]: text }));
 }
 
 const damaged = (path: string, why: string) => new FileError(path, `is damaged: ${why}; start the run again`);

@@ -19,7 +19,18 @@ import type { Generation, Tensor } from "./types.ts";
 
 /** What a deterministic run without guidance, whose noise is not made from a seed, has no use for. */
 const needless = [
-  ...(["eta", "sampler", "sigma", "temperature", "seed", "firstImage", "statistics", "pixels", "profile"] as const),
+  ...([
+    "eta",
+    "sampler",
+    "sigma",
+    "temperature",
+    "seed",
+    "firstImage",
+    "statistics",
+    "pixels",
+    "profile",
+    "onBatch",
+  ] as const),
   ...(["guidance", "guidanceInterval", "guidanceRescale", "negativeClass", "negativeContext"] as const),
   ...(["negativeTextEmbeds", "negativeTimeIds"] as const),
 ] as const;

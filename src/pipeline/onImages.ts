@@ -20,7 +20,7 @@ export const onImagesNames: OptionNames<OnImages> = without(generateNames, ...ch
 export const runAll = (
   loaded: LoadedModel,
   run: ResolvedRun,
-  options: Pick<GenerateOptions, "signal" | "onStep" | "profile" | "pixels">,
+  options: Pick<GenerateOptions, "signal" | "onStep" | "onBatch" | "profile" | "pixels">,
 ): Promise<RunResult> => finish(withResult(runSteps(loaded, run, options)), options.onStep);
 
 function checkTensor(tensor: Tensor, name: string, what: string, channels: number): number {

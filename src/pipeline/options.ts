@@ -81,6 +81,7 @@ export const generateNames: OptionNames<GenerateOptions> = {
   pixels: "an object",
   signal: "an AbortSignal",
   onStep: "a function",
+  onBatch: "a function",
   profile: "true or false",
 };
 

@@ -12,13 +12,14 @@ import { modelId } from "./modelId.ts";
 import { statisticsOf } from "./results.ts";
 import { judgeInputs, type ResolvedRun } from "./run.ts";
 import type { RunDecoder } from "./runDecoder.ts";
-import type { Generation, SavedRun, Step } from "./types.ts";
+import type { GenerateOptions, Generation, SavedRun, Step } from "./types.ts";
 
 export interface RunOptions {
   readonly profile?: boolean;
   readonly resume?: SavedRun;
   /** Receives the pictures instead of the result. */
   readonly pixels?: GPUBuffer;
+  readonly onBatch?: GenerateOptions["onBatch"];
   /** Throws when the work shall stop. */
   readonly check: () => void;
 }
@@ -110,6 +111,7 @@ export class Run {
     this.#samples.set(resume.done);
     if (!run.decode) this.#images.push(...toRgbaImages(resume.done, resume.first, channels, run));
     if (resume.first && this.#decoder) this.#images.push(...(await this.#decoder.saved(resume, channels)));
+    if (resume.first) await options.onBatch?.({ first: 0, images: [...this.#images] });
   }
 
   /** The next step of this batch or the next one; undefined where all are done. @throws whatever `check` throws */
@@ -156,13 +158,14 @@ export class Run {
     this.#looped += performance.now() - (this.#since as number);
     this.#since = undefined;
     await this.dispose();
-    this.#images.push(...made.images);
-    if (made.latents) this.#images.push(...((await this.#decoder?.decode(made.latents, first, count)) ?? []));
+    const images = (made.latents && (await this.#decoder?.decode(made.latents, first, count))) ?? made.images;
+    this.#images.push(...images);
     if (!this.options.pixels) this.#samples.set(made.samples, first * this.#image);
     if (this.#history.length)
       this.#history.set(made.history.subarray(made.history.length - count * this.#image), first * this.#image);
     this.#batches.push({ ...made, first });
     this.#first += this.#size;
+    await this.options.onBatch?.({ first, images });
   }
 
   /** Milliseconds that the rest will take at the pace so far, after a step of this batch. */

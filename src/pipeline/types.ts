@@ -1,4 +1,5 @@
 /** The public shapes of the pipeline API. Images are NCHW f32 in −1..1 where they are tensors, RGBA bytes where they are images. */
+import type { RgbaImage } from "../image/rgba.ts";
 import type { Precision } from "../kernels/target.ts";
 import type { PackedStore } from "../network/packed.ts";
 import type { Device } from "../runtime/device.ts";
@@ -160,6 +161,11 @@ export interface GenerateOptions
   signal?: AbortSignal;
   /** Called after every step; a promise that it returns is waited for. */
   onStep?: (step: Step) => unknown;
+  /**
+   * Called with the pictures of each batch as soon as they are made, after `resume` with those of the batches before it too;
+   * `first` is the number of the first of them within the run. A promise that it returns is waited for.
+   */
+  onBatch?: (made: { readonly first: number; readonly images: readonly RgbaImage[] }) => unknown;
   /** Collect GPU time per kernel of one step. */
   profile?: boolean;
 }

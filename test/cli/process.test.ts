@@ -1,27 +1,15 @@
 /** The real process: `bin/ddim.js`, its streams, its signals and its end. */
-import { spawn } from "node:child_process";
-import { cpSync, readdirSync } from "node:fs";
-import { join, resolve } from "node:path";
-import process from "node:process";
+import { cpSync, existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { scratchFolder } from "../support/cli.ts";
+import { start as startIn, until } from "../support/process.ts";
 
-const BIN = resolve("bin/ddim.js");
 const scratch = scratchFolder();
 const installed = scratchFolder();
 
-function start(args: readonly string[], env: Record<string, string> = {}, bin = BIN) {
-  const child = spawn(process.execPath, [bin, ...args], { cwd: scratch, env: { ...process.env, ...env } });
-  const text = { stdout: "", stderr: "" };
-  for (const name of ["stdout", "stderr"] as const)
-    child[name].on("data", (data) => {
-      text[name] += data;
-    });
-  const ended = new Promise<{ code: number | null; stdout: string; stderr: string }>((done) =>
-    child.on("close", (code) => done({ code, ...text })),
-  );
-  return { child, text, ended };
-}
+const start = (args: readonly string[], env: Record<string, string> = {}, bin?: string) =>
+  startIn(args, { cwd: scratch, env, bin });
 
 test("data on stdout is whole when the process ends, from any folder", async () => {
   const { code, stdout, stderr } = await start(["schedule", "-S", "1000", "--json", "-q"]).ended;
@@ -38,7 +26,7 @@ test("without the optional packages there is one sentence, and exit code 1", asy
 
 test("a reader that has seen enough is no failure", async () => {
   const { child, ended } = start(["schedule", "-S", "1000", "--json", "-q"]);
-  child.stdout.destroy();
+  child.stdout?.destroy();
   expect(await ended).toMatchObject({ code: 0, stderr: "" });
 });
 
@@ -57,16 +45,14 @@ test("an adapter that is not there is wrong usage", async () => {
 });
 
 test("Ctrl-C ends the run with 130 and leaves no file", async () => {
-  const { child, text, ended } = start(["sample", "-S", "1000", "-n", "16", "-o", "long.png", "--save-steps", "steps"]);
+  const run = start(["sample", "-S", "1000", "-n", "16", "-o", "long.png", "--save-steps", "steps"]);
   // The first step's picture shows that the loop runs.
-  while (!readdirSync(scratch).includes("steps") || readdirSync(join(scratch, "steps")).length === 0) {
-    expect(child.exitCode, text.stderr).toBeNull();
-    await new Promise((next) => setTimeout(next, 20));
-  }
-  child.kill("SIGINT");
-  const { code, stderr } = await ended;
+  const steps = join(scratch, "steps");
+  await until(() => existsSync(steps) && readdirSync(steps).length > 0, run);
+  run.child.kill("SIGINT");
+  const { code, stderr } = await run.ended;
   expect(code).toBe(130);
   expect(stderr).toMatch(/ddim: interrupted\n$/);
   expect(readdirSync(scratch)).toEqual(["steps"]);
-  expect(readdirSync(join(scratch, "steps")).every((name) => /^step-\d{4}\.png$/.test(name))).toBe(true);
+  expect(readdirSync(steps).every((name) => /^step-\d{4}\.png$/.test(name))).toBe(true);
 });

@@ -1,6 +1,8 @@
 /** Image i is the same bits at every batch size: in the samples and in the bytes. */
 import { describe, expect, test } from "vitest";
-import type { GenerateOptions, Generation } from "../../src/pipeline/types.ts";
+import type { RgbaImage } from "../../src/image/rgba.ts";
+import type { GenerateOptions, Generation, SavedRun } from "../../src/pipeline/types.ts";
+import { latentModel } from "../support/latents.ts";
 import { goldenPath, load, shippedPath, sourceOf } from "../support/models.ts";
 
 const scheduler = JSON.stringify({ _class_name: "DDIMScheduler", num_train_timesteps: 50, clip_sample: false });
@@ -55,4 +57,43 @@ test("the seed decides, and a returned seed makes the image again", async () => 
   const { images: other } = await pipe.generate({ steps: 2, seed: seed + 1n });
   expect(again).toEqual(images);
   expect(other).not.toEqual(images);
+});
+
+describe.each([
+  ["pixels", () => load(shippedPath("pixel-avatars-16")), { height: 16, width: 16 }],
+  ["latents", () => load(latentModel("ddpm", "vq")), { height: 64, width: 64 }],
+])("batches of %s", (_, open, size) => {
+  const options = { steps: 2, seed: 5, count: 5, batch: 2, size };
+
+  test("come when they are made, after resuming all of them, and are waited for", async () => {
+    using pipe = await open();
+    const { images } = await pipe.generate(options);
+    const order: (string | number)[] = [];
+    const made: RgbaImage[] = [];
+    const onBatch: GenerateOptions["onBatch"] = async (batch) => {
+      expect(batch.first).toBe(made.length);
+      made.push(...batch.images);
+      await new Promise((next) => setTimeout(next, 5));
+      order.push(batch.images.length);
+    };
+    let saved: SavedRun | undefined;
+    for await (const step of pipe.steps({ ...options, onBatch })) {
+      order.push(`${step.image}.${step.index}`);
+      if (step.image === 2 && step.index === 0) saved = await step.save();
+    }
+    expect(order).toEqual(["0.0", "0.1", 2, "2.0", "2.1", 2, "4.0", "4.1", 1]);
+    expect(made.splice(0)).toEqual(images);
+    await pipe.generate({ ...options, onBatch, resume: saved });
+    expect(order.splice(9)).toEqual([2, 2, 1]);
+    expect(made).toEqual(images);
+  });
+
+  test("end the run where whoever takes them throws, and leave nothing behind", async () => {
+    using pipe = await open();
+    await pipe.generate({ ...options, count: 2 });
+    const live = pipe.device.counters.liveObjects;
+    const onBatch = () => Promise.reject(new Error("full"));
+    await expect(pipe.generate({ ...options, onBatch })).rejects.toThrow("full");
+    expect(pipe.device.counters.liveObjects).toBe(live);
+  });
 });

@@ -17,7 +17,7 @@ import { join } from "node:path";
 import process from "node:process";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { readState, StateKeeper } from "../../src/cli/stateFile.ts";
+import { readState, writeState } from "../../src/cli/stateFile.ts";
 import { folderSource } from "../../src/node/folder.ts";
 import { openModel } from "../../src/node/model.ts";
 import { packedFolder } from "../../src/node/packedFolder.ts";
@@ -67,7 +67,7 @@ const [goodEntry, goodWeights] = [readFileSync(entry), readFileSync(file)];
 {
   using pipeline = await createPipeline(await openModel(folderSource(folder)), { device });
   for await (const step of pipeline.steps(options)) {
-    await new StateKeeper(state).step(step);
+    writeState(state, await step.save());
     break;
   }
 }

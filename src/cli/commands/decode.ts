@@ -4,7 +4,7 @@ import { checkShape } from "../../autoencoder/batches.ts";
 import { fromSampler } from "../../autoencoder/scaling.ts";
 import type { GenerationParameters } from "../../image/parameters.ts";
 import { encodePng } from "../../image/png.ts";
-import { enlarge } from "../../image/rgba.ts";
+import { enlarge, type RgbaImage } from "../../image/rgba.ts";
 import { toRgbaImages } from "../../image/samples.ts";
 import { autoencoderId } from "../../pipeline/modelId.ts";
 import type { Tensor } from "../../pipeline/types.ts";
@@ -12,13 +12,16 @@ import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
 import { byteCount, openFirstStage, withAutoencoder } from "../autoencoder.ts";
 import { addCommonFlags, type CommonFlags, OUTPUT_FLAGS, whole } from "../flags.ts";
-import { type ImageOutput, madeText, planOutput, prepareFolder, scaleOf } from "../imageOutput.ts";
+import { type ImageOutput, madeText, planOutput, scaleOf } from "../imageOutput.ts";
 import { type Io, Terminal } from "../io.ts";
 import { modelArgument } from "../modelFlag.ts";
+import { once } from "../once.ts";
 import { writeFile } from "../output.ts";
+import { PictureFiles } from "../pictureFiles.ts";
 import { marked, recordedTexts, typedFacts } from "../provenance.ts";
 import { sheet } from "../sheet.ts";
 import { readLatents } from "../tensorFiles.ts";
+import { unfinished } from "../unfinished.ts";
 
 const COMMON = [
   ...(["model", "config", "variant", "ignoreUnknown", "dtype", "precision", "device", "nonFinite"] as const),
@@ -70,14 +73,11 @@ async function decode(path: string, flags: DecodeFlags, io: Io): Promise<void> {
   const latents = name === "latents" ? fromSampler(spec, tensor) : tensor;
   const quantize = flags.quantize ? undefined : false;
   await withAutoencoder(terminal, flags, model, async (autoencoder, progress) => {
-    const { image } = await autoencoder.decode(latents, { quantize, signal: io.signal });
-    progress.stop();
-    io.signal.throwIfAborted();
-    const [, , height = 0, width = 0] = image.shape;
-    await write(output, image, flags.scale, {
+    const modelHash = once(() => autoencoderId(model, io.signal));
+    const facts = async ({ height = 0, width = 0 }): Promise<GenerationParameters> => ({
       task: "decode",
       model: modelArgument(flags.model),
-      modelHash: await autoencoderId(model, io.signal),
+      modelHash: await modelHash(),
       count,
       dtype: autoencoder.dtype,
       precision: flags.precision,
@@ -85,35 +85,49 @@ async function decode(path: string, flags: DecodeFlags, io: Io): Promise<void> {
       adapter: autoencoder.device.name,
       ...typedFacts(io, flags),
     });
-    terminal.done(madeText(output.paths, count, { width, height }));
-    if (flags.json)
-      terminal.json({
-        images: output.paths,
-        shape: image.shape,
-        dtype: autoencoder.dtype,
-        adapter: autoencoder.device.name,
-      });
+    const encode = async (picture: RgbaImage, i: number) =>
+      encodePng(
+        enlarge(picture, scaleOf(output, flags.scale, picture)),
+        recordedTexts(marked(await facts(picture), `image ${i}`)),
+      );
+    const files = new PictureFiles(output, encode);
+    try {
+      const onBatch = ({ first, images }: { first: number; images: Tensor }) => files.write(first, rgbaOf(images));
+      const { image } = await autoencoder.decode(latents, { quantize, signal: io.signal, onBatch });
+      progress.stop();
+      io.signal.throwIfAborted();
+      const [, , height = 0, width = 0] = image.shape;
+      if (output.form !== "files") await writeWhole(output, image, flags.scale, await facts({ height, width }));
+      terminal.done(madeText(output.paths, count, { width, height }));
+      if (flags.json)
+        terminal.json({
+          images: output.paths,
+          shape: image.shape,
+          dtype: autoencoder.dtype,
+          adapter: autoencoder.device.name,
+        });
+    } catch (error) {
+      throw unfinished(error, files.kept);
+    }
   });
 }
 
-async function write(
+function rgbaOf({ shape, data }: Tensor): RgbaImage[] {
+  const [n, channels, height, width] = shape as [number, number, number, number];
+  return toRgbaImages(data, n, channels, { height, width });
+}
+
+/** All images in one file. */
+async function writeWhole(
   output: ImageOutput,
-  { shape, data }: Tensor,
+  image: Tensor,
   scale: number | undefined,
   parameters: GenerationParameters,
 ): Promise<void> {
-  const [n, channels, height, width] = shape as [number, number, number, number];
-  const [first = ""] = output.paths;
-  prepareFolder(output);
+  const [path = ""] = output.paths;
+  const texts = recordedTexts(parameters);
   if (output.form === "tensors")
-    return writeFile(first, encodeSafetensors({ images: { dtype: "F32", shape, data } }, recordedTexts(parameters)));
-  const pictures = toRgbaImages(data, n, channels, { height, width });
-  const factor = scaleOf(output, scale, { width, height });
-  if (output.form === "picture")
-    return writeFile(first, await encodePng(sheet(pictures, factor), recordedTexts(parameters)));
-  for (const [i, picture] of pictures.entries())
-    writeFile(
-      output.paths[i] as string,
-      await encodePng(enlarge(picture, factor), recordedTexts(marked(parameters, `image ${i}`))),
-    );
+    return writeFile(path, encodeSafetensors({ images: { dtype: "F32", ...image } }, texts));
+  const factor = scaleOf(output, scale, parameters.size);
+  writeFile(path, await encodePng(sheet(rgbaOf(image), factor), texts));
 }

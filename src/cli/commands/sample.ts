@@ -1,30 +1,28 @@
 /** `ddim sample`: noise becomes images. Everything that can be wrong is found out before a device is opened. */
 
-import { join } from "node:path";
 import type { Command } from "commander";
-import { formatParameters, type GenerationParameters } from "../../image/parameters.ts";
-import { encodePng } from "../../image/png.ts";
-import { enlarge } from "../../image/rgba.ts";
 import type { Model } from "../../pipeline/model.ts";
+import { modelId } from "../../pipeline/modelId.ts";
 import { type ResolvedRun, resolveRun } from "../../pipeline/run.ts";
-import type { GenerateOptions, Generation, Step, Tensor } from "../../pipeline/types.ts";
+import type { Generation } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
-import { encodeSafetensors } from "../../weights/encode.ts";
 import { batchSize } from "../flags.ts";
-import { type ImageOutput, madeText, planOutput, prepareFolder, scaleOf } from "../imageOutput.ts";
+import { checkOutput, type ImageOutput, madeText, readOutput, scaleOf } from "../imageOutput.ts";
 import { type Io, Terminal } from "../io.ts";
 import { takeAfter } from "../like.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
-import { checkFile, checkFolder, makeFolder, writeFile } from "../output.ts";
-import { marked, parametersOf, runFacts } from "../provenance.ts";
+import { once } from "../once.ts";
+import { checkFile, checkFolder, fileFailure } from "../output.ts";
+import { madeBefore } from "../pictureFiles.ts";
+import { parametersOf, runFacts } from "../provenance.ts";
 import { addSampleFlags, type SampleFlags } from "../sampleFlags.ts";
 import { generateOptions } from "../sampleOptions.ts";
+import { runSample, type SamplePlan } from "../sampleRun.ts";
 import { type Session, withPipeline } from "../session.ts";
-import { sheet } from "../sheet.ts";
-import { StateKeeper } from "../stateFile.ts";
 import { sweep } from "../sweep.ts";
 import { bytes, plural } from "../table.ts";
 import { reportTimings, wantsTimings } from "../timings.ts";
+import { unfinished } from "../unfinished.ts";
 
 export function addSample(program: Command, io: Io): void {
   const command = program
@@ -45,14 +43,6 @@ export function addSample(program: Command, io: Io): void {
   });
 }
 
-interface Plan {
-  model: Model;
-  options: GenerateOptions;
-  run: ResolvedRun;
-  output: ImageOutput;
-  scale: number;
-}
-
 /** @param known what a picture that is to be made again says of its model's bytes */
 async function sample(flags: SampleFlags, io: Io, known?: string): Promise<void> {
   const terminal = new Terminal(io, flags);
@@ -64,33 +54,34 @@ async function sample(flags: SampleFlags, io: Io, known?: string): Promise<void>
     const { pipeline } = session;
     const timed = wantsTimings(flags, pipeline.device);
     // Tensors are hashed while they are loaded, so what is written last costs least.
-    let parameters: Promise<GenerationParameters> | undefined;
-    const recorded = () => {
+    const recorded = once(async () => {
       const { width, height, contexts } = plan.run;
       const state = { width, height, contextLength: contexts?.length };
-      parameters ??= runFacts(session, flags, state, io.signal).then((facts) => parametersOf(flags, plan.run, facts));
-      return parameters;
-    };
-    const generation = await generate({ ...plan.options, profile: timed }, plan, flags, session, recorded);
-    io.signal.throwIfAborted();
-    await writeImages(plan, generation, await recorded(), flags);
+      return parametersOf(flags, plan.run, await runFacts(session, flags, state, io.signal));
+    });
+    const timing = { ...plan, options: { ...plan.options, profile: timed } };
+    const { made, failures } = await runSample(timing, flags, session, terminal, recorded);
     session.progress.stop();
     const { model, modelHash } = await recorded();
     // Versions up to 0.1.0 wrote a shorter one.
     if (known !== undefined && known.length === modelHash?.length && known !== modelHash)
       terminal.warn([`${flags.like} was made with other weights than those of ${model}, so its images differ`]);
-    if (generation.timings) reportTimings(terminal, flags, generation.timings);
-    report(terminal, plan, flags, generation, session);
+    const untraced = await fileFailure(() => made.timings && reportTimings(terminal, flags, made.timings));
+    report(terminal, plan, flags, made, session);
+    const [missing, ...more] = untraced ? [...failures, untraced] : failures;
+    if (missing) throw unfinished(missing, ...more.map(({ message }) => message), "the images are written");
   });
 }
 
 /** Reads and checks everything that the flags name. */
-async function prepare(terminal: Terminal, flags: SampleFlags): Promise<Plan> {
+async function prepare(terminal: Terminal, flags: SampleFlags): Promise<SamplePlan> {
   const { signal } = terminal.io;
   const model = await openFlaggedModel(terminal, flags);
   const asked = await generateOptions(flags, model, signal);
   const run = resolveRun(model, asked);
-  const output = planOutput(flags.output, run.count, flags.overwrite === true, run.firstImage);
+  const output = readOutput(flags.output, run.count, run.firstImage);
+  const made = flags.resume === undefined || flags.overwrite ? [] : await leftBy(model, run, output, flags, signal);
+  checkOutput(output, flags.overwrite === true, made);
   if (output.form !== "picture" && flags.grid)
     throw new UsageError("grid", `--grid makes one picture: -o ${flags.output} has to end in .png, without a number`);
   if (output.form === "tensors" && flags.scale !== undefined)
@@ -103,70 +94,22 @@ async function prepare(terminal: Terminal, flags: SampleFlags): Promise<Plan> {
     options: { ...asked, seed: run.seed },
     run,
     output,
+    made,
     scale: scaleOf(output, flags.scale, run.picture),
   };
 }
 
-async function generate(
-  options: GenerateOptions,
-  { run, scale }: Plan,
-  { saveSteps, saveState }: SampleFlags,
-  { pipeline, progress }: Session,
-  recorded: () => Promise<GenerationParameters>,
-): Promise<Generation> {
-  let batch = 0;
-  const show = ({ index, of, image, images }: Step) => {
-    // The first batch is a full one.
-    batch ||= images;
-    progress.show("steps", (image / batch) * of + index + 1, Math.ceil(run.count / batch) * of);
-  };
-  if (saveSteps !== undefined) makeFolder(saveSteps);
-  const keep = saveState === undefined ? undefined : new StateKeeper(saveState);
-  progress.show("first step");
-  const steps = pipeline.steps(options);
-  for await (const step of steps) {
-    show(step);
-    await keep?.step(step, options.signal);
-    if (saveSteps === undefined) continue;
-    const first = run.firstImage + step.image;
-    const whole = step.images === run.count;
-    const part = whole ? "" : `image-${String(first).padStart(4, "0")}-`;
-    const name = `${part}step-${String(step.index).padStart(4, "0")}.png`;
-    const preview = await step.preview();
-    // Latents are smaller than their pictures.
-    const factor = (scale * run.picture.width) / run.width;
-    const own = marked(await recorded(), `${whole ? "" : `images from ${first}, `}step ${step.index}`);
-    writeFile(join(saveSteps, name), await encodePng(sheet(preview, factor), formatParameters(own)));
-  }
-  return steps.result;
-}
-
-async function writeImages(
-  { output, run, scale }: Plan,
-  { images, samples, latents }: Generation,
-  parameters: GenerationParameters,
-  { grid }: SampleFlags,
-): Promise<void> {
-  const [path = ""] = output.paths;
-  prepareFolder(output);
-  if (output.form === "tensors") {
-    const tensor = (t: Tensor) => ({ dtype: "F32", ...t }) as const;
-    const tensors = { images: tensor(samples), ...(latents ? { latents: tensor(latents) } : {}) };
-    return writeFile(path, encodeSafetensors(tensors, formatParameters(parameters)));
-  }
-  if (output.form === "picture") {
-    const picture = sheet(images, scale, grid && run.classes ? run.classes : undefined);
-    return writeFile(path, await encodePng(picture, formatParameters(parameters)));
-  }
-  for (const [i, image] of images.entries()) {
-    const own = marked(parameters, `image ${run.firstImage + i}`);
-    writeFile(output.paths[i]!, await encodePng(enlarge(image, scale), formatParameters(own)));
-  }
+/** Files of a run that is resumed which it had written before. */
+function leftBy(model: Model, run: ResolvedRun, output: ImageOutput, flags: SampleFlags, signal: AbortSignal) {
+  const modelHash = once(() => modelId(model, signal));
+  const dtype = flags.dtype === "f16" ? "f16" : "f32";
+  const { command } = parametersOf(flags, run, { model: model.name, dtype });
+  return madeBefore(output, { command, firstImage: run.firstImage, modelHash });
 }
 
 function report(
   terminal: Terminal,
-  { run, output }: Plan,
+  { run, output }: SamplePlan,
   flags: SampleFlags,
   made: Generation,
   session: Session,
