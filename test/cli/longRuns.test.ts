@@ -2,6 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { openSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readState, StateKeeper } from "../../src/cli/stateFile.ts";
 import { openNodeDevice } from "../../src/node/device.ts";
@@ -203,7 +204,7 @@ const disk = at("disk");
 spawnSync("mkdir", [disk]);
 /** Whether this user may have a small disk of its own. */
 const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=40k", "ddim-test", disk]).status === 0;
-if (!mounted) console.warn("full disks are skipped: only root may mount a small one");
+if (!mounted) process.stderr.write("skipped: a full disk, as only root may mount a small one\n");
 afterAll(() => {
   if (mounted) spawnSync("umount", ["-l", disk]);
 });
