@@ -62,7 +62,7 @@ function checkKind({ spec, name }: AutoencoderModel, component: FirstStageCompon
   throw new UsageError("component", `--component ${component}: ${name} describes ${what}, which is ${other}`);
 }
 
-/** Reads `sample`; writes `output`, or `mean` and `logvar`, and the rows of the codebook as `indices`. No scaling factor. */
+/** Reads `sample`; writes `output`, or `mean` and `logvar`, and the entries of the codebook as `indices`. No scaling factor. */
 export async function forwardFirstStage(
   terminal: Terminal,
   component: FirstStageComponent,

@@ -194,7 +194,7 @@ export async function writeGeneration(
   options: GenerateOptions,
   session: Session,
   terminal: Terminal,
-  rows?: readonly number[],
+  lines?: readonly number[],
 ): Promise<void> {
   const { images, samples, latents, warnings } = generation;
   const { model } = session.pipeline;
@@ -207,18 +207,18 @@ export async function writeGeneration(
     schedule: resolveSchedule(model, options),
     contextLength: tokensOf(model, options.context),
   });
-  await writeResult(flags, images, { images: samples, ...(latents ? { latents } : {}) }, parameters, rows);
+  await writeResult(flags, images, { images: samples, ...(latents ? { latents } : {}) }, parameters, lines);
   terminal.warn(warnings);
   terminal.done(madeText([flags.output], images.length, images[0] as RgbaImage));
 }
 
-/** The pictures on one sheet, with `rows` saying which row each is in, or the tensors; and what they were made with. */
+/** The pictures on one sheet, with `lines` saying which line each is in, or the tensors; and what they were made with. */
 export async function writeResult(
   { output, scale }: Pick<PictureFlags, "output" | "scale">,
   pictures: readonly RgbaImage[],
   tensors: Readonly<Record<string, Tensor>>,
   parameters: GenerationParameters,
-  rows?: readonly number[],
+  lines?: readonly number[],
 ): Promise<void> {
   const texts = recordedTexts(parameters);
   if (/\.safetensors$/i.test(output)) {
@@ -226,5 +226,5 @@ export async function writeResult(
     return writeFile(output, encodeSafetensors(Object.fromEntries(f32), texts));
   }
   const factor = scaleOf({ form: "picture" }, scale, pictures[0] as RgbaImage);
-  writeFile(output, await encodePng(sheet(pictures, factor, rows), texts));
+  writeFile(output, await encodePng(sheet(pictures, factor, lines), texts));
 }

@@ -92,7 +92,7 @@ export function addSampleFlags(command: Command): Command {
       "most bytes beside the weights, such as 2G: smaller batches, decoding in tiles",
       byteCount,
     )
-    .option("--grid", "one picture with a row per class")
+    .option("--grid", "one picture with a line per class")
     .option("--scale <k>", "enlarge PNGs; by default one picture of small images is, to about 128 each", whole(1))
     .option(
       "--like <picture>",

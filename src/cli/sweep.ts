@@ -120,8 +120,8 @@ export async function sweep(flags: SampleFlags, io: Io): Promise<void> {
       return terminal.json({ seed, images: [flags.output], runs: results });
     }
     if (!distance) return;
-    const rows = runs.map(({ choice }, i) => [...swept.map((axis) => choice[axis]!), distance[i]!.toFixed(4)]);
-    terminal.data(table([...swept.map((axis) => names[axis]), "distance to the last of the row"], rows));
+    const measured = runs.map(({ choice }, i) => [...swept.map((axis) => choice[axis]!), distance[i]!.toFixed(4)]);
+    terminal.data(table([...swept.map((axis) => names[axis]), "distance to the last of the row"], measured));
   });
 }
 
@@ -132,7 +132,7 @@ const compared = ({ steps, eta }: SampleFlags, classes: readonly number[] | unde
   ...(classes ? { classes } : {}),
 });
 
-/** Root mean square difference, in −1..1, of every image from the last of its row. */
+/** Root mean square difference, in −1..1, of every image from the last of its line. */
 function distances(made: readonly Generation[], columns: number): number[] {
   return made.map(({ samples: { data } }, i) => {
     const last = made[i - (i % columns) + columns - 1]!.samples.data;

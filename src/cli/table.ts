@@ -4,12 +4,12 @@ import { printable } from "../runtime/printable.ts";
 export type Cell = string | number;
 
 /**
- * The lines of a table. Columns as wide as their widest cell, columns that begin with a number to the right, two spaces
+ * The lines of a table, the cells of which are given line by line. Columns as wide as their widest cell, columns that begin with a number to the right, two spaces
  * between; no trailing spaces.
  */
-export function table(head: readonly string[], rows: readonly (readonly Cell[])[]): string[] {
-  const right = head.map((_, c) => /^-?\d/.test(String(rows[0]?.[c])));
-  const lines = [head, ...rows].map((row) => row.map((cell) => printable(String(cell))));
+export function table(head: readonly string[], cells: readonly (readonly Cell[])[]): string[] {
+  const right = head.map((_, c) => /^-?\d/.test(String(cells[0]?.[c])));
+  const lines = [head, ...cells].map((line) => line.map((cell) => printable(String(cell))));
   const widths = head.map((_, c) => lines.reduce((width, line) => Math.max(width, line[c]?.length ?? 0), 0));
   return lines.map((line) =>
     line

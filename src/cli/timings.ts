@@ -11,14 +11,14 @@ export const wantsTimings = (flags: TraceFlag & { verbose?: boolean }, device: D
   flags.trace !== undefined || (flags.verbose === true && device.capabilities.timestamps);
 
 export function reportTimings(terminal: Terminal, { trace }: TraceFlag, timings: readonly KernelTiming[]): void {
-  const rows = summarise(timings).map(({ kernel, calls, ms, gflops, gbytes }) => [
+  const cells = summarise(timings).map(({ kernel, calls, ms, gflops, gbytes }) => [
     kernel,
     calls,
     ms.toFixed(3),
     gflops.toFixed(1),
     gbytes.toFixed(1),
   ]);
-  terminal.detail(table(["kernel", "calls", "ms", "GFLOP/s", "GB/s"], rows));
+  terminal.detail(table(["kernel", "calls", "ms", "GFLOP/s", "GB/s"], cells));
   if (trace === undefined) return;
   writeFile(trace, chromeTrace(timings));
   terminal.note(`${trace}: ${timings.length} dispatches`);

@@ -6,15 +6,15 @@ import { checkImage, type RgbaImage } from "./rgba.ts";
 export interface GridOptions {
   /** Pixels between neighbours (2). There is no border around the sheet. */
   gap?: number;
-  /** What shows in the gaps and in the empty places of the last row, RGBA of 0..255 (opaque white). */
+  /** What shows in the gaps and in the empty places of the last line, RGBA of 0..255 (opaque white). */
   background?: readonly [number, number, number, number];
 }
 
 const gridNames: OptionNames<GridOptions> = { gap: true, background: true };
 
 /**
- * Lays images of one size out in rows, in order; the last row may be short.
- * @param columns Images per row; with fewer images than that the sheet is narrower.
+ * Lays images of one size out in lines, in order; the last line may be short.
+ * @param columns Images per line; with fewer images than that the sheet is narrower.
  * @throws UsageError without images, for columns below 1 or a negative gap; ShapeError when an image's size differs.
  */
 export function grid(images: readonly RgbaImage[], columns: number, options: GridOptions = {}): RgbaImage {
@@ -44,8 +44,8 @@ export function grid(images: readonly RgbaImage[], columns: number, options: Gri
     const left = (i % across) * (first.width + gap);
     const top = Math.floor(i / across) * (first.height + gap);
     for (let y = 0; y < image.height; y++) {
-      const row = image.data.subarray(4 * y * image.width, 4 * (y + 1) * image.width);
-      data.set(row, 4 * ((top + y) * width + left));
+      const line = image.data.subarray(4 * y * image.width, 4 * (y + 1) * image.width);
+      data.set(line, 4 * ((top + y) * width + left));
     }
   });
   return { width, height, data };

@@ -1,5 +1,5 @@
 /**
- * Which way up a picture is to be shown. Cameras store the rows as the sensor has them and note in EXIF (JEITA CP-3451,
+ * Which way up a picture is to be shown. Cameras store the lines as the sensor has them and note in EXIF (JEITA CP-3451,
  * tag 0x0112) how the picture must be turned.
  */
 import { jpegSegments, SOS } from "./jpegHeader.ts";
@@ -61,9 +61,9 @@ export function oriented(image: RgbaImage, orientation: number): RgbaImage {
   const target = new Uint32Array(width * height);
   for (let y = 0; y < height; y++)
     for (let x = 0; x < width; x++) {
-      const [column, row] = sideways ? [y, x] : [x, y];
+      const [column, line] = sideways ? [y, x] : [x, y];
       const u = fromRight ? image.width - 1 - column : column;
-      const v = fromBottom ? image.height - 1 - row : row;
+      const v = fromBottom ? image.height - 1 - line : line;
       target[y * width + x] = source[v * image.width + u] as number;
     }
   return { width, height, data: new Uint8ClampedArray(target.buffer) };

@@ -1,7 +1,7 @@
 /**
- * PNG files from RGBA images, without a library: eight bits a channel, no interlacing. Each row takes the filter that leaves
+ * PNG files from RGBA images, without a library: eight bits a channel, no interlacing. Each line takes the filter that leaves
  * the smallest sum of absolute differences (the heuristic of the PNG specification, section 12.7), which makes the repeated
- * rows of an enlarged picture vanish.
+ * lines of an enlarged picture vanish.
  */
 import { type PngChunk, writeChunks } from "./pngChunks.ts";
 import { textChunks } from "./pngText.ts";
@@ -36,34 +36,34 @@ export async function encodePng(image: RgbaImage, text: Record<string, string> =
   return writeChunks(chunks);
 }
 
-/** Every row as its filter's number and the differences that filter leaves. */
+/** Every line as its filter's number and the differences that filter leaves. */
 function filtered({ width, height, data }: RgbaImage, channels: number): Uint8Array {
   const stride = width * channels;
-  const rows = new Uint8Array(height * (stride + 1));
+  const lines = new Uint8Array(height * (stride + 1));
   const rest = new Uint8Array(stride);
   let above = new Uint8Array(stride);
-  let row = new Uint8Array(stride);
+  let line = new Uint8Array(stride);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++)
-      for (let c = 0; c < channels; c++) row[x * channels + c] = data[4 * (y * width + x) + c]!;
+      for (let c = 0; c < channels; c++) line[x * channels + c] = data[4 * (y * width + x) + c]!;
     let smallest = Number.POSITIVE_INFINITY;
     // "Up" first: in an enlarged picture it mostly leaves nothing, and then the others stop at once.
     for (const filter of [2, 0, 1, 3, 4]) {
-      const cost = applyFilter(filter, row, above, channels, smallest, rest);
+      const cost = applyFilter(filter, line, above, channels, smallest, rest);
       if (cost >= smallest) continue;
       smallest = cost;
-      rows[y * (stride + 1)] = filter;
-      rows.set(rest, y * (stride + 1) + 1);
+      lines[y * (stride + 1)] = filter;
+      lines.set(rest, y * (stride + 1) + 1);
     }
-    [above, row] = [row, above];
+    [above, line] = [line, above];
   }
-  return rows;
+  return lines;
 }
 
-/** Writes what remains of the row and returns its sum of absolute differences; gives up once that reaches `limit`. */
+/** Writes what remains of the line and returns its sum of absolute differences; gives up once that reaches `limit`. */
 function applyFilter(
   filter: number,
-  row: Uint8Array,
+  line: Uint8Array,
   above: Uint8Array,
   channels: number,
   limit: number,
@@ -71,10 +71,10 @@ function applyFilter(
 ): number {
   const predict = PREDICTORS[filter]!;
   let cost = 0;
-  for (let i = 0; i < row.length && cost < limit; i++) {
-    const left = i < channels ? 0 : row[i - channels]!;
+  for (let i = 0; i < line.length && cost < limit; i++) {
+    const left = i < channels ? 0 : line[i - channels]!;
     const corner = i < channels ? 0 : above[i - channels]!;
-    const rest = (row[i]! - predict(left, above[i]!, corner)) & 255;
+    const rest = (line[i]! - predict(left, above[i]!, corner)) & 255;
     out[i] = rest;
     cost += rest < 128 ? rest : 256 - rest;
   }

@@ -39,8 +39,8 @@ export function parsePngHeader(data: Uint8Array, file: string): PngHeader {
 /** Bits of a pixel. */
 export const pixelBits = ({ colour, depth }: PngHeader): number => (COLOURS[colour]?.channels ?? 0) * depth;
 
-/** Bytes of so many pixels in a row, without the number of its filter. */
-export const rowBytes = (header: PngHeader, pixels: number): number => Math.ceil((pixels * pixelBits(header)) / 8);
+/** Bytes of so many pixels in a line, without the number of its filter. */
+export const lineBytes = (header: PngHeader, pixels: number): number => Math.ceil((pixels * pixelBits(header)) / 8);
 
 /** A part of the pixels that is stored as a picture of its own: pixel (i, j) of it is (x + i · dx, y + j · dy) of the whole. */
 export interface PngPass {
@@ -73,6 +73,6 @@ export function pngPasses({ width, height, interlaced }: PngHeader): PngPass[] {
   })).filter((pass) => pass.width > 0 && pass.height > 0);
 }
 
-/** Bytes of all rows once inflated, each with the number of its filter. */
+/** Bytes of all lines once inflated, each with the number of its filter. */
 export const pngDataBytes = (header: PngHeader): number =>
-  pngPasses(header).reduce((sum, { width, height }) => sum + height * (1 + rowBytes(header, width)), 0);
+  pngPasses(header).reduce((sum, { width, height }) => sum + height * (1 + lineBytes(header, width)), 0);

@@ -16,7 +16,7 @@ export const TEXT_LIMIT = 2 ** 20;
 /** Whether chunks of this type hold text. */
 export const isText = (type: string): boolean => type === "tEXt" || type === "zTXt" || type === "iTXt";
 
-/** Keywords: 1 to 79 printable Latin-1 characters, no space at either end or twice in a row. */
+/** Keywords: 1 to 79 printable Latin-1 characters, no space at either end, nor two together. */
 const KEYWORD = /^(?=.{1,79}$)[!-~\u00a1-\u00ff]+( [!-~\u00a1-\u00ff]+)*$/;
 /** What tEXt may hold: Latin-1 without control characters except line feeds. */
 const LATIN1 = /^[\n -~\u00a0-\u00ff]*$/;

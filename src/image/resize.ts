@@ -31,9 +31,9 @@ function triangle(from: number, length: number, target: number, limit: number): 
 /** A window of a picture, antialiased bilinear, over white. */
 function resample(image: RgbaImage, window: Window, width: number, height: number): RgbaImage {
   const columns = triangle(window.x, window.width, width, image.width);
-  const rows = triangle(window.y, window.height, height, image.height);
+  const lines = triangle(window.y, window.height, height, image.height);
   const data = new Uint8ClampedArray(4 * width * height).fill(255);
-  rows.forEach(([top, vertical], y) => {
+  lines.forEach(([top, vertical], y) => {
     columns.forEach(([left, horizontal], x) => {
       const sum = [0, 0, 0];
       vertical.forEach((v, j) => {

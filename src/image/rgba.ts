@@ -1,7 +1,7 @@
 /** Pictures as eight-bit RGBA, the one form that canvases, PNG files and this package's results share. */
 import { ShapeError, UsageError } from "../runtime/errors.ts";
 
-/** Rows from the top, pixels from the left, R G B A of 0..255 each (not premultiplied); fits `new ImageData(data, width, height)`. */
+/** Lines from the top, pixels from the left, R G B A of 0..255 each (not premultiplied); fits `new ImageData(data, width, height)`. */
 export interface RgbaImage {
   width: number;
   height: number;

@@ -1,7 +1,7 @@
 /** Short labels in a font of three by five pixels: enough for numbers and the names of the options that are swept. */
 import type { RgbaImage } from "./rgba.ts";
 
-/** Five rows from the top, three bits each. */
+/** Five lines from the top, three bits each. */
 const glyphs: Readonly<Record<string, readonly number[]>> = {
   "0": [7, 5, 5, 5, 7],
   "1": [2, 6, 2, 2, 7],
@@ -37,13 +37,13 @@ export function captioned(image: RgbaImage, text: string, size = 2): RgbaImage {
   const data = new Uint8ClampedArray(4 * width * (top + image.height)).fill(255);
   data.set(image.data, 4 * width * top);
   [...text].forEach((character, k) => {
-    glyphs[character]?.forEach((bits, row) => {
+    glyphs[character]?.forEach((bits, line) => {
       for (let column = 0; column < 3; column++) {
         if (!(bits & (4 >> column))) continue;
         for (let j = 0; j < size; j++)
           for (let i = 0; i < size; i++) {
             const x = (k * ADVANCE + column) * size + i;
-            if (x < width) data.set([0, 0, 0], 4 * (((row + 1) * size + j) * width + x));
+            if (x < width) data.set([0, 0, 0], 4 * (((line + 1) * size + j) * width + x));
           }
       }
     });

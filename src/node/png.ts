@@ -1,5 +1,5 @@
 /**
- * PNG files from disk. zlib inflates them as a stream and pngjs makes RGBA of strips of a few rows: its own inflating
+ * PNG files from disk. zlib inflates them as a stream and pngjs makes RGBA of strips of a few lines: its own inflating
  * leaves pixels that a file lacks as they lay in memory, and holds a picture several times.
  */
 import { Readable } from "node:stream";
@@ -9,7 +9,7 @@ import { checkPixels, pixelLimit, type ReadOptions, warner } from "../image/limi
 import { pngOrientation } from "../image/orientation.ts";
 import { NOT_PNG, type PngChunk, readChunks, writeChunks } from "../image/pngChunks.ts";
 import { type PngHeader, parsePngHeader, pngDataBytes } from "../image/pngHeader.ts";
-import { PngRows, type PngStrip } from "../image/pngRows.ts";
+import { PngLines, type PngStrip } from "../image/pngLines.ts";
 import { greyScale, packSamples } from "../image/pngSamples.ts";
 import type { RgbaImage } from "../image/rgba.ts";
 import { FileError } from "../runtime/errors.ts";
@@ -26,11 +26,11 @@ export const decodePng: Decode = async (bytes, path, options) => {
   const colours = colourChunks(chunks, header, path);
   const { PNG } = await optional("pngjs", path, () => import("pngjs"));
   const pixels = new Uint32Array(header.width * header.height);
-  const rows = new PngRows(header, path, (strip) =>
+  const lines = new PngLines(header, path, (strip) =>
     place(strip, decodeStrip(PNG, header, strip, colours, path), header, pixels),
   );
   const idat = chunks.flatMap(({ type, data }) => (type === "IDAT" ? [data] : []));
-  await inflateInto(rows, idat, header, path, options.warn);
+  await inflateInto(lines, idat, header, path, options.warn);
   const surplus = bytes.length - chunks.reduce((sum, { data }) => sum + 12 + data.length, 8);
   if (surplus > 0) options.warn(`${surplus} bytes after its end were passed over`);
   const data = new Uint8ClampedArray(pixels.buffer);
@@ -72,7 +72,7 @@ function colourChunks(chunks: readonly PngChunk[], { colour, depth }: PngHeader,
   return [...(palette ? [palette] : []), ...(transparent ? [{ type: "tRNS", data }] : [])];
 }
 
-/** RGBA of a strip, as a picture of one row, of eight bits unless a transparent colour has sixteen. */
+/** RGBA of a strip, as a picture of one line, of eight bits unless a transparent colour has sixteen. */
 function decodeStrip(
   { sync }: typeof PNG,
   header: PngHeader,
@@ -112,20 +112,20 @@ function place({ pass, x, y, width, height }: PngStrip, from: Uint32Array, heade
 
 /** Feeds what the chunks inflate to, and no more than the picture takes. */
 async function inflateInto(
-  rows: PngRows,
+  lines: PngLines,
   idat: readonly Uint8Array[],
   header: PngHeader,
   path: string,
   warn: (text: string) => void,
 ): Promise<void> {
-  // Where the data end, what they gave is pixels, and rows tell whether it is enough; the checksum behind them may be missing.
+  // Where the data end, what they gave is pixels, and lines tell whether it is enough; the checksum behind them may be missing.
   const inflate = createInflate({ finishFlush: constants.Z_SYNC_FLUSH });
   const source = Readable.from(idat, { objectMode: true });
   source.pipe(inflate);
   let taken = 0;
   try {
     for await (const bytes of inflate as AsyncIterable<Uint8Array>) {
-      const used = rows.feed(bytes);
+      const used = lines.feed(bytes);
       taken += used;
       if (used === bytes.length) continue;
       return warn("pixel data beyond its last row were passed over");
@@ -137,7 +137,7 @@ async function inflateInto(
     source.destroy();
     inflate.destroy();
   }
-  if (!rows.complete)
+  if (!lines.complete)
     throw unreadable(path, `is cut off: there are ${taken} of ${pngDataBytes(header)} bytes of pixel data`);
   const given = idat.reduce((sum, { length }) => sum + length, 0);
   if (inflate.bytesWritten < given) warn(`${given - inflate.bytesWritten} bytes after its pixel data were passed over`);

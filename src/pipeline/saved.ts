@@ -5,7 +5,7 @@ import { planSlots } from "../sampler/stateKernels.ts";
 import type { ResolvedRun } from "./run.ts";
 import type { SavedRun, Tensor } from "./types.ts";
 
-/** FNV-1a of 32-bit words in two lanes: not for security, only to notice that a run is another one, or damaged. */
+/** FNV-1a of 32-bit words in two halves: not for security, only to notice that a run is another one, or damaged. */
 function hashOf(words: Uint32Array): string {
   let [a, b] = [0x811c9dc5, 0x01000193];
   for (const word of words) {

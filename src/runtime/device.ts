@@ -119,15 +119,15 @@ export class Device {
   async read(source: GPUBuffer | GPUTexture, size: number, offset = 0): Promise<ArrayBuffer> {
     const texture = "format" in source ? source : undefined;
     const bytesPerRow = TEXTURE_WIDTH * (texture?.format === "rgba16float" ? 8 : 16);
-    const rows = Math.ceil(size / bytesPerRow);
+    const lines = Math.ceil(size / bytesPerRow);
     const staging = this.createBuffer({
       label: "read-back",
-      size: texture ? rows * bytesPerRow : size,
+      size: texture ? lines * bytesPerRow : size,
       usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
     });
     try {
       const encoder = this.gpu.createCommandEncoder();
-      if (texture) encoder.copyTextureToBuffer({ texture }, { buffer: staging, bytesPerRow }, [TEXTURE_WIDTH, rows]);
+      if (texture) encoder.copyTextureToBuffer({ texture }, { buffer: staging, bytesPerRow }, [TEXTURE_WIDTH, lines]);
       else encoder.copyBufferToBuffer(source as GPUBuffer, offset, staging, 0, size);
       this.submit([encoder.finish()]);
       this.counters.mapAsync++;

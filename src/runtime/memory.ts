@@ -18,7 +18,7 @@ const TEXTURE_USAGE = () =>
   GPUTextureUsage.COPY_SRC |
   GPUTextureUsage.COPY_DST;
 
-/** Storage of a size; `bytes` counts whole texture rows for textures. */
+/** Storage of a size; `bytes` counts whole texture lines for textures. */
 export function createArray(device: Device, label: string, storage: Storage, dtype: DType, bytes: number): GpuArray {
   if (storage === "buffer") {
     const object = device.createBuffer({ label, size: Math.max(16, bytes), usage: BUFFER_USAGE() });

@@ -118,14 +118,14 @@ const plain = (name: string) => name.toLowerCase().replace(/[^a-z0-9]/g, "");
 
 /** Insertions, deletions and changes from one word to another (Levenshtein 1966). */
 function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  let distances = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++)
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    row = next;
+      next.push(Math.min(distances[j]! + 1, next[j - 1]! + 1, distances[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    distances = next;
   }
-  return row[b.length] as number;
+  return distances[b.length] as number;
 }
 
 /** Longer names are not compared: they resemble nothing. */

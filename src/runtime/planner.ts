@@ -19,7 +19,7 @@ export interface Arena {
 export interface Place {
   /** Index into {@link MemoryPlan.arenas}. */
   readonly arena: number;
-  /** Byte of the arena where the value begins: a multiple of 256, in textures the beginning of a row. */
+  /** Byte of the arena where the value begins: a multiple of 256, in textures the beginning of a line. */
   readonly offset: number;
 }
 

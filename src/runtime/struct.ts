@@ -122,9 +122,9 @@ export class Struct<F extends Fields = Fields> {
 
   /** A table of the fields. */
   get markdown(): string {
-    const rows = Object.entries(this.fields).map(([name, [type, unit, meaning]]) => {
+    const lines = Object.entries(this.fields).map(([name, [type, unit, meaning]]) => {
       return `| \`${name}\` | ${type instanceof Struct ? type.array : type} | ${unit} | ${meaning} |`;
     });
-    return ["| field | type | unit | |", "| --- | --- | --- | --- |", ...rows].join("\n");
+    return ["| field | type | unit | |", "| --- | --- | --- | --- |", ...lines].join("\n");
   }
 }

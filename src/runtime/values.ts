@@ -23,7 +23,7 @@ export interface Value {
   readonly segments: readonly number[];
 }
 
-/** Texels per row of a texture that serves as linear memory; a power of two, so that an index splits by shift and mask. */
+/** Texels per line of a texture that serves as linear memory; a power of two, so that an index splits by shift and mask. */
 export const TEXTURE_WIDTH = 4096;
 export const TEXTURE_SHIFT = 12;
 
@@ -46,13 +46,13 @@ export function channelPositions(segments: readonly number[]): number[] {
 
 /** Stored units of a value at batch N: vec4 texels, or single elements for `u32`. */
 export function unitCount(value: Value, batch: number): number {
-  const rows = value.shape.slice(0, -1).reduce((a, b) => a * b, 1) * (value.batched ? batch : 1);
-  return rows * (value.dtype === "u32" ? (value.shape.at(-1) ?? 1) : channelGroups(value.segments));
+  const vectors = value.shape.slice(0, -1).reduce((a, b) => a * b, 1) * (value.batched ? batch : 1);
+  return vectors * (value.dtype === "u32" ? (value.shape.at(-1) ?? 1) : channelGroups(value.segments));
 }
 
 export const unitBytes = (dtype: DType): number => (dtype === "u32" ? 4 : dtype === "f16" ? 8 : 16);
 
-/** Bytes of GPU memory that hold a value at batch N (whole rows for textures, whole 16 bytes for buffers). */
+/** Bytes of GPU memory that hold a value at batch N (whole lines for textures, whole 16 bytes for buffers). */
 export function byteSize(value: Value, batch: number): number {
   const units = unitCount(value, batch);
   if (value.storage === "texture") return ceilDiv(units, TEXTURE_WIDTH) * TEXTURE_WIDTH * unitBytes(value.dtype);

@@ -81,7 +81,7 @@ export function addNoise(program: Command, io: Io): void {
     .description("Shows an image as noisy as it is at some timesteps. Needs no GPU.")
     .argument("<image>", "PNG, JPEG or WebP file")
     .requiredOption("-t, --at <list>", "timesteps, for example 0,250,500,999", numbers)
-    .addHelpText("after", "\nExample:\n  $ ddim noise face.png -t 0,250,500,999 -o row.png");
+    .addHelpText("after", "\nExample:\n  $ ddim noise face.png -t 0,250,500,999 -o line.png");
   addPictureFlags(command, "noise.png").option("--seed <n>", "of the noise, 0 to 2^64-1 (default: 0)", seed);
   addCommonFlags(command, [...MODEL_FLAGS, ...OUTPUT_FLAGS]);
   command.action((path: string, flags: NoiseFlags) => noise(path, flags, io));

@@ -73,9 +73,9 @@ async function evaluate(paths: readonly string[], flags: EvalFlags, io: Io): Pro
         })),
       });
     for (const { image, prior, total, steps: own } of terms) {
-      const rows = own.map((s) => [s.t, ...[s.mse, s.x0Mse, s.bound].map((v) => v.toPrecision(5))]);
+      const cells = own.map((s) => [s.t, ...[s.mse, s.x0Mse, s.bound].map((v) => v.toPrecision(5))]);
       terminal.data(`${paths[image]}: prior ${prior.toPrecision(4)}, total ${total.toPrecision(5)} bits per dimension`);
-      terminal.data(table(["t", "mse", "x0_mse", "vlb"], rows));
+      terminal.data(table(["t", "mse", "x0_mse", "vlb"], cells));
     }
   });
 }

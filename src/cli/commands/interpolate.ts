@@ -57,13 +57,13 @@ export function addInterpolate(program: Command, io: Io): void {
   const command = program
     .command("interpolate")
     .summary("images between seeds, latents or images")
-    .description("Walks on the great circle between two latents: a row; or over the patch between four: a grid.")
+    .description("Walks on the great circle between two latents: a line; or over the patch between four: a grid.")
     .argument("[image...]", "two or four PNG, JPEG or WebP files, which are inverted")
     .option("--seeds <a,b[,c,d]>", "latents are the starting noise of these seeds", seeds)
     .option("--latents <file>", "safetensors whose x_T holds two latents or four")
     .option("--at <list>", "places on the way, 0 to 1 (default: -n of them)", numbers)
-    .option("-n, --count <n>", "images of a row, or on each side of a grid (default: 8)", whole(2))
-    .addHelpText("after", "\nExample:\n  $ ddim interpolate --seeds 1,2 --at 0,.2,.4,.5,.6,.8,1 -o row.png");
+    .option("-n, --count <n>", "images of a line, or on each side of a grid (default: 8)", whole(2))
+    .addHelpText("after", "\nExample:\n  $ ddim interpolate --seeds 1,2 --at 0,.2,.4,.5,.6,.8,1 -o line.png");
   addOperationFlags(addPictureFlags(command, "interpolation.png"), ["seed", ...PATH_FLAGS]);
   addCommonFlags(addSamplerFlags(command), ALL_FLAGS);
   command.action((paths: string[], flags: InterpolateFlags) => {
@@ -122,8 +122,8 @@ async function interpolate(paths: readonly string[], flags: InterpolateFlags, io
     const onStep = shower(session, "sampling");
     const made = await session.pipeline.interpolate(corners, { ...chosen, at: flags.at, n: flags.count, onStep });
     const side = count === 4 ? Math.sqrt(made.images.length) : made.images.length;
-    const rows = made.images.map((_, i) => Math.floor(i / side));
-    await finish(flags, chosen, session, terminal, made, rows);
+    const lines = made.images.map((_, i) => Math.floor(i / side));
+    await finish(flags, chosen, session, terminal, made, lines);
   });
 }
 
@@ -160,9 +160,9 @@ async function finish(
   session: Session,
   terminal: Terminal,
   made: Generation,
-  rows: readonly number[],
+  lines: readonly number[],
 ): Promise<void> {
-  await writeGeneration(flags, made, options, session, terminal, rows);
+  await writeGeneration(flags, made, options, session, terminal, lines);
   const { images, steps, ms, warnings } = made;
   if (flags.json)
     terminal.json({

@@ -101,7 +101,7 @@ async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Pro
       schedule: result.schedule,
       contextLength: tokensOf(model, options.context),
     });
-    await writeResult(flags, pictures, tensors, parameters, rowsOf(paths, back));
+    await writeResult(flags, pictures, tensors, parameters, linesOf(paths, back));
     terminal.warn(result.warnings);
     terminal.done(
       `${flags.output}: ${back ? "latents and reconstructions" : "latents"} of ${plural(paths.length, "image")}`,
@@ -139,12 +139,12 @@ async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Pro
       ...(residual ? [residual[i]!] : []),
     ]);
     const means = columns.map((_, c) => values.reduce((sum, own) => sum + own[c]!, 0) / values.length);
-    const rows = [...values, ...(values.length > 1 ? [means] : [])].map((own, i) => [
+    const cells = [...values, ...(values.length > 1 ? [means] : [])].map((own, i) => [
       paths[i] ?? "mean",
       ...own.map((value, c) => columns[c]![1](value)),
     ]);
     const head = ["image", ...columns.map(([name]) => name)];
-    terminal.data(table(head, rows));
+    terminal.data(table(head, cells));
   });
 }
 
@@ -170,8 +170,8 @@ function strip(images: Tensor, latents: Tensor, back: Reconstruction | undefined
   return originals.flatMap((original, i) => [original, seen[i]!, back.generation.images[i]!]);
 }
 
-/** A row per image where there are three pictures of each. */
-const rowsOf = (paths: readonly string[], back: Reconstruction | undefined) =>
+/** A line per image where there are three pictures of each. */
+const linesOf = (paths: readonly string[], back: Reconstruction | undefined) =>
   back && paths.flatMap((_, i) => [i, i, i]);
 
 /** Of one image's latent; noise has 0, 1 and 3. */

@@ -75,11 +75,11 @@ function print(schedule: Schedule): string[] {
     `${schedule.steps.length} of ${T} timesteps, ${spacing}; ${betaSchedule} betas; ${prediction}; ${sampler}, eta ${eta}; compat ${compat}`,
     `x0 = ${bound}(k0 x + k1 m), x_prev = k2 x0 + k3 x + k4 m + sigma z; m is the network's output, z noise`,
   ];
-  const rows = schedule.steps.map(({ t, tPrev, alphaCumprod, alphaCumprodPrev, sigma, coefficients: c }) => [
+  const cells = schedule.steps.map(({ t, tPrev, alphaCumprod, alphaCumprodPrev, sigma, coefficients: c }) => [
     t,
     tPrev ?? "end",
     ...[alphaCumprod, alphaCumprodPrev, sigma, c.k0, c.k1, c.k2, c.k3, c.k4].map((value) => value.toPrecision(8)),
   ]);
   const columns = ["t", "t_prev", "alpha_cumprod", "alpha_cumprod_prev", "sigma", "k0", "k1", "k2", "k3", "k4"];
-  return [...head, "", ...table(columns, rows)];
+  return [...head, "", ...table(columns, cells)];
 }

@@ -78,10 +78,10 @@ async function tune(flags: TuneFlags, io: Io): Promise<void> {
 }
 
 function print(terminal: Terminal, { adapter, entries }: TuningTable): void {
-  const rows = Object.entries(entries).map(([key, { method, ms }]) => {
+  const cells = Object.entries(entries).map(([key, { method, ms }]) => {
     const times = Object.entries(ms).sort(([, a], [, b]) => a - b);
     return [key, method, times.map(([name, value]) => `${name} ${value.toFixed(3)} ms`).join(", ")];
   });
-  if (rows.length === 0) terminal.data(`${adapter}: nothing to choose, every operation has one method here`);
-  else terminal.data(table(["one image", "method", "measured"], rows));
+  if (cells.length === 0) terminal.data(`${adapter}: nothing to choose, every operation has one method here`);
+  else terminal.data(table(["one image", "method", "measured"], cells));
 }

@@ -21,13 +21,13 @@ export async function inspectTensors(terminal: Terminal, file: string, flags: Lo
     terminal.json({ file, kind, tensors, elements, bytes: totalBytes, metadata });
     return;
   }
-  const rows = tensors.map(({ name, dtype, shape, bytes: size }) => [
+  const cells = tensors.map(({ name, dtype, shape, bytes: size }) => [
     name,
     dtype,
     `[${shape.join(", ")}]`,
     bytes(size),
   ]);
-  terminal.data(table(["tensor", "type", "shape", "size"], rows));
+  terminal.data(table(["tensor", "type", "shape", "size"], cells));
   terminal.data(Object.entries(metadata).map(([key, value]) => `${key}: ${value}`));
   terminal.data(
     `${file}: ${kind}, ${plural(tensors.length, "tensor")}, ${quantity(elements)} values, ${bytes(totalBytes)}`,

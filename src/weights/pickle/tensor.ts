@@ -170,7 +170,7 @@ function gather(held: Uint8Array<ArrayBuffer>, { shape, strides, type, count }: 
   for (let at = 0, place = 0; at < count; ) {
     for (let i = 0; i < inner; i++) to[at + i] = from[place + i * step] as never;
     at += inner;
-    // The next row, as an odometer turns.
+    // The next element, as an odometer turns.
     for (let axis = shape.length - 2; axis >= 0; axis--) {
       place += strides[axis] as number;
       index[axis] = (index[axis] as number) + 1;

@@ -1,12 +1,12 @@
 /**
- * The rows of a PNG file as they come out of its compression: filters undone (W3C Portable Network Graphics, section 9), handed
- * on in strips of a few rows, so that a picture is never held more than once. A row longer than a strip comes in parts.
+ * The lines of a PNG file as they come out of its compression: filters undone (W3C Portable Network Graphics, section 9), handed
+ * on in strips of a few lines, so that a picture is never held more than once. A line longer than a strip comes in parts.
  */
 import { FileError } from "../runtime/errors.ts";
 import { PREDICTORS } from "./png.ts";
-import { type PngHeader, type PngPass, pixelBits, pngPasses, rowBytes } from "./pngHeader.ts";
+import { lineBytes, type PngHeader, type PngPass, pixelBits, pngPasses } from "./pngHeader.ts";
 
-/** Pixels of a strip, a multiple of eight: parts of rows begin on whole bytes. */
+/** Pixels of a strip, a multiple of eight: parts of lines begin on whole bytes. */
 const STRIP = 2 ** 16;
 
 export interface PngStrip {
@@ -16,20 +16,20 @@ export interface PngStrip {
   y: number;
   width: number;
   height: number;
-  /** Rows, each of them a zero (no filter) and its bytes. Valid until the next strip. */
-  rows: Uint8Array;
+  /** Lines, each of them a zero (no filter) and its bytes. Valid until the next strip. */
+  lines: Uint8Array;
 }
 
-export class PngRows {
+export class PngLines {
   private readonly passes: PngPass[];
   /** Bytes from one pixel to the next, at least one: where a filter looks for the left neighbour. */
   private readonly reach: number;
-  /** The row above the strip, zeros at first, and the strip's rows, each with its filter's number. */
+  /** The line above the strip, zeros at first, and the strip's lines, each with its filter's number. */
   private buffer = new Uint8Array(0);
-  /** Where the strip's rows begin; 0 in a pass of one row, which may be a whole picture and needs no row above. */
+  /** Where the strip's lines begin; 0 in a pass of one line, which may be a whole picture and needs no line above. */
   private first = 0;
   private stride = 0;
-  /** Rows that the buffer takes, and bytes of it that are filled. */
+  /** Lines that the buffer takes, and bytes of it that are filled. */
   private capacity = 0;
   private filled = 0;
   private y = 0;
@@ -44,7 +44,7 @@ export class PngRows {
     this.begin();
   }
 
-  /** Whether all rows were fed. */
+  /** Whether all lines were fed. */
   get complete(): boolean {
     return this.passes.length === 0;
   }
@@ -72,7 +72,7 @@ export class PngRows {
     const [pass] = this.passes;
     if (!pass) return;
     if (this.y === 0) {
-      this.stride = 1 + rowBytes(this.header, pass.width);
+      this.stride = 1 + lineBytes(this.header, pass.width);
       this.capacity = Math.min(pass.height, Math.max(1, Math.floor(STRIP / pass.width)));
       this.first = pass.height > 1 ? this.stride : 0;
       this.buffer = new Uint8Array(this.first + this.stride * this.capacity);
@@ -84,10 +84,10 @@ export class PngRows {
   private end(): void {
     const [pass] = this.passes as [PngPass];
     const { stride, capacity, buffer, first, y } = this;
-    for (let row = 0; row < capacity; row++) this.undo(first + row * stride);
-    const rows = buffer.subarray(first, first + stride * capacity);
-    if (pass.width <= STRIP) this.use({ pass, x: 0, y, width: pass.width, height: capacity, rows });
-    else this.useParts(pass, rows);
+    for (let line = 0; line < capacity; line++) this.undo(first + line * stride);
+    const lines = buffer.subarray(first, first + stride * capacity);
+    if (pass.width <= STRIP) this.use({ pass, x: 0, y, width: pass.width, height: capacity, lines });
+    else this.useParts(pass, lines);
     if (first > 0) buffer.copyWithin(0, capacity * stride, (1 + capacity) * stride);
     this.y += capacity;
     if (this.y === pass.height) {
@@ -97,17 +97,17 @@ export class PngRows {
     this.begin();
   }
 
-  private useParts(pass: PngPass, row: Uint8Array): void {
+  private useParts(pass: PngPass, line: Uint8Array): void {
     for (let x = 0; x < pass.width; x += STRIP) {
       const width = Math.min(STRIP, pass.width - x);
-      const from = 1 + rowBytes(this.header, x);
-      const rows = new Uint8Array(1 + rowBytes(this.header, width));
-      rows.set(row.subarray(from, from + rows.length - 1), 1);
-      this.use({ pass, x, y: this.y, width, height: 1, rows });
+      const from = 1 + lineBytes(this.header, x);
+      const lines = new Uint8Array(1 + lineBytes(this.header, width));
+      lines.set(line.subarray(from, from + lines.length - 1), 1);
+      this.use({ pass, x, y: this.y, width, height: 1, lines });
     }
   }
 
-  /** Undoes the filter of the row that begins there, in place, and says that it has none. */
+  /** Undoes the filter of the line that begins there, in place, and says that it has none. */
   private undo(start: number): void {
     const { buffer, stride, reach, file } = this;
     const filter = buffer[start] as number;
