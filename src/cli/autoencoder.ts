@@ -3,10 +3,11 @@ import { InvalidArgumentError } from "commander";
 import { Autoencoder } from "../autoencoder/autoencoder.ts";
 import type { AutoencoderModel } from "../autoencoder/open.ts";
 import { openAutoencoder } from "../node/model.ts";
-import type { DeviceFlags, ModelFlags, NumberFlags } from "./flags.ts";
+import { type CommonFlags, OUTPUT_FLAGS } from "./flags.ts";
 import type { Terminal } from "./io.ts";
 import { unknownOf, withModelFiles } from "./modelFlag.ts";
-import { openProgress, type Progress } from "./progress.ts";
+import type { Progress } from "./progress.ts";
+import { withDevice } from "./session.ts";
 
 const UNITS: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
 
@@ -18,10 +19,18 @@ export function byteCount(text: string): number {
   return bytes;
 }
 
+/** Of commands that work with an autoencoder alone. */
+export const FIRST_STAGE_FLAGS = [
+  ...(["model", "config", "variant", "ignoreUnknown", "dtype", "precision", "device", "nonFinite"] as const),
+  ...OUTPUT_FLAGS,
+] as const satisfies (keyof CommonFlags)[];
+
+export type FirstStageFlags = Pick<CommonFlags, (typeof FIRST_STAGE_FLAGS)[number]>;
+
 /** The autoencoder of `-m`; says on stderr what was assumed. */
 export async function openFirstStage(
   terminal: Terminal,
-  flags: Pick<ModelFlags, "model" | "config" | "variant" | "ignoreUnknown">,
+  flags: Pick<FirstStageFlags, "model" | "config" | "variant" | "ignoreUnknown">,
 ): Promise<AutoencoderModel> {
   const { signal } = terminal.io;
   const { variant } = flags;
@@ -32,19 +41,14 @@ export async function openFirstStage(
   return model;
 }
 
-export async function withAutoencoder<T>(
+export function withAutoencoder<T>(
   terminal: Terminal,
-  flags: Omit<DeviceFlags, "cache"> & NumberFlags & { memory?: number },
+  flags: FirstStageFlags & { memory?: number },
   model: AutoencoderModel,
   use: (autoencoder: Autoencoder, progress: Progress) => Promise<T>,
 ): Promise<T> {
-  const progress = await openProgress(terminal);
-  terminal.io.signal.throwIfAborted();
-  await model.checkpoint.source.download?.(terminal.io.signal);
-  const device = await terminal.io.openDevice({ adapter: flags.device, matrices: flags.dtype === "f16" });
-  try {
-    terminal.detail(`adapter: ${device.name}`);
-    const autoencoder = new Autoencoder(model, device, {
+  return withDevice(terminal, flags, model.checkpoint.source, undefined, async (device, progress) => {
+    using autoencoder = new Autoencoder(model, device, {
       dtype: flags.dtype === "f16" ? "f16" : "f32",
       precision: flags.precision,
       memory: flags.memory,
@@ -52,14 +56,7 @@ export async function withAutoencoder<T>(
       onWarning: (text) => terminal.warn([text]),
       onProgress: ({ loaded, total }) => progress.show("loading %", Math.floor((100 * loaded) / total), 100),
     });
-    try {
-      progress.show("coding");
-      return await use(autoencoder, progress);
-    } finally {
-      autoencoder.dispose();
-    }
-  } finally {
-    progress.stop();
-    device.dispose();
-  }
+    progress.show("coding");
+    return await use(autoencoder, progress);
+  });
 }

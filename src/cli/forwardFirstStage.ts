@@ -34,8 +34,6 @@ export interface FirstStageFlags extends Omit<CommonFlags, "weights" | "randomWe
 
 type Outputs = Readonly<Record<string, EncodableTensor>>;
 
-const f32 = ({ shape, data }: Tensor) => ({ dtype: "F32", shape, data }) as const;
-
 async function evaluate(
   autoencoder: Autoencoder,
   half: "encode" | "decode",
@@ -44,14 +42,12 @@ async function evaluate(
 ): Promise<Outputs> {
   if (half === "decode") {
     const { image, indices } = await autoencoder.decode(sample, { signal });
-    return {
-      output: f32(image),
-      ...(indices ? { indices: { dtype: "I32", ...indices, data: Int32Array.from(indices.data) } } : {}),
-    };
+    const numbers = indices && { indices: { ...indices, dtype: "I32", data: Int32Array.from(indices.data) } as const };
+    return { output: image, ...numbers };
   }
   const encoding = await autoencoder.encode(sample, { signal });
-  if (encoding.kind === "vq") return { output: f32(encoding.latents) };
-  return { mean: f32(encoding.mean), logvar: f32(encoding.logvar) };
+  if (encoding.kind === "vq") return { output: encoding.latents };
+  return { mean: encoding.mean, logvar: encoding.logvar };
 }
 
 function checkKind({ spec, name }: AutoencoderModel, component: FirstStageComponent): void {

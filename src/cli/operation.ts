@@ -62,7 +62,7 @@ export interface OperationFlags {
   batch?: Batch;
   context?: string;
   concat?: string;
-  guidance?: number;
+  guidance?: number | number[];
   memory?: number;
 }
 
@@ -117,22 +117,21 @@ type OperationOption = "classes" | "batch" | "context" | "negativeContext" | "co
 
 export type OperationOptions = Awaited<ReturnType<typeof operationOptions>>;
 
-/** What the flags say, for any of the operations. */
+/** What the flags say, for runs and any of the operations. */
 export async function operationOptions(
   flags: OperationFlags & SamplerFlags & NumberFlags,
   { model, terminal }: Prepared,
 ): Promise<Pick<GenerateOptions, OperationOption> & ReturnType<typeof samplerOptions>> {
   const { signal } = terminal.io;
-  const { nonFinite } = flags;
+  const { context, concat, nonFinite, guidance = 1 } = flags;
+  const guided = [guidance].flat().some((w) => w !== 1);
   return {
     ...samplerOptions(flags),
     classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
     batch: batchSize(flags.batch),
     guidance: flags.guidance,
-    ...(flags.context === undefined
-      ? {}
-      : await readContexts(flags.context, { model, guided: (flags.guidance ?? 1) !== 1, nonFinite }, signal)),
-    concat: flags.concat === undefined ? undefined : await readConcat(flags.concat, { model, nonFinite }, signal),
+    ...(context === undefined ? {} : await readContexts(context, { model, guided, nonFinite }, signal)),
+    concat: concat === undefined ? undefined : await readConcat(concat, { model, nonFinite }, signal),
     signal,
   };
 }
@@ -180,6 +179,12 @@ export async function readImages(
   return fromRgbaImages(images, channels);
 }
 
+/** Shows work that begins, and its steps. */
+export function shower({ progress }: Session, label: string) {
+  progress.show(label);
+  return ({ index, of }: { index: number; of: number }) => progress.show(label, index + 1, of);
+}
+
 /** What a run on images was asked, as far as its pictures record it. */
 type AskedFlags = PictureFlags &
   ModelFlags &
@@ -221,10 +226,7 @@ export async function writeResult(
   lines?: readonly number[],
 ): Promise<void> {
   const texts = recordedTexts(parameters);
-  if (/\.safetensors$/i.test(output)) {
-    const f32 = Object.entries(tensors).map(([name, t]) => [name, { dtype: "F32", ...t }] as const);
-    return writeFile(output, encodeSafetensors(Object.fromEntries(f32), texts));
-  }
+  if (/\.safetensors$/i.test(output)) return writeFile(output, encodeSafetensors(tensors, texts));
   const factor = scaleOf({ form: "picture" }, scale, pictures[0] as RgbaImage);
   writeFile(output, await encodePng(sheet(pictures, factor, lines), texts));
 }

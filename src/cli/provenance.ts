@@ -72,7 +72,8 @@ export const marked = (parameters: GenerationParameters, part: string): Generati
 export async function madeParameters(
   { io }: Pick<Terminal, "io">,
   session: Pick<Session, "pipeline">,
-  flags: ModelFlags & Pick<DeviceFlags, "precision"> & { guidance?: number; timesteps?: readonly number[] },
+  flags: ModelFlags &
+    Pick<DeviceFlags, "precision"> & { guidance?: number | readonly number[]; timesteps?: readonly number[] },
   { count, size: { width, height }, seed, steps, classes, schedule, contextLength }: Made,
 ): Promise<GenerationParameters> {
   const state = { ...scaled({ width, height }, 1 / pixelScale(session.pipeline.model)), contextLength };

@@ -5,7 +5,7 @@ import { encodePng } from "../image/png.ts";
 import { enlarge } from "../image/rgba.ts";
 import type { Model } from "../pipeline/model.ts";
 import type { ResolvedRun } from "../pipeline/run.ts";
-import type { GenerateOptions, Generation, Step, Tensor } from "../pipeline/types.ts";
+import type { GenerateOptions, Generation, Step } from "../pipeline/types.ts";
 import type { FileError } from "../runtime/errors.ts";
 import { encodeSafetensors } from "../weights/encode.ts";
 import type { ImageOutput } from "./imageOutput.ts";
@@ -133,7 +133,5 @@ async function writeWhole(
     const picture = sheet(images, scale, grid && run.classes ? run.classes : undefined);
     return writeFile(path, await encodePng(picture, texts));
   }
-  const tensor = (t: Tensor) => ({ dtype: "F32", ...t }) as const;
-  const tensors = { images: tensor(samples), ...(latents ? { latents: tensor(latents) } : {}) };
-  writeFile(path, encodeSafetensors(tensors, texts));
+  writeFile(path, encodeSafetensors({ images: samples, ...(latents ? { latents } : {}) }, texts));
 }

@@ -6,6 +6,8 @@ import { createPipeline } from "../pipeline/load.ts";
 import type { Model } from "../pipeline/model.ts";
 import type { DiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { LoadEvent } from "../pipeline/types.ts";
+import type { Device } from "../runtime/device.ts";
+import type { ModelSource } from "../weights/source.ts";
 import { cacheOf, type DeviceFlags, type NumberFlags } from "./flags.ts";
 import type { Terminal } from "./io.ts";
 import { openProgress, type Progress, showLoading } from "./progress.ts";
@@ -30,52 +32,56 @@ export interface Work {
   readonly load?: Load;
 }
 
+/** A device for work on a model's files, and a progress bar beside it. @param threads as the driver has them, where undefined */
+export async function withDevice<T>(
+  terminal: Terminal,
+  { device: adapter, dtype }: Pick<DeviceFlags, "device" | "dtype">,
+  source: ModelSource,
+  threads: number | undefined,
+  use: (device: Device, progress: Progress) => Promise<T>,
+): Promise<T> {
+  const { signal } = terminal.io;
+  const progress = await openProgress(terminal);
+  try {
+    signal.throwIfAborted();
+    await source.download?.(signal);
+    using device = await terminal.io.openDevice({ adapter, matrices: dtype === "f16", threads });
+    terminal.detail(`adapter: ${device.name}`);
+    return await use(device, progress);
+  } finally {
+    progress.stop();
+  }
+}
+
 export async function withPipeline<T>(
   terminal: Terminal,
   flags: PipelineFlags,
   { model, load }: Work,
   use: (session: Session) => Promise<T>,
 ): Promise<T> {
-  const { signal } = terminal.io;
-  const progress = await openProgress(terminal);
   const { cache } = flags;
   const folder = cacheOf(flags, terminal.io.env);
+  const warn = (text: string) => terminal.warn([text]);
   const start = performance.now();
-  signal.throwIfAborted();
-  await model.source.download?.(signal);
-  const device = await terminal.io.openDevice({
-    adapter: flags.device,
-    matrices: flags.dtype === "f16",
-    threads: load && threadsFor(model, load),
-  });
-  try {
-    terminal.detail(`adapter: ${device.name}`);
+  return withDevice(terminal, flags, model.source, load && threadsFor(model, load), async (device, progress) => {
     const show = showLoading(progress);
     const opened = performance.now();
     let compileMs = 0;
-    const onProgress = (event: LoadEvent) => {
-      if (event.type === "compile") compileMs = performance.now() - opened;
-      show(event);
-    };
-    const pipeline = await createPipeline(model, {
+    using pipeline = await createPipeline(model, {
       device,
       dtype: flags.dtype,
       precision: flags.precision,
-      tuning: folder === undefined ? undefined : tuningFolder(folder, (text) => terminal.warn([text])),
-      packed: cache === undefined ? undefined : packedFolder(cache, (text) => terminal.warn([text])),
+      tuning: folder === undefined ? undefined : tuningFolder(folder, warn),
+      packed: cache === undefined ? undefined : packedFolder(cache, warn),
       memory: flags.memory,
       nonFinite: flags.nonFinite,
-      onWarning: (text) => terminal.warn([text]),
-      signal,
-      onProgress,
+      onWarning: warn,
+      signal: terminal.io.signal,
+      onProgress(event: LoadEvent) {
+        if (event.type === "compile") compileMs = performance.now() - opened;
+        show(event);
+      },
     });
-    try {
-      return await use({ pipeline, loadMs: performance.now() - start, compileMs, progress });
-    } finally {
-      pipeline.dispose();
-    }
-  } finally {
-    progress.stop();
-    device.dispose();
-  }
+    return await use({ pipeline, loadMs: performance.now() - start, compileMs, progress });
+  });
 }

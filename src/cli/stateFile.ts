@@ -76,9 +76,9 @@ const TENSORS = ["state", "history", "done"] as const;
 
 /** @throws FileError; then the file is as it was before */
 export function writeState(path: string, { state, history, done, ...numbers }: SavedRun): void {
-  const flat = (data: Float32Array) => ({ dtype: "F32", shape: [data.length], data }) as const;
+  const flat = (data: Float32Array) => ({ shape: [data.length], data });
   const text = JSON.stringify({ ...numbers, seed: String(numbers.seed) });
-  const tensors = { state: { dtype: "F32", ...state } as const, history: flat(history), done: flat(done) };
+  const tensors = { state, history: flat(history), done: flat(done) };
   writeFile(path, encodeSafetensors(tensors, { [KEYWORD]: text }));
 }
 

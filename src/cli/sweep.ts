@@ -63,8 +63,8 @@ const choicesOf = (values: Readonly<Record<Axis, readonly (number | undefined)[]
   ) as Choice[];
 
 /** All that flags say, checked; no device is open yet. */
-async function planSweep(flags: SampleFlags, model: Model, signal: AbortSignal) {
-  const asked = await generateOptions({ ...flags, steps: undefined, eta: undefined, guidance: 1 }, model, signal);
+async function planSweep(flags: SampleFlags, model: Model, terminal: Terminal) {
+  const asked = await generateOptions({ ...flags, steps: undefined, eta: undefined, guidance: 1 }, { model, terminal });
   const { classes, ...shared } = { ...asked, seed: resolveRun(model, asked).seed };
   const values = {
     class: classes ?? [undefined],
@@ -87,7 +87,7 @@ export async function sweep(flags: SampleFlags, io: Io): Promise<void> {
   checkFlags(flags);
   const terminal = new Terminal(io, flags);
   const model = await openFlaggedModel(terminal, flags);
-  const { classes, seed, swept, columns, runs } = await planSweep(flags, model, io.signal);
+  const { classes, seed, swept, columns, runs } = await planSweep(flags, model, terminal);
   checkFile(flags.output, flags.overwrite === true);
   terminal.warn([...new Set(runs.flatMap(({ run }) => run.warnings))]);
   await withPipeline(terminal, flags, { model }, async (session) => {

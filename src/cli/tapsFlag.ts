@@ -28,7 +28,7 @@ export async function writeTaps(
   if (path === undefined) return;
   const wanted = await tapNames(input, terminal.io.signal);
   const taps = await evaluate(wanted.length > 0 ? wanted : undefined);
-  const tensors = Object.entries(taps).map(([name, tensor]) => [`${TAP}${name}`, { dtype: "F32", ...tensor }] as const);
+  const tensors = Object.entries(taps).map(([name, tensor]) => [`${TAP}${name}`, tensor] as const);
   writeFile(path, encodeSafetensors(Object.fromEntries(tensors)));
   terminal.note(`${path}: the outputs of ${tensors.length} modules`);
   const missing = wanted.filter((name) => !(name in taps));

@@ -3,9 +3,9 @@
 import { ShapeError } from "../runtime/errors.ts";
 import { DTYPE_BITS, type Dtype } from "./dtype.ts";
 
-/** A tensor to write. `data` holds its elements in row-major order, as the bytes of its dtype (F16: bits). */
+/** A tensor to write. `data` holds its elements in row-major order, as the bytes of its dtype (F16: bits); without one, F32. */
 export type EncodableTensor = { readonly shape: readonly number[] } & (
-  | { readonly dtype: "F32"; readonly data: Float32Array }
+  | { readonly dtype?: "F32"; readonly data: Float32Array }
   | { readonly dtype: "F16"; readonly data: Uint16Array }
   | { readonly dtype: "I64"; readonly data: BigInt64Array }
   | { readonly dtype: "I32"; readonly data: Int32Array }
@@ -44,22 +44,18 @@ export function encodeSafetensors(
   tensors: Readonly<Record<string, EncodableTensor>>,
   metadata?: Readonly<Record<string, string>>,
 ): Uint8Array<ArrayBuffer> {
-  const bits = (dtype: Dtype) => DTYPE_BITS[dtype];
-  const entries = Object.entries(tensors).sort(
-    ([a, x], [b, y]) => bits(y.dtype) - bits(x.dtype) || (a < b ? -1 : a > b ? 1 : 0),
-  );
-  for (const [name, { shape, data }] of entries) {
+  const entries = Object.entries(tensors)
+    .map(([name, { dtype = "F32", shape, data }]) => ({ name, dtype, shape, data }))
+    .sort((a, b) => DTYPE_BITS[b.dtype] - DTYPE_BITS[a.dtype] || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  for (const { name, shape, data } of entries) {
     const count = shape.reduce((product, dimension) => product * dimension, 1);
     if (count !== data.length) throw new ShapeError("encodeSafetensors", name, `${data.length} elements`, shape);
   }
-  const { header, bytes } = layOut(
-    entries.map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
-    metadata,
-  );
+  const { header, bytes } = layOut(entries, metadata);
   const file = new Uint8Array(header.length + bytes);
   file.set(header);
   let at = header.length;
-  for (const [, { data }] of entries) {
+  for (const { data } of entries) {
     file.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
     at += data.byteLength;
   }

@@ -10,8 +10,8 @@ import { autoencoderId } from "../../pipeline/modelId.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import { UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
-import { byteCount, openFirstStage, withAutoencoder } from "../autoencoder.ts";
-import { addCommonFlags, type CommonFlags, OUTPUT_FLAGS, whole } from "../flags.ts";
+import { byteCount, FIRST_STAGE_FLAGS, type FirstStageFlags, openFirstStage, withAutoencoder } from "../autoencoder.ts";
+import { addCommonFlags, whole } from "../flags.ts";
 import { type ImageOutput, madeText, planOutput, scaleOf } from "../imageOutput.ts";
 import { type Io, Terminal } from "../io.ts";
 import { modelArgument } from "../modelFlag.ts";
@@ -23,12 +23,7 @@ import { sheet } from "../sheet.ts";
 import { readLatents } from "../tensorFiles.ts";
 import { unfinished } from "../unfinished.ts";
 
-const COMMON = [
-  ...(["model", "config", "variant", "ignoreUnknown", "dtype", "precision", "device", "nonFinite"] as const),
-  ...OUTPUT_FLAGS,
-] as const;
-
-interface DecodeFlags extends Pick<CommonFlags, (typeof COMMON)[number]> {
+interface DecodeFlags extends FirstStageFlags {
   output: string;
   overwrite?: true;
   quantize: boolean;
@@ -55,7 +50,7 @@ export function addDecode(program: Command, io: Io): void {
       byteCount,
     )
     .addHelpText("after", "\nExample:\n  $ ddim decode -m ./model/vae latents.safetensors -o face.png");
-  addCommonFlags(command, COMMON);
+  addCommonFlags(command, FIRST_STAGE_FLAGS);
   command.action((path: string, flags: DecodeFlags) => decode(path, flags, io));
 }
 
@@ -126,8 +121,7 @@ async function writeWhole(
 ): Promise<void> {
   const [path = ""] = output.paths;
   const texts = recordedTexts(parameters);
-  if (output.form === "tensors")
-    return writeFile(path, encodeSafetensors({ images: { dtype: "F32", ...image } }, texts));
+  if (output.form === "tensors") return writeFile(path, encodeSafetensors({ images: image }, texts));
   const factor = scaleOf(output, scale, parameters.size);
   writeFile(path, await encodePng(sheet(rgbaOf(image), factor), texts));
 }

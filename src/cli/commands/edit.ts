@@ -31,6 +31,7 @@ import {
   prepareOperation,
   readImages,
   readPicture,
+  shower,
   writeGeneration,
   writeResult,
 } from "../operation.ts";
@@ -111,15 +112,13 @@ async function edit(path: string, flags: EditFlags, io: Io): Promise<void> {
   const image = await readImages([path], prepared, flags);
   const mask = flags.mask === undefined ? undefined : await readMask(flags.mask, image.shape, flags, terminal);
   await withPipeline(terminal, flags, { model }, async (session) => {
-    const { pipeline, progress } = session;
-    progress.show("editing");
-    const made = await pipeline.edit(image, {
+    const made = await session.pipeline.edit(image, {
       ...options,
       seed: flags.seed ?? 0n,
       strength: flags.strength,
       mask,
       repaint: flags.repaint,
-      onStep: ({ index, of }) => progress.show("editing", index + 1, of),
+      onStep: shower(session, "editing"),
     });
     await writeGeneration(flags, made, options, session, terminal);
     if (flags.json)

@@ -10,19 +10,14 @@ import { fromRgbaImages } from "../../image/samples.ts";
 import type { Tensor } from "../../pipeline/types.ts";
 import { ShapeError, UsageError } from "../../runtime/errors.ts";
 import { encodeSafetensors } from "../../weights/encode.ts";
-import { openFirstStage, withAutoencoder } from "../autoencoder.ts";
-import { addCommonFlags, type CommonFlags, OUTPUT_FLAGS } from "../flags.ts";
+import { FIRST_STAGE_FLAGS, type FirstStageFlags, openFirstStage, withAutoencoder } from "../autoencoder.ts";
+import { addCommonFlags } from "../flags.ts";
 import { type Io, Terminal } from "../io.ts";
 import { addReadFlags, type ReadFlags, readPicture } from "../operation.ts";
 import { checkFile, writeFile } from "../output.ts";
 import { typedCommand } from "../provenance.ts";
 
-const COMMON = [
-  ...(["model", "config", "variant", "ignoreUnknown", "dtype", "precision", "device", "nonFinite"] as const),
-  ...OUTPUT_FLAGS,
-] as const;
-
-interface EncodeFlags extends Pick<CommonFlags, (typeof COMMON)[number]>, ReadFlags {
+interface EncodeFlags extends FirstStageFlags, ReadFlags {
   output: string;
   overwrite?: true;
 }
@@ -39,7 +34,7 @@ export function addEncode(program: Command, io: Io): void {
     .option("-o, --output <file>", "safetensors to write", "latents.safetensors")
     .option("--overwrite", "replace what is there")
     .addHelpText("after", "\nExample:\n  $ ddim encode -m ./model/vae face.png -o latents.safetensors");
-  addCommonFlags(addReadFlags(command, "images of another size than the first"), COMMON);
+  addCommonFlags(addReadFlags(command, "images of another size than the first"), FIRST_STAGE_FLAGS);
   command.action((paths: string[], flags: EncodeFlags) => encode(paths, flags, io));
 }
 
@@ -55,8 +50,7 @@ async function encode(paths: readonly string[], flags: EncodeFlags, io: Io): Pro
     const tensors = named(model, await autoencoder.encode(images, { signal: io.signal }));
     progress.stop();
     io.signal.throwIfAborted();
-    const f32 = Object.entries(tensors).map(([name, t]) => [name, { dtype: "F32", ...t }] as const);
-    writeFile(output, encodeSafetensors(Object.fromEntries(f32), { command: typedCommand(io) }));
+    writeFile(output, encodeSafetensors(tensors, { command: typedCommand(io) }));
     const { shape } = tensors.latents;
     if (flags.json) terminal.json({ output, shape, dtype: autoencoder.dtype, adapter: autoencoder.device.name });
     terminal.done(`${output}: latents [${shape.join(", ")}]`);

@@ -1,23 +1,12 @@
 /** `ddim eval`: what a model gets wrong about images, timestep by timestep. */
 import type { Command } from "commander";
 import { checkConcat } from "../../pipeline/concat.ts";
-import { parseClasses } from "../classFlag.ts";
-import {
-  ALL_FLAGS,
-  addCommonFlags,
-  addSamplerFlags,
-  type CommonFlags,
-  type SamplerFlags,
-  samplerOptions,
-  seed,
-} from "../flags.ts";
-import type { Io } from "../io.ts";
-import { Terminal } from "../io.ts";
+import { ALL_FLAGS, addCommonFlags, addSamplerFlags, type CommonFlags, type SamplerFlags, seed } from "../flags.ts";
+import { type Io, Terminal } from "../io.ts";
 import { openFlaggedModel } from "../modelFlag.ts";
-import { addOperationFlags, addReadFlags, type ReadFlags, readImages } from "../operation.ts";
+import { addOperationFlags, addReadFlags, operationOptions, type ReadFlags, readImages } from "../operation.ts";
 import { withPipeline } from "../session.ts";
 import { plural, table } from "../table.ts";
-import { readConcat } from "../tensorFiles.ts";
 
 const SAMPLER = ["steps", "spacing", "timesteps", "clip"] as const satisfies (keyof SamplerFlags)[];
 
@@ -44,19 +33,14 @@ export function addEval(program: Command, io: Io): void {
 async function evaluate(paths: readonly string[], flags: EvalFlags, io: Io): Promise<void> {
   const terminal = new Terminal(io, flags);
   const model = await openFlaggedModel(terminal, flags);
-  const concat =
-    flags.concat === undefined
-      ? undefined
-      : await readConcat(flags.concat, { model, nonFinite: flags.nonFinite }, io.signal);
+  const prepared = { model, terminal };
+  const { steps, spacing, timesteps, clip, classes, concat } = await operationOptions(flags, prepared);
   checkConcat(model, { concat });
-  const images = await readImages(paths, { model, terminal }, flags);
-  const { steps, spacing, timesteps, clip } = samplerOptions(flags);
+  const images = await readImages(paths, prepared, flags);
   await withPipeline(terminal, flags, { model }, async ({ pipeline, progress }) => {
     progress.show("evaluating");
     const terms = await pipeline.network.evalTerms(images, {
-      ...{ steps, spacing, timesteps, clip },
-      classes: flags.class === undefined ? undefined : parseClasses(flags.class, model.labels),
-      concat,
+      ...{ steps, spacing, timesteps, clip, classes, concat },
       seed: flags.seed,
       signal: io.signal,
       onEvaluation: (done, of) => progress.show("evaluating", done, of),

@@ -56,10 +56,10 @@ async function forward(flags: ForwardFlags, command: Command, io: Io): Promise<v
   for (const path of [flags.trace, flags.taps]) if (path !== undefined) checkFile(path, true);
   await withPipeline(terminal, flags, { model, load: loadOf(inputs) }, async ({ pipeline, progress }) => {
     progress.show("evaluating");
-    const { shape, data } = await pipeline.network.forward(inputs, { signal: io.signal });
+    const output = await pipeline.network.forward(inputs, { signal: io.signal });
     progress.stop();
     io.signal.throwIfAborted();
-    writeFile(flags.output, encodeSafetensors({ output: { dtype: "F32", shape, data } }));
+    writeFile(flags.output, encodeSafetensors({ output }));
     const { signal } = io;
     await writeTaps(
       terminal,
@@ -68,8 +68,11 @@ async function forward(flags: ForwardFlags, command: Command, io: Io): Promise<v
     );
     if (wantsTimings(flags, pipeline.device)) reportTimings(terminal, flags, await pipeline.network.profile(inputs));
     const { name } = pipeline.device;
-    if (flags.json) terminal.json({ output: flags.output, shape, dtype: pipeline.network.dtype, adapter: name });
-    terminal.done(`${flags.output}: output [${shape.join(", ")}], computed in ${pipeline.network.dtype} on ${name}`);
+    if (flags.json)
+      terminal.json({ output: flags.output, shape: output.shape, dtype: pipeline.network.dtype, adapter: name });
+    terminal.done(
+      `${flags.output}: output [${output.shape.join(", ")}], computed in ${pipeline.network.dtype} on ${name}`,
+    );
   });
 }
 

@@ -27,6 +27,7 @@ import {
   pathOptions,
   prepareOperation,
   readImages,
+  shower,
   writeGeneration,
 } from "../operation.ts";
 import { type Session, withPipeline } from "../session.ts";
@@ -146,12 +147,6 @@ async function fuse(paths: readonly [string, string], flags: FuseFlags, io: Io):
       made.images.map(() => 0),
     );
   });
-}
-
-/** Shows work that begins, and its steps. */
-function shower({ progress }: Session, label: string) {
-  progress.show(label);
-  return ({ index, of }: { index: number; of: number }) => progress.show(label, index + 1, of);
 }
 
 async function finish(

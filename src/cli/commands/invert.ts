@@ -29,6 +29,7 @@ import {
   pathOptions,
   prepareOperation,
   readImages,
+  shower,
   writeResult,
 } from "../operation.ts";
 import { madeParameters } from "../provenance.ts";
@@ -77,8 +78,7 @@ async function invert(paths: readonly string[], flags: InvertFlags, io: Io): Pro
   const chosen = { ...options, convention: flags.convention, iterations: flags.iterations };
   await withPipeline(terminal, flags, { model }, async (session) => {
     const { pipeline, progress } = session;
-    progress.show("inverting");
-    const onStep = ({ index, of }: { index: number; of: number }) => progress.show("inverting", index + 1, of);
+    const onStep = shower(session, "inverting");
     const result = flags.reconstruct
       ? await pipeline.reconstruct(images, { ...chosen, onStep })
       : await pipeline.invert(images, { ...chosen, onStep });

@@ -77,7 +77,7 @@ async function sample(flags: SampleFlags, io: Io, known?: string): Promise<void>
 async function prepare(terminal: Terminal, flags: SampleFlags): Promise<SamplePlan> {
   const { signal } = terminal.io;
   const model = await openFlaggedModel(terminal, flags);
-  const asked = await generateOptions(flags, model, signal);
+  const asked = await generateOptions(flags, { model, terminal });
   const run = resolveRun(model, asked);
   const output = readOutput(flags.output, run.count, run.firstImage);
   const made = flags.resume === undefined || flags.overwrite ? [] : await leftBy(model, run, output, flags, signal);

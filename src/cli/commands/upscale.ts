@@ -17,6 +17,7 @@ import {
   type Prepared,
   prepareOperation,
   readPicture,
+  shower,
   writeGeneration,
 } from "../operation.ts";
 import { withPipeline } from "../session.ts";
@@ -65,13 +66,11 @@ async function upscale(path: string, flags: UpscaleFlags, io: Io): Promise<void>
   const { classes: _, concat: __, ...options } = await operationOptions(flags, prepared);
   const image = await readSmall(path, prepared, flags);
   await withPipeline(terminal, flags, { model }, async (session) => {
-    const { pipeline, progress } = session;
-    progress.show("enlarging");
-    const made = await pipeline.upscale(image, {
+    const made = await session.pipeline.upscale(image, {
       ...options,
       seed: flags.seed ?? 0n,
       noiseLevel: flags.noiseLevel,
-      onStep: ({ index, of }) => progress.show("enlarging", index + 1, of),
+      onStep: shower(session, "enlarging"),
     });
     await writeGeneration(flags, made, options, session, terminal);
     if (flags.json)
