@@ -18,7 +18,7 @@ export interface Io {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** What was typed after the program's name, for files that remember it; `run` adds it. */
   readonly args?: readonly string[];
-  /** Aborts on Ctrl-C. */
+  /** Aborts on Ctrl-C, SIGTERM and SIGHUP. */
   readonly signal: AbortSignal;
   openDevice(options: NodeDeviceOptions): Promise<Device>;
 }

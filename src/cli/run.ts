@@ -5,7 +5,7 @@ import { type Io, Terminal } from "./io.ts";
 import { createProgram } from "./program.ts";
 import { Unfinished } from "./unfinished.ts";
 
-/** 0 done, 1 the work failed, 2 wrong usage, 130 interrupted (128 + SIGINT). */
+/** 0 done, 1 the work failed or something is missing, 2 wrong usage, 130 interrupted; which signal it was, the process knows. */
 export type ExitCode = 0 | 1 | 2 | 130;
 
 /**

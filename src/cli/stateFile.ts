@@ -16,7 +16,7 @@ const HEAD_BYTES = 4096;
 const EVERY_MS = 1000;
 
 /**
- * Keeps a run in a file: the first step, then at most one a second, the last of a batch, and the one at Ctrl-C. Where that
+ * Keeps a run in a file: the first step, then at most one a second, the last of a batch, and the one at an interruption. Where that
  * cannot be written the run goes on, and later steps are tried.
  */
 export class StateKeeper {
