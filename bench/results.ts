@@ -72,8 +72,6 @@ export interface Workload {
 
 export interface Row extends Workload {
   readonly engine: EngineName;
-  /** Which of our kernels: `fused_broadcast`; only where a row forces one. */
-  readonly variant?: string;
   /** Upload, work, read-back: what a caller waits for who has host arrays on both sides. Missing where not run. */
   readonly ms?: Spread;
   /** The same without upload and read-back, where the engine can keep its data on the device. */

@@ -7,7 +7,7 @@ import { packageRoot } from "../../src/cli/package.ts";
 import { UsageError } from "../../src/runtime/errors.ts";
 import { markdownSource } from "../report/command.ts";
 import { resultsAsHtml, resultsAsMarkdown } from "../report/index.ts";
-import { type EngineName, resultsName } from "../results.ts";
+import { type EngineName, engines, resultsName } from "../results.ts";
 import { parseEngines } from "./engines.ts";
 import { runBenchmarks } from "./run.ts";
 
@@ -26,7 +26,6 @@ export interface HarnessFlags {
 /** Seconds for one workload on all engines. */
 const SECONDS = { quick: 1, normal: 4, full: 10 };
 const QUICK_ENGINES: readonly EngineName[] = ["ddim-webgpu", "onnxruntime-cpu", "onnxruntime-webgpu"];
-const ALL_ENGINES: readonly EngineName[] = [...QUICK_ENGINES, "onnxruntime-web", "torch-eager", "torch-compiled"];
 
 const RESULTS = "bench/results";
 
@@ -35,14 +34,14 @@ export async function benchAll(terminal: Terminal, flags: HarnessFlags): Promise
   const extent = flags.quick ? "quick" : flags.full ? "full" : "normal";
   const seconds = flags.seconds ?? SECONDS[extent];
   if (!(seconds > 0)) throw new UsageError("seconds", `--seconds must be above 0, got ${seconds}`);
-  const engines = flags.engines === undefined ? undefined : parseEngines(flags.engines);
+  const wanted = flags.engines === undefined ? undefined : parseEngines(flags.engines);
   const folder = join(packageRoot(), RESULTS);
   if (flags.output !== undefined) checkFile(flags.output, true);
   else checkFolder(folder);
   if (flags.html !== undefined) checkFile(flags.html, true);
   const results = await runBenchmarks({
     extent,
-    engines: engines ?? (extent === "quick" ? QUICK_ENGINES : ALL_ENGINES),
+    engines: wanted ?? (extent === "quick" ? QUICK_ENGINES : engines),
     seconds,
     filter: flags.only,
     adapter: flags.device,

@@ -20,13 +20,11 @@ export interface KernelSpec {
   /** Of an image; a linear layer has `side` squared rows, attention as many tokens. */
   readonly side: number;
   readonly channels: number;
-  /** Of GroupNorm. */
-  readonly groups?: number;
-  readonly heads?: number;
   readonly chain: number;
 }
 
-const EPS = 1e-5;
+/** Of GroupNorm. */
+const [GROUPS, EPS] = [32, 1e-5];
 
 /** How many of an operation are chained: enough work to see, not so much that a slow engine takes seconds. */
 const CHAIN_FLOPS = 0.6e9;
@@ -106,10 +104,9 @@ export function kernelParams(spec: KernelSpec): Record<string, EncodableTensor> 
 }
 
 export function buildKernelGraph(spec: KernelSpec, storage: Storage): { graph: Graph; input: Value; output: Value } {
-  const { op, channels: c, heads = 1, groups = 32, chain } = spec;
+  const { op, channels: c, chain } = spec;
   const graph = new Graph("f32", storage);
-  const segments = op === "attention" ? Array.from({ length: 3 * heads }, () => c / heads) : [c];
-  const input = graph.value("x", inputShape(spec), segments);
+  const input = graph.value("x", inputShape(spec), op === "attention" ? [c, c, c] : [c]);
   const weight = (name: string, shape: number[]): WeightSpec => ({
     weight: { name: `${name}.weight`, shape },
     bias: { name: `${name}.bias`, shape: [c] },
@@ -119,25 +116,17 @@ export function buildKernelGraph(spec: KernelSpec, storage: Storage): { graph: G
     graph.conv2d(`conv${i}`, x, [weight(`conv${i}`, [c, c, 3, 3])], { kernel: [3, 3], pad: [1, 1, 1, 1] });
   const norm = (i: number, x: Value) => {
     const param = (name: string) => ({ name: `norm${i}.${name}`, shape: [c] });
-    const y = graph.groupNorm(`norm${i}`, x, { gamma: param("gamma"), beta: param("beta"), groups, eps: EPS });
+    const y = graph.groupNorm(`norm${i}`, x, { gamma: param("gamma"), beta: param("beta"), groups: GROUPS, eps: EPS });
     return graph.activation(`norm${i}`, y, "silu");
   };
-  const groupsPerTensor = (heads * Math.ceil(c / heads / 4) * 4) / 4;
+  const attend = { kv: input, heads: 1, headDim: c, kGroup: Math.ceil(c / 4), vGroup: 2 * Math.ceil(c / 4) };
   let x = input;
   for (let i = 0; i < chain; i++) {
     if (op === "conv3x3") x = conv(i, x);
     else if (op === "block") x = norm(i, conv(i, x));
     else if (op === "groupNorm") x = norm(i, x);
     else if (op === "linear") x = graph.conv2d(`linear${i}`, x, [weight(`linear${i}`, [c, c])]);
-    else
-      x = graph.attention(`attention${i}`, {
-        q: x,
-        kv: input,
-        heads,
-        headDim: c / heads,
-        kGroup: groupsPerTensor,
-        vGroup: 2 * groupsPerTensor,
-      });
+    else x = graph.attention(`attention${i}`, { q: x, ...attend });
   }
   return { graph, input, output: graph.output(x) };
 }

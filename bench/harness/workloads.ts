@@ -36,33 +36,30 @@ export const isShipped = (model: string | undefined) => (SHIPPED as readonly (st
 const BASE_SIDE = 16;
 const BASE_CHANNELS = 32;
 const TOLERANCE = { network: { f32: 1e-9, f16: 1e-3 }, sampler: 1e-6 };
-export const BEYOND: Readonly<Record<Extent, string>> = {
+const BEYOND: Readonly<Record<Extent, string>> = {
   quick: "left out by --quick",
   normal: "takes minutes on a software adapter: --full runs it",
   full: "",
 };
 
 const EXTENTS: readonly Extent[] = ["quick", "normal", "full"];
-/** Whether an item is run: on a software adapter from the extent `least` on, on a GPU always. */
-export const runs = (extent: Extent, least: Extent, software: boolean) =>
-  !software || EXTENTS.indexOf(extent) >= EXTENTS.indexOf(least);
+/** Why an item is not run; undefined where it is: on a software adapter from the extent `least` on, on a GPU always. */
+export const skipped = (extent: Extent, least: Extent, software: boolean): string | undefined =>
+  software && EXTENTS.indexOf(extent) < EXTENTS.indexOf(least) ? BEYOND[extent] : undefined;
 
-interface NetworkInit {
-  readonly id: string;
-  readonly name: string;
+type Network = Extract<Item["source"], { kind: "network" | "sampler" }>;
+
+interface NetworkInit extends Pick<Item, "skip" | "axes">, Pick<Workload, "id" | "name" | "batch"> {
   readonly model: ModelRef;
   readonly label: string;
-  readonly batch: number;
   readonly dtype?: Dtype;
   readonly size?: number;
   /** Of the context, for networks that attend to one. */
   readonly tokens?: number;
   readonly group?: "unet" | "growth";
-  readonly skip?: string;
-  readonly axes?: Item["axes"];
 }
 
-async function networkItem(init: NetworkInit): Promise<Item> {
+async function networkItem(init: NetworkInit): Promise<Item & { source: Network }> {
   const { id, name, model, label, batch, dtype = "f32", tokens, group = "unet", skip, axes } = init;
   const opened = await openModelRef(model);
   const own = opened.config.sample_size ?? { height: 64, width: 64 };
@@ -112,15 +109,11 @@ async function tried(init: NetworkInit): Promise<Item> {
 }
 
 /** The points of growth that evaluations of the first shipped model are, at its own size and width. */
-const basePoints = (batch: number): NonNullable<Item["axes"]> => [
-  { name: "batch", value: batch },
-  ...(batch === 1
-    ? ([
-        { name: "resolution", value: BASE_SIDE },
-        { name: "channels", value: BASE_CHANNELS },
-      ] as const)
-    : []),
-];
+const basePoints = (batch: number): Item["axes"] => {
+  const own = { name: "batch", value: batch } as const;
+  if (batch > 1) return [own];
+  return [own, { name: "resolution", value: BASE_SIDE }, { name: "channels", value: BASE_CHANNELS }];
+};
 
 export async function networkItems(extent: Extent, software: boolean): Promise<Item[]> {
   const items: Promise<Item>[] = [];
@@ -139,7 +132,7 @@ export async function networkItems(extent: Extent, software: boolean): Promise<I
           label: model,
           batch,
           dtype,
-          skip: runs(extent, least, software) ? undefined : BEYOND[extent],
+          skip: skipped(extent, least, software),
           axes: model === SHIPPED[0] && dtype === "f32" ? basePoints(batch) : undefined,
         }),
       );
@@ -154,7 +147,7 @@ export async function networkItems(extent: Extent, software: boolean): Promise<I
           batch,
           dtype,
           tokens,
-          skip: runs(extent, dtype === "f16" ? "full" : least, software) ? undefined : BEYOND[extent],
+          skip: skipped(extent, dtype === "f16" ? "full" : least, software),
         }),
       );
   return Promise.all(items);
@@ -166,22 +159,20 @@ const STEPS = [10, 20, 50] as const;
 export async function samplerItems(extent: Extent, software: boolean): Promise<Item[]> {
   const items: Item[] = [];
   for (const label of SHIPPED) {
-    const network = await networkItem({ id: "", name: "", model: shipped(label), label, batch: 1 });
+    const { workload, source } = await networkItem({ id: "", name: "", model: shipped(label), label, batch: 1 });
     for (const steps of STEPS)
       items.push({
         workload: {
-          ...network.workload,
+          ...workload,
           id: `sampler/${label}/f32/b1/S${steps}/warm`,
           group: "sampler",
           name: `${label}, ${steps} steps`,
           steps,
           phase: "warm",
         },
-        source: { kind: "sampler", model: shipped(label), size: (network.source as { size: ImageSize }).size },
+        source: { ...source, kind: "sampler" },
         tolerance: TOLERANCE.sampler,
-        skip: runs(extent, steps === 50 && label !== SHIPPED[0] ? "normal" : "quick", software)
-          ? undefined
-          : BEYOND[extent],
+        skip: skipped(extent, steps === 50 && label !== SHIPPED[0] ? "normal" : "quick", software),
         axes: label === SHIPPED[0] ? [{ name: "steps", value: steps }] : undefined,
       });
   }
@@ -189,38 +180,21 @@ export async function samplerItems(extent: Extent, software: boolean): Promise<I
 }
 
 /** Points on the axes of growth beside those that the other groups measure. @param scratch for varied configurations */
-export async function growthItems(scratch: string): Promise<Item[]> {
-  const base = SHIPPED[0];
-  const { folder } = shipped(base);
-  const init = { name: `${base}, grown`, label: base, group: "growth" } as const;
-  const batches = [2, 8].map((batch) =>
+export function growthItems(scratch: string): Promise<Item[]> {
+  const label = SHIPPED[0];
+  const model = shipped(label);
+  const point = (name: "batch" | "resolution" | "channels", value: number, more: Partial<NetworkInit>) =>
     networkItem({
-      ...init,
-      id: `growth/batch/${batch}`,
-      model: shipped(base),
-      batch,
-      axes: [{ name: "batch", value: batch }],
-    }),
-  );
-  const sizes = [32, 64].map((size) =>
-    networkItem({
-      ...init,
-      id: `growth/resolution/${size}`,
-      model: shipped(base),
-      batch: 1,
-      size,
-      axes: [{ name: "resolution", value: size }],
-    }),
-  );
-  const channels = [64, 128].map((first) => {
-    const model = widenModel(folder, first / BASE_CHANNELS, join(scratch, `channels-${first}`));
-    return networkItem({
-      ...init,
-      id: `growth/channels/${first}`,
-      model,
-      batch: 1,
-      axes: [{ name: "channels", value: first }],
+      ...{ id: `growth/${name}/${value}`, name: `${label}, grown`, group: "growth", model, label, batch: 1 },
+      ...more,
+      axes: [{ name, value }],
     });
-  });
-  return Promise.all([...batches, ...sizes, ...channels]);
+  return Promise.all([
+    ...[2, 8].map((batch) => point("batch", batch, { batch })),
+    ...[32, 64].map((size) => point("resolution", size, { size })),
+    ...[64, 128].map((first) => {
+      const wider = widenModel(model.folder, first / BASE_CHANNELS, join(scratch, `channels-${first}`));
+      return point("channels", first, { model: wider });
+    }),
+  ]);
 }

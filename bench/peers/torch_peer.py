@@ -56,7 +56,7 @@ def network(job):
 
 def operation(spec, params):
     """The chain of kernelGraph.ts."""
-    op, groups, heads = spec["op"], spec.get("groups", 32), spec.get("heads", 1)
+    op, groups, heads = spec["op"], 32, 1
 
     def norm(i, x):
         return F.silu(F.group_norm(x, groups, params[f"norm{i}.gamma"], params[f"norm{i}.beta"], 1e-5))

@@ -11,7 +11,6 @@ export type Verdict = "faster" | "slower" | "within noise" | "only before" | "on
 export interface Change {
   readonly id: string;
   readonly engine: EngineName;
-  readonly variant?: string;
   readonly verdict: Verdict;
   readonly before?: Spread;
   readonly after?: Spread;
@@ -62,13 +61,13 @@ function rowsByKey({ rows }: Results): Map<string, Row> {
   return new Map(
     rows
       .filter((row) => row.group !== "growth" || !others.has(measurement(row)))
-      .map((row) => [JSON.stringify([row.id, row.engine, row.variant]), row]),
+      .map((row) => [JSON.stringify([row.id, row.engine]), row]),
   );
 }
 
 function change(old: Row | undefined, now: Row | undefined, noise: number): Change {
-  const { id, engine, variant } = (now ?? old) as Row;
-  const base = { id, engine, variant, memory: memoryChange(old, now) };
+  const { id, engine } = (now ?? old) as Row;
+  const base = { id, engine, memory: memoryChange(old, now) };
   if (!old) return { ...base, verdict: "only after", after: now?.ms };
   if (!now) return { ...base, verdict: "only before", before: old.ms };
   // Device time where both have it: upload and read-back are no work of the engine's.

@@ -37,10 +37,9 @@ const describe = (name: string, { file, results: { environment: e } }: Side) =>
 
 const time = (s: Spread | undefined) => (s ? spread(s) : "");
 
-function line({ verdict, id, engine, variant, before, after, factor, tolerance, note }: Change): string[] {
+function line({ verdict, id, engine, before, after, factor, tolerance, note }: Change): string[] {
   const bound = tolerance === undefined ? (note ?? "") : `±${percent(tolerance)}`;
-  const name = variant ? `${id} (${variant})` : id;
-  return [verdict, name, engine, time(before), time(after), factor === undefined ? "" : times(factor), bound];
+  return [verdict, id, engine, time(before), time(after), factor === undefined ? "" : times(factor), bound];
 }
 
 const tally = (changes: readonly Change[]) =>

@@ -8,13 +8,12 @@ export interface Workload {
   readonly byEngine: ReadonlyMap<EngineName, Row>;
 }
 
-/** The workloads of a group in the order of the file; a forced variant of a kernel is one of its own. */
+/** The workloads of a group in the order of the file. */
 export function workloads({ rows }: Results, group: Row["group"]): Workload[] {
   const found = new Map<string, Map<EngineName, Row>>();
   for (const row of rows.filter((r) => r.group === group)) {
-    const key = JSON.stringify([row.id, row.variant]);
-    const byEngine = found.get(key) ?? new Map<EngineName, Row>();
-    found.set(key, byEngine.set(row.engine, row));
+    const byEngine = found.get(row.id) ?? new Map<EngineName, Row>();
+    found.set(row.id, byEngine.set(row.engine, row));
   }
   return [...found.values()].map((byEngine) => {
     const [first] = byEngine.values();

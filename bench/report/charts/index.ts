@@ -35,5 +35,4 @@ export function reportCharts(results: Results): Map<string, readonly Chart[]> {
 
 const sampling = (row: Row) =>
   `${describe(row)}, ${row.steps ?? "?"} steps${row.phase ? `, ${phases[row.phase]}` : ""}`;
-const operation = (row: Row) =>
-  `${row.name}, ${row.shape.join("×")}, ${row.dtype}${row.variant ? `, ${row.variant}` : ""}`;
+const operation = (row: Row) => `${row.name}, ${row.shape.join("×")}, ${row.dtype}`;

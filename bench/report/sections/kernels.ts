@@ -8,7 +8,7 @@ import { BRACKETS, type Column, deviceTables, peersTable } from "./peers.ts";
 export function kernelsSection(results: Results): Section {
   const list = workloads(results, "kernel");
   const leading: Column[] = [
-    { head: "operation", cell: (row) => (row.variant ? `${row.name}, ${row.variant}` : row.name) },
+    { head: "operation", cell: (row) => row.name },
     { head: "shape", cell: (row) => row.shape.join("×") },
     { head: "type", cell: (row) => row.dtype },
   ];
