@@ -2,8 +2,7 @@
  * diffusers' `config.json` of a VQModel or an AutoencoderKL, checked. A key that is unknown, or a value that would change
  * the computation in a way that is not implemented, is an error that names it.
  */
-import type { Activation } from "../kernels/parts/activations.ts";
-import { ACTIVATION_NAMES } from "../kernels/parts/activations.ts";
+import { readActivation } from "../kernels/parts/activations.ts";
 import { ConfigReader, imageSize, MOST, type UnknownOptions } from "../network/configReader.ts";
 import { shown, textOf } from "../runtime/printable.ts";
 import type { AutoencoderSpec, CoderLevel } from "./spec.ts";
@@ -92,7 +91,7 @@ export function parseAutoencoderConfig(
     z_channels: z,
     channels: widths[0] as number,
     norm_num_groups: r.count("norm_num_groups", 32),
-    act_fn: ACTIVATION_NAMES[r.choice("act_fn", "silu", Object.keys(ACTIVATION_NAMES))] as Activation,
+    act_fn: readActivation(r, "act_fn"),
     down: levels(down, widths, layers),
     up: levels(up, [...widths].reverse(), layers + 1),
     mid_block_add_attention: r.flag("mid_block_add_attention", true),

@@ -1,5 +1,6 @@
 /** The names of the pipeline's options, for {@link checkOptions}. */
 import { type OptionNames, without } from "../runtime/options.ts";
+import { samplingNames } from "../sampler/scheduleRun.ts";
 import type { ForwardInputs, GenerateOptions, InpaintOptions, LoadOptions } from "./types.ts";
 
 export const loadNames: OptionNames<LoadOptions> = {
@@ -41,8 +42,7 @@ export const createNames: OptionNames<CreateOptions> = without(
 );
 
 export const generateNames: OptionNames<GenerateOptions> = {
-  steps: "a number",
-  eta: "a number or a list of numbers",
+  ...without(samplingNames, "prediction"),
   guidance: "a number or a list of numbers",
   classes: "a list of numbers",
   seed: true,
@@ -50,17 +50,6 @@ export const generateNames: OptionNames<GenerateOptions> = {
   batch: "a number",
   size: "an object",
   sampler: "a text or a function",
-  spacing: "a text",
-  timesteps: "a list of numbers",
-  timestepBase: "a number",
-  start: "a number",
-  stop: "a number",
-  sigma: "a text",
-  temperature: "a number",
-  clip: "true or false",
-  threshold: true,
-  rederive: "true or false",
-  compat: "a text",
   rng: "a text",
   guidanceInterval: "a list of numbers",
   guidanceRescale: "a number",

@@ -79,7 +79,8 @@ function solverOf(config: SchedulerConfig): ScheduleRun["solver"] {
 
 const thresholdNames: OptionNames<Threshold> = { ratio: "a number", max: "a number" };
 
-const scheduleNames: OptionNames<ScheduleOptions> = {
+/** What a run chooses. */
+export const samplingNames: OptionNames<Omit<ScheduleOptions, keyof SchedulerConfig>> = {
   steps: "a number",
   spacing: "a text",
   timesteps: "a list of numbers",
@@ -95,8 +96,9 @@ const scheduleNames: OptionNames<ScheduleOptions> = {
   threshold: true,
   prediction: "a text",
   rederive: "true or false",
-  ...schedulerNames,
 };
+
+const scheduleNames: OptionNames<ScheduleOptions> = { ...samplingNames, ...schedulerNames };
 
 /** Keys that scheduler files may have are no mistakes, whether they mean something or not. */
 function checkNames(options: ScheduleOptions): void {

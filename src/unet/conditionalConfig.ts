@@ -3,11 +3,11 @@
  * normal form. As for every network, an unknown key or a value that would change the computation in a way that is not
  * implemented is an error that names it.
  */
-import type { Activation } from "../kernels/parts/activations.ts";
-import { ACTIVATION_NAMES } from "../kernels/parts/activations.ts";
+import { type Activation, readActivation } from "../kernels/parts/activations.ts";
 import { ConfigReader, imageSize, type UnknownOptions } from "../network/configReader.ts";
 import { shown, textOf } from "../runtime/printable.ts";
 import { readLevels } from "./conditionalLevels.ts";
+import { checkGroups } from "./configLevels.ts";
 import type { AddedEmbedding, ClassEmbedding, UNetSpec } from "./spec.ts";
 
 /** Whether a configuration is one of a UNet2DConditionModel. */
@@ -27,12 +27,8 @@ const FIXED = {
   time_embedding_type: "positional",
 } as const;
 
-function activation(r: ConfigReader, key: string): Activation {
-  return ACTIVATION_NAMES[r.choice(key, "silu", Object.keys(ACTIVATION_NAMES))] as Activation;
-}
-
 const optionalActivation = (r: ConfigReader, key: string): Activation =>
-  (r.get(key) ?? null) === null ? "none" : activation(r, key);
+  (r.get(key) ?? null) === null ? "none" : readActivation(r, key);
 
 function required(r: ConfigReader, key: string, by: string): number {
   return r.countOrNull(key, null) ?? r.fail(key, `is required by ${by}`);
@@ -85,11 +81,9 @@ export function parseConditionalConfig(
   }
   const widths = r.levels("block_out_channels", [320, 640, 1280, 1280], "channel counts");
   const groups = r.count("norm_num_groups", 32);
-  const bad = widths.find((c) => c % groups !== 0);
-  if (bad !== undefined)
-    r.fail("norm_num_groups", `${groups} groups do not divide ${bad} channels of block_out_channels`);
+  checkGroups(r, widths, groups);
   const channels = widths[0] as number;
-  const act = activation(r, "act_fn");
+  const act = readActivation(r, "act_fn");
   const cond = r.countOrNull("time_cond_proj_dim", null);
   const shift = r.choice("resnet_time_scale_shift", "default", ["default", "scale_shift"]);
   const spec: UNetSpec = {

@@ -5,7 +5,8 @@
  * configurations (huggingface/diffusers#2011); of plain attention it is what its name says.
  */
 import { type ConfigReader, MOST } from "../network/configReader.ts";
-import { shown, textOf } from "../runtime/printable.ts";
+import { shown } from "../runtime/printable.ts";
+import { readBlocks } from "./configLevels.ts";
 import type { Attention, Level, Mid, Resample, SelfAttention, Transformer, UNetSpec } from "./spec.ts";
 
 const isCount = (v: unknown): v is number => Number.isInteger(v) && (v as number) >= 1;
@@ -16,19 +17,13 @@ interface BlockType {
 }
 
 function blockTypes(r: ConfigReader, direction: "Down" | "Up", fallback: readonly string[], count: number) {
-  const key = `${direction.toLowerCase()}_block_types`;
   const types: Record<string, BlockType> = {
     [`${direction}Block2D`]: { attends: null, resample: "conv" },
     [`CrossAttn${direction}Block2D`]: { attends: "transformer", resample: "conv" },
     [`Attn${direction}Block2D`]: { attends: "self", resample: "conv" },
     [`Resnet${direction}sampleBlock2D`]: { attends: null, resample: "resnet" },
   };
-  const names = r.list<string>(key, fallback, (v) => typeof v === "string", "block names");
-  if (names.length !== count) r.fail(key, `has ${names.length} entries, block_out_channels ${count}`);
-  return names.map((name) => {
-    const type = types[name.replace(/^UNetRes/, "")];
-    return type ?? r.fail(key, `${textOf(name)} is not supported; supported are ${Object.keys(types).join(", ")}`);
-  });
+  return readBlocks(r, direction, types, fallback, count);
 }
 
 /** A value for all levels, or a list with one for each: a function of the level, which checks what it returns. */

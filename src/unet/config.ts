@@ -4,11 +4,13 @@
  * names it.
  */
 
-import type { Activation } from "../kernels/parts/activations.ts";
-import { ACTIVATION_NAMES } from "../kernels/parts/activations.ts";
+import { readActivation } from "../kernels/parts/activations.ts";
 import { ConfigReader, imageSize, MOST, type UnknownOptions } from "../network/configReader.ts";
-import { shown, textOf } from "../runtime/printable.ts";
+import { shown } from "../runtime/printable.ts";
+import { checkGroups, readBlocks } from "./configLevels.ts";
 import type { ClassEmbedding, Level, SelfAttention, UNetSpec } from "./spec.ts";
+
+type Direction = "Down" | "Up";
 
 /** One name of a block: whether it attends, and how it resamples. */
 interface BlockType {
@@ -16,27 +18,15 @@ interface BlockType {
   resample: "conv" | "resnet";
 }
 
-/** diffusers' class names of blocks (get_down_block, get_up_block), without their "UNetRes" prefix. */
-function blockTypes(
-  r: ConfigReader,
-  key: "down_block_types" | "up_block_types",
-  fallback: readonly string[],
-): BlockType[] {
-  const direction = key === "down_block_types" ? "Down" : "Up";
-  const typeKey = key === "down_block_types" ? "downsample_type" : "upsample_type";
-  const own = r.choice(typeKey, "conv", ["conv", "resnet"]);
-  const types: Record<string, BlockType> = {
-    // Plain blocks always resample by convolution, whatever the type key says.
+/** Plain blocks always resample by convolution, whatever the type key says. */
+function blockTypes(r: ConfigReader, direction: Direction, fallback: readonly string[], count: number): BlockType[] {
+  const own = r.choice(`${direction.toLowerCase()}sample_type`, "conv", ["conv", "resnet"]) as BlockType["resample"];
+  const types = {
     [`${direction}Block2D`]: { attends: false, resample: "conv" },
     [`Attn${direction}Block2D`]: { attends: true, resample: own },
     [`Resnet${direction}sampleBlock2D`]: { attends: false, resample: "resnet" },
-  };
-  return r
-    .list<string>(key, fallback, (v) => typeof v === "string", "block names")
-    .map((name) => {
-      const type = types[name.replace(/^UNetRes/, "")];
-      return type ?? r.fail(key, `${textOf(name)} is not supported; supported are ${Object.keys(types).join(", ")}`);
-    });
+  } as const;
+  return readBlocks<BlockType>(r, direction, types, fallback, count);
 }
 
 function classEmbedding(r: ConfigReader): ClassEmbedding {
@@ -45,15 +35,6 @@ function classEmbedding(r: ConfigReader): ClassEmbedding {
   if (type === null) return count === null ? { kind: "none" } : { kind: "embedding", count };
   if (type !== "timestep" && type !== "identity") r.fail("class_embed_type", `${shown(type)} is not supported`);
   return { kind: type as "timestep" | "identity" };
-}
-
-/** A network needs every norm to divide its channels. */
-function checkGroups(r: ConfigReader, widths: readonly number[], groups: number, mid: number | null): void {
-  const bad = widths.find((c) => c % groups !== 0);
-  if (bad !== undefined)
-    r.fail("norm_num_groups", `${groups} groups do not divide ${bad} channels of block_out_channels`);
-  const last = widths.at(-1) as number;
-  if (mid !== null && last % mid !== 0) r.fail("attn_norm_num_groups", `${mid} groups do not divide ${last} channels`);
 }
 
 /** @returns attention over blocks of some width; null in attention_head_dim: one head as wide as the block */
@@ -82,17 +63,12 @@ export function parseUNet2DConfig(
   if (className !== "UNet2DModel") r.fail("_class_name", `${shown(className)} is not supported; UNet2DModel is`);
   const widths = r.levels("block_out_channels", [224, 448, 672, 896], "channel counts");
   const [down, up] = ["AttnDownBlock2D", "AttnUpBlock2D"];
-  const downTypes = blockTypes(r, "down_block_types", ["DownBlock2D", down, down, down]);
-  const upTypes = blockTypes(r, "up_block_types", [up, up, up, "UpBlock2D"]);
-  for (const [key, list] of [
-    ["down_block_types", downTypes],
-    ["up_block_types", upTypes],
-  ] as const)
-    if (list.length !== widths.length) r.fail(key, `has ${list.length} entries, block_out_channels ${widths.length}`);
+  const downTypes = blockTypes(r, "Down", ["DownBlock2D", down, down, down], widths.length);
+  const upTypes = blockTypes(r, "Up", [up, up, up, "UpBlock2D"], widths.length);
   const shift = r.choice("resnet_time_scale_shift", "default", ["default", "scale_shift"]);
   const groups = r.count("norm_num_groups", 32);
   const midGroups = r.countOrNull("attn_norm_num_groups", null) ?? (shift === "default" ? groups : null);
-  const act = r.choice("act_fn", "silu", Object.keys(ACTIVATION_NAMES));
+  const act_fn = readActivation(r, "act_fn");
   const timeType = r.choice("time_embedding_type", "positional", ["positional", "learned"]);
   const steps = r.countOrNull("num_train_timesteps", null);
   if (timeType === "learned" && steps === null) r.fail("num_train_timesteps", "is required by learned time embeddings");
@@ -100,7 +76,9 @@ export function parseUNet2DConfig(
   if (midType !== undefined && midType !== null && typeof midType !== "string")
     r.fail("mid_block_type", `expected a name or null, got ${shown(midType)}`);
   const midAttention = r.flag("add_attention", true) && midType !== null;
-  checkGroups(r, widths, groups, midAttention ? midGroups : null);
+  checkGroups(r, widths, groups);
+  if (midAttention && midGroups !== null && (widths.at(-1) as number) % midGroups !== 0)
+    r.fail("attn_norm_num_groups", `${midGroups} groups do not divide ${widths.at(-1)} channels`);
   const attention = attentionReader(r);
   const layers = r.count("layers_per_block", 2, 1, MOST.layers);
   const levels = (types: readonly BlockType[], channels: readonly number[], resnets: number): Level[] =>
@@ -121,7 +99,7 @@ export function parseUNet2DConfig(
     conv_out_kernel: 3,
     norm_num_groups: groups,
     norm_eps: r.positive("norm_eps", 1e-5),
-    act_fn: ACTIVATION_NAMES[act] as Activation,
+    act_fn,
     out_act: "silu",
     scale_shift: shift === "scale_shift",
     time: {

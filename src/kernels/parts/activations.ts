@@ -2,13 +2,19 @@
 export type Activation = "none" | "silu" | "relu" | "gelu" | "mish";
 
 /** diffusers' names for `act_fn` (`get_activation`), mapped to ours. */
-export const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
+const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
   silu: "silu",
   swish: "silu",
   relu: "relu",
   gelu: "gelu",
   mish: "mish",
 };
+
+/** The activation that a configuration names. */
+export const readActivation = (
+  r: { choice(key: string, fallback: string, values: readonly string[]): string },
+  key: string,
+): Activation => ACTIVATION_NAMES[r.choice(key, "silu", Object.keys(ACTIVATION_NAMES))] as Activation;
 
 const BODY: Record<Activation, string> = {
   none: "return v;",
