@@ -4,7 +4,7 @@
  */
 
 import { Graph } from "../../src/kernels/graph.ts";
-import type { ParamRef, WeightSpec } from "../../src/kernels/recipes.ts";
+import type { ParamRef, WeightSpec } from "../../src/kernels/weights.ts";
 import type { Cost } from "../../src/runtime/kernel.ts";
 import type { Storage, Value } from "../../src/runtime/values.ts";
 import type { EncodableTensor } from "../../src/weights/encode.ts";

@@ -1,5 +1,5 @@
 /** A chained operation as a program of ours that stays loaded. */
-import { loadRecipes } from "../../src/kernels/load.ts";
+import { loadWeights } from "../../src/kernels/load.ts";
 import { lowerGraph } from "../../src/kernels/lower.ts";
 import { targetFor } from "../../src/kernels/target.ts";
 import type { Device } from "../../src/runtime/device.ts";
@@ -19,9 +19,9 @@ const download = (device: Device, value: Value, { object }: GpuArray): Promise<A
 export async function openKernel(device: Device, spec: KernelSpec): Promise<OpenJob> {
   const target = targetFor(device);
   const { graph, input, output } = buildKernelGraph(spec, target.storage);
-  const { calls, recipes } = lowerGraph(graph, target);
+  const { calls, weights } = lowerGraph(graph, target);
   const params = Object.fromEntries(graph.params().map((param) => [param.name, kernelParam(param)]));
-  const arrays = new Map(await loadRecipes(device, target, recipes, piecesOf(params), decodeF32));
+  const arrays = new Map(await loadWeights(device, target, weights, piecesOf(params), decodeF32));
   const x = createValueArray(device, input);
   const y = createValueArray(device, output);
   arrays.set(input, x).set(output, y);

@@ -1,5 +1,5 @@
 /** The kernel laboratory: one operation on one case, every variant checked against the f64 oracle and then timed. */
-import { loadRecipes } from "../../src/kernels/load.ts";
+import { loadWeights } from "../../src/kernels/load.ts";
 import { lowerOps } from "../../src/kernels/lower.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import type { KernelCall } from "../../src/runtime/kernel.ts";
@@ -56,14 +56,14 @@ async function prepare(
   expected: RefTensor,
   known: Set<string>,
 ): Promise<Prepared | undefined> {
-  const { calls, recipes } = lowerOps(ops, variant.target, dtype);
+  const { calls, weights } = lowerOps(ops, variant.target, dtype);
   if (known.has(identity(calls))) return undefined;
   known.add(identity(calls));
   const began = performance.now();
   await compileCalls(device, calls);
   const compileMs = performance.now() - began;
-  const weights = await loadRecipes(device, variant.target, recipes, piecesOf(params), decodeF32);
-  const arrays = new Map<Value, GpuArray>(weights);
+  const loaded = await loadWeights(device, variant.target, weights, piecesOf(params), decodeF32);
+  const arrays = new Map<Value, GpuArray>(loaded);
   for (const [value, t] of inputs) arrays.set(value, uploadValue(device, value, t.data, batchOf(t)));
   arrays.set(output, createValueArray(device, output, batch));
   const init = { label: variant.name, calls, batch, external: arrays };

@@ -1,6 +1,6 @@
 /** The WGSL of one case without a GPU: what a device of given limits would compile, with everything that it binds. */
 import { lowerOps } from "../../src/kernels/lower.ts";
-import type { Recipe } from "../../src/kernels/recipes.ts";
+import type { Form } from "../../src/kernels/weights.ts";
 import type { Capabilities } from "../../src/runtime/capabilities.ts";
 import { UsageError } from "../../src/runtime/errors.ts";
 import type { KernelCall, MatrixTile, Target } from "../../src/runtime/kernel.ts";
@@ -63,11 +63,12 @@ export interface DispatchSource {
   readonly wgsl: string;
 }
 
-const RECIPES: Readonly<Record<Recipe["kind"], string>> = {
-  conv: "packed weights",
+const FORMS: Readonly<Record<Form["kind"], string>> = {
+  packed: "packed weights",
+  winograd: "packed weights",
   vector: "a parameter, in stored positions",
   table: "an embedding table",
-  indices: "positions of channels",
+  positions: "positions of channels",
 };
 
 /** Sizes that the uniform holds; what lies where in a texture is known only when memory is planned. */
@@ -86,8 +87,8 @@ function paramsOf(call: KernelCall, batch: number): string {
 /** What a case dispatches on a target, in order. */
 export function sourcesOf(problem: Problem, target: Target, dtype: StoredDType): DispatchSource[] {
   const { ops, batch, inputs, output } = problem;
-  const { calls, recipes } = lowerOps(ops, target, dtype);
-  const made = new Map(recipes.map((recipe) => [recipe.value, RECIPES[recipe.kind]]));
+  const { calls, weights } = lowerOps(ops, target, dtype);
+  const made = new Map(weights.map(({ value, form }) => [value, FORMS[form.kind]]));
   const role = (value: Value) => (inputs.has(value) ? "input" : value === output ? "result" : "intermediate");
   const describe = (value: Value) => {
     if (value === OVERFLOW) return "counts what f16 cannot hold";

@@ -11,7 +11,7 @@ import {
   NodeProtoSchema,
   TensorProto_DataType,
 } from "onnx-buf";
-import type { ParamRef } from "../../src/kernels/recipes.ts";
+import type { ParamRef } from "../../src/kernels/weights.ts";
 
 export const elementTypes = {
   f32: TensorProto_DataType.FLOAT,

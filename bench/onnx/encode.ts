@@ -18,7 +18,7 @@ import {
   type ValueInfoProto,
   ValueInfoProtoSchema,
 } from "onnx-buf";
-import type { ParamRef } from "../../src/kernels/recipes.ts";
+import type { ParamRef } from "../../src/kernels/weights.ts";
 import { f32ToF16 } from "../../src/weights/convert.ts";
 import { elementBytes, elementTypes, type Initializer } from "./builder.ts";
 import type { Port } from "./inputs.ts";

@@ -1,7 +1,7 @@
 /** An autoencoder on a device. Each half's weights are loaded when it is first used, its programs made per size and batch. */
-import type { Recipe } from "../kernels/recipes.ts";
+import { keepFinal } from "../kernels/derive.ts";
 import { methodsFor, type Precision, targetFor } from "../kernels/target.ts";
-import { WeightStore } from "../network/weights.ts";
+import { Weights } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { DeviceError, UsageError, UseAfterDisposeError } from "../runtime/errors.ts";
 import { type Judge, judgeBy, type NonFinite } from "../runtime/finite.ts";
@@ -18,8 +18,10 @@ import {
   coderImages,
   type DecoderChoices,
   type GpuCoder,
+  type Half,
   lowerDecoder,
   lowerEncoder,
+  ownWeights,
 } from "./coder.ts";
 import type { AutoencoderModel } from "./open.ts";
 import { type Posterior, posterior } from "./posterior.ts";
@@ -73,8 +75,7 @@ export interface Decoding {
 /** A decoder lowered, and how many images it can take at once. */
 interface PreparedDecoder {
   readonly most: number;
-  readonly recipes: readonly Recipe[];
-  create(weights: WeightStore, init: CoderInit): Promise<GpuCoder>;
+  create(weights: Weights, init: CoderInit): Promise<GpuCoder>;
 }
 
 const autoencoderNames: OptionNames<AutoencoderOptions> = {
@@ -88,16 +89,15 @@ const autoencoderNames: OptionNames<AutoencoderOptions> = {
 const encodeNames: OptionNames<Pick<DecodeOptions, "signal">> = { signal: true };
 const decodeNames: OptionNames<DecodeOptions> = { quantize: true, signal: true, onBatch: "a function" };
 
-type Half = "encode" | "decode";
-
 export class Autoencoder {
   readonly spec: AutoencoderSpec;
   readonly target: Target;
   readonly dtype: Exclude<DType, "u32">;
   readonly #memory: number;
   readonly #judge: Judge;
-  readonly #stores = new Map<Half, Promise<WeightStore>>();
-  readonly #loaded: WeightStore[] = [];
+  readonly #own: ReturnType<typeof ownWeights>;
+  readonly #loading = new Map<Half, Promise<Weights>>();
+  readonly #loaded: Weights[] = [];
   #disposed = false;
 
   /** The caller keeps the device; nothing is allocated yet. */
@@ -108,8 +108,10 @@ export class Autoencoder {
   ) {
     checkOptions("Autoencoder", options, autoencoderNames);
     this.spec = model.spec;
-    this.target = targetFor(device, methodsFor(options.precision));
     this.dtype = options.dtype ?? "f32";
+    const free = targetFor(device, methodsFor(options.precision));
+    this.#own = ownWeights(this.spec, free, this.dtype);
+    this.target = keepFinal(free, new Map([...this.#own.encode, ...this.#own.decode]));
     this.#memory = options.memory ?? DEFAULT_MEMORY;
     this.#judge = judgeBy(options.nonFinite, options.onWarning);
   }
@@ -118,24 +120,34 @@ export class Autoencoder {
     if (this.#disposed) throw new UseAfterDisposeError(`the autoencoder of ${this.model.name}`);
   }
 
-  /** A half's weights, loaded once: as the given recipes pack them, those of other sizes later where they differ. */
-  #weights(half: Half, recipes: readonly Recipe[], signal?: AbortSignal): Promise<WeightStore> {
-    this.#checkOpen();
-    const found = this.#stores.get(half);
-    if (found) return found;
+  #load(half: Half, signal?: AbortSignal): Promise<Weights> {
     const { checkpoint, layout } = this.model;
     const options = { signal, onProgress: this.options.onProgress, locate: layout.naming.locate, judge: this.#judge };
-    const load = WeightStore.load(this.device, this.target, recipes, checkpoint, options);
-    const loading = load.then((store) => {
-      if (this.#disposed) store.dispose();
-      else this.#loaded.push(store);
+    return Weights.load(this.device, this.target, this.#own[half].values(), checkpoint, options);
+  }
+
+  /** A half's weights, loaded once. */
+  #weights(half: Half, signal?: AbortSignal): Promise<Weights> {
+    this.#checkOpen();
+    const found = this.#loading.get(half);
+    if (found) return found;
+    const loading = this.#load(half, signal).then((weights) => {
+      if (this.#disposed) weights.dispose();
+      else this.#loaded.push(weights);
       this.#checkOpen();
-      return store;
+      return weights;
     });
-    this.#stores.set(half, loading);
+    this.#loading.set(half, loading);
     // A failure, for example an abort, can be tried again.
-    loading.catch(() => this.#stores.delete(half));
+    loading.catch(() => this.#loading.delete(half));
     return loading;
+  }
+
+  /** A half's weights, to be disposed of: borrowed where they are here, else loaded for the caller alone. */
+  async borrow(half: Half, signal?: AbortSignal): Promise<Weights> {
+    this.#checkOpen();
+    const found = await this.#loading.get(half);
+    return found?.borrow() ?? this.#load(half, signal);
   }
 
   /** Most images, of `n`, that the bindings and the memory allow; at least one. */
@@ -153,14 +165,12 @@ export class Autoencoder {
     if (coderImages(this.device, whole) >= 1 && coderBytes(whole, 1) <= this.#memory)
       return {
         most: this.#fitting(n, coderImages(this.device, whole), (images) => coderBytes(whole, images)),
-        recipes: whole.lowered.recipes,
         create: (weights, init) => Coder.create(this.device, whole, weights, init),
       };
     const tiles = lowerTiles(this.device, this.spec, this.target, choices, this.#memory);
     if (!tiles) throw this.#tooLarge("decode", height, width);
     return {
       most: this.#fitting(n, tiledImages(this.device, tiles), (images) => tiledBytes(tiles, images)),
-      recipes: tiles.tile.lowered.recipes,
       create: (weights, init) => TiledDecoder.create(this.device, this.target, tiles, weights, init),
     };
   }
@@ -188,8 +198,8 @@ export class Autoencoder {
    */
   async decoder(shape: DecoderShape, init: CoderInit): Promise<GpuCoder> {
     this.#checkOpen();
-    const { recipes, create } = this.#prepareDecoder(shape, init.images);
-    return create(await this.#weights("decode", recipes), init);
+    const { create } = this.#prepareDecoder(shape, init.images);
+    return create(await this.#weights("decode"), init);
   }
 
   /** Images [N, C, H, W] in −1..1 to latents. @throws ShapeError, DeviceError; the signal's reason when aborted */
@@ -202,7 +212,7 @@ export class Autoencoder {
     const limit = coderImages(this.device, lowered);
     if (limit < 1) throw this.#tooLarge("encode", height, width);
     const most = this.#fitting(n, limit, (count) => coderBytes(lowered, count));
-    const weights = await this.#weights("encode", lowered.lowered.recipes, signal);
+    const weights = await this.#weights("encode", signal);
     const create = (init: CoderInit) => Coder.create(this.device, lowered, weights, init);
     const { output } = await this.#run(images, most, create, { signal });
     if (this.spec.kind === "vq") return { kind: "vq", latents: output };
@@ -215,8 +225,8 @@ export class Autoencoder {
     const { quantize, ...rest } = options;
     this.#checkOpen();
     const [n, height, width] = checkShape(latents, "decode", this.spec.latent_channels);
-    const { most, recipes, create } = this.#prepareDecoder({ height, width, quantize }, n);
-    const weights = await this.#weights("decode", recipes, rest.signal);
+    const { most, create } = this.#prepareDecoder({ height, width, quantize }, n);
+    const weights = await this.#weights("decode", rest.signal);
     const { output, indices } = await this.#run(latents, most, (init) => create(weights, init), rest);
     return { image: output, indices: indices && { shape: [n, height, width], data: indices } };
   }
@@ -231,13 +241,13 @@ export class Autoencoder {
 
   /** Bytes of GPU memory that the weights hold so far. */
   get bytes(): number {
-    return this.#loaded.reduce((sum, store) => sum + store.bytes, 0);
+    return this.#loaded.reduce((sum, weights) => sum + weights.bytes, 0);
   }
 
   /** Frees the weights. Work in flight ends with a UseAfterDisposeError at its next submission. */
   dispose(): void {
     this.#disposed = true;
-    for (const store of this.#loaded.splice(0)) store.dispose();
+    for (const weights of this.#loaded.splice(0)) weights.dispose();
   }
 
   [Symbol.dispose](): void {

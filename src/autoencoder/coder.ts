@@ -3,9 +3,10 @@
  * GPU. `Coder` takes images whole; tiled.ts takes them in pieces behind the same interface.
  */
 import { type Lowered, lowerGraph } from "../kernels/lower.ts";
+import { distinct, type Weight } from "../kernels/weights.ts";
 import { maxBatch } from "../network/limits.ts";
 import { pinValues } from "../network/taps.ts";
-import type { WeightStore } from "../network/weights.ts";
+import type { Weights } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray } from "../runtime/memory.ts";
@@ -14,7 +15,7 @@ import { planMemory } from "../runtime/planner.ts";
 import { Program, type Replay } from "../runtime/program.ts";
 import { byteSize, type DType, type Value } from "../runtime/values.ts";
 import { buildDecoder, buildEncoder, type CoderNetwork } from "./network.ts";
-import type { AutoencoderSpec } from "./spec.ts";
+import { type AutoencoderSpec, latentScale, ownLatents } from "./spec.ts";
 
 /** A half lowered for a target: independent of how many images. */
 export interface LoweredCoder {
@@ -57,6 +58,23 @@ export const lowerDecoder = (
   pin?: PinValues,
 ): LoweredCoder => lower(buildDecoder(spec, { ...choices, storage: target.storage }), target, pin);
 
+export type Half = "encode" | "decode";
+
+/** What each half reads, in the forms that the autoencoder's own size wants. */
+export function ownWeights(
+  spec: AutoencoderSpec,
+  target: Target,
+  dtype: CoderChoices["dtype"],
+): Readonly<Record<Half, ReadonlyMap<string, Weight>>> {
+  const { height, width } = ownLatents(spec);
+  const image = { height: height * latentScale(spec), width: width * latentScale(spec), dtype };
+  const latents = { height, width, dtype, quantize: spec.kind === "vq", scale: 1, shift: 0 };
+  return {
+    encode: distinct(lowerEncoder(spec, target, image).lowered.weights),
+    decode: distinct(lowerDecoder(spec, target, latents).lowered.weights),
+  };
+}
+
 /** What a coder binds beside its weights: input, results, indices. */
 function ends({ graph, input, output, indices }: CoderNetwork): Value[] {
   return [...new Set([input, output, ...(indices ? [indices] : []), ...graph.outputs])];
@@ -64,7 +82,7 @@ function ends({ graph, input, output, indices }: CoderNetwork): Value[] {
 
 /** Bytes of GPU memory that so many images take beside the weights. */
 export function coderBytes({ network, lowered }: LoweredCoder, images: number): number {
-  const external = new Set([...ends(network), ...lowered.recipes.map((recipe) => recipe.value)]);
+  const external = new Set([...ends(network), ...lowered.weights.map(({ value }) => value)]);
   const own = ends(network).reduce((sum, value) => sum + byteSize(value, images), 0);
   return planMemory(lowered.calls, external, images).bytes + own;
 }
@@ -110,7 +128,7 @@ export class Coder implements GpuCoder {
   static async create(
     device: Device,
     { network, lowered }: LoweredCoder,
-    weights: WeightStore,
+    weights: Weights,
     { images, input, onCompile }: CoderInit,
   ): Promise<Coder> {
     const owned: GpuArray[] = [];
@@ -128,7 +146,7 @@ export class Coder implements GpuCoder {
         label: network.input.name === "image" ? "encoder" : "decoder",
         calls: lowered.calls,
         batch: images,
-        external: new Map([...external, ...(await weights.resolve(lowered.recipes))]),
+        external: new Map([...external, ...(await weights.arrays(lowered.weights))]),
         onCompile,
       });
       const arrayAt = (value: Value) => external.get(value) as GpuArray;

@@ -4,7 +4,7 @@
  * stores, whatever the dtype between.
  */
 import { Graph } from "../kernels/graph.ts";
-import type { ParamRef } from "../kernels/recipes.ts";
+import type { ParamRef } from "../kernels/weights.ts";
 import { attention, channels, conv, conv3, downsample, groupNorm, layer, upsample } from "../network/layers.ts";
 import { type DType, makeValue, type Storage, type Value } from "../runtime/values.ts";
 import { type AutoencoderSpec, type CoderLevel, NORM_EPS } from "./spec.ts";

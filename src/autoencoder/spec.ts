@@ -49,5 +49,14 @@ export interface AutoencoderSpec {
   latents_std: readonly number[] | null;
 }
 
+/** Side of latents where a configuration names no size of images. */
+const DEFAULT_SIDE = 64;
+
+/** Size of the latents of images that it was trained on, or of those that stand for them. */
+export function ownLatents(spec: AutoencoderSpec): ImageSize {
+  const side = (pixels = DEFAULT_SIDE * latentScale(spec)) => Math.max(1, Math.floor(pixels / latentScale(spec)));
+  return { height: side(spec.sample_size?.height), width: side(spec.sample_size?.width) };
+}
+
 /** Pixels of an image along each side of one latent. */
 export const latentScale = ({ up }: AutoencoderSpec): number => 2 ** up.filter(({ resample }) => resample).length;

@@ -1,7 +1,6 @@
 /** The outputs of an autoencoder's modules, for finding the one in which two implementations part. */
 import { readBack } from "../network/readback.ts";
 import { moduleOutputs, selectTaps, type Tap } from "../network/taps.ts";
-import { WeightStore } from "../network/weights.ts";
 import { type Tensor, toChannelsLast } from "../runtime/layout.ts";
 import type { Autoencoder } from "./autoencoder.ts";
 import { checkShape } from "./batches.ts";
@@ -10,18 +9,19 @@ import type { CoderNetwork } from "./network.ts";
 
 /**
  * One evaluation of a half with the outputs of its modules, [N, C, H, W] by the modules' paths in the checkpoint. Nothing
- * is fused across them, all are kept, and the weights are loaded once more, as such a network needs them: slow, and large.
+ * is fused across them, and all are kept: slow, and large.
  *
  * @param sample images, or latents as `encode` gives them
  * @param options.modules those that the half does not have are left out; default: all
  * @throws ShapeError; DeviceError "out-of-memory"; the signal's reason when aborted
  */
 export async function autoencoderTaps(
-  { model, device, dtype, spec, target }: Autoencoder,
+  autoencoder: Autoencoder,
   half: "encode" | "decode",
   sample: Tensor,
   options: { modules?: readonly string[]; signal?: AbortSignal } = {},
 ): Promise<Readonly<Record<string, Tensor>>> {
+  const { model, device, dtype, spec, target } = autoencoder;
   const { modules, signal } = options;
   const { naming } = model.layout;
   const channels = half === "encode" ? spec.in_channels : spec.latent_channels;
@@ -40,8 +40,7 @@ export async function autoencoderTaps(
     half === "encode"
       ? lowerEncoder(spec, target, choices, pin)
       : lowerDecoder(spec, target, { ...choices, quantize: spec.kind === "vq", scale: 1, shift: 0 }, pin);
-  const { locate } = naming;
-  const weights = await WeightStore.load(device, target, lowered.lowered.recipes, model.checkpoint, { locate, signal });
+  const weights = await autoencoder.borrow(half, signal);
   let coder: Coder | undefined;
   try {
     coder = await Coder.create(device, lowered, weights, { images });

@@ -1,6 +1,6 @@
 /** A decoder that takes latents in overlapping tiles, for images that are too large to be decoded at once. */
 import { blendTile, cutTile } from "../kernels/tiles.ts";
-import type { WeightStore } from "../network/weights.ts";
+import type { Weights } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import type { KernelCall, Target } from "../runtime/kernel.ts";
 import { arrayOf, createValueArray, type GpuArray } from "../runtime/memory.ts";
@@ -16,11 +16,8 @@ import {
   type LoweredCoder,
   lowerDecoder,
 } from "./coder.ts";
-import { type AutoencoderSpec, latentScale } from "./spec.ts";
+import { type AutoencoderSpec, latentScale, ownLatents } from "./spec.ts";
 import { type Span, spans, tileSides } from "./tiles.ts";
-
-/** Side of a tile where the configuration names no size of images, in latents. */
-const DEFAULT_SIDE = 64;
 
 /** A decoder of one tile, and the whole's values. */
 export interface LoweredTiles {
@@ -51,10 +48,10 @@ export function lowerTiles(
 ): LoweredTiles | null {
   const { height, width } = choices;
   const scale = latentScale(spec);
-  const trained = spec.sample_size && Math.floor(Math.min(spec.sample_size.height, spec.sample_size.width) / scale);
+  const own = ownLatents(spec);
   const latents = whole("latents", height, width, spec.latent_channels);
   const image = whole("image", height * scale, width * scale, spec.out_channels);
-  for (const side of tileSides(trained ?? DEFAULT_SIDE, height, width)) {
+  for (const side of tileSides(Math.min(own.height, own.width), height, width)) {
     const size = { height: Math.min(side, height), width: Math.min(side, width) };
     const tiles = { tile: lowerDecoder(spec, target, { ...choices, ...size }), side, latents, image };
     if (tiledImages(device, tiles) >= 1 && tiledBytes(tiles, 1) <= limit) return tiles;
@@ -116,7 +113,7 @@ export class TiledDecoder implements GpuCoder {
     device: Device,
     target: Target,
     tiles: LoweredTiles,
-    weights: WeightStore,
+    weights: Weights,
     { images, input: given, onCompile }: CoderInit,
   ): Promise<TiledDecoder> {
     const { tile, latents, image } = tiles;

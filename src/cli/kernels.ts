@@ -40,8 +40,7 @@ export function memoryPlan(
   lowered: LoweredNetwork,
   batch: number,
 ): { weights: number; activations: number; lowerBound: number } {
-  const values = new Map(lowered.recipes.map(({ value }) => [value.name, value]));
-  const weights = [...values.values()].reduce((sum, value) => sum + byteSize(value, 1), 0);
+  const weights = lowered.weights.reduce((sum, { value }) => sum + byteSize(value, 1), 0);
   const { bytes, lowerBound } = plannedBytes(lowered, batch);
   return { weights, activations: bytes, lowerBound };
 }

@@ -6,7 +6,7 @@ import { type DType, makeValue, type Storage, type Value } from "../runtime/valu
 import type { NodeBase } from "./operations/node.ts";
 import type { Builder, BuiltOperation, Operation } from "./operations/operation.ts";
 import { type Methods, type Node, operationOf, operations } from "./operations/table.ts";
-import type { ParamRef } from "./recipes.ts";
+import type { ParamRef } from "./weights.ts";
 
 class Nodes implements Builder {
   readonly nodes: Node[] = [];

@@ -9,12 +9,13 @@ import type { Graph } from "./graph.ts";
 import { Context } from "./lowering/context.ts";
 import { Fusion } from "./operations/fusion.ts";
 import { type Node, operationOf } from "./operations/table.ts";
-import type { Recipe } from "./recipes.ts";
 import { mergeShortcuts } from "./software/shortcuts.ts";
+import type { Weight } from "./weights.ts";
 
 export interface Lowered {
   readonly calls: readonly KernelCall[];
-  readonly recipes: readonly Recipe[];
+  /** What the calls read beside the values of the graph, each once. */
+  readonly weights: readonly Weight[];
 }
 
 /** How often every value is read. */
@@ -54,7 +55,7 @@ export function lowerOps(
   const ctx = new Context(target, dtype);
   for (const node of ctx.byLanes ? mergeShortcuts(ops, countReads(ops, outputs), target) : ops)
     operationOf(node).lower?.(ctx, node);
-  return { calls: ctx.calls, recipes: ctx.recipes.list };
+  return { calls: ctx.calls, weights: [...ctx.weights.values()] };
 }
 
 /** Fuses and lowers a graph. @throws ShapeError when sizes disagree */

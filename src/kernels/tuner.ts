@@ -9,10 +9,10 @@ import { createValueArray, type GpuArray } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { Program } from "../runtime/program.ts";
 import { TEXTURE_WIDTH, unitBytes, unitCount, type Value } from "../runtime/values.ts";
-import { loadRecipes, type ParamPiece } from "./load.ts";
+import { loadWeights, type ParamPiece } from "./load.ts";
 import type { Lowered } from "./lower.ts";
 import type { Choice } from "./methods.ts";
-import type { Recipe } from "./recipes.ts";
+import { isPacked, type Weight } from "./weights.ts";
 
 /** Milliseconds that a choice may take once everything is compiled. */
 const BUDGET_MS = 800;
@@ -35,18 +35,16 @@ function noise(count: number): Float32Array<ArrayBuffer> {
   return data;
 }
 
-async function* weightsOf(recipes: readonly Recipe[]): AsyncGenerator<ParamPiece> {
-  for (const recipe of recipes)
-    if (recipe.kind === "conv")
-      for (const { param } of recipe.parts) {
-        const { buffer, byteLength } = noise(param.shape.reduce((a, b) => a * b, 1));
-        yield { name: param.name, dtype: "f32", offset: 0, total: byteLength, bytes: new Uint8Array(buffer) };
-      }
+async function* noiseFor(weights: readonly Weight[]): AsyncGenerator<ParamPiece> {
+  for (const { name, shape } of weights.filter(isPacked).flatMap(({ params }) => params)) {
+    const { buffer, byteLength } = noise(shape.reduce((a, b) => a * b, 1));
+    yield { name, dtype: "f32", offset: 0, total: byteLength, bytes: new Uint8Array(buffer) };
+  }
 }
 
 /** Values that are read but made by nobody: the input. */
-function inputsOf({ calls, recipes }: Lowered): Value[] {
-  const known = new Set(recipes.map(({ value }) => value));
+function inputsOf({ calls, weights }: Lowered): Value[] {
+  const known = new Set(weights.map(({ value }) => value));
   const inputs: Value[] = [];
   for (const { bound } of calls)
     for (const { value, access } of bound) {
@@ -93,9 +91,9 @@ class Candidate {
 
   static async create(device: Device, target: Target, choice: Choice, method: string): Promise<Candidate> {
     const lowered = choice.lower(method);
-    const { calls, recipes } = lowered;
+    const { calls, weights } = lowered;
     const decode = ({ bytes }: ParamPiece) => new Float32Array(bytes.buffer);
-    const external = await loadRecipes(device, target, recipes, weightsOf(recipes), decode);
+    const external = await loadWeights(device, target, weights, noiseFor(weights), decode);
     const owned = [...external.values()];
     try {
       await device.allocate(`${choice.key} by ${method}`, () => {

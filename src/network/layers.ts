@@ -4,7 +4,7 @@
  */
 import type { EmbRef } from "../kernels/conv2d/node.ts";
 import type { Graph } from "../kernels/graph.ts";
-import type { ParamRef, WeightSpec } from "../kernels/recipes.ts";
+import type { ParamRef, WeightSpec } from "../kernels/weights.ts";
 import { channelGroups, type Value } from "../runtime/values.ts";
 
 const param = (name: string, ...shape: number[]): ParamRef => ({ name, shape });
@@ -21,18 +21,18 @@ export function layer(
   return { weight: param(`${name}.weight`, ...shape), bias: param(`${name}.bias`, outputs), segments };
 }
 
-/** A convolution that keeps the size; `side` of its kernel is odd. `label`: of its output and packed weights. */
+/** A convolution that keeps the size; `side` of its kernel is odd. */
 export function conv(
   graph: Graph,
   name: string,
   x: Value,
   outputs: number,
   side: number,
-  { dtype, label = name }: { dtype?: "f32"; label?: string } = {},
+  { dtype }: { dtype?: "f32" } = {},
 ): Value {
   const p = (side - 1) / 2;
   const options = { kernel: [side, side], pad: [p, p, p, p], dtype } as const;
-  return graph.conv2d(label, x, [layer(name, channels(x), outputs, side)], options);
+  return graph.conv2d(name, x, [layer(name, channels(x), outputs, side)], options);
 }
 
 export const conv3 = (graph: Graph, name: string, x: Value, outputs: number): Value => conv(graph, name, x, outputs, 3);

@@ -4,12 +4,12 @@
  */
 
 import { packWeights } from "../kernels/pack.ts";
-import type { ConvRecipe } from "../kernels/recipes.ts";
 import { packWinograd } from "../kernels/software/winograd/pack.ts";
+import type { PackedForm, Weight } from "../kernels/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { createValueArray, type GpuArray } from "../runtime/memory.ts";
-import { byteSize, makeValue, TEXTURE_WIDTH, unitBytes } from "../runtime/values.ts";
+import { byteSize, makeValue, TEXTURE_WIDTH, unitBytes, type Value } from "../runtime/values.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
 import { textDigest } from "../weights/digests.ts";
 import type { StreamOptions } from "../weights/stream.ts";
@@ -48,9 +48,11 @@ interface Note {
 /** Bytes that are uploaded before the queue is waited for. */
 const STAGING_BYTES = 64 * 2 ** 20;
 
+type Packed = Weight<PackedForm>;
+
 /** The checkpoint's tensors that are packed. */
-const tensorsOf = (recipes: readonly ConvRecipe[]): string[] =>
-  [...new Set(recipes.flatMap(({ parts }) => parts.map(({ param }) => param.name)))].sort();
+const tensorsOf = (weights: readonly Packed[]): string[] =>
+  [...new Set(weights.flatMap(({ params }) => params.map(({ name }) => name)))].sort();
 
 function parseNote(text: string): Note {
   try {
@@ -78,10 +80,10 @@ async function fits(
   return same(await checkpoint.digests(names, options), note.digests) ? "bytes" : undefined;
 }
 
-const sizesOf = (recipes: readonly ConvRecipe[]): number[] => recipes.map(({ value }) => byteSize(value, 1));
+const sizesOf = (weights: readonly Packed[]): number[] => weights.map(({ value }) => byteSize(value, 1));
 
 /** Sources of the kernels that pack: others would pack otherwise. */
-function packSources(target: Target, { value }: ConvRecipe): string[] {
+function packSources(target: Target, { value }: Packed): string[] {
   const raw = makeValue({ name: "raw", shape: [4], batched: false, dtype: "u32", storage: "buffer" });
   const scalars = { TAPS: 1, CI: 1, CP: 1, L: 1, OC: 1, O0: 0, SPAN: 1, AT: 0 };
   const tensors = { raw, inputs: raw, outputs: raw, w: value };
@@ -92,20 +94,20 @@ function packSources(target: Target, { value }: ConvRecipe): string[] {
 }
 
 /** Hex digits of everything that decides the bytes: the model, what becomes of each of its tensors, the kernels. */
-async function keyOf(model: string, target: Target, recipes: readonly ConvRecipe[]): Promise<string> {
-  const layout = recipes.map(({ value, winograd, lanes, span, parts }) => [
-    ...[value.name, value.dtype, value.storage, value.shape, winograd, lanes, span],
-    parts.map(({ param, group, taps, at, outputs, inputs }) => [
-      ...[param.name, param.shape, group, taps, at],
-      ...[outputs.join(), inputs.join()],
-    ]),
+async function keyOf(model: string, target: Target, weights: readonly Packed[]): Promise<string> {
+  const layout = weights.map(({ value: { dtype, storage, shape }, params, form }) => [
+    dtype,
+    storage,
+    shape,
+    params,
+    form,
   ]);
-  const [first] = recipes;
+  const [first] = weights;
   const text = JSON.stringify([model, layout, first ? packSources(target, first) : []]);
   return (await textDigest(text)).slice(0, 24);
 }
 
-function upload(device: Device, { value }: ConvRecipe, { object }: GpuArray, data: Uint8Array<ArrayBuffer>): void {
+function upload(device: Device, { value }: Packed, { object }: GpuArray, data: Uint8Array<ArrayBuffer>): void {
   if (value.storage === "buffer") {
     device.gpu.queue.writeBuffer(object as GPUBuffer, 0, data);
     return;
@@ -118,18 +120,18 @@ function upload(device: Device, { value }: ConvRecipe, { object }: GpuArray, dat
 async function read(
   device: Device,
   reader: PackedReader,
-  recipes: readonly ConvRecipe[],
+  weights: readonly Packed[],
   arrays: readonly GpuArray[],
   signal?: AbortSignal,
 ): Promise<boolean> {
-  const sizes = sizesOf(recipes);
+  const sizes = sizesOf(weights);
   const space = new Uint8Array(sizes.reduce((a, b) => Math.max(a, b), 0));
   let staged = 0;
-  for (const [i, recipe] of recipes.entries()) {
+  for (const [i, weight] of weights.entries()) {
     signal?.throwIfAborted();
     const data = space.subarray(0, sizes[i]);
     if (!(await reader.read(data))) return false;
-    upload(device, recipe, arrays[i] as GpuArray, data);
+    upload(device, weight, arrays[i] as GpuArray, data);
     staged += data.byteLength;
     if (staged < STAGING_BYTES) continue;
     device.submit([]);
@@ -148,14 +150,14 @@ async function read(
 export async function loadPacked(
   device: Device,
   target: Target,
-  recipes: readonly ConvRecipe[],
+  weights: readonly Packed[],
   checkpoint: Checkpoint,
   { store, model }: PackedWeights,
   options: StreamOptions = {},
-): Promise<Map<ConvRecipe, GpuArray> | undefined> {
-  const reader = await store.open(await keyOf(model, target, recipes), sizesOf(recipes));
+): Promise<Map<Value, GpuArray> | undefined> {
+  const reader = await store.open(await keyOf(model, target, weights), sizesOf(weights));
   if (!reader) return undefined;
-  const names = tensorsOf(recipes);
+  const names = tensorsOf(weights);
   const arrays: GpuArray[] = [];
   const release = () => {
     for (const { object } of arrays.splice(0)) device.release(object);
@@ -164,17 +166,18 @@ export async function loadPacked(
     const how = await fits(checkpoint, names, reader.note, options);
     if (!how) return undefined;
     await device.allocate("the network's weights", () => {
-      for (const { value } of recipes) arrays.push(createValueArray(device, value));
+      for (const { value } of weights) arrays.push(createValueArray(device, value));
     });
-    if (!(await read(device, reader, recipes, arrays, options.signal))) {
+    if (!(await read(device, reader, weights, arrays, options.signal))) {
       release();
       return undefined;
     }
-    const loaded = new Map(recipes.map((recipe, i) => [recipe, arrays[i] as GpuArray]));
     // Next time the files alone tell it.
-    if (how === "bytes" && (await checkpoint.stamps(names)))
+    if (how === "bytes" && (await checkpoint.stamps(names))) {
+      const loaded = new Map(weights.map((weight, i) => [weight, arrays[i] as GpuArray]));
       await savePacked(device, target, loaded, checkpoint, { store, model });
-    return loaded;
+    }
+    return new Map(weights.map(({ value }, i) => [value, arrays[i] as GpuArray]));
   } catch (error) {
     release();
     throw error;
@@ -187,15 +190,15 @@ export async function loadPacked(
 export async function savePacked(
   device: Device,
   target: Target,
-  arrays: ReadonlyMap<ConvRecipe, GpuArray>,
+  arrays: ReadonlyMap<Packed, GpuArray>,
   checkpoint: Checkpoint,
   { store, model }: PackedWeights,
 ): Promise<void> {
-  const recipes = [...arrays.keys()];
-  const names = tensorsOf(recipes);
+  const weights = [...arrays.keys()];
+  const names = tensorsOf(weights);
   const note: Note = { stamps: await checkpoint.stamps(names), digests: await checkpoint.digests(names) };
   async function* parts(): AsyncGenerator<Uint8Array> {
     for (const [{ value }, array] of arrays) yield new Uint8Array(await device.read(array.object, byteSize(value, 1)));
   }
-  await store.save(await keyOf(model, target, recipes), sizesOf(recipes), parts(), JSON.stringify(note));
+  await store.save(await keyOf(model, target, weights), sizesOf(weights), parts(), JSON.stringify(note));
 }

@@ -1,6 +1,10 @@
-/** A network's weights on the GPU: matched against the checkpoint, streamed, packed; shared by every size and batch. */
-import { loadRecipes, type ParamPiece, type RawDType } from "../kernels/load.ts";
-import { locateParams, type Recipe } from "../kernels/recipes.ts";
+/**
+ * A network's weights on the GPU: matched against the checkpoint, streamed and packed once, in the forms that the network's
+ * own size wants; what other sizes want otherwise is made of these.
+ */
+import { deriveWeights } from "../kernels/derive.ts";
+import { loadWeights, type ParamPiece, type RawDType } from "../kernels/load.ts";
+import { distinct, isPacked, keyOf, type Weight } from "../kernels/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { DeviceError } from "../runtime/errors.ts";
 import { type Judge, strict } from "../runtime/finite.ts";
@@ -30,7 +34,7 @@ const RAW: Readonly<Record<string, RawDType>> = { F32: "f32", F16: "f16", BF16: 
 /** The checkpoint's bytes as the packing kernel takes them; F64 is converted here, everything else on the GPU. */
 async function* pieces(
   checkpoint: Checkpoint,
-  names: readonly string[],
+  names: Iterable<string>,
   options: WeightOptions,
 ): AsyncGenerator<ParamPiece> {
   for await (const { name, tensor, offset, bytes } of checkpoint.pieces(names, options)) {
@@ -51,22 +55,11 @@ function decode({ dtype, bytes }: ParamPiece): Float32Array {
   return decodeFloats(FILE_DTYPE[dtype], bytes, new Float32Array(bytes.byteLength / (dtype === "f32" ? 4 : 2)));
 }
 
-/** The parameters of some recipes, each once. */
-function parameterNames(recipes: readonly Recipe[]): string[] {
-  const names = new Set<string>();
-  for (const recipe of recipes) {
-    if (recipe.kind === "table") names.add(recipe.param.name);
-    if (recipe.kind === "conv") for (const { param } of recipe.parts) names.add(param.name);
-    if (recipe.kind === "vector") for (const { params } of recipe.parts) for (const { name } of params) names.add(name);
-  }
-  return [...names];
-}
-
 /** @throws DeviceError when a layer's weights are larger than what one binding holds: they are not split */
-function checkRoom(device: Device, recipes: readonly Recipe[]): void {
+function checkRoom(device: Device, weights: readonly Weight[]): void {
   const values = tooLarge(
     device,
-    recipes.map(({ value }) => value),
+    weights.map(({ value }) => value),
   );
   const [first] = values;
   if (!first) return;
@@ -77,87 +70,108 @@ function checkRoom(device: Device, recipes: readonly Recipe[]): void {
   );
 }
 
-/**
- * Arrays by the name of the value they fill. Graphs of other sizes ask for the same names, or for other forms of the same
- * weights, which are then read from the checkpoint.
- */
-export class WeightStore {
-  readonly #arrays = new Map<string, GpuArray>();
+export class Weights {
   #disposed = false;
+  readonly #owned: GpuArray[] = [];
 
   private constructor(
     private readonly device: Device,
     private readonly target: Target,
-    private readonly checkpoint: Checkpoint,
-    private readonly locate: WeightOptions["locate"],
-    private readonly judge: Judge,
+    /** By {@link keyOf}. */
+    private readonly held: Map<string, { readonly weight: Weight; readonly array: GpuArray }>,
   ) {}
 
   /** Bytes of GPU memory held. */
   get bytes(): number {
-    return [...this.#arrays.values()].reduce((sum, a) => sum + a.bytes, 0);
+    return this.#owned.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
+  /**
+   * @param wanted of the network at its own size
+   * @throws DeviceError "out-of-memory"; FileError; the signal's reason; nothing stays allocated
+   */
   static async load(
     device: Device,
     target: Target,
-    recipes: readonly Recipe[],
+    wanted: Iterable<Weight>,
     checkpoint: Checkpoint,
     options: WeightOptions,
-  ): Promise<WeightStore> {
-    const store = new WeightStore(device, target, checkpoint, options.locate, options.judge ?? strict);
-    try {
-      await store.#add(recipes, options);
-      return store;
-    } catch (error) {
-      store.dispose();
-      throw error;
-    }
-  }
-
-  async #add(recipes: readonly Recipe[], options: WeightOptions): Promise<void> {
-    // A convolution that runs twice names its weights twice.
-    const unique = [...new Map(recipes.map((recipe) => [recipe.value.name, recipe])).values()];
-    checkRoom(this.device, unique);
-    const located = this.locate ? locateParams(unique, this.locate) : unique;
-    const convs = located.filter((recipe) => recipe.kind === "conv");
-    const { packed, signal, onProgress } = options;
-    const { device, target, checkpoint } = this;
+  ): Promise<Weights> {
+    const { packed, signal, onProgress, locate = (param) => param, judge = strict } = options;
+    const weights = [...distinct(wanted).values()];
+    checkRoom(device, weights);
+    // Copies: rows may be made each time that they are asked for.
+    const located: Weight[] = weights.map((weight) => ({
+      ...weight,
+      params: weight.params.map((param) => ({ ...locate(param) })),
+    }));
+    const convs = located.filter(isPacked);
     const packing = packed && (await import("./packed.ts"));
     const kept =
       packed && (await packing?.loadPacked(device, target, convs, checkpoint, packed, { signal, onProgress }));
-    const rest = kept ? located.filter(({ kind }) => kind !== "conv") : located;
-    const streamed = pieces(checkpoint, parameterNames(rest), options);
+    const rest = kept ? located.filter((weight) => !isPacked(weight)) : located;
+    const names = new Set(rest.flatMap(({ params }) => params.map(({ name }) => name)));
     let cut = false;
-    const judge: Judge = (failure) => {
+    const heard: Judge = (failure) => {
       cut ||= failure !== undefined;
-      this.judge(failure);
+      judge(failure);
     };
-    const made = await loadRecipes(device, target, rest, streamed, decode, judge).catch((error) => {
-      for (const { object } of kept?.values() ?? []) device.release(object);
+    const loaded = new Weights(device, target, new Map());
+    loaded.#add(weights, kept ?? new Map());
+    try {
+      const streamed = pieces(checkpoint, names, options);
+      const made = await loadWeights(device, target, rest, streamed, decode, heard);
+      loaded.#add(weights, made);
+      // Weights that were cut are judged at every load.
+      if (packed && !kept && !cut) {
+        const arrays = new Map(convs.map((weight) => [weight, made.get(weight.value) as GpuArray]));
+        await packing?.savePacked(device, target, arrays, checkpoint, packed);
+      }
+      return loaded;
+    } catch (error) {
+      loaded.dispose();
       throw error;
-    });
-    const arrays = new Map([...made, ...[...(kept ?? [])].map(([{ value }, array]) => [value, array] as const)]);
-    for (const [value, array] of arrays) {
-      // Somebody else may have loaded it meanwhile, or freed everything.
-      if (this.#disposed || this.#arrays.has(value.name)) device.release(array.object);
-      else this.#arrays.set(value.name, array);
     }
-    // Weights that were cut are judged at every load.
-    if (!packed || kept || cut || this.#disposed) return;
-    const own = convs.map((recipe) => [recipe, arrays.get(recipe.value) as GpuArray] as const);
-    await packing?.savePacked(device, target, new Map(own), checkpoint, packed);
   }
 
-  /** The arrays for a lowering's own values. */
-  async resolve(recipes: readonly Recipe[], signal?: AbortSignal): Promise<Map<Value, GpuArray>> {
-    const missing = recipes.filter(({ value }) => !this.#arrays.has(value.name));
-    if (missing.length > 0) await this.#add(missing, { signal });
-    return new Map(recipes.map(({ value }) => [value, this.#arrays.get(value.name) as GpuArray]));
+  /** Takes arrays of some weights; somebody else may have made the same meanwhile, or freed everything. */
+  #add(weights: readonly Weight[], arrays: ReadonlyMap<Value, GpuArray>): void {
+    for (const weight of weights) {
+      const array = arrays.get(weight.value);
+      if (!array) continue;
+      if (this.#disposed || this.held.has(keyOf(weight))) this.device.release(array.object);
+      else {
+        this.held.set(keyOf(weight), { weight, array });
+        this.#owned.push(array);
+      }
+    }
+  }
+
+  /** The arrays for a lowering's own values. Nothing is read but what is here. @throws DeviceError "out-of-memory" */
+  async arrays(wanted: readonly Weight[]): Promise<Map<Value, GpuArray>> {
+    const missing = wanted.filter((weight) => !this.held.has(keyOf(weight)));
+    if (missing.length > 0) {
+      checkRoom(this.device, missing);
+      const there = [...this.held.values()].flatMap(({ weight, array }) =>
+        isPacked(weight) ? [[weight, array] as const] : [],
+      );
+      const [convs, others] = [missing.filter(isPacked), missing.filter((weight) => !isPacked(weight))];
+      this.#add(convs, await deriveWeights(this.device, this.target, convs, new Map(there)));
+      // Zeros, and positions of channels.
+      this.#add(others, await loadWeights(this.device, this.target, others, nothing(), decode));
+    }
+    return new Map(wanted.map((weight) => [weight.value, this.held.get(keyOf(weight))?.array as GpuArray]));
+  }
+
+  /** These, for a while: what is made of them for this one is freed with it, what is here stays. */
+  borrow(): Weights {
+    return new Weights(this.device, this.target, new Map(this.held));
   }
 
   dispose(): void {
     this.#disposed = true;
-    for (const { object } of this.#arrays.values()) this.device.release(object);
+    for (const { object } of this.#owned.splice(0)) this.device.release(object);
   }
 }
+
+async function* nothing(): AsyncGenerator<never> {}

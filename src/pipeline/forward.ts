@@ -1,5 +1,5 @@
 /** Single evaluations of the network, and how long they take: for parity checks and benchmarks. */
-import type { WeightStore } from "../network/weights.ts";
+import type { Weights } from "../network/weights.ts";
 import { checkOptions } from "../runtime/options.ts";
 import type { KernelTiming } from "../runtime/profiler.ts";
 import { Evaluation } from "./evaluation.ts";
@@ -23,7 +23,7 @@ const MEASURE_MS = 200;
 export async function evaluateAll(
   evaluation: Evaluation,
   each: (held: HeldEvaluation) => Promise<void>,
-  weights?: WeightStore,
+  weights?: Weights,
 ): Promise<void> {
   evaluation.checkFinite();
   for (let from = 0; from < evaluation.images; from += evaluation.batchLimit) {

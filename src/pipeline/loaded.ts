@@ -1,7 +1,9 @@
 /** A model on a device: its weights, its network lowered for the sizes asked for, and the vectors of its timesteps and classes. */
 import type { Autoencoder } from "../autoencoder/autoencoder.ts";
+import { keepFinal } from "../kernels/derive.ts";
 import { methodsFor, targetFor } from "../kernels/target.ts";
-import { WeightStore } from "../network/weights.ts";
+import { distinct } from "../kernels/weights.ts";
+import { Weights } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { type Judge, judgeBy, type NonFinite } from "../runtime/finite.ts";
@@ -35,7 +37,7 @@ export class LoadedModel {
     readonly target: Target,
     /** The measured methods in use; null: all by size. */
     readonly tuning: TuningTable | null,
-    readonly weights: WeightStore,
+    readonly weights: Weights,
     /** Learned vectors of timesteps, where the model has them. */
     private readonly timeTable: Float32Array | null,
     /** The context of every class, where classes have one. */
@@ -62,11 +64,14 @@ export class LoadedModel {
     const latents = model.firstStage && (await import("./latents.ts"));
     const measured = options.tuning || options.tune ? await import("./tuning.ts") : null;
     const tuning = measured && (await measured.tuningFor(model, device, dtype, options));
-    const target = targetFor(device, methodsFor(options.precision, tuning ? measuredMethods(tuning) : undefined));
-    const size = ownSize(model);
-    const contextLength = tokensOf(model);
+    const free = targetFor(device, methodsFor(options.precision, tuning ? measuredMethods(tuning) : undefined));
+    const init = { size: ownSize(model), dtype, timesteps: "step", contextLength: tokensOf(model) } as const;
     const concat = model.concat?.channels;
-    const lowered = lowerNetwork(model.config, target, { size, dtype, timesteps: "step", contextLength, concat });
+    const lowered = lowerNetwork(model.config, free, { ...init, concat });
+    // A single evaluation takes all channels as one sample.
+    const single = concat ? lowerNetwork(model.config, free, init).weights : [];
+    const own = distinct([...lowered.weights, ...single]);
+    const target = keepFinal(free, own);
     const learned = model.config.time.type === "learned";
     const timeTable = learned ? await model.checkpoint.read("time_proj.weight", signal) : null;
     const { classEmbedder } = model;
@@ -76,7 +81,7 @@ export class LoadedModel {
     const compiling = compileCalls(device, calls, (done, of) => onProgress?.({ type: "compile", done, of }));
     compiling.catch(() => {});
     const { packed: store } = options;
-    const weights = await WeightStore.load(device, target, lowered.recipes, model.checkpoint, {
+    const weights = await Weights.load(device, target, own.values(), model.checkpoint, {
       signal,
       locate: model.naming.locate,
       judge,
@@ -126,7 +131,6 @@ export class LoadedModel {
     pin?: (network: Network) => readonly Value[],
   ): LoweredNetwork {
     const key = `${height}×${width} ${timesteps} ${contextLength}`;
-    // A single evaluation takes all channels as one sample.
     const concat = timesteps === "step" ? this.model.concat?.channels : undefined;
     const init = { size: { height, width }, dtype: this.dtype, timesteps, contextLength, concat };
     if (pin) return lowerNetwork(this.model.config, this.target, init, pin);
@@ -156,16 +160,6 @@ export class LoadedModel {
       );
     });
     return out;
-  }
-
-  /** Weights of another lowering, which the caller frees. */
-  loadWeights({ recipes }: LoweredNetwork, signal?: AbortSignal): Promise<WeightStore> {
-    const { checkpoint, naming } = this.model;
-    return WeightStore.load(this.device, this.target, recipes, checkpoint, {
-      locate: naming.locate,
-      signal,
-      judge: this.judge,
-    });
   }
 
   /** Bytes of the weights on the GPU. */

@@ -82,7 +82,7 @@ export class Run {
 
   /** Of everything that decides the images. Of latents it reads the decoder, which is loaded at the end. */
   #fingerprint(): Promise<string> {
-    const stored = new Set(this.#lowered.main.recipes.map(({ value }) => value.dtype));
+    const stored = new Set(this.#lowered.main.weights.map(({ value }) => value.dtype));
     const forced = this.loaded.target.methods?.conv2d ?? "";
     this.#hashed ??= modelId(this.loaded.model).then(async (id) =>
       (await import("./saved.ts")).fingerprint([id, ...stored, forced].join(" "), this.run),

@@ -1,6 +1,6 @@
 /** One evaluation with the outputs of the network's modules, for finding the one in which two implementations part. */
 import type { Tap } from "../network/taps.ts";
-import type { WeightStore } from "../network/weights.ts";
+import type { Weights } from "../network/weights.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { findTaps } from "../unet/taps.ts";
 import { Evaluation } from "./evaluation.ts";
@@ -51,11 +51,7 @@ function addedSinusoids(evaluation: Evaluation): Tensor | undefined {
 }
 
 /** @param evaluation of a network in which the values of `taps` are pinned */
-async function evaluateTapped(
-  evaluation: Evaluation,
-  weights: WeightStore,
-  taps: readonly Tap[],
-): Promise<TappedOutput> {
+async function evaluateTapped(evaluation: Evaluation, weights: Weights, taps: readonly Tap[]): Promise<TappedOutput> {
   const all = [{ name: "", value: evaluation.lowered.network.output, form: "image" } as const, ...taps];
   const parts: Tensor[][] = all.map(() => []);
   const read = async (held: HeldEvaluation) => {
@@ -82,7 +78,7 @@ export async function taps(loaded: LoadedModel, inputs: ForwardInputs, options: 
     },
   });
   return evaluation.inTurn(async () => {
-    const weights = await loaded.loadWeights(evaluation.lowered, signal);
+    const weights = loaded.weights.borrow();
     try {
       return await evaluateTapped(evaluation, weights, found);
     } finally {

@@ -43,6 +43,8 @@ export interface Methods {
   readonly attention?: AttentionMethod;
   /** Elsewhere: what was measured to be quickest, by operation and shape of one image (kernels/methods.ts). */
   readonly measured?: Readonly<Record<string, string>>;
+  /** Keys of weights in a form that no other can be made of: layers that have them keep their method at every size. */
+  readonly held?: ReadonlySet<string>;
 }
 
 export type Flag = string | number | boolean;

@@ -3,7 +3,7 @@
 import type { EmbRef } from "../kernels/conv2d/node.ts";
 import type { Graph } from "../kernels/graph.ts";
 import type { Activation } from "../kernels/parts/activations.ts";
-import type { WeightSpec } from "../kernels/recipes.ts";
+import type { WeightSpec } from "../kernels/weights.ts";
 import { channels, conv3, groupNorm, layer } from "../network/layers.ts";
 import { channelGroups, makeValue, type Storage, type Value } from "../runtime/values.ts";
 

@@ -5,7 +5,7 @@
  */
 import { Graph } from "../kernels/graph.ts";
 import type { Activation } from "../kernels/parts/activations.ts";
-import type { ParamRef } from "../kernels/recipes.ts";
+import type { ParamRef } from "../kernels/weights.ts";
 import type { ImageSize } from "../network/configReader.ts";
 import { attention, channels, conv, downsample, groupNorm, layer, upsample } from "../network/layers.ts";
 import { type DType, makeValue, type Storage, type Value } from "../runtime/values.ts";
@@ -235,9 +235,7 @@ export function buildUNet(spec: UNetSpec, init: NetworkInit): Network {
   const { act_fn: act, norm_num_groups: groups, norm_eps: eps, scale_shift: scaleShift } = spec;
   const build: Build = { graph: main, spec, table, resnets: { groups, eps, act, scaleShift }, context };
   const centered = spec.center_input_sample ? main.scaleShift("center_input_sample", all, 2, -1) : all;
-  // Weights for an input in two parts are packed otherwise, under another name.
-  const label = concat ? "conv_in+concat" : "conv_in";
-  const first = conv(main, "conv_in", centered, spec.channels, spec.conv_in_kernel, { label });
+  const first = conv(main, "conv_in", centered, spec.channels, spec.conv_in_kernel);
   const down = downPath(build, first);
   const mid = spec.mid ? middle(build, down.x, spec.mid) : down.x;
   const up = upPath(build, mid, down.skips);

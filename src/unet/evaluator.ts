@@ -3,7 +3,7 @@
  * for all or for many of them. What it reads and writes is its caller's. A batch is images, or twice as many with guidance.
  */
 import type { Lowered } from "../kernels/lower.ts";
-import type { WeightStore } from "../network/weights.ts";
+import type { Weights } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { frameRecord } from "../runtime/frame.ts";
 import { toChannelsLast } from "../runtime/layout.ts";
@@ -80,7 +80,7 @@ export class Evaluator {
   static async create(
     device: Device,
     lowered: LoweredNetwork,
-    weights: WeightStore,
+    weights: Weights,
     { x, output, frame }: NetworkState,
     init: EvaluatorInit,
   ): Promise<Evaluator> {
@@ -142,8 +142,8 @@ export class Evaluator {
         programs.push(program);
         return program;
       };
-      const compile = async (label: string, { calls, recipes }: Lowered, n: number) =>
-        create(label, calls, n, new Map([...external, ...(await weights.resolve(recipes))]));
+      const compile = async (label: string, part: Lowered, n: number) =>
+        create(label, part.calls, n, new Map([...external, ...(await weights.arrays(part.weights))]));
       const [whole, embedding, context] = await Promise.all([
         compile("unet", main, batch),
         compile("time embedding", embed, embeddings.entries),

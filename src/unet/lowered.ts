@@ -1,6 +1,6 @@
 /** A UNet lowered for a target: what is to be known of it before there is a batch. */
 import { type Lowered, lowerGraph } from "../kernels/lower.ts";
-import type { Recipe } from "../kernels/recipes.ts";
+import { distinct, type Weight } from "../kernels/weights.ts";
 import { maxBatch } from "../network/limits.ts";
 import { pinValues } from "../network/taps.ts";
 import type { Device } from "../runtime/device.ts";
@@ -19,7 +19,7 @@ export interface LoweredNetwork {
   readonly context: Lowered | null;
   /** Of all parts together. */
   readonly calls: readonly KernelCall[];
-  readonly recipes: readonly Recipe[];
+  readonly weights: readonly Weight[];
 }
 
 /** @param pin values inside the network that shall be outputs too, and so be there after an evaluation */
@@ -34,8 +34,9 @@ export function lowerNetwork(
   const [main, embed] = [network.main, network.embed].map((graph) => lowerGraph(graph, target)) as [Lowered, Lowered];
   const context = network.context && lowerGraph(network.context.graph, target);
   const parts = [main, embed, ...(context ? [context] : [])];
-  const [calls, recipes] = [parts.flatMap((part) => part.calls), parts.flatMap((part) => part.recipes)];
-  return { network, main, embed, context, calls, recipes };
+  const calls = parts.flatMap((part) => part.calls);
+  const weights = [...distinct(parts.flatMap((part) => part.weights)).values()];
+  return { network, main, embed, context, calls, weights };
 }
 
 /** Values that an evaluation keeps beside the table, for every image. */
@@ -48,7 +49,7 @@ export function keptValues({ sample, concat, main, embed, projections, context }
 /** Bytes that an evaluation of a batch takes beside the weights. */
 export function plannedBytes({ network, main }: LoweredNetwork, batch: number): { bytes: number; lowerBound: number } {
   const kept = keptValues(network);
-  const external = new Set([...kept, network.table, ...main.recipes.map((r) => r.value)]);
+  const external = new Set([...kept, network.table, ...main.weights.map(({ value }) => value)]);
   const plan = planMemory(main.calls, external, batch);
   const state = kept.reduce((sum, value) => sum + byteSize(value, batch), 0);
   return { bytes: plan.bytes + state, lowerBound: plan.lowerBound + state };

@@ -4,7 +4,7 @@
  * a gated feed-forward network, each behind a LayerNorm and with a residual connection.
  */
 import { Graph } from "../kernels/graph.ts";
-import type { WeightSpec } from "../kernels/recipes.ts";
+import type { WeightSpec } from "../kernels/weights.ts";
 import { channels, groupNorm, layer } from "../network/layers.ts";
 import { channelGroups, type DType, makeValue, type Storage, type Value } from "../runtime/values.ts";
 import type { Transformer } from "./spec.ts";

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { create, globals } from "webgpu";
-import { loadRecipes } from "../../src/kernels/load.ts";
+import { loadWeights } from "../../src/kernels/load.ts";
 import { lowerOps } from "../../src/kernels/lower.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import type { KernelCall, MatrixTile, Target } from "../../src/runtime/kernel.ts";
@@ -74,18 +74,18 @@ describe.skipIf(testLimits)("conv2d on matrix units, emulated", () => {
   for (const it_ of cases)
     it(name(it_), async () => {
       const { tile, rows, splits } = it_;
-      const { problem, calls, recipes } = lowered(it_);
+      const { problem, calls, weights } = lowered(it_);
       const { inputs, batch, output } = problem;
       const [first, second] = calls as [KernelCall, KernelCall | undefined];
       expect(first.variant).toBe("matrix");
       expect(first.source).toContain(`* ${rows}u;`);
       expect(second?.bound[0]?.value.shape[0] ?? 1).toBe(splits);
       const gpu = await testDevice();
-      const weights = await loadRecipes(gpu, targetOf(tile), recipes, piecesOf(problem.params), decodeF32);
+      const loaded = await loadWeights(gpu, targetOf(tile), weights, piecesOf(problem.params), decodeF32);
       const emulated = [emulateMatrices(first, tile), ...calls.slice(1)];
       const init = { target: targetOf(tile), batch, inputs, outputs: [output] };
-      const [result] = await runCalls(emulated, init, weights);
-      for (const { object } of weights.values()) gpu.release(object);
+      const [result] = await runCalls(emulated, init, loaded);
+      for (const { object } of loaded.values()) gpu.release(object);
       const error = nmse(result?.data ?? [], problem.expected().data);
       expect(error).toBeLessThanOrEqual(2e-5);
     });

@@ -2,7 +2,7 @@
 import { expect, it } from "vitest";
 import { Graph } from "../../src/kernels/graph.ts";
 import { fold, lowerGraph } from "../../src/kernels/lower.ts";
-import type { ParamRef } from "../../src/kernels/recipes.ts";
+import type { ParamRef } from "../../src/kernels/weights.ts";
 import { tensorsOf } from "../reference/inputs.ts";
 import { nmse, type RefTensor } from "../reference/tensor.ts";
 import { Inputs, runOps, targets } from "../support/gpu.ts";

@@ -1,7 +1,7 @@
 /** Loading weights: what happens when it does not come to its end. What it computes is the matter of pack.test.ts. */
 import { describe, expect, it } from "vitest";
-import { loadRecipes, type ParamPiece } from "../../src/kernels/load.ts";
-import { Recipes } from "../../src/kernels/recipes.ts";
+import { loadWeights, type ParamPiece } from "../../src/kernels/load.ts";
+import { bias, packed } from "../../src/kernels/weights.ts";
 import { constTarget, testDevice } from "../support/gpu.ts";
 
 const spec = (name: string) => ({
@@ -10,13 +10,12 @@ const spec = (name: string) => ({
   segments: [8],
 });
 
-function recipesOf(names: readonly string[]) {
-  const recipes = new Recipes(constTarget, "f32");
-  for (const name of names) {
-    recipes.conv(name, [{ weights: [spec(name)], kernel: [3, 3], segments: [8] }], 2);
-    recipes.bias(name, [spec(name)]);
-  }
-  return recipes.list;
+function weightsOf(names: readonly string[]) {
+  const stored = { target: constTarget, dtype: "f32" } as const;
+  return names.flatMap((name) => [
+    packed(name, [{ weights: [spec(name)], kernel: [3, 3], segments: [8] }], 2, stored),
+    bias(name, [spec(name)]),
+  ]);
 }
 
 const decode = ({ bytes }: ParamPiece) => new Float32Array(bytes.slice().buffer);
@@ -36,14 +35,14 @@ async function* ending(...pieces: (ParamPiece | Error)[]): AsyncGenerator<ParamP
   }
 }
 
-describe("loadRecipes", () => {
-  it("gives an array for every recipe and keeps nothing else", async () => {
+describe("loadWeights", () => {
+  it("gives an array for every weight and keeps nothing else", async () => {
     const device = await testDevice();
     const before = { ...device.counters };
-    const recipes = recipesOf(["a", "b"]);
+    const weights = weightsOf(["a", "b"]);
     const pieces = ["a", "b"].flatMap((name) => [piece(name, 0, WEIGHT, WEIGHT), piece(`${name}.bias`, 0, 32, 32)]);
-    const arrays = await loadRecipes(device, constTarget, recipes, ending(...pieces), decode);
-    expect([...arrays.keys()]).toEqual(expect.arrayContaining(recipes.map((r) => r.value)));
+    const arrays = await loadWeights(device, constTarget, weights, ending(...pieces), decode);
+    expect([...arrays.keys()]).toEqual(expect.arrayContaining(weights.map(({ value }) => value)));
     expect(device.counters.liveObjects).toBe(before.liveObjects + 4);
     for (const { object } of arrays.values()) device.release(object);
     expect(device.counters.liveBytes).toBe(before.liveBytes);
@@ -60,7 +59,7 @@ describe("loadRecipes", () => {
   ])("leaves nothing allocated when the stream ends %s", async (_, pieces, message) => {
     const device = await testDevice();
     const { liveBytes, liveObjects } = device.counters;
-    const loading = loadRecipes(device, constTarget, recipesOf(["a", "b"]), ending(...pieces), decode);
+    const loading = loadWeights(device, constTarget, weightsOf(["a", "b"]), ending(...pieces), decode);
     await expect(loading).rejects.toThrow(message);
     expect(device.counters).toMatchObject({ liveBytes, liveObjects });
   });

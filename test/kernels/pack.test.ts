@@ -4,9 +4,9 @@
  */
 import { describe, expect, it } from "vitest";
 import type { ConvNode } from "../../src/kernels/conv2d/node.ts";
-import { loadRecipes, type ParamPiece, type RawDType } from "../../src/kernels/load.ts";
+import { loadWeights, type ParamPiece, type RawDType } from "../../src/kernels/load.ts";
 import { lowerOps } from "../../src/kernels/lower.ts";
-import type { WeightSpec } from "../../src/kernels/recipes.ts";
+import { isPacked, type WeightSpec } from "../../src/kernels/weights.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { bf16ToF32, f16ToF32, f32ToF16 } from "../../src/weights/convert.ts";
 import { conv2d } from "../reference/conv2d.ts";
@@ -91,9 +91,9 @@ async function error({ target, x, segments, parts, pieceBytes = 2 ** 20 }: Case)
     segments,
     parts.map((p) => spec(p.weight, p.segments, p.bias)),
   );
-  const { calls, recipes } = lowerOps([op], target, "f32");
+  const { calls, weights } = lowerOps([op], target, "f32");
   const raws = parts.flatMap((p) => [p.weight, ...(p.bias ? [p.bias] : [])]);
-  const arrays = await loadRecipes(gpu, target, recipes, pieces(raws, pieceBytes), decode);
+  const arrays = await loadWeights(gpu, target, weights, pieces(raws, pieceBytes), decode);
   const [actual] = await runCalls(
     calls,
     { target, batch: x.shape[0] as number, inputs: inputs.map, outputs: [op.y] },
@@ -166,11 +166,11 @@ it("lays texels out as (block·taps + tap)·positions + position, lanes innermos
   );
   const inputs = new Inputs(target);
   const op = convOf(inputs, tensor([1, 1, 4, i], 0), [4, 2], [spec(weight, [5, 4])]);
-  const { recipes } = lowerOps([op], target, "f32");
-  const packed = recipes.find((r) => r.kind === "conv");
-  if (packed?.kind !== "conv") throw new Error("no packed weights");
-  expect(packed.lanes).toBe(lanes);
-  const arrays = await loadRecipes(gpu, target, recipes, pieces([weight], 64), decode);
+  const { weights } = lowerOps([op], target, "f32");
+  const packed = weights.find(isPacked);
+  if (!packed) throw new Error("no packed weights");
+  expect(packed.form.lanes).toBe(lanes);
+  const arrays = await loadWeights(gpu, target, weights, pieces([weight], 64), decode);
   const { data } = await readValue(gpu, packed.value, arrays.get(packed.value)!, 1);
   for (const { object } of arrays.values()) gpu.release(object);
 

@@ -5,7 +5,7 @@ import type { ConvNode, EmbRef } from "../../src/kernels/conv2d/node.ts";
 import { Graph } from "../../src/kernels/graph.ts";
 import { fold, lowerGraph } from "../../src/kernels/lower.ts";
 import type { Node } from "../../src/kernels/operations/table.ts";
-import type { WeightSpec } from "../../src/kernels/recipes.ts";
+import type { WeightSpec } from "../../src/kernels/weights.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { makeValue, type Storage, type Value } from "../../src/runtime/values.ts";
 import { constTarget, targets } from "../support/gpu.ts";

@@ -1,7 +1,7 @@
 /** Programs: compiled once, replayed at any batch size, nothing allocated by a replay. */
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { Graph } from "../../src/kernels/graph.ts";
-import { loadRecipes, type ParamPiece } from "../../src/kernels/load.ts";
+import { loadWeights, type ParamPiece } from "../../src/kernels/load.ts";
 import { lowerGraph } from "../../src/kernels/lower.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
@@ -34,15 +34,15 @@ async function setUp(target: Target, device: Device) {
   const y = graph.output(
     graph.add("sum", graph.conv2d("conv", h, [spec], { kernel: [3, 3], pad: [1, 1, 1, 1] }), input),
   );
-  const { calls, recipes } = lowerGraph(graph, target);
-  const weights = await loadRecipes(device, target, recipes, pieces(), decode);
+  const { calls, weights } = lowerGraph(graph, target);
+  const loaded = await loadWeights(device, target, weights, pieces(), decode);
   const frame = device.createBuffer({ size: 16, usage: GPUBufferUsage.UNIFORM });
   const create = async (batch: number) => {
     const arrays = new Map<Value, GpuArray>([
       [input, uploadValue(device, input, x.data.subarray(0, batch * 288), batch)],
       [y, createValueArray(device, y, batch)],
     ]);
-    const external = new Map([...weights, ...arrays]);
+    const external = new Map([...loaded, ...arrays]);
     const program = await Program.create(device, { label: "net", calls, batch, external, frame });
     const replay = () => {
       const encoder = device.gpu.createCommandEncoder();
@@ -57,7 +57,7 @@ async function setUp(target: Target, device: Device) {
     return { program, external, replay, result, free };
   };
   const free = () => {
-    for (const { object } of weights.values()) device.release(object);
+    for (const { object } of loaded.values()) device.release(object);
     device.release(frame);
   };
   return { calls, frame, create, free };

@@ -1,6 +1,6 @@
 /** One validated device per test process, and runs of kernels on it. */
 import { afterAll } from "vitest";
-import { loadRecipes } from "../../src/kernels/load.ts";
+import { loadWeights } from "../../src/kernels/load.ts";
 import { lowerOps } from "../../src/kernels/lower.ts";
 import type { Node } from "../../src/kernels/operations/table.ts";
 import { targetFor } from "../../src/kernels/target.ts";
@@ -123,10 +123,10 @@ export async function runCalls(
 /** Runs fused operations with their parameters. */
 export async function runOps(ops: readonly Node[], init: RunInit): Promise<RefTensor[]> {
   const gpu = await testDevice();
-  const { calls, recipes } = lowerOps(ops, init.target, init.dtype ?? "f32", new Set(init.outputs));
-  const weights = await loadRecipes(gpu, init.target, recipes, piecesOf(init.params ?? {}), decodeF32);
-  const results = await runCalls(calls, init, weights);
-  for (const { object } of weights.values()) gpu.release(object);
+  const { calls, weights } = lowerOps(ops, init.target, init.dtype ?? "f32", new Set(init.outputs));
+  const loaded = await loadWeights(gpu, init.target, weights, piecesOf(init.params ?? {}), decodeF32);
+  const results = await runCalls(calls, init, loaded);
+  for (const { object } of loaded.values()) gpu.release(object);
   return results;
 }
 

@@ -3,7 +3,7 @@ import type { EmbRef } from "../../src/kernels/conv2d/node.ts";
 import type { Graph } from "../../src/kernels/graph.ts";
 import { isParam } from "../../src/kernels/operations/rows.ts";
 import type { BuiltName, BuiltNode } from "../../src/kernels/operations/table.ts";
-import type { ParamRef } from "../../src/kernels/recipes.ts";
+import type { ParamRef } from "../../src/kernels/weights.ts";
 import { channelPositions, type Value } from "../../src/runtime/values.ts";
 import { activation } from "../reference/activations.ts";
 import { attention } from "../reference/attention.ts";

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { EmbRef } from "../../src/kernels/conv2d/node.ts";
 import { Graph } from "../../src/kernels/graph.ts";
 import { fold } from "../../src/kernels/lower.ts";
-import type { ParamRef } from "../../src/kernels/recipes.ts";
+import type { ParamRef } from "../../src/kernels/weights.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import { channelGroups, channelPositions, type Value } from "../../src/runtime/values.ts";
 import { tensorsOf } from "../reference/inputs.ts";

@@ -4,7 +4,7 @@
  */
 import { expect, test } from "vitest";
 import { readBack } from "../../src/network/readback.ts";
-import { WeightStore } from "../../src/network/weights.ts";
+import { Weights } from "../../src/network/weights.ts";
 import { folderSource } from "../../src/node/folder.ts";
 import { Evaluation } from "../../src/pipeline/evaluation.ts";
 import { evaluate } from "../../src/pipeline/forward.ts";
@@ -34,7 +34,7 @@ for (const name of ["models/ddpm/io", "models/sd1/io_odd"])
       timesteps: "image",
       contextLength: inputs.context?.shape[1],
     });
-    const weights = await WeightStore.load(device, target, lowered.recipes, model.checkpoint, {});
+    const weights = await Weights.load(device, target, lowered.weights, model.checkpoint, {});
     const timestepVectors = (_: string, timesteps: readonly number[]) =>
       Float32Array.from(
         timesteps.flatMap((t) => [...timestepSinusoid(t, model.config.time.inputs, model.config.time)]),
@@ -58,7 +58,7 @@ test("a sample in two parts gives what it gives in one", async () => {
   const size = { height: 8, width: 8 };
   const init = { size, dtype: "f32", timesteps: "step", contextLength: 2, concat: 5 } as const;
   const lowered = lowerNetwork(config, target, init);
-  const weights = await WeightStore.load(device, target, lowered.recipes, checkpoint, {});
+  const weights = await Weights.load(device, target, lowered.weights, checkpoint, {});
   const state = createState(device, lowered, 1);
   const evaluator = await Evaluator.create(device, lowered, weights, state, {
     batch: 1,

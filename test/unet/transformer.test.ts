@@ -35,7 +35,7 @@ test("keys and values of the context are made once, outside of the evaluation", 
   );
   expect(network.context?.graph.outputs.every((value) => read.includes(value))).toBe(true);
   expect(read).not.toContain(network.context?.input);
-  expect(main.recipes.some(({ value }) => /attn2\.(kv|to_k|to_v)/.test(value.name))).toBe(false);
+  expect(main.weights.some(({ value }) => /attn2\.(kv|to_k|to_v)/.test(value.name))).toBe(false);
 });
 
 test("attention to the context alone makes keys and values for both of a block's layers", () => {

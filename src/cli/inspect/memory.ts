@@ -26,13 +26,9 @@ export interface MemoryReport {
 }
 
 export function reportMemory(lowered: LoweredNetwork, dtype: NetworkDType, room: DeviceRoom): MemoryReport {
-  const weights = lowered.recipes.map(({ value }) => value);
-  const sized = (list: typeof weights) => {
-    const unique = [
-      ...new Map(list.map((value) => [value.name, { name: value.name, bytes: byteSize(value, 1) }])).values(),
-    ];
-    return unique.sort((a, b) => b.bytes - a.bytes);
-  };
+  const weights = lowered.weights.map(({ value }) => value);
+  const sized = (list: typeof weights) =>
+    list.map((value) => ({ name: value.name, bytes: byteSize(value, 1) })).sort((a, b) => b.bytes - a.bytes);
   const too_large = sized(tooLarge(room, weights));
   const most_images = maxBatch(room, [...lowered.main.calls, ...(lowered.context?.calls ?? [])]);
   return {

@@ -1,8 +1,8 @@
 /** A model's layers, parameters and memory plan. Reads configurations and headers; of a device, only what it is. */
 import { autoencoderTensors } from "../../autoencoder/open.ts";
 import { latentScale } from "../../autoencoder/spec.ts";
-import type { ParamRef } from "../../kernels/recipes.ts";
 import { methodsFor, targetFor } from "../../kernels/target.ts";
+import type { ParamRef } from "../../kernels/weights.ts";
 import type { DeviceRoom } from "../../network/limits.ts";
 import { splitParam } from "../../network/places.ts";
 import { tuningFolder } from "../../node/tuningFolder.ts";

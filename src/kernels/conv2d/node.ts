@@ -1,7 +1,7 @@
 /** A convolution or linear layer, before fusion and after it. */
 import type { Value } from "../../runtime/values.ts";
 import type { NodeBase, View } from "../operations/node.ts";
-import type { WeightSpec } from "../recipes.ts";
+import type { WeightSpec } from "../weights.ts";
 
 export type Padding = readonly [top: number, left: number, bottom: number, right: number];
 

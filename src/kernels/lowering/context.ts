@@ -2,21 +2,19 @@
 import type { KernelCall, Target } from "../../runtime/kernel.ts";
 import { channelGroups, type DType, makeValue, type Value } from "../../runtime/values.ts";
 import type { ConvNode } from "../conv2d/node.ts";
-import { Recipes } from "../recipes.ts";
 import { usesLanes } from "../software/subgroups.ts";
+import { keyOf, type Weight } from "../weights.ts";
 
 export class Context {
   readonly calls: KernelCall[] = [];
-  readonly recipes: Recipes;
+  readonly weights = new Map<string, Weight>();
   readonly #shared = new Map<unknown, unknown>();
 
   constructor(
     readonly target: Target,
     /** Element type of intermediate values and packed weights. */
     readonly dtype: Exclude<DType, "u32">,
-  ) {
-    this.recipes = new Recipes(target, dtype);
-  }
+  ) {}
 
   /** Whether kernels of one subgroup, free of barriers, do the work. */
   get byLanes(): boolean {
@@ -28,6 +26,14 @@ export class Context {
     const found = (this.#shared.get(kind) as T | undefined) ?? new kind(this);
     this.#shared.set(kind, found);
     return found;
+  }
+
+  /** The value that is bound for a weight: the same one, however often it is asked for. */
+  weight(wanted: Weight): Value {
+    const key = keyOf(wanted);
+    const found = this.weights.get(key) ?? wanted;
+    this.weights.set(key, found);
+    return found.value;
   }
 
   intermediate(name: string, shape: readonly number[], segments: readonly number[], dtype: DType): Value {

@@ -5,8 +5,8 @@ import type { ConvNode, EmbRef } from "../conv2d/node.ts";
 import { chunkCount, groupNormAffine, groupNormStats } from "../groupNorm.ts";
 import type { NodeBase, View } from "../operations/node.ts";
 import type { Activation } from "../parts/activations.ts";
-import type { ParamRef } from "../recipes.ts";
 import { fillsVectors, groupNormLanes, normalise } from "../software/groupNorm.ts";
+import { type ParamRef, positions, vector } from "../weights.ts";
 import { type Context, segmentsOf } from "./context.ts";
 
 /** A GroupNorm over the channels of its sources together. */
@@ -42,7 +42,7 @@ export class Norms {
   }
 
   normTensors({ sources: [a, b], gamma, beta, emb }: NormNode) {
-    return { a, b, gamma: this.ctx.recipes.vector(gamma), beta: this.ctx.recipes.vector(beta), emb: emb?.table };
+    return { a, b, gamma: this.ctx.weight(vector(gamma)), beta: this.ctx.weight(vector(beta)), emb: emb?.table };
   }
 
   #normScalars({ sources, groups, eps, emb }: NormNode) {
@@ -121,7 +121,7 @@ export class Norms {
     }
     const { gamma, beta, emb } = this.normTensors(norm);
     const [sa, sb] = sources.map((s) => this.#measure(label, s));
-    const tensors = { sa, sb, gamma, beta, emb, positions: this.ctx.recipes.positions(segments), affine };
+    const tensors = { sa, sb, gamma, beta, emb, positions: this.ctx.weight(positions(segments)), affine };
     this.ctx.calls.push(groupNormAffine.lower(this.ctx.target, label, tensors, {}, this.#normScalars(norm)));
   }
 }

@@ -3,8 +3,8 @@ import { ShapeError } from "../../runtime/errors.ts";
 import type { Value } from "../../runtime/values.ts";
 import type { ConvFields, EmbRef, Padding } from "../conv2d/node.ts";
 import { lowerGpuConv } from "../gpu/conv.ts";
-import type { WeightSpec } from "../recipes.ts";
 import { LaneConvs } from "../software/conv.ts";
+import type { WeightSpec } from "../weights.ts";
 import { hwc, plain } from "./node.ts";
 import { defineOp } from "./operation.ts";
 

@@ -2,7 +2,7 @@
 import type { Value } from "../../runtime/values.ts";
 import type { EmbRef } from "../conv2d/node.ts";
 import { type NormNode, Norms } from "../lowering/norms.ts";
-import type { ParamRef } from "../recipes.ts";
+import type { ParamRef } from "../weights.ts";
 import { defineOp, type Operation } from "./operation.ts";
 
 export interface GroupNormInit {

@@ -9,7 +9,7 @@
 import { type Codegen, defineKernel, type Flags, LINEAR_INDEX, linearGrid, mainLinear } from "../../runtime/kernel.ts";
 import type { Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
-import type { ParamRef } from "../recipes.ts";
+import { type ParamRef, vector } from "../weights.ts";
 import { defineOp } from "./operation.ts";
 
 /**
@@ -122,8 +122,8 @@ export const layerNorm = defineOp({
   },
   reads: ({ x }) => [x],
   params: ({ gamma, beta }) => [gamma, beta],
-  lower({ target, calls, recipes }, { label, x, gamma, beta, eps, y }) {
-    const tensors = { x, gamma: recipes.vector(gamma), beta: recipes.vector(beta), y };
-    calls.push(layerNormKernel.lower(target, label, tensors, {}, { EPS: eps }));
+  lower(ctx, { label, x, gamma, beta, eps, y }) {
+    const tensors = { x, gamma: ctx.weight(vector(gamma)), beta: ctx.weight(vector(beta)), y };
+    ctx.calls.push(layerNormKernel.lower(ctx.target, label, tensors, {}, { EPS: eps }));
   },
 });

@@ -7,7 +7,7 @@ import { ShapeError } from "../../runtime/errors.ts";
 import { defineKernel } from "../../runtime/kernel.ts";
 import { ceilDiv, type Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
-import type { ParamRef } from "../recipes.ts";
+import { table as asTable, type ParamRef } from "../weights.ts";
 import { hwc } from "./node.ts";
 import { defineOp } from "./operation.ts";
 
@@ -60,7 +60,7 @@ export const lookup = defineOp({
   },
   reads: ({ x }) => [x],
   params: ({ table }) => [table],
-  lower({ target, calls, recipes }, { label, x, table, indices, y }) {
-    calls.push(codebookLookup.lower(target, label, { x, table: recipes.table(table), indices, y }, {}));
+  lower(ctx, { label, x, table, indices, y }) {
+    ctx.calls.push(codebookLookup.lower(ctx.target, label, { x, table: ctx.weight(asTable(table)), indices, y }, {}));
   },
 });

@@ -4,7 +4,7 @@
  */
 import type { DType, Value } from "../../runtime/values.ts";
 import type { Context } from "../lowering/context.ts";
-import type { ParamRef } from "../recipes.ts";
+import type { ParamRef } from "../weights.ts";
 import type { Fusion } from "./fusion.ts";
 import type { NodeBase } from "./node.ts";
 

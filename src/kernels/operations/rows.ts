@@ -1,7 +1,7 @@
 /** Rows of a table in a given order: sinusoids by step, class vectors by image, a class's row by its label. */
 import type { Value } from "../../runtime/values.ts";
 import { elementwise } from "../parts/elementwise.ts";
-import type { ParamRef } from "../recipes.ts";
+import { table as asTable, type ParamRef } from "../weights.ts";
 import { defineOp } from "./operation.ts";
 
 export const gatherRows = elementwise({
@@ -21,8 +21,8 @@ export const rows = defineOp({
   },
   reads: () => [],
   params: ({ table }) => (isParam(table) ? [table] : []),
-  lower({ target, calls, recipes }, { label, table, order, y }) {
-    const tensors = { table: isParam(table) ? recipes.table(table) : table, order, y };
-    calls.push(gatherRows.lower(target, label, tensors, {}));
+  lower(ctx, { label, table, order, y }) {
+    const tensors = { table: isParam(table) ? ctx.weight(asTable(table)) : table, order, y };
+    ctx.calls.push(gatherRows.lower(ctx.target, label, tensors, {}));
   },
 });

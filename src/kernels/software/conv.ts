@@ -4,11 +4,11 @@ import type { ConvNode } from "../conv2d/node.ts";
 import { type Context, convScalars, segmentsOf } from "../lowering/context.ts";
 import { type NormNode, Norms } from "../lowering/norms.ts";
 import { isPlain } from "../operations/node.ts";
-import type { ConvSection } from "../recipes.ts";
+import { bias as biasOf, packed, type Section } from "../weights.ts";
 import { convGather, type GatherFlags } from "./convGather.ts";
 import { convImage, IMAGE_PIXELS, IMAGE_VECTORS } from "./convImage.ts";
 import { columnBlocks } from "./outerProduct.ts";
-import { tilesOf, usesWinograd } from "./winograd/choice.ts";
+import { tilesOf, usesWinograd, winogradWeight } from "./winograd/choice.ts";
 import { winogradInput } from "./winograd/input.ts";
 import { winogradOutput } from "./winograd/output.ts";
 import { winogradProduct } from "./winograd/product.ts";
@@ -35,12 +35,15 @@ export class LaneConvs {
 
   /** Weights and bias of a convolution over channels `first` and on of its tensors, then of its shortcut. */
   #weights({ label, weights, kernel, shortcut }: ConvNode, segments: readonly number[], first = 0) {
-    const { recipes, target } = this.ctx;
-    const sections: ConvSection[] = [{ weights, kernel, segments, first }];
-    if (shortcut) sections.push({ weights: shortcut.weights, kernel: [1, 1], segments: segmentsOf(shortcut.sources) });
+    const sections: Section[] = [{ weights, kernel, segments, first }];
+    if (shortcut) {
+      sections.push({ weights: shortcut.weights, kernel: [1, 1], segments: segmentsOf(shortcut.sources) });
+      // A sum cannot be taken apart where another size wants the two.
+      for (const own of [weights, shortcut.weights]) this.ctx.weight(biasOf(label, own));
+    }
     return {
-      w: recipes.conv(label, sections, target.lanes),
-      bias: recipes.bias(label, weights, shortcut?.weights),
+      w: this.ctx.weight(packed(label, sections, this.ctx.target.lanes, this.ctx)),
+      bias: this.ctx.weight(biasOf(label, weights, shortcut?.weights)),
     };
   }
 
@@ -61,7 +64,7 @@ export class LaneConvs {
 
   /** Winograd's three kernels; `x` is the whole plain input. */
   #winograd(op: ConvNode, x: Value, up: number): void {
-    const { label, weights, kernel, pad, emb, residual, y } = op;
+    const { label, weights, pad, emb, residual, y } = op;
     const [H, W] = x.shape as [number, number];
     const { lanes } = this.ctx.target;
     const [TY, TX] = tilesOf(op);
@@ -76,12 +79,12 @@ export class LaneConvs {
     const [v, m] = [stored("patches", x.segments), stored("products", y.segments)];
     const input = { ...tiles, H, W, PT: pad[0], PL: pad[1], UP: up };
     this.ctx.calls.push(winogradInput.lower(this.ctx.target, label, { x, v }, {}, input));
-    const w = this.ctx.recipes.conv(label, [{ weights, kernel, segments: x.segments }], lanes, true);
+    const w = this.ctx.weight(winogradWeight(op, this.ctx));
     const rows = tiles.TP <= 16 ? 16 : 32;
     const blocks = columnBlocks(channelGroups(y.segments), lanes, PRODUCTS);
     const product = { ...tiles, O4: channelGroups(y.segments) };
     this.ctx.calls.push(winogradProduct.lower(this.ctx.target, label, { v, w, m }, { rows, blocks }, product));
-    const bias = this.ctx.recipes.bias(label, weights);
+    const bias = this.ctx.weight(biasOf(label, weights));
     const tensors = { m, bias, emb: emb?.table ?? m, residual: residual ?? m, y };
     this.ctx.calls.push(winogradOutput.lower(this.ctx.target, label, tensors, {}, { ...convScalars(op), ...tiles }));
   }

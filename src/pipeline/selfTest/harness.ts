@@ -1,5 +1,5 @@
 /** Runs kernel calls of the self-test on its inputs, and says how well a result agrees. */
-import { loadRecipes, type ParamPiece } from "../../kernels/load.ts";
+import { loadWeights, type ParamPiece } from "../../kernels/load.ts";
 import type { Lowered } from "../../kernels/lower.ts";
 import { targetFor } from "../../kernels/target.ts";
 import type { Device } from "../../runtime/device.ts";
@@ -36,10 +36,10 @@ async function* piecesOf(params: Readonly<Record<string, Float32Array>>): AsyncG
 /** Runs calls and reads outputs back; nothing stays allocated. */
 export async function run(
   device: Device,
-  { calls, recipes, batch, inputs, outputs, params = {} }: Job,
+  { calls, weights, batch, inputs, outputs, params = {} }: Job,
 ): Promise<ArrayBuffer[]> {
   const decode = ({ bytes }: ParamPiece) => new Float32Array(bytes.buffer);
-  const external = await loadRecipes(device, targetFor(device), recipes, piecesOf(params), decode);
+  const external = await loadWeights(device, targetFor(device), weights, piecesOf(params), decode);
   let program: Program | undefined;
   let frame: GpuArray | undefined;
   try {

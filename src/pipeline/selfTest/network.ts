@@ -1,8 +1,8 @@
 /** The self-test of what networks are made of: texture access, convolution, GroupNorm, attention. */
 import { Graph } from "../../kernels/graph.ts";
 import { lowerGraph } from "../../kernels/lower.ts";
-import type { WeightSpec } from "../../kernels/recipes.ts";
 import { targetFor } from "../../kernels/target.ts";
+import type { WeightSpec } from "../../kernels/weights.ts";
 import type { Device } from "../../runtime/device.ts";
 import { defineKernel, type Methods } from "../../runtime/kernel.ts";
 import type { Value } from "../../runtime/values.ts";
@@ -44,7 +44,7 @@ export async function textures(device: Device): Promise<Outcome> {
     copy.lower(targetFor(device), "store", { x, y: t }, {}),
     copy.lower(targetFor(device), "load", { x: t, y }, {}),
   ];
-  const [result] = await run(device, { calls, recipes: [], batch: 1, inputs: new Map([[x, data]]), outputs: [y] });
+  const [result] = await run(device, { calls, weights: [], batch: 1, inputs: new Map([[x, data]]), outputs: [y] });
   return exact(new Float32Array(result as ArrayBuffer), data);
 }
 

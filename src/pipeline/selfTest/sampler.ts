@@ -32,7 +32,7 @@ export async function noise(device: Device): Promise<Outcome> {
   const [words, x] = [value("run", [4 + 4 * N], { dtype: "u32", batched: false }), value("x", [H, W, 4])];
   const call = initialNoise.lower(plain(device), "x_T", { run: words, x }, { guided: false });
   const inputs = new Map([[words, runTable()]]);
-  const [result] = await run(device, { calls: [call], recipes: [], batch: N, inputs, outputs: [x] });
+  const [result] = await run(device, { calls: [call], weights: [], batch: N, inputs, outputs: [x] });
   const expected = interleaved([0, 1].map((image) => hostNoise(SEED, image, 4, H, W)));
   return nmse(new Float32Array(result as ArrayBuffer), expected, 1e-12);
 }
@@ -69,7 +69,7 @@ export async function step(device: Device): Promise<Outcome> {
   } as const;
   const calls = [ddimStep.lower(plain(device), "step", tensors, flags)];
   const outputs = [tensors.x, tensors.x0, tensors.status];
-  const [next, x0, status] = await run(device, { calls, recipes: [], batch: N, inputs, outputs });
+  const [next, x0, status] = await run(device, { calls, weights: [], batch: N, inputs, outputs });
   const z = interleaved([0, 1].map((image) => stepNoise(SEED, image, 0, [4, H, W])));
   const one = (PIXELS * 4) / N;
   const [a, b, c] = [x, m, z].map((t) => t.subarray(0, one)) as [Float32Array, Float32Array, Float32Array];
@@ -85,7 +85,7 @@ export async function pixels(device: Device): Promise<Outcome> {
   const byte = (i: number) => (i * 89) % 256;
   const data = Float32Array.from({ length: PIXELS * 4 }, (_, i) => byte(i) / 127.5 - 1);
   const calls = [toRgba.lower(plain(device), "pixels", { x, rgba }, {})];
-  const [result] = await run(device, { calls, recipes: [], batch: N, inputs: new Map([[x, data]]), outputs: [rgba] });
+  const [result] = await run(device, { calls, weights: [], batch: N, inputs: new Map([[x, data]]), outputs: [rgba] });
   return exact(
     new Uint8Array(result as ArrayBuffer),
     data.map((_, i) => (i % 4 === 3 ? 255 : byte(i))),

@@ -1,7 +1,8 @@
 /** Where Winograd's method pays, by measurement on llvmpipe (docs/decisions/0008). Never depends on the batch. */
 import type { Target } from "../../../runtime/kernel.ts";
-import { ceilDiv, channelGroups, type Value } from "../../../runtime/values.ts";
+import { ceilDiv, channelGroups, type DType, type Value } from "../../../runtime/values.ts";
 import type { ConvNode } from "../../conv2d/node.ts";
+import { keyOf, packed, type Weight } from "../../weights.ts";
 import { UNROLL } from "./product.ts";
 import { TILE } from "./transforms.ts";
 
@@ -22,18 +23,29 @@ const inputGroups = ({ view }: ConvNode): number => view.sources.reduce((sum, s)
 export const canWinograd = (op: ConvNode): boolean =>
   op.kernel[0] === 3 && op.kernel[1] === 3 && op.stride === 1 && inputGroups(op) % UNROLL === 0;
 
+/** Its weights for Winograd's method. @param stored where that matters */
+export const winogradWeight = (
+  { label, view, weights, kernel }: ConvNode,
+  stored: { readonly target: Target; readonly dtype: Exclude<DType, "u32"> },
+): Weight => {
+  const segments = view.sources.flatMap((source) => source.segments);
+  return packed(label, [{ weights, kernel, segments }], stored.target.lanes, stored, "winograd");
+};
+
 /** What of a convolution decides how long either method takes. */
 export function convKey(op: ConvNode): string {
   const size = ({ shape, dtype }: Value, groups: number) => `${shape[0]}x${shape[1]}x${groups * 4} ${dtype}`;
   return `conv2d ${size(op.view.sources[0], inputGroups(op))} to ${size(op.y, channelGroups(op.y.segments))}`;
 }
 
-export function usesWinograd(op: ConvNode, { methods }: Target): boolean {
+export function usesWinograd(op: ConvNode, target: Target): boolean {
+  const { methods } = target;
   const { y } = op;
   const inputs = inputGroups(op);
   const [rows, columns] = tilesOf(op);
   const flops = 2 * 9 * 16 * inputs * channelGroups(y.segments) * (y.shape[0] as number) * (y.shape[1] as number);
   if (!canWinograd(op)) return false;
+  if (methods?.held?.has(keyOf(winogradWeight(op, { target, dtype: "f32" })))) return true;
   const given = methods?.conv2d ?? methods?.measured?.[convKey(op)];
   if (given) return given === "winograd";
   return rows * columns >= LEAST_TILES && flops >= LEAST_FLOPS;

@@ -1,7 +1,7 @@
-/** U = G g Gᵀ of every filter of a checkpoint's tensor, in the layout of packed weights with the 36 products as taps. */
-import { defineKernel, LINEAR_INDEX, linearGrid, mainLinear } from "../../../runtime/kernel.ts";
+/** U = G g Gᵀ of every filter of a tensor, in the layout of packed weights with the 36 products as taps. */
+import { defineKernel, linearGrid } from "../../../runtime/kernel.ts";
 import { f32, range, wgsl } from "../../../runtime/wgsl.ts";
-import { type PackFlags, rawWeight } from "../../pack.ts";
+import { type PackFlags, packHead, readTaps } from "../../pack.ts";
 import { FILTER_ROWS, PATCH } from "./transforms.ts";
 
 /** One row of G times three variables, as a sum of its nonzero terms. */
@@ -16,31 +16,20 @@ const filter = range(3).flatMap((i) => range(3).map((j) => [i, j] as const));
 /** Extra scalars: those of `packWeights`. */
 export const packWinograd = defineKernel<PackFlags>({
   name: "packWinograd",
-  tensors: { raw: "in *", inputs: "in *", outputs: "in *", w: "out *" },
+  tensors: { raw: "in *", inputs: "in *", outputs: "in? *", w: "out *" },
   variants: [
     {
       name: "direct",
       workgroup: (target) => (target.software ? 32 : 64),
       grid: (d, _batch, wg) => linearGrid((d.CP as number) * (d.OC as number), wg),
       wgsl: (k) => wgsl`
-${k.header}
-${rawWeight(k.flags.source)}
-${mainLinear(k.workgroup)} {
-  ${k.prelude}
-  let i = ${LINEAR_INDEX};
-  if (i >= CP * OC) { return; }
-  let group = i % OC;
-  let position = i / OC;
-  let channel = inputs[position];
+${packHead(k, "CP * OC")}
   ${filter.map(([y, x]) => `var g${y}${x} = vec4f();`).join(" ")}
-  for (var j = 0u; j < 4u; j++) {
-    let row = outputs[group * 4u + j];
-    if (row != 0xffffffffu && channel != 0xffffffffu) {
-      let base = (row * CI + channel) * 9u;
-      ${filter.map(([y, x]) => `g${y}${x}[j] = weight(base + ${y * 3 + x}u);`).join(" ")}
-    }
-  }
-  let o4 = O0 + group;
+  ${readTaps(
+    k,
+    "9u",
+    filter.map(([y, x]) => [`g${y}${x}`, `${y * 3 + x}u`]),
+  )}
   ${FILTER_ROWS.map((row, y) =>
     range(3)
       .map((x) => `let h${y}${x} = ${combine(row, [`g0${x}`, `g1${x}`, `g2${x}`])};`)
