@@ -222,10 +222,7 @@ const samplerFlags: FlagTable<SamplerFlags> = {
   ],
 };
 
-export const SAMPLER_FLAGS = [
-  ...(["steps", "eta", "sampler", "sigma", "spacing", "timesteps", "timestepBase", "start", "stop"] as const),
-  ...(["temperature", "threshold", "rederive", "compat", "clip"] as const),
-] as const satisfies (keyof SamplerFlags)[];
+export const SAMPLER_FLAGS = Object.keys(samplerFlags) as (keyof SamplerFlags)[];
 
 export const addSamplerFlags = (command: Command, names: readonly (keyof SamplerFlags)[] = SAMPLER_FLAGS): Command =>
   addFlags(command, samplerFlags, names);
@@ -235,10 +232,7 @@ export function samplerOptions(flags: SamplerFlags): Omit<SamplerFlags, "steps">
   const { steps } = flags;
   if (steps !== undefined && typeof steps !== "number")
     throw new UsageError("steps", `-S ${steps.join(",")}: several numbers of steps need --sweep`);
-  const { eta, sampler, sigma, spacing, timesteps, compat, clip } = flags;
-  const { start, stop, timestepBase, temperature, threshold } = flags;
+  const own = Object.fromEntries(SAMPLER_FLAGS.map((name) => [name, flags[name]])) as SamplerFlags;
   // commander sets --no-… to true where it is not given; then the choice is the library's.
-  const rederive = flags.rederive === false ? false : undefined;
-  const rest = { start, stop, timestepBase, temperature, threshold, rederive };
-  return { steps, eta, sampler, sigma, spacing, timesteps, compat, clip, ...rest };
+  return { ...own, steps, rederive: flags.rederive === false ? false : undefined };
 }

@@ -69,36 +69,12 @@ export function formatParameters(parameters: GenerationParameters): Record<strin
   return { [INFOTEXT_KEYWORD]: infotext(parameters), [JSON_KEYWORD]: JSON.stringify(parameters) };
 }
 
-function infotext(p: GenerationParameters): string {
-  const fields: Record<string, string | number | undefined> = {
-    Task: p.task,
-    Steps: p.steps?.toString(),
-    Sampler: p.sampler?.toUpperCase(),
-    "Schedule type": p.spacing,
-    "CFG scale": p.guidance?.toString(),
-    Seed: p.seed,
-    Size: `${p.size.width}x${p.size.height}`,
-    "Model hash": p.modelHash,
-    Model: p.model,
-    Eta: p.eta?.toString(),
-    Timesteps: p.timesteps?.join(" "),
-    Classes: p.classes?.join(" "),
-    Count: p.count,
-    "First image": p.firstImage,
-    Clip: p.clip === undefined ? undefined : p.clip ? "yes" : "no",
-    Compat: p.compat,
-    Dtype: p.dtype,
-    Precision: p.precision,
-    RNG: p.rng,
-    Unknown: p.unknown,
-    Adapter: p.adapter,
-    Variants: p.variants,
-    Tuning: p.tuning,
-    Command: p.command,
-    Version: `ddim-webgpu ${p.version}`,
-  };
-  return Object.entries(fields)
-    .flatMap(([key, value]) => (value === undefined ? [] : `${key}: ${quoted(String(value))}`))
+function infotext(parameters: GenerationParameters): string {
+  return Object.entries<Field>(FIELDS)
+    .flatMap(([key, { label, text = String }]) => {
+      const value = parameters[key as keyof GenerationParameters];
+      return value === undefined ? [] : `${label}: ${quoted(text(value as never))}`;
+    })
     .join(", ");
 }
 
@@ -125,7 +101,7 @@ export function parseParameters(text: Record<string, string>, file = "PNG image"
     throw new FileError(file, `its text "${JSON_KEYWORD}" is not a JSON object`);
   const fields = value as Record<string, unknown>;
   const sampled = fields.task === undefined;
-  for (const [key, valid] of Object.entries(FIELDS))
+  for (const [key, { valid }] of Object.entries<Field>(FIELDS))
     if (!valid(fields[key]) && (sampled || fields[key] !== undefined || !SAMPLED.has(key)))
       throw new FileError(file, `its text "${JSON_KEYWORD}" has no valid "${key}"`);
   return value as GenerationParameters;
@@ -193,6 +169,7 @@ const isText = (v: unknown) => typeof v === "string";
 const isNumber = (v: unknown) => typeof v === "number";
 const isCount = (v: unknown) => Number.isInteger(v) && (v as number) >= 1;
 const isList = (v: unknown) => Array.isArray(v) && v.every(isNumber);
+const spaced = (list: readonly number[]) => list.join(" ");
 const optional = (valid: (v: unknown) => boolean) => (v: unknown) => v === undefined || valid(v);
 
 /** What every sampled picture has, and pictures of another task may have. */
@@ -200,31 +177,44 @@ const SAMPLED: ReadonlySet<string> = new Set<keyof GenerationParameters>([
   ...(["seed", "steps", "eta", "sampler", "spacing", "compat", "guidance", "clip", "dtype", "rng", "adapter"] as const),
 ]);
 
-const FIELDS: Record<keyof GenerationParameters, (v: unknown) => boolean> = {
-  task: optional((v) => (TASKS as readonly unknown[]).includes(v)),
-  model: isText,
-  modelHash: optional(isText),
-  seed: (v) => typeof v === "string" && /^\d{1,20}$/.test(v) && BigInt(v) < 2n ** 64n,
-  count: isCount,
-  firstImage: optional((v) => v === 0 || isCount(v)),
-  steps: (v) => isCount(v) || (isList(v) && (v as unknown[]).every(isCount)),
-  eta: (v) => isNumber(v) || isList(v),
-  sampler: isText,
-  spacing: isText,
-  timesteps: optional(isList),
-  compat: isText,
-  classes: optional(isList),
-  guidance: (v) => isNumber(v) || isList(v),
-  clip: (v) => typeof v === "boolean",
-  dtype: isText,
-  precision: optional(isText),
-  rng: isText,
-  size: (v) =>
-    typeof v === "object" && v !== null && "width" in v && "height" in v && isCount(v.width) && isCount(v.height),
-  unknown: optional((v) => v === "warn"),
-  adapter: isText,
-  variants: optional(isText),
-  tuning: optional(isText),
-  command: isText,
-  version: isText,
-};
+interface Field {
+  /** In the line. */
+  readonly label: string;
+  readonly valid: (v: unknown) => boolean;
+  /** How the line has it, where that is not as JavaScript does. */
+  readonly text?: (v: never) => string;
+}
+
+/** In the order of the line. */
+const FIELDS = {
+  task: { label: "Task", valid: optional((v) => (TASKS as readonly unknown[]).includes(v)) },
+  steps: { label: "Steps", valid: (v) => isCount(v) || (isList(v) && (v as unknown[]).every(isCount)) },
+  sampler: { label: "Sampler", valid: isText, text: (name: string) => name.toUpperCase() },
+  spacing: { label: "Schedule type", valid: isText },
+  guidance: { label: "CFG scale", valid: (v) => isNumber(v) || isList(v) },
+  seed: { label: "Seed", valid: (v) => typeof v === "string" && /^\d{1,20}$/.test(v) && BigInt(v) < 2n ** 64n },
+  size: {
+    label: "Size",
+    valid: (v) =>
+      typeof v === "object" && v !== null && "width" in v && "height" in v && isCount(v.width) && isCount(v.height),
+    text: ({ width, height }: GenerationParameters["size"]) => `${width}x${height}`,
+  },
+  modelHash: { label: "Model hash", valid: optional(isText) },
+  model: { label: "Model", valid: isText },
+  eta: { label: "Eta", valid: (v) => isNumber(v) || isList(v) },
+  timesteps: { label: "Timesteps", valid: optional(isList), text: spaced },
+  classes: { label: "Classes", valid: optional(isList), text: spaced },
+  count: { label: "Count", valid: isCount },
+  firstImage: { label: "First image", valid: optional((v) => v === 0 || isCount(v)) },
+  clip: { label: "Clip", valid: (v) => typeof v === "boolean", text: (clips: boolean) => (clips ? "yes" : "no") },
+  compat: { label: "Compat", valid: isText },
+  dtype: { label: "Dtype", valid: isText },
+  precision: { label: "Precision", valid: optional(isText) },
+  rng: { label: "RNG", valid: isText },
+  unknown: { label: "Unknown", valid: optional((v) => v === "warn") },
+  adapter: { label: "Adapter", valid: isText },
+  variants: { label: "Variants", valid: optional(isText) },
+  tuning: { label: "Tuning", valid: optional(isText) },
+  command: { label: "Command", valid: isText },
+  version: { label: "Version", valid: isText, text: (version: string) => `ddim-webgpu ${version}` },
+} as const satisfies Record<keyof GenerationParameters, Field>;

@@ -37,12 +37,9 @@ export function classesChart(results: Results): Chart | undefined {
   const titles = shown.map((name) =>
     bars.map(({ row, ms, total }) => `${describe(row)}: ${name} ${digits(ms[name])} ms, ${percent(ms[name] / total)}`),
   );
-  return {
-    id: "time-by-kind",
-    title: "Time by kind of kernel",
-    caption:
-      "Shares of the GPU time of one evaluation, by timestamps. Normalisation is GroupNorm's statistics and what applies them where no other kernel does.",
-    wide: true,
-    svg: draw("time-by-kind", option, titles, 760, 110 + 36 * bars.length),
-  };
+  const caption =
+    "Shares of the GPU time of one evaluation, by timestamps. Normalisation is GroupNorm's statistics and what applies them " +
+    "where no other kernel does.";
+  const about = { id: "time-by-kind", title: "Time by kind of kernel", caption, wide: true };
+  return draw(about, option, titles, 110 + 36 * bars.length);
 }

@@ -44,18 +44,17 @@ export const engineSymbol = (engine: EngineName): string =>
 
 const FONT = "system-ui, sans-serif";
 
-/**
- * @param id - of the chart, unique in its page
- * @param titles - by series and data index: what a point is
- * @param width - of the drawing in CSS pixels at full size; it shrinks with the page
- */
+/** Width of a drawing in CSS pixels at full size; it shrinks with the page. */
+const WIDTH = { wide: 760, narrow: 420 };
+
+/** @param titles - by series and data index: what a point is */
 export function draw(
-  id: string,
+  about: Omit<Chart, "svg">,
   option: EChartsCoreOption,
   titles: readonly (readonly string[])[],
-  width: number,
   height: number,
-): string {
+): Chart {
+  const width = about.wide ? WIDTH.wide : WIDTH.narrow;
   const chart = init(null, null, { renderer: "svg", ssr: true, width, height });
   chart.setOption({
     animation: false,
@@ -64,7 +63,7 @@ export function draw(
   });
   const svg = chart.renderToSVGString({ useViewBox: true });
   chart.dispose();
-  return finish(svg, titles, id);
+  return { ...about, svg: finish(svg, titles, about.id) };
 }
 
 /** Leaves out what only ECharts' script would use, makes ids unique in the page, adds the tooltips. */

@@ -88,5 +88,5 @@ function curves(
     })),
   };
   const titles = shown.map((s) => points(s).map(([x, y]) => `${label(s)}: ${text(y)} at ${x} ${name}`));
-  return { id, title, caption, wide: false, svg: draw(id, option, titles, 420, 240 + head) };
+  return draw({ id, title, caption, wide: false }, option, titles, 240 + head);
 }

@@ -61,20 +61,11 @@ export function peersChart(
       })),
     ],
   };
-  return {
-    id,
-    title,
-    caption:
-      "Medians of each engine, the lines from the lower to the upper quartile. Each step of the scale multiplies.",
-    wide: true,
-    svg: draw(
-      id,
-      option,
-      lanes.map(({ rows }) => rows.map(({ text }) => text)),
-      760,
-      100 + Math.max(30, (shown.length + 1) * STEP) * timed.length,
-    ),
-  };
+  const caption =
+    "Medians of each engine, the lines from the lower to the upper quartile. Each step of the scale multiplies.";
+  const titles = lanes.map(({ rows }) => rows.map(({ text }) => text));
+  const height = 100 + Math.max(30, (shown.length + 1) * STEP) * timed.length;
+  return draw({ id, title, caption, wide: true }, option, titles, height);
 }
 
 const whisker =

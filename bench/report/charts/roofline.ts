@@ -60,17 +60,12 @@ export function rooflineChart({ rows, limits }: Results): Chart | undefined {
   const titles = [[], ...groups.map(({ spots }) => spots.map(title))];
   const copy = digits(limits.copy / 1e9);
   const peak = digits(limits.fma / 1e9);
-  return {
-    id: "roofline",
-    title: "Roofline",
-    caption:
-      `Rate against arithmetic intensity, both logarithmic. The line is what this machine allows: ${copy} GB/s of copy ` +
-      `bandwidth to the left of the ridge at ${digits(ridge)} operations per byte, ${peak} GFLOP/s of multiply-adds to its ` +
-      "right. Filled: ddim-webgpu by kind of operation; hollow: the peers, whose times include upload and read-back where they " +
-      "cannot keep data on the device.",
-    wide: true,
-    svg: draw("roofline", option, titles, 760, 460),
-  };
+  const caption =
+    `Rate against arithmetic intensity, both logarithmic. The line is what this machine allows: ${copy} GB/s of copy ` +
+    `bandwidth to the left of the ridge at ${digits(ridge)} operations per byte, ${peak} GFLOP/s of multiply-adds to its ` +
+    "right. Filled: ddim-webgpu by kind of operation; hollow: the peers, whose times include upload and read-back where they " +
+    "cannot keep data on the device.";
+  return draw({ id: "roofline", title: "Roofline", caption, wide: true }, option, titles, 460);
 }
 
 const line = (name: string, data: readonly (readonly number[])[]) => ({
