@@ -2,7 +2,7 @@
 import { loadWeights } from "../../src/kernels/load.ts";
 import { lowerOps } from "../../src/kernels/lower.ts";
 import type { Device } from "../../src/runtime/device.ts";
-import type { KernelCall } from "../../src/runtime/kernel.ts";
+import type { KernelCall, Target } from "../../src/runtime/kernel.ts";
 import { createValueArray, type GpuArray } from "../../src/runtime/memory.ts";
 import { profileProgram } from "../../src/runtime/profiler.ts";
 import { compileCalls, Program } from "../../src/runtime/program.ts";
@@ -39,7 +39,7 @@ interface Prepared {
   readonly calls: readonly KernelCall[];
   readonly program: Program;
   readonly compileMs: number;
-  readonly error: number;
+  readonly result: RefTensor;
   dispose(): void;
 }
 
@@ -53,8 +53,7 @@ async function prepare(
   variant: KernelVariant,
   { ops, batch, inputs, params, output }: Problem,
   dtype: StoredDType,
-  expected: RefTensor,
-  known: Set<string>,
+  known = new Set<string>(),
 ): Promise<Prepared | undefined> {
   const { calls, weights } = lowerOps(ops, variant.target, dtype);
   if (known.has(identity(calls))) return undefined;
@@ -77,7 +76,7 @@ async function prepare(
     calls,
     program,
     compileMs,
-    error: nmse(result.data, expected.data),
+    result,
     dispose() {
       program.dispose();
       for (const { object } of arrays.values()) device.release(object);
@@ -91,10 +90,20 @@ export interface LabInit {
   readonly dtype: StoredDType;
   readonly variants: readonly KernelVariant[];
   readonly limits: Limits;
+  /** Compares with what kernels for this target compute in f32: the f64 oracle takes minutes at the sizes of real networks. */
+  readonly reference?: Target;
   /** For all variants together, without compiling. */
   readonly seconds: number;
   readonly signal?: AbortSignal;
   readonly onVariant?: (name: string) => void;
+}
+
+async function expectedOf(device: Device, { table, shape, reference }: LabInit): Promise<RefTensor | undefined> {
+  if (!reference) return undefined;
+  const problem = table.make(shape, reference, "f32");
+  const prepared = await prepare(device, { name: "reference", target: reference }, problem, "f32");
+  prepared?.dispose();
+  return prepared?.result;
 }
 
 /** Variants that dispatch the same kernels as an earlier one are left out. */
@@ -102,25 +111,29 @@ export async function runLab(device: Device, init: LabInit): Promise<LabResult[]
   const { table, shape, dtype, variants, limits, seconds, signal } = init;
   const known = new Set<string>();
   const prepared: Prepared[] = [];
-  let expected: RefTensor | undefined;
   try {
+    let expected = await expectedOf(device, init);
+    const errors = new Map<Prepared, number>();
     for (const variant of variants) {
       signal?.throwIfAborted();
       init.onVariant?.(variant.name);
       const problem = table.make(shape, variant.target, dtype);
       expected ??= problem.expected();
-      const ready = await prepare(device, variant, problem, dtype, expected, known);
-      if (ready) prepared.push(ready);
+      const ready = await prepare(device, variant, problem, dtype, known);
+      if (!ready) continue;
+      prepared.push(ready);
+      errors.set(ready, nmse(ready.result.data, expected.data));
     }
-    const correct = prepared.filter(({ error }) => error <= TOLERANCE[dtype]);
+    const correct = prepared.filter((it) => errors.get(it)! <= TOLERANCE[dtype]);
     const programs = correct.map(({ program }) => program);
     const times = await measureInTurns(device, programs, seconds, signal);
     const [first] = variants;
     const cost = first && table.make(shape, first.target, dtype).cost;
     const results: LabResult[] = [];
-    for (const { variant, calls, program, compileMs, error } of prepared) {
+    for (const it of prepared) {
+      const { variant, calls, program, compileMs } = it;
       const measured = times[programs.indexOf(program)];
-      const base = { variant: variant.name, kernels: kernelNames(calls), compileMs, nmse: error };
+      const base = { variant: variant.name, kernels: kernelNames(calls), compileMs, nmse: errors.get(it)! };
       if (!measured || !cost) {
         results.push({ ...base, correct: false });
         continue;

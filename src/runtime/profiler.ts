@@ -21,6 +21,22 @@ export interface KernelTiming {
 const MAX_QUERIES = 4096;
 
 /**
+ * Milliseconds of passes, from the first one's beginning. A pass may write its first timestamp while the one before still
+ * runs, as it waits for that one only then: its time counts from the end of the others.
+ * @param ticks begin and end of each pass, in nanoseconds
+ */
+export function passTimes(ticks: BigUint64Array): { start: number; ms: number }[] {
+  const [origin = 0n] = ticks;
+  let done = origin;
+  return Array.from({ length: ticks.length / 2 }, (_, i) => {
+    const [begin, end] = ticks.subarray(2 * i, 2 * i + 2) as unknown as [bigint, bigint];
+    const start = begin > done ? begin : done;
+    done = end > done ? end : done;
+    return { start: Number(start - origin) / 1e6, ms: Number(done - start) / 1e6 };
+  });
+}
+
+/**
  * Runs a program once, timed.
  * @throws DeviceError "unsupported" when the device has no timestamps
  */
@@ -55,13 +71,9 @@ export async function profileProgram(device: Device, program: Program): Promise<
       encoder.resolveQuerySet(querySet, 0, n * 2, resolved, base * 16);
     }
     device.submit([encoder.finish()]);
-    const ticks = new BigUint64Array(await device.read(resolved, count * 16));
-    const origin = ticks[0] ?? 0n;
-    return dispatches.map(({ call, cost }, i) => {
-      const begin = ticks[i * 2] as bigint;
-      const end = ticks[i * 2 + 1] as bigint;
-      const { kernel, variant, label } = call;
-      return { kernel, variant, label, start: Number(begin - origin) / 1e6, ms: Number(end - begin) / 1e6, ...cost };
+    const times = passTimes(new BigUint64Array(await device.read(resolved, count * 16)));
+    return dispatches.map(({ call: { kernel, variant, label }, cost }, i) => {
+      return { kernel, variant, label, ...(times[i] as (typeof times)[number]), ...cost };
     });
   } finally {
     for (const set of sets) set.destroy();

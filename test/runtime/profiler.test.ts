@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { addKernel as add } from "../../src/kernels/operations/add.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import { createValueArray } from "../../src/runtime/memory.ts";
-import { chromeTrace, type KernelTiming, profileProgram, summarise } from "../../src/runtime/profiler.ts";
+import { chromeTrace, type KernelTiming, passTimes, profileProgram, summarise } from "../../src/runtime/profiler.ts";
 import { Program } from "../../src/runtime/program.ts";
 import { makeValue } from "../../src/runtime/values.ts";
 import { constTarget, testDevice } from "../support/gpu.ts";
@@ -39,6 +39,17 @@ const timing = (over: Partial<KernelTiming>): KernelTiming => ({
 });
 
 const { capabilities } = await testDevice();
+
+it("counts a pass from the end of those before, whenever its first timestamp was written", () => {
+  const ticks = BigUint64Array.from([1000n, 3000n, 1500n, 4500n, 5000n, 6000n, 5100n, 5900n]);
+  expect(passTimes(ticks)).toEqual([
+    { start: 0, ms: 0.002 },
+    { start: 0.002, ms: 0.0015 },
+    { start: 0.004, ms: 0.001 },
+    { start: 0.005, ms: 0 },
+  ]);
+  expect(passTimes(new BigUint64Array())).toEqual([]);
+});
 
 describe.skipIf(!capabilities.timestamps)("profileProgram", () => {
   it.each([

@@ -25,7 +25,10 @@ export const testLimits = LEVELS.find((level) => level === process.env.DDIM_TEST
 export async function testDevice(): Promise<Device> {
   device ??= testLimits
     ? await limitedDevice(testLimits)
-    : await openNodeDevice({ fast: process.env.DDIM_TEST_FAST === "1" });
+    : await openNodeDevice({
+        fast: process.env.DDIM_TEST_FAST === "1",
+        matrices: process.env.DDIM_TEST_MATRICES === "1",
+      });
   return device;
 }
 
