@@ -1,7 +1,7 @@
 /** Every kind of node of the engine's graph as ONNX operations, the way PyTorch's exporter writes diffusers' modules. */
 import type { ConvNode } from "../../src/kernels/conv2d/node.ts";
-import { isParam } from "../../src/kernels/operations/rows.ts";
 import type { BuiltName, Node } from "../../src/kernels/operations/table.ts";
+import { isParam } from "../../src/kernels/operations/take.ts";
 import type { Activation } from "../../src/kernels/parts/activations.ts";
 import { ConfigError } from "../../src/runtime/errors.ts";
 import { attention, geglu } from "./attention.ts";
@@ -51,7 +51,7 @@ const activations: Readonly<Record<Exclude<Activation, "none">, (builder: OnnxBu
 };
 
 /** Rows of a table, or an input as it is. */
-const rows: Writer<"rows"> = ({ builder, tensors }, { table, order, y }) => {
+const take: Writer<"take"> = ({ builder, tensors }, { table, order, y }) => {
   if (!isParam(table)) return tensors.share(y, table);
   const ids = tensors.name(order, "vector");
   tensors.set(y, "vector", builder.op("Gather", [builder.param(table), ids], { axis: 0n }));
@@ -78,7 +78,7 @@ export const writers: { readonly [K in BuiltName]?: Writer<K> } = {
   layerNorm,
   attention,
   geglu,
-  rows,
+  take,
   activation: ({ builder, tensors }, { x, y, act }) => {
     const layout = tensors.layout(x);
     const name = tensors.name(x, layout);

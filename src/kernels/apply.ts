@@ -9,7 +9,7 @@ import { type Codegen, defineKernel } from "../runtime/kernel.ts";
 import { ceilDiv } from "../runtime/values.ts";
 import { wgsl } from "../runtime/wgsl.ts";
 import { LOAD_TENSORS, type LoadFlags, loadHelpers, loadScalars, readInput } from "./parts/loadMap.ts";
-import { applyRows } from "./software/applyRows.ts";
+import { applyLines } from "./software/applyLines.ts";
 
 export interface ApplyFlags extends LoadFlags {
   /** Average over 2×2 pixels of the activated input (AvgPool2d(2)). */
@@ -47,7 +47,7 @@ export const apply = defineKernel<ApplyFlags>({
     return sizes;
   },
   variants: [
-    applyRows,
+    applyLines,
     {
       name: "direct",
       workgroup: (target) => (target.software ? 32 : 64),

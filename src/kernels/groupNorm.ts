@@ -43,9 +43,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     squares += d * d;
   }
   let mean = sum / f32(count);
-  let row = (id.z * K + id.y) * 2u * C4 + id.x;
-  ${k.store("stats", "row", "origin + mean")}
-  ${k.store("stats", "row + C4", "max(squares - sum * mean, vec4f())")}
+  let at = (id.z * K + id.y) * 2u * C4 + id.x;
+  ${k.store("stats", "at", "origin + mean")}
+  ${k.store("stats", "at + C4", "max(squares - sum * mean, vec4f())")}
 }`,
     },
   ],
@@ -73,8 +73,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   var inverse = 0.0;
   var scale = vec4f();
   var shift = vec4f();
-  for (var lane = 0u; lane < 4u; lane++) {
-    let channel = positions[id.x * 4u + lane];
+  for (var component = 0u; component < 4u; component++) {
+    let channel = positions[id.x * 4u + component];
     if (channel == 0xffffffffu) { continue; }
     let size = CX / GROUPS;
     if (channel / size != group) {
@@ -103,8 +103,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
       }
       inverse = 1.0 / sqrt(squares / f32(size * PIXELS) + EPS);
     }
-    scale[lane] = ${k.load("gamma", "channel / 4u")}[channel % 4u] * inverse;
-    shift[lane] = ${k.load("beta", "channel / 4u")}[channel % 4u] - mean * scale[lane];
+    scale[component] = ${k.load("gamma", "channel / 4u")}[channel % 4u] * inverse;
+    shift[component] = ${k.load("beta", "channel / 4u")}[channel % 4u] - mean * scale[component];
   }
   #if ${k.has("emb")}
   let e = n * E4 + EO + id.x;
@@ -119,7 +119,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 
 /**
  * affine[n, 0] = scale, affine[n, 1] = shift with y = x·scale + shift. `positions` holds the channel of every stored
- * position (0xffffffff for padding), then the position of every channel. `emb` (scale-shift norms): its row holds
+ * position (0xffffffff for padding), then the position of every channel. `emb` (scale-shift norms): its entry per image holds
  * [scale | shift] at EO, y = norm(x)·(1 + scale) + shift. Extra scalars: GROUPS, EPS, PIXELS, E4, EO.
  */
 export const groupNormAffine = defineKernel<Flags>({

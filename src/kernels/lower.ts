@@ -6,7 +6,7 @@
 import type { KernelCall, Target } from "../runtime/kernel.ts";
 import type { DType, Value } from "../runtime/values.ts";
 import type { Graph } from "./graph.ts";
-import { Context } from "./lowering/context.ts";
+import { Lowering } from "./lowering/lowering.ts";
 import { Fusion } from "./operations/fusion.ts";
 import { type Node, operationOf } from "./operations/table.ts";
 import { mergeShortcuts } from "./software/shortcuts.ts";
@@ -52,10 +52,10 @@ export function lowerOps(
   dtype: Exclude<DType, "u32">,
   outputs: Iterable<Value> = [],
 ): Lowered {
-  const ctx = new Context(target, dtype);
-  for (const node of ctx.byLanes ? mergeShortcuts(ops, countReads(ops, outputs), target) : ops)
-    operationOf(node).lower?.(ctx, node);
-  return { calls: ctx.calls, weights: [...ctx.weights.values()] };
+  const lowering = new Lowering(target, dtype);
+  for (const node of lowering.bySubgroups ? mergeShortcuts(ops, countReads(ops, outputs), target) : ops)
+    operationOf(node).lower?.(lowering, node);
+  return { calls: lowering.calls, weights: [...lowering.weights.values()] };
 }
 
 /** Fuses and lowers a graph. @throws ShapeError when sizes disagree */

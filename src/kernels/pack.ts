@@ -1,9 +1,9 @@
 /**
  * Packs a checkpoint's weight tensor (OIHW or [O, I], raw f32, f16 or bf16 words) into the layout that convolutions
  * read (see conv2d/contract.ts), once, at load. `inputs` maps each stored input position to a channel of the tensor and
- * `outputs` each stored output position to a row, 0xffffffff for padding; several tensors can share one packed weight by
- * disjoint ranges of output groups (q, k and v; all time-embedding projections). From weights that are packed already
- * (`source` "packed") `inputs` maps to their positions, and outputs stay as they are.
+ * `outputs` each stored output position to an output channel, 0xffffffff for padding; several tensors can share one packed
+ * weight by disjoint ranges of output groups (q, k and v; all time-embedding projections). From weights that are packed
+ * already (`source` "packed") `inputs` maps to their positions, and outputs stay as they are.
  */
 import { type Codegen, defineKernel, type Flags, LINEAR_INDEX, linearGrid, mainLinear } from "../runtime/kernel.ts";
 import { channelGroups } from "../runtime/values.ts";
@@ -57,9 +57,9 @@ export function readTaps(
     return `if (channel != 0xffffffffu) { ${taps.map(([name, tap]) => `${name} = ${k.load("raw", at(tap))};`).join(" ")} }`;
   }
   return `for (var j = 0u; j < 4u; j++) {
-    let row = outputs[group * 4u + j];
-    if (row != 0xffffffffu && channel != 0xffffffffu) {
-      let base = (row * CI + channel) * ${count};
+    let output = outputs[group * 4u + j];
+    if (output != 0xffffffffu && channel != 0xffffffffu) {
+      let base = (output * CI + channel) * ${count};
       ${taps.map(([name, tap]) => `${name}[j] = weight(base + ${tap});`).join(" ")}
     }
   }`;

@@ -16,13 +16,13 @@ const cost = (d: Dims, batch: number) => {
   return { flops: 8 * vectors, bytes: 48 * vectors };
 };
 
-/** Scope of a thread: vec4 `c4` of pixel (row, column) of image n's tile, at `own` in the tile and `at` in the whole. */
+/** Scope of a thread: vec4 `c4` of pixel (line, column) of image n's tile, at `own` in the tile and `at` in the whole. */
 const THREAD = `if (id.x >= TW * C4) { return; }
   let c4 = id.x % C4;
   let column = id.x / C4;
-  let row = id.y;
-  let own = ((id.z * TH + row) * TW + column) * C4 + c4;
-  let at = ((id.z * H + TOP + row) * W + LEFT + column) * C4 + c4;`;
+  let line = id.y;
+  let own = ((id.z * TH + line) * TW + column) * C4 + c4;
+  let at = ((id.z * H + TOP + line) * W + LEFT + column) * C4 + c4;`;
 
 /** Extra scalars: TOP, LEFT = the tile's place in the whole. */
 export const cutTile = defineKernel({
@@ -47,7 +47,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 });
 
 /**
- * Tiles come row by row, from the left. Extra scalars: TOP, LEFT; Y0, X0 = the first row and column of the tile that count;
+ * Tiles come line by line, from the left. Extra scalars: TOP, LEFT; Y0, X0 = the first line and column of the tile that count;
  * ABOVE, BEFORE = how many from there on it shares with the tiles above and to the left; BELOW, AFTER = how many at its
  * end with the next ones.
  */
@@ -70,10 +70,10 @@ fn ramp(i: u32, size: u32, before: u32, after: u32) -> f32 {
 fn main(@builtin(global_invocation_id) id: vec3u) {
   ${k.prelude}
   ${THREAD}
-  if (row < Y0 || column < X0) { return; }
-  let weight = ramp(row - Y0, TH - Y0, ABOVE, BELOW) * ramp(column - X0, TW - X0, BEFORE, AFTER);
+  if (line < Y0 || column < X0) { return; }
+  let weight = ramp(line - Y0, TH - Y0, ABOVE, BELOW) * ramp(column - X0, TW - X0, BEFORE, AFTER);
   var sum = weight * ${k.load("tile", "own")};
-  if (row - Y0 < ABOVE || column - X0 < BEFORE) { sum += ${k.load("y", "at")}; }
+  if (line - Y0 < ABOVE || column - X0 < BEFORE) { sum += ${k.load("y", "at")}; }
   ${k.store("y", "at", "sum")}
 }`,
     },

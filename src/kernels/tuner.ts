@@ -66,13 +66,13 @@ function fill(device: Device, value: Value, { object }: GpuArray): void {
     return;
   }
   const bytesPerRow = TEXTURE_WIDTH * bytes;
-  const [rows, rest] = [Math.floor(units / TEXTURE_WIDTH), units % TEXTURE_WIDTH];
-  const write = (row: number, size: readonly [number, number]) => {
-    const destination = { texture: object as GPUTexture, origin: [0, row] };
-    device.gpu.queue.writeTexture(destination, data, { offset: row * bytesPerRow, bytesPerRow }, size);
+  const [lines, rest] = [Math.floor(units / TEXTURE_WIDTH), units % TEXTURE_WIDTH];
+  const write = (line: number, size: readonly [number, number]) => {
+    const destination = { texture: object as GPUTexture, origin: [0, line] };
+    device.gpu.queue.writeTexture(destination, data, { offset: line * bytesPerRow, bytesPerRow }, size);
   };
-  if (rows > 0) write(0, [TEXTURE_WIDTH, rows]);
-  if (rest > 0) write(rows, [rest, 1]);
+  if (lines > 0) write(0, [TEXTURE_WIDTH, lines]);
+  if (rest > 0) write(lines, [rest, 1]);
 }
 
 /** One method ready to run. */

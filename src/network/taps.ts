@@ -16,7 +16,7 @@ export interface Tap {
 }
 
 /** What is made by tables, and by resampling without weights: modules without parameters of their name. */
-const WEIGHTLESS = /\.rows$|(?<=samplers\.0)\.(upsample|avgPool)$/;
+const WEIGHTLESS = /\.take$|(?<=samplers\.0)\.(upsample|avgPool)$/;
 
 /** The paths of all modules that have parameters, or modules that have some. */
 function modulesOf(params: readonly ExpectedTensor[]): Set<string> {
@@ -41,7 +41,7 @@ export function moduleOutputs(
     if (node.op === "groupNorm" && node.emb) return [];
     const { name } = node.y;
     const bare = name.replace(WEIGHTLESS, "");
-    const weightless = bare !== name && (name.endsWith(".rows") || !modules.has(bare));
+    const weightless = bare !== name && (name.endsWith(".take") || !modules.has(bare));
     return weightless || modules.has(name) ? [{ name: bare, value: node.y, form: form(bare) }] : [];
   });
 }

@@ -165,9 +165,9 @@ function classEmbedding(embed: Graph, spec: UNetSpec, input: ClassInput, byImage
   const label = "class_embedding";
   if (input.kind === "labels") {
     const weight = { name: `${label}.weight`, shape: [classEmbeddings(spec), time.dim] };
-    return embed.rows(label, weight, input.labels);
+    return embed.take(label, weight, input.labels);
   }
-  const vectors = embed.rows("class_proj", input.vectors, byImage);
+  const vectors = embed.take("class_proj", input.vectors, byImage);
   if (classes.kind === "identity") return vectors;
   if (classes.kind === "simple_projection")
     return embed.conv2d(label, vectors, [layer(label, channels(vectors), time.dim, 0)]);
@@ -184,12 +184,12 @@ function embedGraph(
   const { time } = spec;
   const timesteps = tableInput("timesteps", time.inputs, "f32");
   const [byStep, byImage] = ["by_step", "by_image"].map((name) => tableInput(name, 1, "u32")) as [Value, Value];
-  let vectors = embed.rows("time_proj", timesteps, init.timesteps === "step" ? byStep : byImage);
+  let vectors = embed.take("time_proj", timesteps, init.timesteps === "step" ? byStep : byImage);
   const timestepCond = time.cond === undefined ? null : tableInput("timestep_cond", time.cond, "f32");
   if (timestepCond) {
     const label = "time_embedding.cond_proj";
     const { weight, segments } = layer(label, timestepCond.shape[1] as number, time.inputs, 0);
-    const given = embed.rows("timestep_cond", timestepCond, byImage);
+    const given = embed.take("timestep_cond", timestepCond, byImage);
     vectors = embed.add("time_proj.sum", vectors, embed.conv2d(label, given, [{ weight, segments }]));
   }
   const timestep = embeddingMlp(embed, "time_embedding", vectors, time.dim, time.act);
@@ -201,7 +201,7 @@ function embedGraph(
   }
   const added = spec.added.kind === "none" ? null : tableInput("added", spec.added.width, "f32");
   if (added) {
-    const vector = embeddingMlp(embed, "add_embedding", embed.rows("added", added, byImage), time.dim, "silu");
+    const vector = embeddingMlp(embed, "add_embedding", embed.take("added", added, byImage), time.dim, "silu");
     emb = embed.add("emb", emb, vector);
   }
   emb = embed.activation("emb.sum", emb, time.sum_act);

@@ -72,7 +72,7 @@ test("every case prints for every target: the compiled words, in order, laid out
       laidOut.add(source.wgsl);
     }
   }
-  for (const kernel of ["conv2d/tiled", "conv2d/matrix", "conv2d/gather", "convSum/direct", "winogradProduct/lanes"])
+  for (const kernel of ["conv2d/tiled", "conv2d/matrix", "conv2d/gather", "convSum/direct", "winogradProduct/subgroup"])
     expect([...kernels], kernel).toContain(kernel);
 });
 
@@ -104,7 +104,7 @@ test("one object with --json; variants and matrix units where asked for", async 
   const software = ["--op", "conv2d", "--case", "11", "--target", "software"];
   const direct = await print(...software, "--variant", "direct", "--variant", "own");
   expect(direct.stdout).toContain("// variant direct, dispatch 1 of 1: conv2d/direct");
-  expect(direct.stdout).toContain("// variant own, dispatch 3 of 4: winogradProduct/lanes");
+  expect(direct.stdout).toContain("// variant own, dispatch 3 of 4: winogradProduct/subgroup");
   const gather = await print(...software, "--variant", "conv2d=gather");
   expect(gather.stdout).toContain("// variant conv2d=gather, dispatch 2 of 2: conv2d/gather");
 });

@@ -8,7 +8,7 @@ import { attentionProblem, convProblem, type Problem } from "../support/problems
 
 const found = await targets();
 const own = (found[0] as (typeof found)[number]).target;
-const byLanes = own.lanes > 0;
+const bySubgroups = own.lanes > 0;
 // Sources that other tests compile too.
 const gpu: Target = { ...constTarget, shapes: "uniform" };
 const direct: Target = { ...gpu, software: true };
@@ -32,12 +32,12 @@ const cases: Record<string, { problem: Problem; target: Target }> = {
   "conv2dPartial/tiled": convOf({ ...conv, n: 5, h: 6, w: 6, c: 64 }, gpu),
   "attention/direct": attentionOf(direct),
   "attention/tiled64": attentionOf(gpu),
-  ...(byLanes && {
+  ...(bySubgroups && {
     "conv2d/gather": convOf(conv, { ...own, methods: { conv2d: "gather" } }),
-    "winogradProduct/lanes": convOf(conv, { ...own, methods: { conv2d: "winograd" } }),
+    "winogradProduct/subgroup": convOf(conv, { ...own, methods: { conv2d: "winograd" } }),
     "attention/broadcast": attentionOf({ ...own, methods: { attention: "broadcast" } }),
-    "attentionScores/lanes": attentionOf({ ...own, methods: { attention: "products" } }),
-    "attentionValues/lanes": attentionOf({ ...own, methods: { attention: "products" } }),
+    "attentionScores/subgroup": attentionOf({ ...own, methods: { attention: "products" } }),
+    "attentionValues/subgroup": attentionOf({ ...own, methods: { attention: "products" } }),
   }),
 };
 

@@ -1,8 +1,8 @@
 /** Evaluates a graph node by node in f64 with the oracles: what fusion and lowering must not change. */
 import type { EmbRef } from "../../src/kernels/conv2d/node.ts";
 import type { Graph } from "../../src/kernels/graph.ts";
-import { isParam } from "../../src/kernels/operations/rows.ts";
 import type { BuiltName, BuiltNode } from "../../src/kernels/operations/table.ts";
+import { isParam } from "../../src/kernels/operations/take.ts";
 import type { ParamRef } from "../../src/kernels/weights.ts";
 import { channelPositions, type Value } from "../../src/runtime/values.ts";
 import { activation } from "../reference/activations.ts";
@@ -110,12 +110,12 @@ export const oracles: { readonly [K in BuiltName]: Oracle<K> } = {
     known.values.set(indices, found.indices);
     return found.y;
   },
-  rows({ of, param }, { table, order, y }) {
-    const rows = isParam(table) ? param(table) : of(table);
-    const [picked, width] = [of(order).data, dim(rows, 1)];
+  take({ of, param }, { table, order, y }) {
+    const values = isParam(table) ? param(table) : of(table);
+    const [picked, width] = [of(order).data, dim(values, 1)];
     return tensor(
       [picked.length, ...y.shape],
-      (i) => rows.data[(picked[Math.floor(i / width)] as number) * width + (i % width)] as number,
+      (i) => values.data[(picked[Math.floor(i / width)] as number) * width + (i % width)] as number,
     );
   },
 };

@@ -1,7 +1,7 @@
 /**
  * Subgroup matrices in plain WGSL, for adapters without matrix units. A kernel stays as it is but for the calls of the
  * extension: an operand becomes where it was loaded from (workgroup memory, which no kernel changes between a load and
- * its last use), a result the elements that one member of a subgroup owns, every LANES-th of the matrix in row-major
+ * its last use), a result the elements that one lane of a subgroup owns, every LANES-th of the matrix in row-major
  * order. What is left to check is all that can go wrong in our source: offsets, strides, tiles, barriers, epilogue.
  */
 import type { KernelCall, MatrixTile } from "../../src/runtime/kernel.ts";
@@ -15,21 +15,21 @@ function replaced(source: string, pattern: RegExp, by: string): string {
 const helpers = ({ m, n, k, lanes }: MatrixTile) => `
 struct Operand { offset: u32, stride: u32 }
 alias Result = array<f32, ${Math.ceil((m * n) / lanes)}>;
-var<private> member: u32;
+var<private> owner: u32;
 var<private> unknown: u32;
 fn emulatedProduct(a: Operand, b: Operand, sums: ptr<function, Result>) {
   // A compiler that does not know the bounds does not unroll: the calls are many.
   for (var i = 0u; i < ${Math.ceil((m * n) / lanes)}u + unknown; i++) {
-    let row = (i * ${lanes}u + member) / ${n}u;
-    let column = (i * ${lanes}u + member) % ${n}u;
+    let line = (i * ${lanes}u + owner) / ${n}u;
+    let column = (i * ${lanes}u + owner) % ${n}u;
     for (var k = 0u; k < ${k}u + unknown; k++) {
-      (*sums)[i] += f32(pixels[a.offset + row * a.stride + k]) * f32(weights[b.offset + k * b.stride + column]);
+      (*sums)[i] += f32(pixels[a.offset + line * a.stride + k]) * f32(weights[b.offset + k * b.stride + column]);
     }
   }
 }
 fn emulatedStore(offset: u32, sums: Result, stride: u32) {
   for (var i = 0u; i < ${Math.ceil((m * n) / lanes)}u; i++) {
-    let element = i * ${lanes}u + member;
+    let element = i * ${lanes}u + owner;
     results[offset + element / ${n}u * stride + element % ${n}u] = sums[i];
   }
 }`;
@@ -51,6 +51,6 @@ export function emulateMatrices(call: KernelCall, tile: MatrixTile): KernelCall 
     "emulatedProduct($2, $3, &$1)",
   );
   source = replaced(source, /subgroupMatrixStore<row_major>\(&results, /g, "emulatedStore(");
-  source = replaced(source, /let member = [^;]+;/, `member = lane % ${lanes}u; unknown = params.N / 0xffffffffu;`);
+  source = replaced(source, /let lane = [^;]+;/, `owner = thread % ${lanes}u; unknown = params.N / 0xffffffffu;`);
   return { ...call, source: `${source}\n${helpers(tile)}` };
 }

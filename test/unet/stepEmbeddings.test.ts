@@ -28,7 +28,7 @@ test.each([
     listed("by_image", "u32", 1),
   ];
   const embed = new Graph("f32", target.storage);
-  const projections = embed.output(embed.rows("embed", timesteps, byStep));
+  const projections = embed.output(embed.take("embed", timesteps, byStep));
   const table: Value = makeValue({ ...projections, name: "table" });
   const network = { timesteps, byStep, byImage, projections, table, classes: null } as unknown as Network;
   const owned: GpuArray[] = [];

@@ -29,10 +29,10 @@ fn main(@builtin(global_invocation_id) invocation: vec3u) {
   ${LENGTHS}
   if (id.x >= LQ) { return; }
   let head = id.y * ${d4}u;
-  let row = (id.z * LQ + id.x);
+  let at = (id.z * LQ + id.x);
   var query: array<vec4f, ${d4}>;
   var sum: array<vec4f, ${d4}>;
-  for (var d = 0u; d < ${d4}u; d++) { query[d] = ${k.load("q", "row * CQ4 + QO + head + d")} * SCALE; }
+  for (var d = 0u; d < ${d4}u; d++) { query[d] = ${k.load("q", "at * CQ4 + QO + head + d")} * SCALE; }
   var largest = -3.0e38;
   var denominator = 0.0;
   for (var key = 0u; key < LK; key++) {
@@ -46,7 +46,7 @@ fn main(@builtin(global_invocation_id) invocation: vec3u) {
     denominator = denominator * keep + p;
     for (var d = 0u; d < ${d4}u; d++) { sum[d] = sum[d] * keep + p * ${k.load("kv", "base + VO + d")}; }
   }
-  for (var d = 0u; d < ${d4}u; d++) { ${k.store("y", "row * CY4 + head + d", "sum[d] / denominator")} }
+  for (var d = 0u; d < ${d4}u; d++) { ${k.store("y", "at * CY4 + head + d", "sum[d] / denominator")} }
 }`;
 }
 

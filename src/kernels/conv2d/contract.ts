@@ -5,7 +5,7 @@
  * position c; CP = 4·C4 positions, taps in row-major kernel order. `gather` uses L = subgroup lanes, the others one
  * block with L = all output groups. The weights of a shortcut follow in each block as one more tap of 4·S4 positions.
  *
- * Epilogue: y = (acc + bias + emb[n] + residual) · outScale. `emb` has a row per image, of which this layer's channels
+ * Epilogue: y = (acc + bias + emb[n] + residual) · outScale. `emb` has an entry per image, of which this layer's channels
  * begin at group EO. Absent tensors are bound to any readable value and switched off by a scalar, so that one pipeline
  * serves every layer where pipelines are dear.
  */
@@ -26,10 +26,10 @@ export interface ConvScalars extends Dims {
   KH: number;
   KW: number;
   STRIDE: number;
-  /** Zero rows above and columns to the left of the input. */
+  /** Zero lines above and columns to the left of the input. */
   PT: number;
   PL: number;
-  /** vec4 groups of a row of emb, and the first of this layer; USE_EMB 0 switches it off. */
+  /** vec4 groups of an entry of emb, and the first of this layer; USE_EMB 0 switches it off. */
   E4: number;
   EO: number;
   USE_EMB: number;

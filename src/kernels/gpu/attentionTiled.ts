@@ -14,7 +14,7 @@ import type { AttentionFlags } from "../attention/contract.ts";
 
 /** Queries of a workgroup, and keys of a step. */
 const BLOCK = 32;
-/** vec4s of a slice of channels; rows lie one further apart, so that they begin in different banks. */
+/** vec4s of a slice of channels; queries and keys lie one further apart, so that they begin in different banks. */
 const SLICE = 8;
 /** vec4s of the memory that first holds slices of queries and keys, then values. */
 const MEMORY = 2 * BLOCK * (SLICE + 1);
@@ -36,13 +36,13 @@ function tiled(k: Codegen<AttentionFlags>): string {
   const queries = range((BLOCK * BLOCK) / 4 / threads);
   const keys = range(4);
   const columns = Math.min(threads / 4, Math.max(threads / BLOCK, powerOfTwo(d4)));
-  const rows = range((BLOCK * columns) / threads);
+  const summed = range((BLOCK * columns) / threads);
   const parts = range(ceilDiv(d4, columns));
   const ragged = d4 % columns !== 0;
   const column = (p: number) => (ragged ? `min(column + ${p * columns}u, ${d4 - 1}u)` : `column + ${p * columns}u`);
   const pass = Math.min(BLOCK, powerOfTwo(Math.floor(MEMORY / d4) + 1) / 2);
   const blocks = queries.flatMap((i) => keys.map((j) => ({ i, j, s: `s${i}_${j}` })));
-  const sums = rows.flatMap((r) => parts.map((p) => `o${r}_${p}`));
+  const sums = summed.flatMap((r) => parts.map((p) => `o${r}_${p}`));
   const score = ({ i, j }: { i: number; j: number }) => `scores[(query + ${i}u) * ${BLOCK + 1}u + key + ${j * SLICE}u]`;
   return wgsl`
 ${k.header}
@@ -51,17 +51,17 @@ var<workgroup> scores: array<f32, ${BLOCK * (BLOCK + 1)}>;
 var<workgroup> largest: array<f32, ${BLOCK}>;
 var<workgroup> rescale: array<f32, ${BLOCK}>;
 @compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   ${k.prelude}
   let wg = group + ${k.first};
   let LQ = HQ * WQ;
   let LK = HK * WK;
   let head = wg.y * ${d4}u;
   let q0 = wg.x * ${BLOCK}u;
-  let key = lane % ${SLICE}u;
-  let query = lane / ${SLICE}u * ${queries.length}u;
-  let column = lane % ${columns}u;
-  let row = lane / ${columns}u * ${rows.length}u;
+  let key = thread % ${SLICE}u;
+  let query = thread / ${SLICE}u * ${queries.length}u;
+  let column = thread % ${columns}u;
+  let summed = thread / ${columns}u * ${summed.length}u;
   var top = -3.0e38;
   var denominator = 0.0;
   ${sums.map((o) => `var ${o} = vec4f();`).join(" ")}
@@ -70,7 +70,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     ${blocks.map(({ s }) => `var ${s} = 0.0;`).join(" ")}
     for (var d0 = 0u; d0 < ${d4}u; d0 += ${SLICE}u) {
       workgroupBarrier();
-      for (var i = lane; i < ${2 * BLOCK * SLICE}u; i += ${threads}u) {
+      for (var i = thread; i < ${2 * BLOCK * SLICE}u; i += ${threads}u) {
         let r = i / ${SLICE}u;
         let d = d0 + i % ${SLICE}u;
         var value = vec4f();
@@ -90,45 +90,45 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     }
     ${blocks.map((block) => `${block.s} *= SCALE; ${score(block)} = ${block.s};`).join("\n    ")}
     workgroupBarrier();
-    if (lane < ${BLOCK}u) {
+    if (thread < ${BLOCK}u) {
       var next = top;
-      for (var j = 0u; j < count; j++) { next = max(next, scores[lane * ${BLOCK + 1}u + j]); }
+      for (var j = 0u; j < count; j++) { next = max(next, scores[thread * ${BLOCK + 1}u + j]); }
       let keep = exp(top - next);
       top = next;
       denominator *= keep;
-      largest[lane] = next;
-      rescale[lane] = keep;
+      largest[thread] = next;
+      rescale[thread] = keep;
     }
     workgroupBarrier();
     ${blocks.map((block) => `${score(block)} = exp(${block.s} - largest[query + ${block.i}u]);`).join("\n    ")}
-    ${rows.map((r) => `let keep${r} = rescale[row + ${r}u]; ${parts.map((p) => `o${r}_${p} *= keep${r};`).join(" ")}`).join("\n    ")}
+    ${summed.map((r) => `let keep${r} = rescale[summed + ${r}u]; ${parts.map((p) => `o${r}_${p} *= keep${r};`).join(" ")}`).join("\n    ")}
     for (var first = 0u; first < ${BLOCK}u; first += ${pass}u) {
       workgroupBarrier();
-      for (var i = lane; i < ${pass * d4}u; i += ${threads}u) {
+      for (var i = thread; i < ${pass * d4}u; i += ${threads}u) {
         let v = min(key0 + first + i / ${d4}u, LK - 1u);
         memory[i] = ${k.load("kv", `(wg.z * LK + v) * CK4 + VO + head + i % ${d4}u`)};
       }
       workgroupBarrier();
       for (var j = 0u; j < min(${pass}u, count - min(first, count)); j++) {
         ${parts.map((p) => `let v${p} = memory[j * ${d4}u + ${column(p)}];`).join(" ")}
-        ${rows
+        ${summed
           .map(
-            (r) => `let p${r} = scores[(row + ${r}u) * ${BLOCK + 1}u + first + j];
+            (r) => `let p${r} = scores[(summed + ${r}u) * ${BLOCK + 1}u + first + j];
         ${parts.map((p) => `o${r}_${p} += p${r} * v${p};`).join(" ")}`,
           )
           .join("\n        ")}
       }
     }
-    if (lane < ${BLOCK}u) {
-      for (var j = 0u; j < count; j++) { denominator += scores[lane * ${BLOCK + 1}u + j]; }
-      largest[lane] = denominator;
+    if (thread < ${BLOCK}u) {
+      for (var j = 0u; j < count; j++) { denominator += scores[thread * ${BLOCK + 1}u + j]; }
+      largest[thread] = denominator;
     }
   }
   workgroupBarrier();
   var sums = array<vec4f, ${sums.length}>(${sums.join(", ")});
-  let valid = min(${rows.length}u, max(LQ, q0 + row) - q0 - row);
+  let valid = min(${summed.length}u, max(LQ, q0 + summed) - q0 - summed);
   for (var i = 0u; i < valid * ${parts.length}u; i++) {
-    let r = row + i / ${parts.length}u;
+    let r = summed + i / ${parts.length}u;
     let d = column + i % ${parts.length}u * ${columns}u;
     if (d < ${d4}u) { ${k.store("y", "(wg.z * LQ + q0 + r) * CY4 + head + d", "sums[i] / largest[r]")} }
   }

@@ -9,7 +9,7 @@ const MULTIPLE = 16;
 
 export interface GpuConv {
   /** Pixels per workgroup of the matrix units' kernel; absent: without them. */
-  readonly rows?: 64 | 128;
+  readonly tile?: 64 | 128;
   readonly splits: number;
 }
 
@@ -21,5 +21,5 @@ export function gpuConv({ view, kernel, y }: ConvNode, { software, matrix }: Tar
   const splits = splitsOf(pixels, O4, kernel[0] * kernel[1] * channelGroups(inputs) * 4);
   const whole = [...inputs, ...outputs].every((channels) => channels % MULTIPLE === 0);
   if (!matrix || dtype !== "f16" || !whole) return { splits };
-  return { rows: manyTiles(pixels, O4) ? 128 : 64, splits };
+  return { tile: manyTiles(pixels, O4) ? 128 : 64, splits };
 }

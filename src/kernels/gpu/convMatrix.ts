@@ -1,11 +1,11 @@
 /**
  * Convolution on the matrix units of GPUs (`chromium-experimental-subgroup-matrix`): f16 operands, f32 sums. Four
- * subgroups, two by two, share a tile of ROWS pixels × 64 output channels. Per step every thread fetches some vec4s of
+ * subgroups, two by two, share a tile of 64 or 128 pixels × 64 output channels. Per step every thread fetches some vec4s of
  * pixels through the load map and of weights, rounds them to f16 and puts them in workgroup memory, from where each
  * subgroup multiplies its quarter tile. Results go through workgroup memory again, matrix by matrix, because where a
- * subgroup keeps an element is its own affair: an epilogue needs to know the row and the column.
+ * subgroup keeps an element is its own affair: an epilogue needs to know pixel and channel.
  *
- * Workgroup memory stays below the 16 KiB that every device has: 128 rows take steps of 16 channels, 64 rows of 32.
+ * Workgroup memory stays below the 16 KiB that every device has: 128 pixels take steps of 16 channels, 64 of 32.
  */
 import { type Codegen, defineKernel, type MatrixTile } from "../../runtime/kernel.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
@@ -17,13 +17,13 @@ import {
   type GemmFlags,
   gemmGrid,
   PARTIAL_TENSORS,
-  rowCorner,
+  pixelCorner,
   TILE_GROUPS,
 } from "./implicitGemm.ts";
 
 export interface MatrixFlags extends GemmFlags {
   /** Pixels per workgroup. */
-  rows: 64 | 128;
+  tile: 64 | 128;
 }
 
 const SUBGROUPS = 4;
@@ -31,19 +31,19 @@ const SUBGROUPS = 4;
 export const matrixThreads = ({ lanes }: MatrixTile): number => SUBGROUPS * lanes;
 
 const COLUMNS = TILE_GROUPS * 4;
-/** Elements between rows of workgroup memory beyond the rows' own: consecutive rows begin in different banks. */
+/** Elements between pixels, or channels of weights, in workgroup memory beyond their own: neighbours begin in different banks. */
 const SKEW = 8;
 
 function body(k: Codegen<MatrixFlags>): string {
   const { m, n, k: inner, lanes } = k.target.matrix as MatrixTile;
-  const { rows } = k.flags;
-  const depth = rows === 128 ? 16 : 32;
+  const { tile } = k.flags;
+  const depth = tile === 128 ? 16 : 32;
   const groups = depth / 4;
   const threads = k.workgroup;
   const [pixelStride, weightStride] = [depth + SKEW, COLUMNS + SKEW];
-  const pixelLoads = range((rows * groups) / threads);
+  const pixelLoads = range((tile * groups) / threads);
   const weightLoads = range((depth * TILE_GROUPS) / threads);
-  const [tall, wide] = [range(rows / 2 / m), range(COLUMNS / 2 / n)];
+  const [tall, wide] = [range(tile / 2 / m), range(COLUMNS / 2 / n)];
   const tiles = tall.flatMap((i) => wide.map((j) => ({ i, j, c: `c${i}_${j}` })));
   const put = (array: string, at: string, v: string) =>
     `{ let at = ${at}; ${range(4)
@@ -58,20 +58,20 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 ${k.header}
 ${loadHelpers(k)}
 ${finishFunction(k)}
-var<workgroup> pixels: array<f16, ${rows * pixelStride}>;
+var<workgroup> pixels: array<f16, ${tile * pixelStride}>;
 var<workgroup> weights: array<f16, ${depth * weightStride}>;
 var<workgroup> results: array<f32, ${SUBGROUPS * m * n}>;
 @compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   ${k.prelude}
   let wg = group + ${k.first};
-  ${beginTile(k, rows, depth)}
-  let subgroup = lane / ${lanes}u;
-  let member = lane % ${lanes}u;
-  let row = (subgroup / 2u) * ${rows / 2}u;
+  ${beginTile(k, tile, depth)}
+  let subgroup = thread / ${lanes}u;
+  let lane = thread % ${lanes}u;
+  let pixel = (subgroup / 2u) * ${tile / 2}u;
   let column = (subgroup % 2u) * ${COLUMNS / 2}u;
-  let slot = lane % ${groups}u;
-  ${pixelLoads.map((i) => rowCorner(i, `m0 + lane / ${groups}u + ${(i * threads) / groups}u`)).join("")}
+  let slot = thread % ${groups}u;
+  ${pixelLoads.map((i) => pixelCorner(i, `m0 + thread / ${groups}u + ${(i * threads) / groups}u`)).join("")}
   ${tiles.map(({ c }) => `var ${c}: subgroup_matrix_result<f32, ${n}, ${m}>;`).join("\n  ")}
   for (var step = first; step < last; step++) {
     let tap = step / chunks;
@@ -84,8 +84,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       .map(
         (i) => `var w${i} = vec4<f16>();
     {
-      let position = c * 4u + lane / ${TILE_GROUPS}u + ${(i * threads) / TILE_GROUPS}u;
-      let o4 = o0 + lane % ${TILE_GROUPS}u;
+      let position = c * 4u + thread / ${TILE_GROUPS}u + ${(i * threads) / TILE_GROUPS}u;
+      let o4 = o0 + thread % ${TILE_GROUPS}u;
       if (position < C4 * 4u && o4 < O4) { w${i} = ${k.half("w", "(tap * C4 * 4u + position) * O4 + o4")}; }
     }`,
       )
@@ -95,7 +95,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       .map((i) =>
         put(
           "pixels",
-          `(lane / ${groups}u + ${(i * threads) / groups}u) * ${pixelStride}u + slot * 4u`,
+          `(thread / ${groups}u + ${(i * threads) / groups}u) * ${pixelStride}u + slot * 4u`,
           `vec4<f16>(v${i})`,
         ),
       )
@@ -104,7 +104,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       .map((i) =>
         put(
           "weights",
-          `(lane / ${TILE_GROUPS}u + ${(i * threads) / TILE_GROUPS}u) * ${weightStride}u + lane % ${TILE_GROUPS}u * 4u`,
+          `(thread / ${TILE_GROUPS}u + ${(i * threads) / TILE_GROUPS}u) * ${weightStride}u + thread % ${TILE_GROUPS}u * 4u`,
           `w${i}`,
         ),
       )
@@ -116,7 +116,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         .map(
           (
             i,
-          ) => `let a${i} = subgroupMatrixLoad<${left}, row_major>(&pixels, (row + ${i * m}u) * ${pixelStride}u + s, ${pixelStride}u);
+          ) => `let a${i} = subgroupMatrixLoad<${left}, row_major>(&pixels, (pixel + ${i * m}u) * ${pixelStride}u + s, ${pixelStride}u);
       ${wide.map((j) => `c${i}_${j} = subgroupMatrixMultiplyAccumulate(a${i}, b${j}, c${i}_${j});`).join(" ")}`,
         )
         .join("\n      ")}
@@ -128,10 +128,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       ({ i, j, c }) => `workgroupBarrier();
   subgroupMatrixStore<row_major>(&results, strip, ${c}, ${n}u);
   workgroupBarrier();
-  for (var t = member; t < ${(m * n) / 4}u; t += ${lanes}u) {
+  for (var t = lane; t < ${(m * n) / 4}u; t += ${lanes}u) {
     let at = strip + t * 4u;
     let v = vec4f(results[at], results[at + 1u], results[at + 2u], results[at + 3u]);
-    finish(v, m0 + row + ${i * m}u + t / ${n / 4}u, o0 + column / 4u + ${(j * n) / 4}u + t % ${n / 4}u, split);
+    finish(v, m0 + pixel + ${i * m}u + t / ${n / 4}u, o0 + column / 4u + ${(j * n) / 4}u + t % ${n / 4}u, split);
   }`,
     )
     .join("\n  ")}
@@ -145,8 +145,8 @@ const common = {
     {
       name: "matrix",
       workgroup: (target: { matrix?: MatrixTile }) => matrixThreads(target.matrix as MatrixTile),
-      grid: (d: Readonly<Record<string, number>>, batch: number, _: number, { rows }: MatrixFlags) =>
-        gemmGrid(d, batch, rows),
+      grid: (d: Readonly<Record<string, number>>, batch: number, _: number, { tile }: MatrixFlags) =>
+        gemmGrid(d, batch, tile),
       parts: "y" as const,
       wgsl: body,
     },

@@ -16,14 +16,14 @@ import {
   gemmGrid,
   manyTiles,
   PARTIAL_TENSORS,
-  rowCorner,
+  pixelCorner,
 } from "./implicitGemm.ts";
 
 /** Channels per step of `tiled`. */
 const DEPTH = 16;
 
 function tiled(k: Codegen<GemmFlags>): string {
-  const rows = k.workgroup;
+  const tile = k.workgroup;
   const pixels = range(4);
   const accumulators = range(8).flatMap((i) => [`c${i}0`, `c${i}1`]);
   const multiply = range(8).flatMap((i) => {
@@ -34,18 +34,18 @@ function tiled(k: Codegen<GemmFlags>): string {
 ${k.header}
 ${loadHelpers(k)}
 ${finishFunction(k)}
-var<workgroup> pixels: array<vec4f, ${rows * 4}>;
+var<workgroup> pixels: array<vec4f, ${tile * 4}>;
 var<workgroup> weights: array<vec4f, 256>;
-@compute @workgroup_size(${rows})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+@compute @workgroup_size(${tile})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   ${k.prelude}
   let wg = group + ${k.first};
-  ${beginTile(k, rows, DEPTH)}
-  let quad = lane / 4u;
-  let slot = lane % 4u;
-  ${pixels.map((i) => rowCorner(i, `m0 + quad * 4u + ${i}u`)).join("")}
-  let tx = lane % 8u;
-  let ty = lane / 8u;
+  ${beginTile(k, tile, DEPTH)}
+  let quad = thread / 4u;
+  let slot = thread % 4u;
+  ${pixels.map((i) => pixelCorner(i, `m0 + quad * 4u + ${i}u`)).join("")}
+  let tx = thread % 8u;
+  let ty = thread / 8u;
   ${accumulators.map((c) => `var ${c} = vec4f();`).join(" ")}
   for (var step = first; step < last; step++) {
     let tap = step / chunks;
@@ -58,10 +58,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     ${range(4)
       .map((j) => {
         const s = "xyzw"[j];
-        return `pixels[(slot * 4u + ${j}u) * ${rows / 4}u + quad] = vec4f(v0.${s}, v1.${s}, v2.${s}, v3.${s});`;
+        return `pixels[(slot * 4u + ${j}u) * ${tile / 4}u + quad] = vec4f(v0.${s}, v1.${s}, v2.${s}, v3.${s});`;
       })
       .join("\n    ")}
-    for (var i = lane; i < 256u; i += ${rows}u) {
+    for (var i = thread; i < 256u; i += ${tile}u) {
       let position = c * 4u + i / 16u;
       let o4 = o0 + i % 16u;
       var value = vec4f();
@@ -70,27 +70,27 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     }
     workgroupBarrier();
     for (var kk = 0u; kk < 16u; kk++) {
-      let a0 = pixels[kk * ${rows / 4}u + ty * 2u];
-      let a1 = pixels[kk * ${rows / 4}u + ty * 2u + 1u];
+      let a0 = pixels[kk * ${tile / 4}u + ty * 2u];
+      let a1 = pixels[kk * ${tile / 4}u + ty * 2u + 1u];
       let b0 = weights[kk * 16u + tx];
       let b1 = weights[kk * 16u + tx + 8u];
       ${multiply.join("\n      ")}
     }
   }
 var sums = array<vec4f, 16>(${accumulators.join(", ")});
-  let row = m0 + ty * 8u;
-  let count = min(8u, max(N * HO * WO, row) - row);
-  for (var i = 0u; i < count * 2u; i++) { finish(sums[i], row + i / 2u, o0 + tx + i % 2u * 8u, split); }
+  let pixel = m0 + ty * 8u;
+  let count = min(8u, max(N * HO * WO, pixel) - pixel);
+  for (var i = 0u; i < count * 2u; i++) { finish(sums[i], pixel + i / 2u, o0 + tx + i % 2u * 8u, split); }
 }`;
 }
 
-/** Each thread makes 8×8 outputs of 64 channels' width, so a tile has as many rows as a workgroup has threads. */
-const tiles = (rows: 64 | 128): Variant<GemmFlags> => ({
-  name: rows === 64 ? "tiled" : "tiled128",
+/** Each thread makes 8×8 outputs of 64 channels' width, so a tile has as many pixels as a workgroup has threads. */
+const tiles = (tile: 64 | 128): Variant<GemmFlags> => ({
+  name: tile === 64 ? "tiled" : "tiled128",
   when: (target, d) =>
-    !target.software && (rows === 64 || manyTiles((d.HO as number) * (d.WO as number), d.O4 as number)),
-  workgroup: () => rows,
-  grid: (d, batch) => gemmGrid(d, batch, rows),
+    !target.software && (tile === 64 || manyTiles((d.HO as number) * (d.WO as number), d.O4 as number)),
+  workgroup: () => tile,
+  grid: (d, batch) => gemmGrid(d, batch, tile),
   parts: "y",
   wgsl: tiled,
 });

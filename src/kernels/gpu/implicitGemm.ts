@@ -1,5 +1,5 @@
 /**
- * What the convolutions of GPUs share. A convolution is a product of a matrix of mapped pixels, one row per output pixel
+ * What the convolutions of GPUs share. A convolution is a product of a matrix of mapped pixels, one line per output pixel
  * of all images and taps × channels long, with the packed weights; neither matrix is ever written out. A workgroup owns a
  * tile of the result and walks over steps of some channels of one tap.
  *
@@ -42,18 +42,18 @@ const MANY_TILES = 64;
 export const manyTiles = (pixels: number, O4: number): boolean =>
   ceilDiv(pixels, 128) * ceilDiv(O4, TILE_GROUPS) >= MANY_TILES;
 
-export function gemmGrid(d: Dims, batch: number, rows: number): Grid {
-  const tiles = ceilDiv(batch * (d.HO as number) * (d.WO as number), rows);
+export function gemmGrid(d: Dims, batch: number, tile: number): Grid {
+  const tiles = ceilDiv(batch * (d.HO as number) * (d.WO as number), tile);
   // One axis ends at 65,535 workgroups.
   return [ceilDiv(d.O4 as number, TILE_GROUPS) * (d.SPLITS ?? 1), Math.min(tiles, 32768), ceilDiv(tiles, 32768)];
 }
 
 /**
- * Statements: the tile's first row `m0` and output group `o0`, and the range of steps of `depth` channels each. They leave
- * workgroups beyond the last row.
+ * Statements: the tile's first pixel `m0` and output group `o0`, and the range of steps of `depth` channels each. They leave
+ * workgroups beyond the last pixel.
  */
-export const beginTile = (k: Codegen<GemmFlags>, rows: number, depth: number): string => `
-  let m0 = (wg.z * 32768u + wg.y) * ${rows}u;
+export const beginTile = (k: Codegen<GemmFlags>, tile: number, depth: number): string => `
+  let m0 = (wg.z * 32768u + wg.y) * ${tile}u;
   if (m0 >= N * HO * WO) { return; }
   let columns = (O4 + ${TILE_GROUPS - 1}u) / ${TILE_GROUPS}u;
   let o0 = (wg.x % columns) * ${TILE_GROUPS}u;
@@ -66,14 +66,14 @@ export const beginTile = (k: Codegen<GemmFlags>, rows: number, depth: number): s
       : "let first = 0u; let last = steps;"
   }`;
 
-/** Statements: image `n<i>` and top left corner `y<i>`, `x<i>` of what output row `m` reads. */
-export const rowCorner = (i: number, m: string): string => `
+/** Statements: image `n<i>` and top left corner `y<i>`, `x<i>` of what output pixel `m` reads. */
+export const pixelCorner = (i: number, m: string): string => `
   let q${i} = min(${m}, N * HO * WO - 1u);
   let n${i} = q${i} / (HO * WO);
   let y${i} = i32(q${i} / WO % HO * STRIDE) - i32(PT);
   let x${i} = i32(q${i} % WO * STRIDE) - i32(PL);`;
 
-/** Module-scope function `finish(v, m, o4, split)`: what becomes of the sums of row m and output group o4. */
+/** Module-scope function `finish(v, m, o4, split)`: what becomes of the sums of pixel m and output group o4. */
 export const finishFunction = (k: Codegen<GemmFlags>): string => `
 fn finish(v: vec4f, m: u32, o4: u32, split: u32) {
   ${k.prelude}

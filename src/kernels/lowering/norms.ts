@@ -5,9 +5,9 @@ import type { ConvNode, EmbRef } from "../conv2d/node.ts";
 import { chunkCount, groupNormAffine, groupNormStats } from "../groupNorm.ts";
 import type { NodeBase, View } from "../operations/node.ts";
 import type { Activation } from "../parts/activations.ts";
-import { fillsVectors, groupNormLanes, normalise } from "../software/groupNorm.ts";
+import { fillsVectors, groupNormSubgroups, normalise } from "../software/groupNorm.ts";
 import { type ParamRef, positions, vector } from "../weights.ts";
-import { type Context, segmentsOf } from "./context.ts";
+import { type Lowering, segmentsOf } from "./lowering.ts";
 
 /** A GroupNorm over the channels of its sources together. */
 export interface NormNode extends NodeBase {
@@ -34,7 +34,7 @@ export class Norms {
   /** Norms that wait for their consumer: most can be applied where they are measured. */
   readonly #pending = new Map<Value, NormNode>();
 
-  constructor(private readonly ctx: Context) {}
+  constructor(private readonly lowering: Lowering) {}
 
   /** The norm behind a view, while it waits for its consumer. */
   waiting({ affine }: View): NormNode | undefined {
@@ -42,13 +42,19 @@ export class Norms {
   }
 
   normTensors({ sources: [a, b], gamma, beta, emb }: NormNode) {
-    return { a, b, gamma: this.ctx.weight(vector(gamma)), beta: this.ctx.weight(vector(beta)), emb: emb?.table };
+    return {
+      a,
+      b,
+      gamma: this.lowering.weight(vector(gamma)),
+      beta: this.lowering.weight(vector(beta)),
+      emb: emb?.table,
+    };
   }
 
   #normScalars({ sources, groups, eps, emb }: NormNode) {
     const [h, w] = sources[0].shape as [number, number];
-    const row = { E4: emb ? channelGroups(emb.table.segments) : 0, EO: emb?.group ?? 0 };
-    return { GROUPS: groups, EPS: eps, PIXELS: h * w, ...row };
+    const entry = { E4: emb ? channelGroups(emb.table.segments) : 0, EO: emb?.group ?? 0 };
+    return { GROUPS: groups, EPS: eps, PIXELS: h * w, ...entry };
   }
 
   /** A norm's view written out, and behind it the sources of a shortcut. */
@@ -56,8 +62,8 @@ export class Norms {
     const own = this.normTensors(norm);
     const tensors = { ...own, s: s ?? own.a, t: t ?? own.a, y };
     const copied = { S4: channelGroups(s?.segments ?? []), T4: channelGroups(t?.segments ?? []) };
-    this.ctx.calls.push(
-      normalise.lower(this.ctx.target, label, tensors, { act }, { ...this.#normScalars(norm), ...copied }),
+    this.lowering.calls.push(
+      normalise.lower(this.lowering.target, label, tensors, { act }, { ...this.#normScalars(norm), ...copied }),
     );
   }
 
@@ -68,10 +74,12 @@ export class Norms {
     if (norm) {
       this.#pending.delete(norm.y);
       const tensors = { ...this.normTensors(norm), affine: norm.y };
-      this.ctx.calls.push(groupNormLanes.lower(this.ctx.target, norm.label, tensors, {}, this.#normScalars(norm)));
+      this.lowering.calls.push(
+        groupNormSubgroups.lower(this.lowering.target, norm.label, tensors, {}, this.#normScalars(norm)),
+      );
     }
     const flags = { act: view.act, upsample: view.upsample, pool };
-    this.ctx.calls.push(apply.lower(this.ctx.target, label, { a, b, affine: view.affine, y }, flags));
+    this.lowering.calls.push(apply.lower(this.lowering.target, label, { a, b, affine: view.affine, y }, flags));
   }
 
   /** The view written out; convolutions that read alike share it. */
@@ -83,7 +91,7 @@ export class Norms {
     const [h, w] = view.sources[0].shape as [number, number];
     const segments = segmentsOf(view.sources);
     const shape = [h * scale, w * scale, segments.reduce((s, c) => s + c, 0)];
-    const y = this.ctx.intermediate(`${label}.input`, shape, segments, this.ctx.dtype);
+    const y = this.lowering.intermediate(`${label}.input`, shape, segments, this.lowering.dtype);
     this.apply(label, view, y, false);
     this.#materialised.set(key, y);
     return y;
@@ -96,7 +104,12 @@ export class Norms {
     const sources = (shortcut as NonNullable<ConvNode["shortcut"]>).sources;
     const all = [...segments, ...segmentsOf(sources)];
     const [h, w] = view.sources[0].shape as [number, number];
-    const y = this.ctx.intermediate(`${label}.input`, [h, w, all.reduce((s, c) => s + c, 0)], all, this.ctx.dtype);
+    const y = this.lowering.intermediate(
+      `${label}.input`,
+      [h, w, all.reduce((s, c) => s + c, 0)],
+      all,
+      this.lowering.dtype,
+    );
     this.#normalise(label, norm, view.act, y, sources);
     return y;
   }
@@ -106,8 +119,8 @@ export class Norms {
     const found = this.#stats.get(x);
     if (found) return found;
     const [h, w, c] = x.shape as [number, number, number];
-    const stats = this.ctx.intermediate(`${x.name}.stats`, [chunkCount(h * w), 2, c], x.segments, "f32");
-    this.ctx.calls.push(groupNormStats.lower(this.ctx.target, label, { x, stats }, {}));
+    const stats = this.lowering.intermediate(`${x.name}.stats`, [chunkCount(h * w), 2, c], x.segments, "f32");
+    this.lowering.calls.push(groupNormStats.lower(this.lowering.target, label, { x, stats }, {}));
     this.#stats.set(x, stats);
     return stats;
   }
@@ -115,13 +128,13 @@ export class Norms {
   norm(norm: NormNode): void {
     const { label, sources, y: affine } = norm;
     const segments = segmentsOf(sources);
-    if (this.ctx.byLanes && appliesWhole(norm)) {
+    if (this.lowering.bySubgroups && appliesWhole(norm)) {
       this.#pending.set(affine, norm);
       return;
     }
     const { gamma, beta, emb } = this.normTensors(norm);
     const [sa, sb] = sources.map((s) => this.#measure(label, s));
-    const tensors = { sa, sb, gamma, beta, emb, positions: this.ctx.weight(positions(segments)), affine };
-    this.ctx.calls.push(groupNormAffine.lower(this.ctx.target, label, tensors, {}, this.#normScalars(norm)));
+    const tensors = { sa, sb, gamma, beta, emb, positions: this.lowering.weight(positions(segments)), affine };
+    this.lowering.calls.push(groupNormAffine.lower(this.lowering.target, label, tensors, {}, this.#normScalars(norm)));
   }
 }

@@ -6,7 +6,7 @@ import type { Operation } from "./operation.ts";
 export const apply: Operation<ApplyNode> = {
   name: "apply",
   reads: ({ view }) => [...view.sources, view.affine],
-  lower(ctx, { label, view, y, pool }) {
-    ctx.shared(Norms).apply(label, view, y, pool);
+  lower(lowering, { label, view, y, pool }) {
+    lowering.shared(Norms).apply(label, view, y, pool);
   },
 };

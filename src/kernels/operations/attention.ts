@@ -23,25 +23,25 @@ export const attention = defineOp({
     return { ...init, y };
   },
   reads: ({ q, kv }) => [q, kv],
-  lower(ctx, node) {
+  lower(lowering, node) {
     const { label, q, kv, y, heads, headDim, kGroup, vGroup } = node;
     const scalars = { QO: 0, KO: kGroup, VO: vGroup, HEADS: heads, SCALE: 1 / Math.sqrt(headDim) };
     const d4 = ceilDiv(headDim, 4);
-    const method = ctx.byLanes ? attentionMethod(node, ctx.target) : undefined;
+    const method = lowering.bySubgroups ? attentionMethod(node, lowering.target) : undefined;
     if (method !== "products") {
-      ctx.calls.push(streaming.lower(ctx.target, label, { q, kv, y }, { d4 }, scalars, method));
+      lowering.calls.push(streaming.lower(lowering.target, label, { q, kv, y }, { d4 }, scalars, method));
       return;
     }
-    const { lanes } = ctx.target;
+    const { lanes } = lowering.target;
     const [LQ, LK] = [pixels(q), pixels(kv)];
     const sizes = { ...scalars, D4: d4, LK4: ceilDiv(LK, 4) };
-    const matrix = (name: string) => ctx.intermediate(`${label}.${name}`, [heads, LQ, LK], [LK], "f32");
+    const matrix = (name: string) => lowering.intermediate(`${label}.${name}`, [heads, LQ, LK], [LK], "f32");
     const [s, p] = [matrix("scores"), matrix("probabilities")];
-    const inverse = ctx.intermediate(`${label}.inverse`, [heads, LQ, 1], [1], "f32");
-    ctx.calls.push(
-      attentionScores.lower(ctx.target, label, { q, kv, s }, { blocks: columnBlocks(sizes.LK4, lanes) }, sizes),
-      attentionSoftmax.lower(ctx.target, label, { s, p, inverse }, {}, { ...sizes, LQ, LK }),
-      attentionValues.lower(ctx.target, label, { p, inverse, kv, y }, { blocks: columnBlocks(d4, lanes) }, sizes),
+    const inverse = lowering.intermediate(`${label}.inverse`, [heads, LQ, 1], [1], "f32");
+    lowering.calls.push(
+      attentionScores.lower(lowering.target, label, { q, kv, s }, { blocks: columnBlocks(sizes.LK4, lanes) }, sizes),
+      attentionSoftmax.lower(lowering.target, label, { s, p, inverse }, {}, { ...sizes, LQ, LK }),
+      attentionValues.lower(lowering.target, label, { p, inverse, kv, y }, { blocks: columnBlocks(d4, lanes) }, sizes),
     );
   },
 });

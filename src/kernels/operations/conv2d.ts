@@ -3,7 +3,7 @@ import { ShapeError } from "../../runtime/errors.ts";
 import type { Value } from "../../runtime/values.ts";
 import type { ConvFields, EmbRef, Padding } from "../conv2d/node.ts";
 import { lowerGpuConv } from "../gpu/conv.ts";
-import { LaneConvs } from "../software/conv.ts";
+import { SubgroupConvs } from "../software/conv.ts";
 import type { WeightSpec } from "../weights.ts";
 import { hwc, plain } from "./node.ts";
 import { defineOp } from "./operation.ts";
@@ -39,7 +39,8 @@ export const conv2d = defineOp({
   reads: ({ view, residual }) => [...view.sources, view.affine, residual],
   params: ({ weights }) => weights.flatMap(({ weight, bias }) => [weight, bias]),
   fuse: (fusion, node) => fusion.convolve({ ...node, view: fusion.view(node.view.sources[0]) }),
-  lower: (ctx, node) => (ctx.byLanes ? ctx.shared(LaneConvs).lower(node) : lowerGpuConv(ctx, node)),
+  lower: (lowering, node) =>
+    lowering.bySubgroups ? lowering.shared(SubgroupConvs).lower(node) : lowerGpuConv(lowering, node),
 });
 
 /** Adds a slice of the time-embedding table to every pixel of what a convolution made. */

@@ -31,5 +31,5 @@ export const groupNorm = defineOp({
 export const norm: Operation<NormNode> = {
   name: "norm",
   reads: ({ sources }) => sources,
-  lower: (ctx, node) => ctx.shared(Norms).norm(node),
+  lower: (lowering, node) => lowering.shared(Norms).norm(node),
 };

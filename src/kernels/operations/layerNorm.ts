@@ -52,7 +52,7 @@ function shared(k: Codegen<Flags>): string {
   // Every thread adds up all partial sums: 64 broadcast reads cost less than the barriers of a tree.
   const total = (name: string) => wgsl`
   workgroupBarrier();
-  partial[lane] = dot(${name}, vec4f(1.0));
+  partial[thread] = dot(${name}, vec4f(1.0));
   workgroupBarrier();
   var total = 0.0;
   for (var i = 0u; i < ${THREADS}u; i++) { total += partial[i]; }`;
@@ -60,7 +60,7 @@ function shared(k: Codegen<Flags>): string {
 ${k.header}
 var<workgroup> partial: array<f32, ${THREADS}>;
 @compute @workgroup_size(${THREADS})
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
   ${k.prelude}
   let pixel = wg.y * groups.x + wg.x;
   if (pixel >= N * H * W) { return; }
@@ -68,19 +68,19 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) groups: vec3u
   let origin = ${k.load("x", "base")}.x;
   var offset = 0.0;
   var sum = vec4f();
-  for (var c = lane; c < C4; c += ${THREADS}u) { sum += ${masked(k)}; }
+  for (var c = thread; c < C4; c += ${THREADS}u) { sum += ${masked(k)}; }
   {
     ${total("sum")}
     offset = total / f32(C);
   }
   var squares = vec4f();
-  for (var c = lane; c < C4; c += ${THREADS}u) {
+  for (var c = thread; c < C4; c += ${THREADS}u) {
     let d = ${masked(k)};
     squares += d * d;
   }
   ${total("squares")}
   let inverse = 1.0 / sqrt(total / f32(C) + EPS);
-  for (var c = lane; c < C4; c += ${THREADS}u) { ${normalised(k)} }
+  for (var c = thread; c < C4; c += ${THREADS}u) { ${normalised(k)} }
 }`;
 }
 

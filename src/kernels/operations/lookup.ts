@@ -1,6 +1,6 @@
 /**
- * Nearest row of a codebook: index = argmin_k Σ_c (x_c − e_kc)², y = e_index. Squared differences are summed as they
- * are, since |x|² − 2x·e + |e|² cancels where x is near a row, which is where it matters. Of equally near rows the first
+ * Nearest entry of a codebook: index = argmin_k Σ_c (x_c − e_kc)², y = e_index. Squared differences are summed as they
+ * are, since |x|² − 2x·e + |e|² cancels where x is near an entry, which is where it matters. Of equally near entries the first
  * wins. Channels that only pad x and the codebook must be zero in both.
  */
 import { ShapeError } from "../../runtime/errors.ts";
@@ -28,13 +28,13 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let pixel = id.y * H * W + id.x;
   var nearest = 0u;
   var least = 3.4e38;
-  for (var row = 0u; row < K; row++) {
+  for (var entry = 0u; entry < K; entry++) {
     var distance = 0.0;
     for (var c = 0u; c < C4; c++) {
-      let d = ${k.load("x", "pixel * C4 + c")} - ${k.load("table", "row * C4 + c")};
+      let d = ${k.load("x", "pixel * C4 + c")} - ${k.load("table", "entry * C4 + c")};
       distance += dot(d, d);
     }
-    if (distance < least) { least = distance; nearest = row; }
+    if (distance < least) { least = distance; nearest = entry; }
   }
   indices[pixel] = nearest;
   for (var c = 0u; c < C4; c++) { ${k.store("y", "pixel * C4 + c", k.load("table", "nearest * C4 + c"))} }
@@ -43,12 +43,15 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   ],
   cost(d, batch) {
     const pixels = batch * (d.H as number) * (d.W as number);
-    const row = (d.C4 as number) * 4;
-    return { flops: 3 * pixels * (d.K as number) * row, bytes: 4 * (row * (2 * pixels + (d.K as number)) + pixels) };
+    const width = (d.C4 as number) * 4;
+    return {
+      flops: 3 * pixels * (d.K as number) * width,
+      bytes: 4 * (width * (2 * pixels + (d.K as number)) + pixels),
+    };
   },
 });
 
-/** The nearest row of `table` (by squared distance, the first of equals) to the channels of every pixel, and its number. */
+/** The nearest entry of `table` (by squared distance, the first of equals) to the channels of every pixel, and its number. */
 export const lookup = defineOp({
   name: "lookup",
   /** @param indices where the number goes, u32 [H, W] */

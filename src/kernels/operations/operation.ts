@@ -3,7 +3,7 @@
  * Each has a file beside this one and a line in table.ts; nothing else in `src` names all of them.
  */
 import type { DType, Value } from "../../runtime/values.ts";
-import type { Context } from "../lowering/context.ts";
+import type { Lowering } from "../lowering/lowering.ts";
 import type { ParamRef } from "../weights.ts";
 import type { Fusion } from "./fusion.ts";
 import type { NodeBase } from "./node.ts";
@@ -24,7 +24,7 @@ export interface Operation<N extends NodeBase> {
   /** What it becomes in a fused graph. Default: what it reads is written out, then the node comes as it is. */
   fuse?(fusion: Fusion, node: N): void;
   /** Adds the kernel calls that compute it. */
-  lower?(ctx: Context, node: N): void;
+  lower?(lowering: Lowering, node: N): void;
 }
 
 /** An operation that graphs have a method for; the others are made by fusion. */

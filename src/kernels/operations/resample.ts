@@ -4,7 +4,7 @@ import type { Value } from "../../runtime/values.ts";
 import { type ApplyNode, hwc } from "./node.ts";
 import { defineOp } from "./operation.ts";
 
-/** Nearest ×2; with `like`, to its size: the same, or one row or column less. */
+/** Nearest ×2; with `like`, to its size: the same, or one line or column less. */
 export const upsample = defineOp({
   name: "upsample",
   build(graph, label, x: Value, like?: Value) {
@@ -25,7 +25,7 @@ export const upsample = defineOp({
   },
 });
 
-/** The mean of 2×2 pixels; an odd row or column is left out. */
+/** The mean of 2×2 pixels; an odd line or column is left out. */
 export const avgPool = defineOp({
   name: "avgPool",
   build(graph, label, x: Value) {

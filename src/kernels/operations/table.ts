@@ -14,8 +14,8 @@ import type { NodeBase } from "./node.ts";
 import type { Operation } from "./operation.ts";
 import { quickGelu } from "./quickGelu.ts";
 import { avgPool, upsample } from "./resample.ts";
-import { rows } from "./rows.ts";
 import { fill, scaleShift } from "./scaleShift.ts";
+import { take } from "./take.ts";
 
 export const operations = {
   conv2d,
@@ -31,7 +31,7 @@ export const operations = {
   concat,
   upsample,
   avgPool,
-  rows,
+  take,
   lookup,
   // Made by fusion alone.
   norm,

@@ -26,7 +26,7 @@ export function loadScalars(dims: Dims, flags: LoadFlags): Dims & { HIN: number;
 export const loadHelpers = (k: Codegen<LoadFlags>): string => activationFunction(k.flags.act);
 
 /**
- * Statements that define `var name: vec4f`, the mapped input at image n, row y, column x (i32 expressions, may lie
+ * Statements that define `var name: vec4f`, the mapped input at image n, line y, column x (i32 expressions, may lie
  * outside) and channel group c4.
  */
 export function readInput(k: Codegen<LoadFlags>, name: string, n: string, y: string, x: string, c4: string): string {
@@ -42,8 +42,8 @@ export function readInput(k: Codegen<LoadFlags>, name: string, n: string, y: str
     ${name} = ${k.load("a", `pixel * CA4 + ${c4}`)};
     #endif
     #if ${k.has("affine")}
-    let row = ${n} * 2u * C4 + ${c4};
-    ${name} = ${name} * ${k.has("affine") ? k.load("affine", "row") : ""} + ${k.has("affine") ? k.load("affine", "row + C4") : ""};
+    let at = ${n} * 2u * C4 + ${c4};
+    ${name} = ${name} * ${k.has("affine") ? k.load("affine", "at") : ""} + ${k.has("affine") ? k.load("affine", "at + C4") : ""};
     #endif
     ${name} = activate(${name});
   }`;

@@ -60,6 +60,6 @@ fn normal4(counter: vec4u, key: vec2u) -> vec4f {
   return vec4f(box_muller(u.x, u.y), box_muller(u.z, u.w));
 }`;
 
-/** Statement that zeroes the lanes of `name` beyond the last of C channels in group c4. */
+/** Statement that zeroes the components of `name` beyond the last of C channels in group c4. */
 export const maskChannels = (name: string, c4: string): string =>
   `${name} = select(vec4f(), ${name}, vec4u(0u, 1u, 2u, 3u) + ${c4} * 4u < vec4u(C));`;

@@ -35,26 +35,26 @@ ${imageThread(k)}
   let count = f32(H * W * C);
   var mean = vec2f();
   var sum = vec2f();
-  for (var e = lane; e < vectors; e += WG) {
+  for (var e = thread; e < vectors; e += WG) {
     ${read}
     sum += vec2f(a.x + a.y + a.z + a.w, b.x + b.y + b.z + b.w);
   }
-  shared_values[lane] = sum;
+  shared_values[thread] = sum;
   ${reduce(k, (a, b) => `${a} + ${b}`)}
   mean = shared_values[0] / count;
   workgroupBarrier();
   sum = vec2f();
-  for (var e = lane; e < vectors; e += WG) {
+  for (var e = thread; e < vectors; e += WG) {
     ${read}
     sum += vec2f(dot(a, a), dot(b, b));
   }
-  shared_values[lane] = sum;
+  shared_values[thread] = sum;
   ${reduce(k, (a, b) => `${a} + ${b}`)}
   let squares = shared_values[0];
   let phi = run.rescale;
   // Both have count - 1 in the denominator. A constant output has nothing to be rescaled to.
   let ratio = select(1.0, sqrt(squares.x / squares.y), squares.y > 0.0);
-  if (lane == 0u) { factors[n].rescale = phi * ratio + 1.0 - phi; }
+  if (thread == 0u) { factors[n].rescale = phi * ratio + 1.0 - phi; }
 }`;
   }),
   cost: (d, batch) => ({ flops: 64 * stateVectors(d, batch), bytes: 64 * stateVectors(d, batch) }),
@@ -94,9 +94,9 @@ ${imageThread(k)}
   var equal = 0u;
   for (var digit = 0u; digit < 4u; digit++) {
     let shift = 24u - digit * 8u;
-    for (var b = lane; b < 256u; b += WG) { atomicStore(&bins[b], 0u); }
+    for (var b = thread; b < 256u; b += WG) { atomicStore(&bins[b], 0u); }
     workgroupBarrier();
-    for (var e = lane; e < vectors; e += WG) {
+    for (var e = thread; e < vectors; e += WG) {
       let bits = bitcast<vec4u>(abs(clean_at(n, e)));
       for (var c = 0u; c < min(4u, C - (e % C4) * 4u); c++) {
         // Shifting by 32 is undefined, hence twice.
@@ -104,7 +104,7 @@ ${imageThread(k)}
       }
     }
     workgroupBarrier();
-    if (lane == 0u) {
+    if (thread == 0u) {
       var below = 0u;
       var bin = 0u;
       for (; bin < 255u; bin++) {
@@ -121,14 +121,14 @@ ${imageThread(k)}
     equal = found.z;
     workgroupBarrier();
   }
-  for (var e = lane; e < vectors; e += WG) {
+  for (var e = thread; e < vectors; e += WG) {
     let bits = bitcast<vec4u>(abs(clean_at(n, e)));
     for (var c = 0u; c < min(4u, C - (e % C4) * 4u); c++) {
       if (bits[c] > prefix) { atomicMin(&successor, bits[c]); }
     }
   }
   workgroupBarrier();
-  if (lane == 0u) {
+  if (thread == 0u) {
     let value = bitcast<f32>(prefix);
     let next = atomicLoad(&successor);
     let above = select(bitcast<f32>(next), value, rank + 1u < equal || next == 0xffffffffu);

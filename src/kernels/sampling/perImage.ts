@@ -16,22 +16,22 @@ export const perImage = <F extends Flags>(wgsl: Variant<F>["wgsl"]): [Variant<F>
   },
 ];
 
-/** Scope of a thread: image n and its lane of WG. */
+/** Scope of a thread: image n and its number among WG. */
 export const imageThread = (k: Codegen<Flags>): string => `const WG = ${k.workgroup}u;
 @compute @workgroup_size(${k.workgroup})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   ${k.prelude}
   let n = group.z;
   let vectors = H * W * C4;`;
 
-/** Combines `shared_values` of all lanes by halving; the result is in the first. */
+/** Combines `shared_values` of all threads by halving; the result is in the first. */
 export const reduce = (k: Codegen<Flags>, combine: (a: string, b: string) => string): string => `
   workgroupBarrier();
   for (var stride = ${k.workgroup / 2}u; stride > 0u; stride /= 2u) {
-    if (lane < stride) {
-      let a = shared_values[lane];
-      let b = shared_values[lane + stride];
-      shared_values[lane] = ${combine("a", "b")};
+    if (thread < stride) {
+      let a = shared_values[thread];
+      let b = shared_values[thread + stride];
+      shared_values[thread] = ${combine("a", "b")};
     }
     workgroupBarrier();
   }`;

@@ -30,7 +30,7 @@ ${imageThread(k)}
   let bound = ${k.flags.threshold ? `${k.load("factors", "n")}.threshold` : "select(1.0, clip, clip > 0.0)"};
   const most = 3.4028234e38;
   var seen = vec4f(most, -most, 0.0, 0.0);
-  for (var e = lane; e < vectors; e += WG) {
+  for (var e = thread; e < vectors; e += WG) {
     let v = clean_at(n, e);
     let exponent = bitcast<vec4u>(v) & vec4u(0x7f800000u);
     for (var c = 0u; c < min(4u, C - (e % C4) * 4u); c++) {
@@ -38,9 +38,9 @@ ${imageThread(k)}
       seen = vec4f(min(seen.x, v[c]), max(seen.y, v[c]), seen.z + select(0.0, 1.0, abs(v[c]) > bound), seen.w);
     }
   }
-  shared_values[lane] = seen;
+  shared_values[thread] = seen;
   ${reduce(k, (a, b) => `vec4f(min(${a}.x, ${b}.x), max(${a}.y, ${b}.y), ${a}.zw + ${b}.zw)`)}
-  if (lane == 0u) {
+  if (thread == 0u) {
     let all = shared_values[0];
     statistics[frame.row * N + n] = vec4f(all.xy, all.z / f32(H * W * C), all.w);
   }
@@ -61,13 +61,13 @@ ${k.header}
 var<workgroup> shared_values: array<f32, ${k.workgroup}>;
 ${imageThread(k)}
   var sum = 0.0;
-  for (var e = lane; e < vectors; e += WG) {
+  for (var e = thread; e < vectors; e += WG) {
     let d = ${k.load("x", "n * vectors + e")} - ${k.load("history", "SLOT * N * vectors + n * vectors + e")};
     sum += dot(d, d);
   }
-  shared_values[lane] = sum;
+  shared_values[thread] = sum;
   ${reduce(k, (a, b) => `${a} + ${b}`)}
-  if (lane == 0u) { statistics[frame.row * N + n] = vec4f(sqrt(shared_values[0] / f32(H * W * C)), vec3f()); }
+  if (thread == 0u) { statistics[frame.row * N + n] = vec4f(sqrt(shared_values[0] / f32(H * W * C)), vec3f()); }
 }`,
   ),
   cost: (d, batch) => ({ flops: 12 * stateVectors(d, batch), bytes: 32 * stateVectors(d, batch) }),

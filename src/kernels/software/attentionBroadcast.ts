@@ -6,7 +6,7 @@ import type { Codegen, Variant } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
 import { type AttentionFlags, LENGTHS } from "../attention/contract.ts";
-import { SUBGROUPS, usesLanes } from "./subgroups.ts";
+import { SUBGROUPS, usesSubgroups } from "./subgroups.ts";
 
 /** Queries per workgroup of `broadcast`: at most 64 vec4 accumulators per lane. */
 const queriesPerBlock = (d4: number, lanes: number) => Math.max(1, Math.min(16, Math.floor(64 / ceilDiv(d4, lanes))));
@@ -30,7 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   ${LENGTHS}
   let head = wg.y * ${d4}u;
   let q0 = wg.x * ${block}u;
-  ${loads.map((i) => `let row${i} = (wg.z * LQ + min(q0 + ${i * lanes}u + lane, LQ - 1u)) * CQ4 + QO + head;`).join("\n  ")}
+  ${loads.map((i) => `let from${i} = (wg.z * LQ + min(q0 + ${i * lanes}u + lane, LQ - 1u)) * CQ4 + QO + head;`).join("\n  ")}
   ${queries.map((q) => `var max${q} = -3.0e38; var sum${q} = 0.0; ${parts.map((p) => `var o${q}_${p} = vec4f();`).join(" ")}`).join("\n  ")}
   for (var key0 = 0u; key0 < LK; key0 += ${lanes}u) {
     let valid = key0 + lane < LK;
@@ -38,7 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     ${queries.map((q) => `var s${q} = 0.0;`).join(" ")}
     for (var d = 0u; d < ${d4}u; d++) {
       let key = ${k.load("kv", "kbase + d")};
-      ${loads.map((i) => `let query${i} = ${k.load("q", `row${i} + d`)};`).join("\n      ")}
+      ${loads.map((i) => `let query${i} = ${k.load("q", `from${i} + d`)};`).join("\n      ")}
       ${queries.map((q) => `s${q} += dot(subgroupBroadcast(query${Math.floor(q / lanes)}, ${q % lanes}u), key);`).join("\n      ")}
     }
     ${queries
@@ -77,7 +77,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 
 export const broadcast: Variant<AttentionFlags> = {
   name: "broadcast",
-  when: usesLanes,
+  when: usesSubgroups,
   workgroup: (target) => target.lanes,
   parts: "x",
   grid: (d, batch, lanes, { d4 }) => [

@@ -4,7 +4,7 @@
  * kernel, whose registers hold too few queries to pay for the fetches of the keys.
  *
  * Scores and probabilities are [heads, queries, LK4] vec4s of four keys each; keys beyond the last have probability 0.
- * Extra scalars: QO, KO, VO = offsets of the first head in vec4s, HEADS, D4 = vec4s per head, LK4 = vec4s of a row,
+ * Extra scalars: QO, KO, VO = offsets of the first head in vec4s, HEADS, D4 = vec4s per head, LK4 = vec4s of a query,
  * SCALE = 1/√d of the unpadded d.
  */
 import {
@@ -33,7 +33,7 @@ export interface AttentionInit {
 }
 
 /** Queries per workgroup of the products. */
-const ROWS = 32;
+const QUERIES = 32;
 
 /** Bytes of the scores of one image; longer sequences stream. */
 const MOST_BYTES = 64 * 2 ** 20;
@@ -73,7 +73,7 @@ export interface ProductFlags extends Flags {
 
 /** Workgroups of a product whose heads have so many times `width` vec4 columns. */
 const productGrid = (d: Dims, batch: number, width: number, columns: number): Grid => [
-  ceilDiv((d.HQ as number) * (d.WQ as number), ROWS),
+  ceilDiv((d.HQ as number) * (d.WQ as number), QUERIES),
   ceilDiv(columns, width) * (d.HEADS as number),
   batch,
 ];
@@ -91,17 +91,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let blocks = (${columns} + ${k.flags.blocks * k.workgroup - 1}u) / ${k.flags.blocks * k.workgroup}u;
   let head = wg.y / blocks;
   let column = (wg.y % blocks) * ${k.flags.blocks * k.workgroup}u + lane;
-  let q0 = wg.x * ${ROWS}u;`;
+  let q0 = wg.x * ${QUERIES}u;`;
 
 /** Statements for every `result` of this lane: of query q0 + r, in column `at` of a head's. */
 const eachQuery = (k: Codegen<ProductFlags>, columns: string, statements: string): string =>
   eachResult({
-    rows: ROWS,
+    height: QUERIES,
     lanes: k.workgroup,
     blocks: k.flags.blocks,
     column: "column",
     columns,
-    count: `min(${ROWS}u, LQ - q0)`,
+    count: `min(${QUERIES}u, LQ - q0)`,
     statements,
   });
 
@@ -122,14 +122,14 @@ export const attentionScores = defineKernel<ProductFlags>({
   floats: ["SCALE"],
   variants: [
     {
-      name: "lanes",
+      name: "subgroup",
       workgroup: (target) => target.lanes,
       parts: "x",
       grid: (d, batch, lanes, { blocks }) => productGrid(d, batch, blocks * lanes, d.LK4 as number),
       wgsl: (k) => wgsl`
 ${productHead(k, "LK4")}
-  ${range(ROWS / k.workgroup)
-    .map((i) => `let row${i} = (wg.z * LQ + min(q0 + ${i * k.workgroup}u + lane, LQ - 1u)) * CQ4 + QO + head * D4;`)
+  ${range(QUERIES / k.workgroup)
+    .map((i) => `let query${i} = (wg.z * LQ + min(q0 + ${i * k.workgroup}u + lane, LQ - 1u)) * CQ4 + QO + head * D4;`)
     .join("\n  ")}
   ${keys(k)
     .map(
@@ -137,16 +137,16 @@ ${productHead(k, "LK4")}
         `let ${name} = (wg.z * LK + min((column + ${block * k.workgroup}u) * 4u + ${j}u, LK - 1u)) * CK4 + KO + head * D4;`,
     )
     .join("\n  ")}
-  ${accumulators(ROWS, k.flags.blocks)}
+  ${accumulators(QUERIES, k.flags.blocks)}
   for (var d = 0u; d < D4; d++) {
     ${keys(k)
       .map(([name]) => `let at_${name} = ${k.load("kv", `${name} + d`)};`)
       .join("\n    ")}
     ${outerProduct({
-      rows: ROWS,
+      height: QUERIES,
       lanes: k.workgroup,
       blocks: k.flags.blocks,
-      row: (i) => k.load("q", `row${i} + d`),
+      left: (i) => k.load("q", `query${i} + d`),
       // Four keys' vec4s transposed: components are registers of their own, so this costs nothing.
       column: (j, block) => `vec4f(${range(4).map((key) => `at_key${block}${key}.${"xyzw"[j]}`)})`,
     })}
@@ -159,13 +159,13 @@ ${productHead(k, "LK4")}
   cost: productCost,
 });
 
-/** p = exp(s − max s), and the inverse of its sum over the row. Lanes are rows, so that nothing is reduced across them. */
+/** p = exp(s − max s), and the inverse of its sum over the keys. Lanes are queries, so that nothing is reduced across them. */
 export const attentionSoftmax = defineKernel<Flags>({
   name: "attentionSoftmax",
   tensors: { s: "in *", p: "out *", inverse: "out *" },
   variants: [
     {
-      name: "lanes",
+      name: "subgroup",
       workgroup: (target) => target.lanes,
       grid: (d, batch, lanes) => [ceilDiv(d.LQ as number, lanes), d.HEADS as number, batch],
       wgsl: (k) => wgsl`
@@ -174,8 +174,8 @@ fn highest(v: vec4f) -> f32 { return max(max(v.x, v.y), max(v.z, v.w)); }
 @compute @workgroup_size(${k.workgroup})
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${k.prelude}
-  let row = (wg.z * HEADS + wg.y) * LQ + min(wg.x * ${k.workgroup}u + lane, LQ - 1u);
-  let base = row * LK4;
+  let query = (wg.z * HEADS + wg.y) * LQ + min(wg.x * ${k.workgroup}u + lane, LQ - 1u);
+  let base = query * LK4;
   // The last vec4 may reach beyond the last key.
   let last = LK4 - 1u;
   let valid = vec4u(last * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(LK);
@@ -190,7 +190,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
     sum += e;
     ${k.store("p", "base + i", "e")}
   }
-  ${k.store("inverse", "row", "vec4f(1.0 / dot(sum, vec4f(1.0)))")}
+  ${k.store("inverse", "query", "vec4f(1.0 / dot(sum, vec4f(1.0)))")}
 }`,
     },
   ],
@@ -206,7 +206,7 @@ export const attentionValues = defineKernel<ProductFlags>({
   tensors: { p: "in *", inverse: "in *", kv: "in N HK WK CK", y: "out N HQ WQ CY" },
   variants: [
     {
-      name: "lanes",
+      name: "subgroup",
       workgroup: (target) => target.lanes,
       parts: "x",
       grid: (d, batch, lanes, { blocks }) => productGrid(d, batch, blocks * lanes, d.D4 as number),
@@ -215,16 +215,16 @@ ${productHead(k, "D4")}
   ${range(k.flags.blocks)
     .map((block) => `let value${block} = VO + head * D4 + min(column + ${block * k.workgroup}u, D4 - 1u);`)
     .join("\n  ")}
-  ${range(ROWS / k.workgroup)
-    .map((i) => `let row${i} = (wg.z * HEADS + head) * LQ + min(q0 + ${i * k.workgroup}u + lane, LQ - 1u);`)
+  ${range(QUERIES / k.workgroup)
+    .map((i) => `let query${i} = (wg.z * HEADS + head) * LQ + min(q0 + ${i * k.workgroup}u + lane, LQ - 1u);`)
     .join("\n  ")}
-  ${accumulators(ROWS, k.flags.blocks)}
+  ${accumulators(QUERIES, k.flags.blocks)}
   for (var k4 = 0u; k4 < LK4; k4++) {
     ${outerProduct({
-      rows: ROWS,
+      height: QUERIES,
       lanes: k.workgroup,
       blocks: k.flags.blocks,
-      row: (i) => k.load("p", `row${i} * LK4 + k4`),
+      left: (i) => k.load("p", `query${i} * LK4 + k4`),
       column: (j, block) => k.load("kv", `(wg.z * LK + min(k4 * 4u + ${j}u, LK - 1u)) * CK4 + value${block}`),
     })}
   }

@@ -1,7 +1,7 @@
 /** Convolutions for software adapters: the choice between the gather kernel, Winograd's method and whole small images. */
 import { ceilDiv, channelGroups, type Value } from "../../runtime/values.ts";
 import type { ConvNode } from "../conv2d/node.ts";
-import { type Context, convScalars, segmentsOf } from "../lowering/context.ts";
+import { convScalars, type Lowering, segmentsOf } from "../lowering/lowering.ts";
 import { type NormNode, Norms } from "../lowering/norms.ts";
 import { isPlain } from "../operations/node.ts";
 import { bias as biasOf, packed, type Section } from "../weights.ts";
@@ -14,23 +14,23 @@ import { winogradOutput } from "./winograd/output.ts";
 import { winogradProduct } from "./winograd/product.ts";
 import { PRODUCTS } from "./winograd/transforms.ts";
 
-/** Channels of a small image from which on half-empty blocks of rows cost more than one more pipeline. */
+/** Channels of a small image from which on half-empty blocks of pixels cost more than one more pipeline. */
 const MANY_GROUPS = 64;
 
 /** Pixels, and blocks of channels by which they are multiplied, of a workgroup: most that leave work for two threads. */
 function gatherTile(x: Value, y: Value, lanes: number): GatherFlags {
   const pixels = (y.shape[0] as number) * (y.shape[1] as number);
-  // Vectors, such as embeddings: few rows even of large batches.
-  if (pixels === 1) return { rows: Math.max(8, lanes), blocks: 1 };
-  const rows = pixels <= 16 && channelGroups(x.segments) >= MANY_GROUPS ? 16 : 32;
-  return { rows, blocks: columnBlocks(channelGroups(y.segments), lanes, ceilDiv(pixels, rows)) };
+  // Vectors, such as embeddings: few pixels even of large batches.
+  if (pixels === 1) return { pixels: Math.max(8, lanes), blocks: 1 };
+  const tile = pixels <= 16 && channelGroups(x.segments) >= MANY_GROUPS ? 16 : 32;
+  return { pixels: tile, blocks: columnBlocks(channelGroups(y.segments), lanes, ceilDiv(pixels, tile)) };
 }
 
-export class LaneConvs {
+export class SubgroupConvs {
   private readonly norms: Norms;
 
-  constructor(private readonly ctx: Context) {
-    this.norms = ctx.shared(Norms);
+  constructor(private readonly lowering: Lowering) {
+    this.norms = lowering.shared(Norms);
   }
 
   /** Weights and bias of a convolution over channels `first` and on of its tensors, then of its shortcut. */
@@ -39,11 +39,11 @@ export class LaneConvs {
     if (shortcut) {
       sections.push({ weights: shortcut.weights, kernel: [1, 1], segments: segmentsOf(shortcut.sources) });
       // A sum cannot be taken apart where another size wants the two.
-      for (const own of [weights, shortcut.weights]) this.ctx.weight(biasOf(label, own));
+      for (const own of [weights, shortcut.weights]) this.lowering.weight(biasOf(label, own));
     }
     return {
-      w: this.ctx.weight(packed(label, sections, this.ctx.target.lanes, this.ctx)),
-      bias: this.ctx.weight(biasOf(label, weights, shortcut?.weights)),
+      w: this.lowering.weight(packed(label, sections, this.lowering.target.lanes, this.lowering)),
+      bias: this.lowering.weight(biasOf(label, weights, shortcut?.weights)),
     };
   }
 
@@ -56,9 +56,9 @@ export class LaneConvs {
     const [PT, PL, PB, PR] = pad;
     const sizes = { H, W, C4: channelGroups(own), S4: channelGroups(added), PT, PL, PB, PR, UP: up };
     const tensors = { x, ...this.#weights(op, own, first), emb: emb?.table ?? x, residual: residual ?? x, y };
-    const { lanes } = this.ctx.target;
-    this.ctx.calls.push(
-      convGather.lower(this.ctx.target, label, tensors, gatherTile(x, y, lanes), { ...convScalars(op), ...sizes }),
+    const { lanes } = this.lowering.target;
+    this.lowering.calls.push(
+      convGather.lower(this.lowering.target, label, tensors, gatherTile(x, y, lanes), { ...convScalars(op), ...sizes }),
     );
   }
 
@@ -66,11 +66,11 @@ export class LaneConvs {
   #winograd(op: ConvNode, x: Value, up: number): void {
     const { label, weights, pad, emb, residual, y } = op;
     const [H, W] = x.shape as [number, number];
-    const { lanes } = this.ctx.target;
+    const { lanes } = this.lowering.target;
     const [TY, TX] = tilesOf(op);
     const tiles = { TY, TX, TP: ceilDiv(TY * TX, lanes) * lanes, C4: channelGroups(x.segments) };
     const stored = (name: string, segments: readonly number[]) =>
-      this.ctx.intermediate(
+      this.lowering.intermediate(
         `${label}.${name}`,
         [PRODUCTS, tiles.TP, segments.reduce((s, c) => s + c, 0)],
         segments,
@@ -78,15 +78,19 @@ export class LaneConvs {
       );
     const [v, m] = [stored("patches", x.segments), stored("products", y.segments)];
     const input = { ...tiles, H, W, PT: pad[0], PL: pad[1], UP: up };
-    this.ctx.calls.push(winogradInput.lower(this.ctx.target, label, { x, v }, {}, input));
-    const w = this.ctx.weight(winogradWeight(op, this.ctx));
-    const rows = tiles.TP <= 16 ? 16 : 32;
+    this.lowering.calls.push(winogradInput.lower(this.lowering.target, label, { x, v }, {}, input));
+    const w = this.lowering.weight(winogradWeight(op, this.lowering));
+    const perWorkgroup = tiles.TP <= 16 ? 16 : 32;
     const blocks = columnBlocks(channelGroups(y.segments), lanes, PRODUCTS);
     const product = { ...tiles, O4: channelGroups(y.segments) };
-    this.ctx.calls.push(winogradProduct.lower(this.ctx.target, label, { v, w, m }, { rows, blocks }, product));
-    const bias = this.ctx.weight(biasOf(label, weights));
+    this.lowering.calls.push(
+      winogradProduct.lower(this.lowering.target, label, { v, w, m }, { tiles: perWorkgroup, blocks }, product),
+    );
+    const bias = this.lowering.weight(biasOf(label, weights));
     const tensors = { m, bias, emb: emb?.table ?? m, residual: residual ?? m, y };
-    this.ctx.calls.push(winogradOutput.lower(this.ctx.target, label, tensors, {}, { ...convScalars(op), ...tiles }));
+    this.lowering.calls.push(
+      winogradOutput.lower(this.lowering.target, label, tensors, {}, { ...convScalars(op), ...tiles }),
+    );
   }
 
   /** A small image's norm that a convolution reads, where one kernel can do both. */
@@ -96,7 +100,7 @@ export class LaneConvs {
     const vectors = channelGroups(segmentsOf([...view.sources, ...(shortcut?.sources ?? [])]));
     const same = y.shape[0] === h && y.shape[1] === w && stride === 1 && !view.upsample;
     const small = h * w <= IMAGE_PIXELS && h * w * vectors <= IMAGE_VECTORS && kernel[0] * kernel[1] > 1;
-    const stored = view.sources.every((s) => s.storage === this.ctx.target.storage);
+    const stored = view.sources.every((s) => s.storage === this.lowering.target.storage);
     return norm && !norm.emb && view.act !== "none" && same && small && stored && pad[0] < h ? norm : undefined;
   }
 
@@ -113,15 +117,15 @@ export class LaneConvs {
     const [PT, PL, PB, PR] = pad;
     const sizes = { H, W, PT, PL, PB, PR, CA4: width(a), CB4: width(b), S4: width(s), T4: width(t) };
     const scalars = { ...convScalars(op), ...sizes, GROUPS: norm.groups, EPS: norm.eps };
-    const blocks = columnBlocks(channelGroups(y.segments), this.ctx.target.lanes, 1);
-    this.ctx.calls.push(convImage.lower(this.ctx.target, label, tensors, { act: view.act, blocks }, scalars));
+    const blocks = columnBlocks(channelGroups(y.segments), this.lowering.target.lanes, 1);
+    this.lowering.calls.push(convImage.lower(this.lowering.target, label, tensors, { act: view.act, blocks }, scalars));
   }
 
   lower(op: ConvNode): void {
     const { label, view, kernel, weights, y } = op;
     const [a, b] = view.sources;
     const up = view.upsample ? 1 : 0;
-    if (usesWinograd(op, this.ctx.target)) {
+    if (usesWinograd(op, this.lowering.target)) {
       const whole = isPlain({ ...view, upsample: false })
         ? a
         : this.norms.materialise(label, { ...view, upsample: false });
@@ -131,10 +135,10 @@ export class LaneConvs {
     if (norm) return this.#imageConv(op, norm);
     if (op.shortcut) return this.#gather(op, this.norms.shortcutInput(op), 0);
     // A source in another storage than the rest would be a pipeline of its own.
-    const reads = !view.affine && view.act === "none" && a.storage === this.ctx.target.storage;
+    const reads = !view.affine && view.act === "none" && a.storage === this.lowering.target.storage;
     if (b && reads && !view.upsample && kernel[0] * kernel[1] === 1) {
       // A product over two sources is the sum of two products: cheaper than writing the concatenation out first.
-      const partial = this.ctx.intermediate(`${label}.partial`, y.shape, y.segments, "f32");
+      const partial = this.lowering.intermediate(`${label}.partial`, y.shape, y.segments, "f32");
       this.#gather({ ...op, label: `${label}.partial`, emb: undefined, scale: 1, y: partial }, a, 0);
       const unbiased = weights.map(({ weight, segments }) => ({ weight, segments }));
       this.#gather({ ...op, weights: unbiased, residual: partial }, b, a.shape.at(-1) as number);

@@ -1,9 +1,9 @@
 /**
  * Convolution for software adapters: a barrier-free GEMM of `subgroupBroadcast` outer products. One workgroup is one
- * subgroup; it owns `rows` output pixels (counted through all images, so small levels waste nothing) and `blocks` times
+ * subgroup; it owns `pixels` output pixels (counted through all images, so small levels waste nothing) and `blocks` times
  * 4·lanes output channels. Each lane fetches the input vec4 of its pixels once for all blocks and four weight vec4s per
  * block, then every pixel's four channels are broadcast: 1024 multiply-adds of vec4 width per 12 fetches at 8 lanes, 32
- * rows and two blocks. A tap's address, its padding and nearest ×2 are found once per tap, outside the loop over channels,
+ * pixels and two blocks. A tap's address, its padding and nearest ×2 are found once per tap, outside the loop over channels,
  * so one pipeline serves every kernel size, stride and layer, 1×1 and linear included. A longer body does not pay: two
  * blocks fill the processor's instruction cache (docs/decisions/0010).
  *
@@ -21,15 +21,15 @@ import { SUBGROUPS } from "./subgroups.ts";
 
 export interface GatherFlags extends Flags {
   /** Output pixels per workgroup, a multiple of the lanes. */
-  rows: number;
+  pixels: number;
   /** Blocks of 4·lanes output channels per workgroup. */
   blocks: number;
 }
 
 function body(k: Codegen<GatherFlags>): string {
   const lanes = k.workgroup;
-  const { rows, blocks } = k.flags;
-  const loads = range(rows / lanes);
+  const { pixels, blocks } = k.flags;
+  const loads = range(pixels / lanes);
   return wgsl`
 ${SUBGROUPS}
 ${k.header}
@@ -44,7 +44,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   ${k.prelude}
   let wg = group + ${k.first};
   let M = N * HO * WO;
-  let r0 = (wg.z * 32768u + wg.y) * ${rows}u;
+  let r0 = (wg.z * 32768u + wg.y) * ${pixels}u;
   if (r0 >= M) { return; }
   ${loads
     .map(
@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let left${i} = i32((m${i} - line${i} * WO) * STRIDE) - i32(PL);`,
     )
     .join("\n  ")}
-  ${accumulators(rows, blocks)}
+  ${accumulators(pixels, blocks)}
   let taps = KH * KW;
   let span = taps * C4 + S4;
   for (var tap = 0u; tap < taps + min(S4, 1u); tap++) {
@@ -75,21 +75,21 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       .join("\n    ")}
     for (var c = 0u; c < groups; c++) {
       ${outerProduct({
-        rows,
+        height: pixels,
         lanes,
         blocks,
-        row: (i) => `select(vec4f(), ${k.load("x", `base${i} + c`)}, inside${i})`,
+        left: (i) => `select(vec4f(), ${k.load("x", `base${i} + c`)}, inside${i})`,
         column: (j, block) => k.load("w", `wtap + (${block}u * span + c) * ${4 * lanes}u + ${j * lanes}u`),
       })}
     }
   }
   ${eachResult({
-    rows,
+    height: pixels,
     lanes,
     blocks,
     column: `wg.x * ${blocks * lanes}u + lane`,
     columns: "O4",
-    count: `min(${rows}u, M - r0)`,
+    count: `min(${pixels}u, M - r0)`,
     statements: `let m = r0 + r;
       let n = quotient(quotient(m, WO), HO);
       ${epilogue(k, "result", "n", "m", "at")}`,
@@ -99,7 +99,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 
 /**
  * Convolution of a plain input [N, H, W, C], behind which the S4 channel groups of a shortcut may lie, [N, HO, WO, S].
- * Extra scalars: H, W, C4, S4; PT, PL = zero rows above and columns left; PB, PR below and right; UP = 1 for nearest ×2.
+ * Extra scalars: H, W, C4, S4; PT, PL = zero lines above and columns left; PB, PR below and right; UP = 1 for nearest ×2.
  */
 export const convGather = defineKernel<GatherFlags>({
   name: "conv2d",
@@ -114,11 +114,11 @@ export const convGather = defineKernel<GatherFlags>({
   variants: [
     {
       name: "gather",
-      when: (target, _, { rows }) => target.lanes > 0 && rows % target.lanes === 0,
+      when: (target, _, { pixels }) => target.lanes > 0 && pixels % target.lanes === 0,
       workgroup: (target) => target.lanes,
-      grid(d, batch, lanes, { rows: size, blocks }) {
-        const rows = ceilDiv(batch * (d.HO as number) * (d.WO as number), size);
-        return [ceilDiv(d.O4 as number, blocks * lanes), Math.min(rows, 32768), ceilDiv(rows, 32768)];
+      grid(d, batch, lanes, { pixels: size, blocks }) {
+        const tiles = ceilDiv(batch * (d.HO as number) * (d.WO as number), size);
+        return [ceilDiv(d.O4 as number, blocks * lanes), Math.min(tiles, 32768), ceilDiv(tiles, 32768)];
       },
       parts: "y",
       wgsl: body,

@@ -14,7 +14,7 @@ import { type NormaliseFlags, SHARED_MEAN } from "./groupNorm.ts";
 import { accumulators, eachResult, outerProduct } from "./outerProduct.ts";
 import { SUBGROUPS } from "./subgroups.ts";
 
-/** Most pixels of an image: rows of the product. */
+/** Most pixels of an image, the vectors of the product. */
 export const IMAGE_PIXELS = 16;
 /** Most vec4s of an image with its shortcut: 16 KiB, which every adapter has. */
 export const IMAGE_VECTORS = 1024;
@@ -98,16 +98,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       .join("\n    ")}
     for (var c = 0u; c < groups; c++) {
       ${outerProduct({
-        rows: IMAGE_PIXELS,
+        height: IMAGE_PIXELS,
         lanes,
         blocks,
-        row: (i) => `select(vec4f(), image[base${i} + c], inside${i})`,
+        left: (i) => `select(vec4f(), image[base${i} + c], inside${i})`,
         column: (j, block) => k.load("w", `wtap + (${block}u * span + c) * ${4 * lanes}u + ${j * lanes}u`),
       })}
     }
   }
   ${eachResult({
-    rows: IMAGE_PIXELS,
+    height: IMAGE_PIXELS,
     lanes,
     blocks,
     column: `wg.x * ${blocks * lanes}u + lane`,

@@ -1,7 +1,7 @@
 /**
  * GroupNorm for software adapters: a subgroup per image and group, lanes over pixels, no barriers. A dispatch costs some
  * 40 µs there, so `normalise` does all of norm → activation in one: it measures its group, then reads the same channels
- * again, still cached, and writes the input of the convolution that follows. `groupNormLanes` gives the affine map alone,
+ * again, still cached, and writes the input of the convolution that follows. `groupNormSubgroups` gives the affine map alone,
  * for consumers that resample. Both need groups of whole vec4s, or that divide one ({@link fillsVectors}): those share a
  * workgroup, and SPLIT tells how many there are in a vec4.
  */
@@ -126,14 +126,14 @@ const dispatch = {
 };
 
 /** affine[n, 0] = scale, affine[n, 1] = shift. Extra scalars: GROUPS, EPS, PIXELS, E4, EO. */
-export const groupNormLanes = defineKernel<Flags>({
+export const groupNormSubgroups = defineKernel<Flags>({
   ...shared,
   name: "groupNorm",
   tensors: { ...SOURCES, affine: "out N 2 CX" },
   variants: [
     {
       ...dispatch,
-      name: "lanes",
+      name: "subgroup",
       wgsl: (k) =>
         source(
           k,
@@ -172,7 +172,7 @@ export const normalise = defineKernel<NormaliseFlags>({
   variants: [
     {
       ...dispatch,
-      name: "lanes",
+      name: "subgroup",
       wgsl: (k) =>
         source(
           k,

@@ -1,46 +1,46 @@
 /**
- * The arithmetic of every product on software adapters: rows × 4·lanes columns of results in registers, fed by
- * `subgroupBroadcast`. A lane fetches the vec4 of its rows and four vec4s of its columns; every row's four components
+ * The arithmetic of every product on software adapters: `height` vectors on the left × 4·lanes columns on the right, results in registers, fed by
+ * `subgroupBroadcast`. A lane fetches the vec4 of its vectors and four vec4s of its columns; every vector's four components
  * are broadcast. Statements are written out, because loops over accumulators would keep them in memory.
  */
 import { range } from "../../runtime/wgsl.ts";
 
-/** Declarations of the accumulators, `blocks` of them per row. */
-export const accumulators = (rows: number, blocks = 1): string =>
-  names(rows, blocks)
+/** Declarations of the accumulators, `blocks` of them per vector. */
+export const accumulators = (height: number, blocks = 1): string =>
+  names(height, blocks)
     .map((name) => `var ${name} = vec4f();`)
     .join(" ");
 
-const names = (rows: number, blocks: number): string[] =>
-  range(blocks).flatMap((block) => range(rows).map((r) => `c${block}_${r}`));
+const names = (height: number, blocks: number): string[] =>
+  range(blocks).flatMap((block) => range(height).map((r) => `c${block}_${r}`));
 
 /**
- * Declares `results`, the accumulators as an array, block by block, for whatever finishes them in a loop. Written out row
- * by row that is most of a kernel's statements: on llvmpipe the gather kernel compiled in 0.7 s instead of 6.9 s with a
+ * Declares `results`, the accumulators as an array, block by block, for whatever finishes them in a loop. Written out one
+ * by one that is most of a kernel's statements: on llvmpipe the gather kernel compiled in 0.7 s instead of 6.9 s with a
  * loop.
  */
-const resultsOf = (rows: number, blocks: number): string =>
-  `var results = array<vec4f, ${rows * blocks}>(${names(rows, blocks).join(", ")});`;
+const resultsOf = (height: number, blocks: number): string =>
+  `var results = array<vec4f, ${height * blocks}>(${names(height, blocks).join(", ")});`;
 
-/** The end of a kernel: statements for every result of this lane, `result` of row `r` in vec4 column `at`. */
+/** The end of a kernel: statements for every result of this lane, `result` of vector `r` in vec4 column `at`. */
 export const eachResult = (init: {
-  readonly rows: number;
+  readonly height: number;
   readonly lanes: number;
   readonly blocks: number;
   /** Expression: this lane's column in the first block. */
   readonly column: string;
   /** Expression: how many columns there are. */
   readonly columns: string;
-  /** Expression: how many of the rows there are. */
+  /** Expression: how many of the vectors there are. */
   readonly count: string;
   readonly statements: string;
 }): string => `
-  ${resultsOf(init.rows, init.blocks)}
+  ${resultsOf(init.height, init.blocks)}
   for (var block = 0u; block < ${init.blocks}u; block++) {
     let at = ${init.column} + block * ${init.lanes}u;
     if (at >= ${init.columns}) { return; }
     for (var r = 0u; r < ${init.count}; r++) {
-      let result = results[block * ${init.rows}u + r];
+      let result = results[block * ${init.height}u + r];
       ${init.statements}
     }
   }`;
@@ -57,19 +57,19 @@ export function columnBlocks(columns: number, lanes: number, others = Number.POS
 
 /** Fetches one vec4 group of the inner axis and adds its products; `tag` keeps the names of unrolled steps apart. */
 export function outerProduct(init: {
-  readonly rows: number;
+  readonly height: number;
   readonly lanes: number;
-  /** Blocks of 4·lanes columns; a row's vec4 is fetched once for all of them. */
+  /** Blocks of 4·lanes columns; a vector's vec4 is fetched once for all of them. */
   readonly blocks?: number;
   readonly tag?: string;
-  /** Expression: the vec4 of this lane's row in block i of rows. */
-  readonly row: (i: number) => string;
+  /** Expression: the vec4 of this lane's vector in block i of them. */
+  readonly left: (i: number) => string;
   /** Expression: the vec4 of this lane's columns in a block for component j of the group. */
   readonly column: (j: number, block: number) => string;
 }): string {
-  const { rows, lanes, blocks = 1, tag = "", row, column } = init;
+  const { height, lanes, blocks = 1, tag = "", left, column } = init;
   const products = (block: number) =>
-    range(rows).map((r) =>
+    range(height).map((r) =>
       range(4)
         .map((j) => {
           const broadcast = `subgroupBroadcast(a${tag}${Math.floor(r / lanes)}.${"xyzw"[j]}, ${r % lanes}u)`;
@@ -78,7 +78,7 @@ export function outerProduct(init: {
         .join(" "),
     );
   return [
-    ...range(rows / lanes).map((i) => `let a${tag}${i} = ${row(i)};`),
+    ...range(height / lanes).map((i) => `let a${tag}${i} = ${left(i)};`),
     ...range(blocks).flatMap((block) => [
       ...range(4).map((j) => `let w${tag}${block}${j} = ${column(j, block)};`),
       ...products(block),

@@ -2,7 +2,7 @@
 import type { Target } from "../../runtime/kernel.ts";
 
 /** Whether such kernels do the work: on software adapters whose subgroups have one size. */
-export const usesLanes = ({ software, lanes }: Target): boolean => software && lanes > 0;
+export const usesSubgroups = ({ software, lanes }: Target): boolean => software && lanes > 0;
 
 /** Paste first: a workgroup is one subgroup, so that control flow which is uniform in the one is in the other. */
 export const SUBGROUPS = `enable subgroups;

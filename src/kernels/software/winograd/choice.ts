@@ -6,12 +6,12 @@ import { keyOf, packed, type Weight } from "../../weights.ts";
 import { UNROLL } from "./product.ts";
 import { TILE } from "./transforms.ts";
 
-/** Fewer tiles per image leave rows of the products' blocks empty. */
+/** Fewer tiles per image leave much of the products' blocks empty. */
 const LEAST_TILES = 16;
 /** Direct floating point operations per image below which two more dispatches cost more than they save. */
 const LEAST_FLOPS = 2e7;
 
-/** Rows and columns of tiles of an image. */
+/** Tiles of an image, from top to bottom and from left to right. */
 export const tilesOf = ({ y }: ConvNode): readonly [number, number] => [
   ceilDiv(y.shape[0] as number, TILE),
   ceilDiv(y.shape[1] as number, TILE),
@@ -42,11 +42,11 @@ export function usesWinograd(op: ConvNode, target: Target): boolean {
   const { methods } = target;
   const { y } = op;
   const inputs = inputGroups(op);
-  const [rows, columns] = tilesOf(op);
+  const [down, across] = tilesOf(op);
   const flops = 2 * 9 * 16 * inputs * channelGroups(y.segments) * (y.shape[0] as number) * (y.shape[1] as number);
   if (!canWinograd(op)) return false;
   if (methods?.held?.has(keyOf(winogradWeight(op, { target, dtype: "f32" })))) return true;
   const given = methods?.conv2d ?? methods?.measured?.[convKey(op)];
   if (given) return given === "winograd";
-  return rows * columns >= LEAST_TILES && flops >= LEAST_FLOPS;
+  return down * across >= LEAST_TILES && flops >= LEAST_FLOPS;
 }

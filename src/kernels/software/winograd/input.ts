@@ -26,13 +26,13 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   let left = i32(t % TX * 4u) - i32(PL);
   ${sides
     .map(
-      (i) => `let row${i} = (n * H + (u32(max(top + ${i}, 0)) >> UP)) * W;
+      (i) => `let line${i} = (n * H + (u32(max(top + ${i}, 0)) >> UP)) * W;
   let column${i} = u32(max(left + ${i}, 0)) >> UP;
   let high${i} = top + ${i} >= 0 && top + ${i} < i32(H << UP);
   let wide${i} = left + ${i} >= 0 && left + ${i} < i32(W << UP);`,
     )
     .join("\n  ")}
-  ${pixels.map(([i, j]) => `let at${i}${j} = select(0u, (row${i} + column${j}) * C4, high${i} && wide${j});`).join("\n  ")}
+  ${pixels.map(([i, j]) => `let at${i}${j} = select(0u, (line${i} + column${j}) * C4, high${i} && wide${j});`).join("\n  ")}
   let blocks = N * TP / ${lanes}u;
   let block = n * TP / ${lanes}u + wg.x;
   for (var c = wg.y * ${GROUPS}u; c < min(wg.y * ${GROUPS}u + ${GROUPS}u, C4); c++) {
@@ -48,7 +48,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
 }
 
 /**
- * Extra scalars: H, W = size of the plain input, C4; PT, PL = zero rows above and columns left; UP = 1 for nearest ×2;
+ * Extra scalars: H, W = size of the plain input, C4; PT, PL = zero lines above and columns left; UP = 1 for nearest ×2;
  * TY, TX = tiles of an image, TP = their number up to a multiple of the lanes.
  */
 export const winogradInput = defineKernel<Flags>({
@@ -56,7 +56,7 @@ export const winogradInput = defineKernel<Flags>({
   tensors: { x: "in *", v: "out *" },
   variants: [
     {
-      name: "lanes",
+      name: "subgroup",
       workgroup: (target) => target.lanes,
       grid: (d, batch, lanes) => [(d.TP as number) / lanes, ceilDiv(d.C4 as number, GROUPS), batch],
       wgsl: body,

@@ -42,7 +42,7 @@ export const winogradOutput = defineKernel<Flags>({
   floats: CONV_FLOATS,
   variants: [
     {
-      name: "lanes",
+      name: "subgroup",
       workgroup: (target) => target.lanes,
       grid: (d, batch, lanes) => [ceilDiv(d.O4 as number, lanes), (d.TY as number) * (d.TX as number), batch],
       wgsl: body,

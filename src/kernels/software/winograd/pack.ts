@@ -2,11 +2,11 @@
 import { defineKernel, linearGrid } from "../../../runtime/kernel.ts";
 import { f32, range, wgsl } from "../../../runtime/wgsl.ts";
 import { type PackFlags, packHead, readTaps } from "../../pack.ts";
-import { FILTER_ROWS, PATCH } from "./transforms.ts";
+import { FILTER, PATCH } from "./transforms.ts";
 
-/** One row of G times three variables, as a sum of its nonzero terms. */
-const combine = (row: readonly number[], v: readonly string[]): string =>
-  row
+/** One line of G times three variables, as a sum of its nonzero terms. */
+const combine = (line: readonly number[], v: readonly string[]): string =>
+  line
     .map((factor, i) => (factor === 0 ? "" : `${v[i]} * ${f32(factor)}`))
     .filter(Boolean)
     .join(" + ");
@@ -30,17 +30,17 @@ ${packHead(k, "CP * OC")}
     "9u",
     filter.map(([y, x]) => [`g${y}${x}`, `${y * 3 + x}u`]),
   )}
-  ${FILTER_ROWS.map((row, y) =>
+  ${FILTER.map((line, y) =>
     range(3)
-      .map((x) => `let h${y}${x} = ${combine(row, [`g0${x}`, `g1${x}`, `g2${x}`])};`)
+      .map((x) => `let h${y}${x} = ${combine(line, [`g0${x}`, `g1${x}`, `g2${x}`])};`)
       .join(" "),
   ).join("\n  ")}
-  ${FILTER_ROWS.flatMap((_, y) =>
-    FILTER_ROWS.map((row, x) =>
+  ${FILTER.flatMap((_, y) =>
+    FILTER.map((line, x) =>
       k.store(
         "w",
         `(o4 / L * SPAN + AT + ${y * PATCH + x}u * CP + position) * L + o4 % L`,
-        combine(row, [`h${y}0`, `h${y}1`, `h${y}2`]),
+        combine(line, [`h${y}0`, `h${y}1`, `h${y}2`]),
       ),
     ),
   ).join("\n  ")}

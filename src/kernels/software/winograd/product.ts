@@ -1,5 +1,5 @@
 /**
- * The 36 products of Winograd's method, as one dispatch: M[m] = V[m] · U[m], rows are tiles. The same subgroup outer
+ * The 36 products of Winograd's method, as one dispatch: M[m] = V[m] · U[m], a vector for every tile. The same subgroup outer
  * product as ../convGather.ts, on inputs that lie in the order of the lanes; two channel groups per iteration, because a
  * loop's accumulators are blended with the execution mask each time round.
  */
@@ -16,24 +16,24 @@ export const UNROLL = 2;
 
 export interface ProductFlags extends Flags {
   /** Tiles per workgroup. */
-  rows: number;
+  tiles: number;
   /** Blocks of 4·lanes output channels per workgroup. */
   blocks: number;
 }
 
 function body(k: Codegen<ProductFlags>): string {
   const lanes = k.workgroup;
-  const { rows, blocks } = k.flags;
+  const { tiles, blocks } = k.flags;
   // A longer loop body would not fit the processor's instruction cache.
   const unroll = blocks > 1 ? 1 : UNROLL;
-  const loads = range(rows / lanes);
+  const loads = range(tiles / lanes);
   const step = (u: number) =>
     outerProduct({
-      rows,
+      height: tiles,
       lanes,
       blocks,
       tag: `${u}_`,
-      row: (i) => k.load("v", `row${i} + (c + ${u}u) * ${lanes}u`),
+      left: (i) => k.load("v", `tile${i} + (c + ${u}u) * ${lanes}u`),
       column: (j, block) =>
         k.load("w", `weight + (${block * PRODUCTS}u * C4 + c + ${u}u) * ${4 * lanes}u + ${j * lanes}u`),
     });
@@ -45,22 +45,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   ${k.prelude}
   let wg = group + ${k.first};
   let total = N * TP;
-  let r0 = wg.y * ${rows}u;
+  let r0 = wg.y * ${tiles}u;
   let blocks = total / ${lanes}u;
   let first = r0 / ${lanes}u;
-  ${loads.map((i) => `let row${i} = (wg.z * blocks + min(first + ${i}u, blocks - 1u)) * C4 * ${lanes}u + lane;`).join("\n  ")}
+  ${loads.map((i) => `let tile${i} = (wg.z * blocks + min(first + ${i}u, blocks - 1u)) * C4 * ${lanes}u + lane;`).join("\n  ")}
   let weight = (wg.x * ${blocks * PRODUCTS}u + wg.z) * C4 * ${4 * lanes}u + lane;
-  ${accumulators(rows, blocks)}
+  ${accumulators(tiles, blocks)}
   for (var c = 0u; c < C4; c += ${unroll}u) {
     ${range(unroll).map(step).join("\n    ")}
   }
   ${eachResult({
-    rows,
+    height: tiles,
     lanes,
     blocks,
     column: `wg.x * ${blocks * lanes}u + lane`,
     columns: "O4",
-    count: `min(${rows}u, total - r0)`,
+    count: `min(${tiles}u, total - r0)`,
     statements: k.store("m", "(wg.z * total + r0 + r) * O4 + at", "result"),
   })}
 }`;
@@ -72,11 +72,11 @@ export const winogradProduct = defineKernel<ProductFlags>({
   tensors: { v: "in *", w: "in *", m: "out *" },
   variants: [
     {
-      name: "lanes",
+      name: "subgroup",
       workgroup: (target) => target.lanes,
-      grid: (d, batch, lanes, { rows, blocks }) => [
+      grid: (d, batch, lanes, { tiles, blocks }) => [
         ceilDiv(d.O4 as number, blocks * lanes),
-        ceilDiv(batch * (d.TP as number), rows),
+        ceilDiv(batch * (d.TP as number), tiles),
         PRODUCTS,
       ],
       parts: "y",
@@ -85,10 +85,10 @@ export const winogradProduct = defineKernel<ProductFlags>({
   ],
   cost(d, batch) {
     const { TP = 0, C4 = 0, O4 = 0 } = d;
-    const rows = batch * TP;
+    const tiles = batch * TP;
     return {
-      flops: 2 * PRODUCTS * rows * C4 * O4 * 16,
-      bytes: 16 * PRODUCTS * (rows * (C4 + O4) + C4 * O4 * 4),
+      flops: 2 * PRODUCTS * tiles * C4 * O4 * 16,
+      bytes: 16 * PRODUCTS * (tiles * (C4 + O4) + C4 * O4 * 4),
     };
   },
 });

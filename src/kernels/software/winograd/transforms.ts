@@ -18,8 +18,8 @@ const B = 3 / 2;
 const A2 = A * A;
 const B2 = B * B;
 
-/** Rows of G, the filter's transform: six values of a polynomial with three coefficients, scaled. */
-export const FILTER_ROWS: readonly (readonly number[])[] = [
+/** G, the filter's transform, line by line: six values of a polynomial with three coefficients, scaled. */
+export const FILTER: readonly (readonly number[])[] = [
   [1 / (A2 * B2), 0, 0],
   ...[A, -A].map((p) => [1, p, A2].map((v) => v / (2 * A2 * (A2 - B2)))),
   ...[B, -B].map((p) => [1, p, B2].map((v) => v / (2 * B2 * (B2 - A2)))),
@@ -53,10 +53,10 @@ function outputLine(v: readonly string[]): string {
   }`;
 }
 
-/** Names of a 6×6 patch, row by row. */
+/** Names of a 6×6 patch, line by line. */
 const patch = (name: string): string[][] => range(PATCH).map((i) => range(PATCH).map((j) => `${name}${i}${j}`));
-const transposed = (rows: readonly (readonly string[])[]): string[][] =>
-  range(PATCH).map((j) => rows.map((row) => row[j] as string));
+const transposed = (lines: readonly (readonly string[])[]): string[][] =>
+  range(PATCH).map((j) => lines.map((line) => line[j] as string));
 
 /** Statements that transform variables name00..name55 of a patch of the input in place. */
 export const inputTransform = (name: string): string =>

@@ -6,7 +6,7 @@ import type { Codegen, Variant } from "../../runtime/kernel.ts";
 import { ceilDiv } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import { type LoadFlags, loadHelpers } from "../parts/loadMap.ts";
-import { usesLanes } from "./subgroups.ts";
+import { usesSubgroups } from "./subgroups.ts";
 
 function body(k: Codegen<LoadFlags>): string {
   const { act, upsample } = k.flags;
@@ -21,13 +21,13 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
   if (c4 >= C4) { return; }
   let n = wg.z;
   let out = (n * HO + wg.y) * WO * C4 + c4;
-  let row = (n * HA + (wg.y${shift})) * WA;
+  let line = (n * HA + (wg.y${shift})) * WA;
   #if ${k.has("affine")}
   let scale = ${k.has("affine") ? k.load("affine", "n * 2u * C4 + c4") : ""};
   let offset = ${k.has("affine") ? k.load("affine", "n * 2u * C4 + C4 + c4") : ""};
   #endif
   for (var x = 0u; x < WO; x++) {
-    let pixel = row + (x${shift});
+    let pixel = line + (x${shift});
     var v = vec4f();
     #if ${k.has("b")}
     if (c4 < CA4) { v = ${k.load("a", "pixel * CA4 + c4")}; }
@@ -46,9 +46,9 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
 }`;
 }
 
-export const applyRows: Variant<LoadFlags & { pool: boolean }> = {
-  name: "rows",
-  when: (target, _dims, flags) => usesLanes(target) && !flags.pool,
+export const applyLines: Variant<LoadFlags & { pool: boolean }> = {
+  name: "lines",
+  when: (target, _dims, flags) => usesSubgroups(target) && !flags.pool,
   workgroup: (target) => target.lanes,
   grid: (d, batch, lanes) => [ceilDiv(d.C4 as number, lanes), d.HO as number, batch],
   wgsl: body,

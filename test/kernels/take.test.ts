@@ -1,4 +1,4 @@
-/** Embedding rows in the orders that a network asks for, and a convolution that adds a row per image. */
+/** Entries of tables in the orders that a network asks for, and a convolution that adds one per image. */
 import { describe, expect, it } from "vitest";
 import type { Node } from "../../src/kernels/operations/table.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
@@ -10,8 +10,8 @@ const B = 3;
 const STEPS = 4;
 const WIDTH = 6;
 
-/** Rows that one dispatch over a stretch of `STEPS` steps of B images gathers, as rows of the table. */
-async function gathered(target: Target, order: readonly number[]): Promise<number[][]> {
+/** Entries that one dispatch over a stretch of `STEPS` steps of B images takes from the table. */
+async function taken(target: Target, order: readonly number[]): Promise<number[][]> {
   const inputs = new Inputs(target);
   const y = inputs.output("y", [1, 1, WIDTH]);
   const given = { batched: false, storage: "buffer" } as const;
@@ -20,7 +20,7 @@ async function gathered(target: Target, order: readonly number[]): Promise<numbe
     tensor([10, WIDTH], (i) => i),
     given,
   );
-  const node: Node = { op: "rows", label: "test", table, order: orderOf(inputs, order), y };
+  const node: Node = { op: "take", label: "test", table, order: orderOf(inputs, order), y };
   const [actual] = await runOps([node], { target, batch: STEPS * B, inputs: inputs.map, outputs: [y] });
   const { data } = actual as RefTensor;
   return Array.from({ length: STEPS * B }, (_, r) => [...data.subarray(r * WIDTH, (r + 1) * WIDTH)]);
@@ -29,23 +29,23 @@ async function gathered(target: Target, order: readonly number[]): Promise<numbe
 const orderOf = (inputs: Inputs, order: readonly number[]) =>
   inputs.add("order", tensor([order.length], [...order]), { batched: false, storage: "buffer", dtype: "u32" });
 
-const rowsOf = (indices: readonly number[]) =>
+const entriesOf = (indices: readonly number[]) =>
   indices.map((r) => Array.from({ length: WIDTH }, (_, c) => r * WIDTH + c));
 const repeat = (pattern: readonly number[]) => Array.from({ length: STEPS }, () => pattern).flat();
 
 for (const { name, target } of [...(await targets()), { name: "shapes in the source", target: constTarget }])
-  describe(`rows (${name})`, () => {
+  describe(`take (${name})`, () => {
     it("by step", async () => {
       for (const order of [
         [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3],
         [5, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8],
       ])
-        expect(await gathered(target, order)).toEqual(rowsOf(order));
+        expect(await taken(target, order)).toEqual(entriesOf(order));
     });
 
     it("by image, and by label", async () => {
       for (const order of [repeat([0, 1, 2]), repeat([7, 0, 9])])
-        expect(await gathered(target, order)).toEqual(rowsOf(order));
+        expect(await taken(target, order)).toEqual(entriesOf(order));
     });
 
     it("a table of the checkpoint is read by label", async () => {
@@ -53,7 +53,7 @@ for (const { name, target } of [...(await targets()), { name: "shapes in the sou
       const y = inputs.output("y", [1, 1, 5]);
       const weight = tensorsOf("table")([4, 5]);
       const op: Node = {
-        op: "rows",
+        op: "take",
         label: "test",
         table: { name: "class_embedding.weight", shape: [4, 5] },
         order: orderOf(inputs, [3, 1]),

@@ -2,10 +2,10 @@
 import type { KernelCall, Target } from "../../runtime/kernel.ts";
 import { channelGroups, type DType, makeValue, type Value } from "../../runtime/values.ts";
 import type { ConvNode } from "../conv2d/node.ts";
-import { usesLanes } from "../software/subgroups.ts";
+import { usesSubgroups } from "../software/subgroups.ts";
 import { keyOf, type Weight } from "../weights.ts";
 
-export class Context {
+export class Lowering {
   readonly calls: KernelCall[] = [];
   readonly weights = new Map<string, Weight>();
   readonly #shared = new Map<unknown, unknown>();
@@ -17,12 +17,12 @@ export class Context {
   ) {}
 
   /** Whether kernels of one subgroup, free of barriers, do the work. */
-  get byLanes(): boolean {
-    return usesLanes(this.target);
+  get bySubgroups(): boolean {
+    return usesSubgroups(this.target);
   }
 
   /** What the operations of a graph share, made when it is first asked for. */
-  shared<T>(kind: new (ctx: Context) => T): T {
+  shared<T>(kind: new (lowering: Lowering) => T): T {
     const found = (this.#shared.get(kind) as T | undefined) ?? new kind(this);
     this.#shared.set(kind, found);
     return found;
