@@ -15,13 +15,13 @@ function replaced(source: string, pattern: RegExp, by: string): string {
 const helpers = ({ m, n, k, lanes }: MatrixTile) => `
 struct Operand { offset: u32, stride: u32 }
 alias Result = array<f32, ${Math.ceil((m * n) / lanes)}>;
-var<private> owner: u32;
+var<private> lane: u32;
 var<private> unknown: u32;
 fn emulatedProduct(a: Operand, b: Operand, sums: ptr<function, Result>) {
   // A compiler that does not know the bounds does not unroll: the calls are many.
   for (var i = 0u; i < ${Math.ceil((m * n) / lanes)}u + unknown; i++) {
-    let line = (i * ${lanes}u + owner) / ${n}u;
-    let column = (i * ${lanes}u + owner) % ${n}u;
+    let line = (i * ${lanes}u + lane) / ${n}u;
+    let column = (i * ${lanes}u + lane) % ${n}u;
     for (var k = 0u; k < ${k}u + unknown; k++) {
       (*sums)[i] += f32(pixels[a.offset + line * a.stride + k]) * f32(weights[b.offset + k * b.stride + column]);
     }
@@ -29,7 +29,7 @@ fn emulatedProduct(a: Operand, b: Operand, sums: ptr<function, Result>) {
 }
 fn emulatedStore(offset: u32, sums: Result, stride: u32) {
   for (var i = 0u; i < ${Math.ceil((m * n) / lanes)}u; i++) {
-    let element = i * ${lanes}u + owner;
+    let element = i * ${lanes}u + lane;
     results[offset + element / ${n}u * stride + element % ${n}u] = sums[i];
   }
 }`;
@@ -51,6 +51,6 @@ export function emulateMatrices(call: KernelCall, tile: MatrixTile): KernelCall 
     "emulatedProduct($2, $3, &$1)",
   );
   source = replaced(source, /subgroupMatrixStore<row_major>\(&results, /g, "emulatedStore(");
-  source = replaced(source, /let lane = [^;]+;/, `owner = thread % ${lanes}u; unknown = params.N / 0xffffffffu;`);
+  source = replaced(source, /let lane = [^;]+;/, `lane = thread % ${lanes}u; unknown = params.N / 0xffffffffu;`);
   return { ...call, source: `${source}\n${helpers(tile)}` };
 }
