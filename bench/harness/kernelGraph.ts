@@ -17,7 +17,7 @@ import { Tensors } from "../onnx/tensors.ts";
 
 export interface KernelSpec {
   readonly op: "conv3x3" | "block" | "groupNorm" | "attention" | "linear";
-  /** Of an image; a linear layer has `side` squared rows, attention as many tokens. */
+  /** Of an image; a linear layer and attention have `side` squared tokens. */
   readonly side: number;
   readonly channels: number;
   readonly chain: number;
@@ -53,8 +53,8 @@ export const inputShape = ({ op, side, channels }: KernelSpec): [number, number,
 
 export const kernelInput = (spec: KernelSpec): RefTensor => tensorsOf("x")([1, ...inputShape(spec)]);
 
-/** What the ONNX file of a chain takes, and how a result of ours is spelled there: images [N, C, H, W], rows [N, L, C]. */
-export const hasRows = ({ op }: KernelSpec): boolean => op === "linear" || op === "attention";
+/** What the ONNX file of a chain takes, and how a result of ours is spelled there: images [N, C, H, W], tokens [N, L, C]. */
+export const hasTokens = ({ op }: KernelSpec): boolean => op === "linear" || op === "attention";
 
 /** Channels `from`..`to` of a tensor [1, H, W, C], in the order of the ONNX file. */
 export function asPort(spec: KernelSpec, { shape, data }: RefTensor, from: number, to: number): Float32Array {
@@ -64,7 +64,7 @@ export function asPort(spec: KernelSpec, { shape, data }: RefTensor, from: numbe
   const out = new Float32Array(pixels * width);
   for (let p = 0; p < pixels; p++)
     for (let i = 0; i < width; i++)
-      out[hasRows(spec) ? p * width + i : i * pixels + p] = data[p * c + from + i] as number;
+      out[hasTokens(spec) ? p * width + i : i * pixels + p] = data[p * c + from + i] as number;
   return out;
 }
 
@@ -72,7 +72,7 @@ export function asPort(spec: KernelSpec, { shape, data }: RefTensor, from: numbe
 export function kernelInputs(spec: KernelSpec): Record<string, EncodableTensor> {
   const { side, channels } = spec;
   const x = kernelInput(spec);
-  const shape = hasRows(spec) ? [1, side * side, channels] : [1, channels, side, side];
+  const shape = hasTokens(spec) ? [1, side * side, channels] : [1, channels, side, side];
   return Object.fromEntries(
     inputNames(spec).map((name, i) => {
       const data = asPort(spec, x, i * channels, (i + 1) * channels);
@@ -137,8 +137,8 @@ export async function kernelOnnx(spec: KernelSpec): Promise<Uint8Array> {
   const { graph, input, output } = buildKernelGraph(spec, "buffer");
   const builder = new OnnxBuilder("f32");
   const tensors = new Tensors(builder);
-  const layout = hasRows(spec) ? "rows" : "image";
-  const shape = hasRows(spec) ? [side * side, channels] : [channels, side, side];
+  const layout = hasTokens(spec) ? "tokens" : "image";
+  const shape = hasTokens(spec) ? [side * side, channels] : [channels, side, side];
   const names = inputNames(spec);
   const segments = input.segments.slice(0, input.segments.length / names.length);
   tensors.setParts(

@@ -1,5 +1,5 @@
 /** Single operations at the shapes of real UNets. */
-import { chained, hasRows, type KernelSpec, kernelCost } from "./kernelGraph.ts";
+import { chained, hasTokens, type KernelSpec, kernelCost } from "./kernelGraph.ts";
 import { type Extent, type Item, skipped } from "./workloads.ts";
 
 const TOLERANCE = 1e-9;
@@ -35,14 +35,14 @@ const KERNELS: readonly (readonly [op: KernelSpec["op"], of: string, side: numbe
 export const kernelItems = (extent: Extent, software: boolean): Item[] =>
   KERNELS.map(([op, of, side, channels, least]) => {
     const spec = chained({ op, side, channels });
-    const rows = hasRows(spec);
+    const tokens = hasTokens(spec);
     return {
       workload: {
         id: `kernel/${op}/${side}x${side}x${channels}/f32`,
         group: "kernel",
-        name: `${NAMES[op]}, ${rows ? `${side * side} × ${channels}` : `${channels} channels, ${side}×${side}`} (${of})`,
+        name: `${NAMES[op]}, ${tokens ? `${side * side} × ${channels}` : `${channels} channels, ${side}×${side}`} (${of})`,
         opClass: op === "conv3x3" ? "conv2d" : op,
-        shape: rows ? [side * side, channels] : [1, channels, side, side],
+        shape: tokens ? [side * side, channels] : [1, channels, side, side],
         dtype: "f32",
         batch: 1,
       },

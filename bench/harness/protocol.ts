@@ -55,7 +55,7 @@ export type RunMode = "host" | "device";
 /** A job that our engine holds, ready to run. */
 export interface OpenJob {
   readonly modes: readonly RunMode[];
-  /** Milliseconds of one run, of so many in a row. */
+  /** Milliseconds of one run, of so many one after another. */
   run(times: number, mode: RunMode): Promise<number>;
   /** Of one run, as the ONNX file of the job orders it. */
   output(): Promise<Float32Array>;
@@ -72,7 +72,7 @@ export interface EngineStats {
 export interface Commands {
   hello: { args: object; result: EngineHello };
   open: { args: { job: Job }; result: { modes: readonly RunMode[]; ms: number } };
-  /** Milliseconds of one run, of so many in a row. */
+  /** Milliseconds of one run, of so many one after another. */
   run: { args: { times: number; mode: RunMode }; result: { ms: number } };
   /** Writes the result of one run to a file: f32, little endian, N x C x H x W. */
   output: { args: { path: string }; result: object };

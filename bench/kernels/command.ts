@@ -33,7 +33,7 @@ function listing(ops: readonly string[]): string {
 const rounded = (value: number | undefined, digits: number) => (value === undefined ? "-" : value.toFixed(digits));
 
 function report(results: readonly LabResult[]): string[] {
-  const rows = results.map((r) => [
+  const cells = results.map((r) => [
     r.variant,
     r.kernels.join(" + "),
     r.nmse.toExponential(1),
@@ -46,7 +46,7 @@ function report(results: readonly LabResult[]): string[] {
     r.roofline === undefined ? "-" : `${(100 * r.roofline).toFixed(0)} %`,
   ]);
   const head = "variant,kernels,NMSE,compile,ms,least..p75,GPU ms,GFLOP/s,GB/s,of roofline";
-  return table(head.split(","), rows);
+  return table(head.split(","), cells);
 }
 
 /** @throws UsageError for a flag of timing beside `--wgsl`, or one of `--wgsl` without it */

@@ -127,9 +127,9 @@ async function readWeight(
 ): Promise<Float32Array<ArrayBuffer>> {
   const values = await read(param, signal);
   if (!transposed) return values;
-  const [rows, columns] = param.shape as [number, number];
+  const [outputs, inputs] = param.shape as [number, number];
   const out = new Float32Array(values.length);
-  for (let r = 0; r < rows; r++)
-    for (let c = 0; c < columns; c++) out[c * rows + r] = values[r * columns + c] as number;
+  for (let o = 0; o < outputs; o++)
+    for (let i = 0; i < inputs; i++) out[i * outputs + o] = values[o * inputs + i] as number;
   return out;
 }

@@ -38,13 +38,13 @@ export function exportGraph(model: Model, options: ExportOptions = {}): OnnxGrap
 /** Reads parameters wherever the checkpoint's layout has them. */
 function paramsOf({ checkpoint, naming }: Model): ReadParam {
   return async (param, signal) => {
-    const { name, rows } = naming.locate(param);
+    const { name, channels } = naming.locate(param);
     const values = await checkpoint.read(name, signal);
-    if (!rows) return values;
+    if (!channels) return values;
     const length = param.shape.slice(1).reduce((a, b) => a * b, 1);
-    const out = new Float32Array(rows.length * length);
-    rows.forEach((row, i) => {
-      out.set(values.subarray(row * length, (row + 1) * length), i * length);
+    const out = new Float32Array(channels.length * length);
+    channels.forEach((channel, i) => {
+      out.set(values.subarray(channel * length, (channel + 1) * length), i * length);
     });
     return out;
   };

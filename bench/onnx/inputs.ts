@@ -1,5 +1,5 @@
 /**
- * A network's inputs, and what the engine makes of them on the host: the timestep's sinusoids or row, the class's, and
+ * A network's inputs, and what the engine makes of them on the host: the timestep's sinusoids or table entry, the class's, and
  * SDXL's further numbers. Sinusoids are computed in float32, as in diffusers, but for their frequencies, which are
  * rounded only once.
  */
@@ -37,7 +37,7 @@ export function writeInputs(w: Writing, network: Network, spec: UNetSpec, option
   builder.scope = "sample";
   tensors.set(network.sample, "image", toActivations(builder, "sample"));
   builder.scope = "time_proj";
-  tensors.set(network.timesteps, "vector", timestepRows(builder, "timestep", spec));
+  tensors.set(network.timesteps, "vector", timestepVectors(builder, "timestep", spec));
   if (network.timestepCond) {
     const name = "timestep_cond";
     builder.scope = name;
@@ -50,7 +50,7 @@ export function writeInputs(w: Writing, network: Network, spec: UNetSpec, option
     const name = "encoder_hidden_states";
     const [, length, depth] = input.shape as [number, number, number];
     builder.scope = "context";
-    tensors.set(input, "rows", toActivations(builder, name));
+    tensors.set(input, "tokens", toActivations(builder, name));
     ports.push({ name, type: "f32", shape: [openContext ? "sequence" : length, depth] });
   }
   return ports;
@@ -60,8 +60,8 @@ export function writeInputs(w: Writing, network: Network, spec: UNetSpec, option
 const toActivations = (builder: OnnxBuilder, name: string): string =>
   builder.dtype === "f32" ? name : builder.op("Cast", [name], { to: BigInt(elementTypes[builder.dtype]) });
 
-/** What the network knows of a timestep, or of a number that it treats like one: sinusoids, or a row of a table. */
-function timestepRows(builder: OnnxBuilder, input: string, { time }: UNetSpec): string {
+/** What the network knows of a timestep, or of a number that it treats like one: sinusoids, or an entry of a table. */
+function timestepVectors(builder: OnnxBuilder, input: string, { time }: UNetSpec): string {
   if (time.type === "learned") {
     const table = { name: "time_proj.weight", shape: [time.num_train_timesteps, time.inputs] };
     return builder.op("Gather", [builder.param(table), input], { axis: 0n });
@@ -92,7 +92,7 @@ function classPorts({ builder, tensors }: Writing, { classes }: Network, spec: U
   }
   const { vectors, width } = classes;
   const numbers = spec.classes.kind === "timestep";
-  tensors.set(vectors, "vector", numbers ? timestepRows(builder, name, spec) : toActivations(builder, name));
+  tensors.set(vectors, "vector", numbers ? timestepVectors(builder, name, spec) : toActivations(builder, name));
   return [numbers ? { name, type: "i64", shape: [] } : { name, type: "f32", shape: [width] }];
 }
 

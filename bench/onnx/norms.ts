@@ -1,4 +1,4 @@
-/** Norms over groups of an image's channels, and over the channels of a row. */
+/** Norms over groups of an image's channels, and over the channels of a token. */
 import type { BuiltNode } from "../../src/kernels/operations/table.ts";
 import type { OnnxBuilder } from "./builder.ts";
 import type { Writer } from "./writing.ts";
@@ -40,6 +40,6 @@ function expandedNorm(
 }
 
 export const layerNorm: Writer<"layerNorm"> = ({ builder, tensors }, { x, y, gamma, beta, eps }) => {
-  const inputs = [tensors.name(x, "rows"), builder.param(gamma), builder.param(beta)];
-  tensors.set(y, "rows", builder.op("LayerNormalization", inputs, { axis: -1n, epsilon: eps }));
+  const inputs = [tensors.name(x, "tokens"), builder.param(gamma), builder.param(beta)];
+  tensors.set(y, "tokens", builder.op("LayerNormalization", inputs, { axis: -1n, epsilon: eps }));
 };

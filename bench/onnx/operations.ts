@@ -15,7 +15,7 @@ const conv2d: Writer<"conv2d"> = ({ builder, tensors }, node) => {
   const linear = node.weights.every(({ weight }) => weight.shape.length === 2);
   const [input] = node.view.sources;
   const made = tensors.layout(input);
-  const layout: Layout = !linear ? "image" : made === "vector" ? "vector" : "rows";
+  const layout: Layout = !linear ? "image" : made === "vector" ? "vector" : "tokens";
   const x = tensors.name(input, layout);
   const scope = builder.scope;
   const parts = node.weights.map(({ weight, bias, segments }) => {
@@ -23,7 +23,7 @@ const conv2d: Writer<"conv2d"> = ({ builder, tensors }, node) => {
     const bias1 = bias ? [builder.param(bias)] : [];
     if (layout === "vector")
       return { segments, name: builder.op("Gemm", [x, builder.param(weight), ...bias1], { transB: 1n }) };
-    if (layout === "rows") {
+    if (layout === "tokens") {
       const product = builder.op("MatMul", [x, builder.param(weight, { transposed: true })]);
       return { segments, name: bias1.length ? builder.op("Add", [product, ...bias1]) : product };
     }
@@ -50,7 +50,7 @@ const activations: Readonly<Record<Exclude<Activation, "none">, (builder: OnnxBu
   mish: (builder, x) => builder.op("Mish", [x]),
 };
 
-/** Rows of a table, or an input as it is. */
+/** Entries of a table, or an input as it is. */
 const take: Writer<"take"> = ({ builder, tensors }, { table, order, y }) => {
   if (!isParam(table)) return tensors.share(y, table);
   const ids = tensors.name(order, "vector");

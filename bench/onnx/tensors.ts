@@ -1,6 +1,6 @@
 /**
  * The graph's values as tensors of the ONNX graph. The engine's graph says nothing of axes; ONNX has to: convolutions
- * and norms of groups want images [N, C, H, W], linear layers and attention want rows [N, H·W, C], time embeddings are
+ * and norms of groups want images [N, C, H, W], linear layers and attention want tokens [N, H·W, C], time embeddings are
  * vectors [N, C]. A tensor is turned from one into the other where an operation asks for it, as in diffusers' own code.
  *
  * A value that several layers make side by side (q, k and v; all projections of the time embedding) stays in parts.
@@ -8,7 +8,7 @@
 import { channelGroups, type Value } from "../../src/runtime/values.ts";
 import type { OnnxBuilder } from "./builder.ts";
 
-export type Layout = "image" | "rows" | "vector";
+export type Layout = "image" | "tokens" | "vector";
 
 /** Some of a value's channels. */
 export interface Part {
@@ -74,7 +74,7 @@ export class Tensors {
     const parts = this.#get(value);
     const names = parts.map((part) => this.partName(part, layout));
     if (names.length === 1) return names[0] as string;
-    return this.builder.op("Concat", names, { axis: layout === "rows" ? 2n : 1n });
+    return this.builder.op("Concat", names, { axis: layout === "tokens" ? 2n : 1n });
   }
 
   /** A value whose parts are those of others, one after the other. */
@@ -110,10 +110,10 @@ export class Tensors {
     const reshape = (name: string, ...shape: number[]) => builder.op("Reshape", [name, builder.ints(...shape)]);
     const swap = (name: string) => builder.op("Transpose", [name], { perm: [0, 2, 1] });
     // In a target of Reshape, 0 keeps a size (the batch) and -1 stands for what is left.
-    if (own === "image" && layout === "rows") return swap(reshape(from, 0, channels, -1));
-    if (own === "rows" && layout === "image") return reshape(swap(from), 0, channels, height, width);
+    if (own === "image" && layout === "tokens") return swap(reshape(from, 0, channels, -1));
+    if (own === "tokens" && layout === "image") return reshape(swap(from), 0, channels, height, width);
     if (own === "vector" && layout === "image") return reshape(from, 0, channels, 1, 1);
-    if (own === "vector" && layout === "rows") return reshape(from, 0, 1, channels);
+    if (own === "vector" && layout === "tokens") return reshape(from, 0, 1, channels);
     throw new TypeError(`internal: ${from} is no vector`);
   }
 

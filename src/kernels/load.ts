@@ -161,11 +161,11 @@ export async function loadWeights(
       open.delete(name);
       const raw = packing.stage(name, size / 4, buffer);
       for (const [weight, i] of own) {
-        const { shape, rows } = weight.params[i] as Weight["params"][number];
+        const { shape, channels } = weight.params[i] as Weight["params"][number];
         const { inputs, first, outputs } = weight.form.places[i] as PackedPlace;
         const indices = {
           inputs: positionChannels(inputs, first),
-          outputs: positionChannels(outputs).map((row) => rows?.[row] ?? row),
+          outputs: positionChannels(outputs).map((channel) => channels?.[channel] ?? channel),
         };
         const kernel = weight.form.kind === "winograd" ? packWinograd : packWeights;
         packing.add(weight, kernel, dtype, raw, indices, { ...packScalars(weight.form, i), CI: shape[1] as number });

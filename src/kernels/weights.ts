@@ -61,7 +61,7 @@ export interface VectorForm {
 export type Form =
   | PackedForm
   | VectorForm
-  /** An embedding table [R, C], rows padded to a multiple of four. */
+  /** An embedding table [R, C], entries padded to a multiple of four. */
   | { readonly kind: "table" }
   /** No parameter: for GroupNorm, the channel of every position, then the position of every channel. */
   | { readonly kind: "positions"; readonly segments: readonly number[] };
@@ -70,7 +70,7 @@ export type Form =
 export interface Weight<F extends Form = Form> {
   readonly params: readonly (ParamRef & {
     /** Of a tensor that holds others as well, once it is known where a checkpoint has the parameter. */
-    readonly rows?: readonly number[];
+    readonly channels?: readonly number[];
   })[];
   readonly form: F;
   readonly value: Value;
@@ -190,19 +190,19 @@ export function contents({ params, form }: Weight, read: (name: string) => Float
     return new Uint32Array([...positionChannels(form.segments), ...channelPositions(form.segments)]);
   const [first] = params;
   if (form.kind === "table" && first) {
-    const [rows, width] = first.shape as [number, number];
+    const [entries, width] = first.shape as [number, number];
     const values = read(first.name);
-    const out = new Float32Array(rows * padded4(width));
-    for (let r = 0; r < rows; r++) out.set(values.subarray(r * width, (r + 1) * width), r * padded4(width));
+    const out = new Float32Array(entries * padded4(width));
+    for (let i = 0; i < entries; i++) out.set(values.subarray(i * width, (i + 1) * width), i * padded4(width));
     return out;
   }
   const out = new Float32Array(form.kind === "vector" ? channelGroups(form.segments) * 4 : 0);
   if (form.kind === "vector")
-    for (const [i, { name, rows }] of params.entries()) {
+    for (const [i, { name, channels }] of params.entries()) {
       const { at, segments } = form.places[i] as VectorForm["places"][number];
       const values = read(name);
       channelPositions(segments).forEach((p, channel) => {
-        out[at + p] = (out[at + p] as number) + (values[rows?.[channel] ?? channel] as number);
+        out[at + p] = (out[at + p] as number) + (values[channels?.[channel] ?? channel] as number);
       });
     }
   return out;

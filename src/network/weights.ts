@@ -100,7 +100,7 @@ export class Weights {
     const { packed, signal, onProgress, locate = (param) => param, judge = strict } = options;
     const weights = [...distinct(wanted).values()];
     checkRoom(device, weights);
-    // Copies: rows may be made each time that they are asked for.
+    // Copies: channels may be made each time that they are asked for.
     const located: Weight[] = weights.map((weight) => ({
       ...weight,
       params: weight.params.map((param) => ({ ...locate(param) })),

@@ -17,8 +17,8 @@ export interface ExpectedTensor {
 
 /** Where a parameter is in a checkpoint of another layout. */
 export interface TensorSource extends ExpectedTensor {
-  /** The tensor's row of each of the parameter's rows; absent where it is the whole tensor in its order. */
-  readonly rows?: readonly number[];
+  /** The tensor's output channel of each of the parameter's; absent where it is the whole tensor in its order. */
+  readonly channels?: readonly number[];
 }
 
 export type LocateTensor = (param: ExpectedTensor) => TensorSource;

@@ -122,8 +122,8 @@ export const layerNorm = defineOp({
   },
   reads: ({ x }) => [x],
   params: ({ gamma, beta }) => [gamma, beta],
-  lower(ctx, { label, x, gamma, beta, eps, y }) {
-    const tensors = { x, gamma: ctx.weight(vector(gamma)), beta: ctx.weight(vector(beta)), y };
-    ctx.calls.push(layerNormKernel.lower(ctx.target, label, tensors, {}, { EPS: eps }));
+  lower(lowering, { label, x, gamma, beta, eps, y }) {
+    const tensors = { x, gamma: lowering.weight(vector(gamma)), beta: lowering.weight(vector(beta)), y };
+    lowering.calls.push(layerNormKernel.lower(lowering.target, label, tensors, {}, { EPS: eps }));
   },
 });

@@ -63,7 +63,9 @@ export const lookup = defineOp({
   },
   reads: ({ x }) => [x],
   params: ({ table }) => [table],
-  lower(ctx, { label, x, table, indices, y }) {
-    ctx.calls.push(codebookLookup.lower(ctx.target, label, { x, table: ctx.weight(asTable(table)), indices, y }, {}));
+  lower(lowering, { label, x, table, indices, y }) {
+    lowering.calls.push(
+      codebookLookup.lower(lowering.target, label, { x, table: lowering.weight(asTable(table)), indices, y }, {}),
+    );
   },
 });

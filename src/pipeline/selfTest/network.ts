@@ -133,14 +133,14 @@ export function groupNorm(device: Device): Promise<Outcome> {
 }
 
 export function attention(device: Device): Promise<Outcome> {
-  const [row, d, length] = [3 * C, C / HEADS, H * W];
-  const x = normals(6, PIXELS * row);
+  const [width, d, length] = [3 * C, C / HEADS, H * W];
+  const x = normals(6, PIXELS * width);
   const expected = new Float64Array(PIXELS * C);
   for (let n = 0; n < N; n++)
     for (let head = 0; head < C; head += d)
       for (let i = 0; i < length; i++) {
         const at = (pixel: number, part: number, e: number) =>
-          x[(n * length + pixel) * row + part * C + head + e] as number;
+          x[(n * length + pixel) * width + part * C + head + e] as number;
         const scores = Array.from({ length }, (_, j) => {
           let dot = 0;
           for (let e = 0; e < d; e++) dot += at(i, 0, e) * at(j, 1, e);

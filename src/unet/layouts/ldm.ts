@@ -30,8 +30,8 @@ function ldmNaming(spec: UNetSpec, order: "legacy" | "new", weights: WeightSet):
       return {
         name: weights === "ema" ? emaName(name) : name,
         shape: source.shape,
-        get rows() {
-          return source.rows;
+        get channels() {
+          return source.channels;
         },
       };
     },

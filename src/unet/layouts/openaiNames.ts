@@ -38,14 +38,14 @@ const ATTENTION: Readonly<Record<string, string>> = {
 const QKV = ["to_q", "to_k", "to_v"];
 
 /**
- * How the rows of a `qkv` tensor follow each other. legacy: head by head, each with its q, k and v. new: all of q, all of
+ * How the channels of a `qkv` tensor follow each other. legacy: head by head, each with its q, k and v. new: all of q, all of
  * k, all of v (guided-diffusion's use_new_attention_order).
  */
 export type QkvOrder = "legacy" | "new";
 
-function qkvRows(order: QkvOrder, part: number, channels: number, headDim: number): number[] {
-  const legacy = (row: number) => (3 * Math.floor(row / headDim) + part) * headDim + (row % headDim);
-  return Array.from({ length: channels }, (_, row) => (order === "legacy" ? legacy(row) : part * channels + row));
+function qkvChannels(order: QkvOrder, part: number, channels: number, headDim: number): number[] {
+  const legacy = (i: number) => (3 * Math.floor(i / headDim) + part) * headDim + (i % headDim);
+  return Array.from({ length: channels }, (_, i) => (order === "legacy" ? legacy(i) : part * channels + i));
 }
 
 const levelOf = (spec: UNetSpec, { block, level }: Place): Level =>
@@ -98,8 +98,8 @@ export function openaiNaming(spec: UNetSpec, order: QkvOrder): Naming {
       name: own,
       shape: [3 * channels, ...tail],
       // Only where they are asked for: a table of names alone has no use for them.
-      get rows() {
-        return qkvRows(order, part, channels, attention.head_dim);
+      get channels() {
+        return qkvChannels(order, part, channels, attention.head_dim);
       },
     };
   };
