@@ -7,7 +7,7 @@ import { type CaseTable, caseTables, type StoredDType } from "../../test/support
 import { measureLimits } from "../limits.ts";
 import { type LabResult, runLab, TOLERANCE } from "./lab.ts";
 import { adapterOf, printed, sourcesOf } from "./source.ts";
-import { namedVariants, parseVariant } from "./variants.ts";
+import { namedTargets, parseTarget } from "./targets.ts";
 
 export interface KernelFlags {
   op?: string;
@@ -15,7 +15,7 @@ export interface KernelFlags {
   variant?: string[];
   dtype: "auto" | StoredDType;
   device?: string;
-  /** For how long all variants are timed; absent: 2. */
+  /** For how long all targets are timed; absent: 2. */
   seconds?: number;
   wgsl?: true;
   target?: string;
@@ -64,8 +64,8 @@ function printSources(terminal: Terminal, flags: KernelFlags, table: CaseTable, 
   const { op = "", target = "gpu", matrices = false } = flags;
   const adapter = { capabilities: adapterOf(target, matrices) };
   if (matrices && dtype !== "f16") throw new UsageError("matrices", "--matrices multiply f16: add --dtype f16");
-  const variants = (flags.variant ?? ["own"]).map((text) => parseVariant(text, adapter));
-  const dispatches = variants.flatMap((variant) => {
+  const targets = (flags.variant ?? ["own"]).map((text) => parseTarget(text, adapter));
+  const dispatches = targets.flatMap((variant) => {
     const sources = sourcesOf(table.make(shape, variant.target, dtype), variant.target, dtype);
     return sources.map((source, i) => ({ variant: variant.name, place: `${i + 1} of ${sources.length}`, ...source }));
   });
@@ -100,10 +100,10 @@ export async function benchKernels(terminal: Terminal, flags: KernelFlags): Prom
   const { signal } = terminal.io;
   const device = await terminal.io.openDevice({ adapter: flags.device });
   try {
-    const variants = flags.variant?.map((text) => parseVariant(text, device)) ?? namedVariants(device);
+    const targets = flags.variant?.map((text) => parseTarget(text, device)) ?? namedTargets(device);
     const limits = await measureLimits(device);
-    const onVariant = (name: string) => terminal.detail(`compiling ${name}`);
-    const results = await runLab(device, { table: entry, shape, dtype, variants, limits, seconds, signal, onVariant });
+    const onTarget = (name: string) => terminal.detail(`compiling ${name}`);
+    const results = await runLab(device, { table: entry, shape, dtype, targets, limits, seconds, signal, onTarget });
     const name = `${caseName(op, shape)} ${dtype}`;
     if (flags.json) terminal.json({ case: name, adapter: device.name, limits, results });
     else {

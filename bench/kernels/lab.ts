@@ -1,4 +1,4 @@
-/** The kernel laboratory: one operation on one case, every variant checked against the f64 oracle and then timed. */
+/** The kernel laboratory: one operation on one case, every target checked against the f64 oracle and then timed. */
 import { loadWeights } from "../../src/kernels/load.ts";
 import { lowerOps } from "../../src/kernels/lower.ts";
 import type { Device } from "../../src/runtime/device.ts";
@@ -13,8 +13,8 @@ import type { CaseTable, Problem, StoredDType } from "../../test/support/problem
 import { roofline } from "../limits.ts";
 import type { Limits, Spread } from "../results.ts";
 import { spread } from "../stats.ts";
+import type { NamedTarget } from "./targets.ts";
 import { measureInTurns } from "./timer.ts";
-import type { KernelVariant } from "./variants.ts";
 
 /** The project's bounds on the normalised mean squared error. */
 export const TOLERANCE: Readonly<Record<StoredDType, number>> = { f32: 1e-10, f16: 2e-5 };
@@ -35,7 +35,7 @@ export interface LabResult {
 }
 
 interface Prepared {
-  readonly variant: KernelVariant;
+  readonly named: NamedTarget;
   readonly calls: readonly KernelCall[];
   readonly program: Program;
   readonly compileMs: number;
@@ -45,34 +45,34 @@ interface Prepared {
 
 const kernelNames = (calls: readonly KernelCall[]) => calls.map(({ kernel, variant }) => `${kernel}/${variant}`);
 
-/** Variants that come out as the same kernels on the same storage are one. */
+/** Targets that come out as the same kernels on the same storage are one. */
 const identity = (calls: readonly KernelCall[]) => calls.map((c) => `${c.kinds.join()} ${c.source}`).join("\n");
 
 async function prepare(
   device: Device,
-  variant: KernelVariant,
+  named: NamedTarget,
   { ops, batch, inputs, params, output }: Problem,
   dtype: StoredDType,
   known = new Set<string>(),
 ): Promise<Prepared | undefined> {
-  const { calls, weights } = lowerOps(ops, variant.target, dtype);
+  const { calls, weights } = lowerOps(ops, named.target, dtype);
   if (known.has(identity(calls))) return undefined;
   known.add(identity(calls));
   const began = performance.now();
   await compileCalls(device, calls);
   const compileMs = performance.now() - began;
-  const loaded = await loadWeights(device, variant.target, weights, piecesOf(params), decodeF32);
+  const loaded = await loadWeights(device, named.target, weights, piecesOf(params), decodeF32);
   const arrays = new Map<Value, GpuArray>(loaded);
   for (const [value, t] of inputs) arrays.set(value, uploadValue(device, value, t.data, batchOf(t)));
   arrays.set(output, createValueArray(device, output, batch));
-  const init = { label: variant.name, calls, batch, external: arrays };
+  const init = { label: named.name, calls, batch, external: arrays };
   const program = await Program.create(device, init);
   const encoder = device.gpu.createCommandEncoder();
   program.encode(encoder);
   device.submit([encoder.finish()]);
   const result = await readValue(device, output, arrays.get(output) as GpuArray, batch);
   return {
-    variant,
+    named,
     calls,
     program,
     compileMs,
@@ -88,14 +88,14 @@ export interface LabInit {
   readonly table: CaseTable;
   readonly shape: object;
   readonly dtype: StoredDType;
-  readonly variants: readonly KernelVariant[];
+  readonly targets: readonly NamedTarget[];
   readonly limits: Limits;
   /** Compares with what kernels for this target compute in f32: the f64 oracle takes minutes at the sizes of real networks. */
   readonly reference?: Target;
-  /** For all variants together, without compiling. */
+  /** For all targets together, without compiling. */
   readonly seconds: number;
   readonly signal?: AbortSignal;
-  readonly onVariant?: (name: string) => void;
+  readonly onTarget?: (name: string) => void;
 }
 
 async function expectedOf(device: Device, { table, shape, reference }: LabInit): Promise<RefTensor | undefined> {
@@ -106,20 +106,20 @@ async function expectedOf(device: Device, { table, shape, reference }: LabInit):
   return prepared?.result;
 }
 
-/** Variants that dispatch the same kernels as an earlier one are left out. */
+/** Targets that dispatch the same kernels as an earlier one are left out. */
 export async function runLab(device: Device, init: LabInit): Promise<LabResult[]> {
-  const { table, shape, dtype, variants, limits, seconds, signal } = init;
+  const { table, shape, dtype, targets, limits, seconds, signal } = init;
   const known = new Set<string>();
   const prepared: Prepared[] = [];
   try {
     let expected = await expectedOf(device, init);
     const errors = new Map<Prepared, number>();
-    for (const variant of variants) {
+    for (const named of targets) {
       signal?.throwIfAborted();
-      init.onVariant?.(variant.name);
-      const problem = table.make(shape, variant.target, dtype);
+      init.onTarget?.(named.name);
+      const problem = table.make(shape, named.target, dtype);
       expected ??= problem.expected();
-      const ready = await prepare(device, variant, problem, dtype, known);
+      const ready = await prepare(device, named, problem, dtype, known);
       if (!ready) continue;
       prepared.push(ready);
       errors.set(ready, nmse(ready.result.data, expected.data));
@@ -127,13 +127,13 @@ export async function runLab(device: Device, init: LabInit): Promise<LabResult[]
     const correct = prepared.filter((it) => errors.get(it)! <= TOLERANCE[dtype]);
     const programs = correct.map(({ program }) => program);
     const times = await measureInTurns(device, programs, seconds, signal);
-    const [first] = variants;
+    const [first] = targets;
     const cost = first && table.make(shape, first.target, dtype).cost;
     const results: LabResult[] = [];
     for (const it of prepared) {
-      const { variant, calls, program, compileMs } = it;
+      const { named, calls, program, compileMs } = it;
       const measured = times[programs.indexOf(program)];
-      const base = { variant: variant.name, kernels: kernelNames(calls), compileMs, nmse: errors.get(it)! };
+      const base = { variant: named.name, kernels: kernelNames(calls), compileMs, nmse: errors.get(it)! };
       if (!measured || !cost) {
         results.push({ ...base, correct: false });
         continue;

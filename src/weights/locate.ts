@@ -20,7 +20,7 @@ export const isPickle = (path: string): boolean => PICKLE_ENDING.test(path);
 
 /** Whether a file's name says that it holds weights that can be read here. */
 export const isWeights = (path: string): boolean => isPickle(path) || /\.safetensors$/i.test(path);
-/** One of several files that together are a checkpoint; a variant's name stands before or after the numbers. */
+/** One of several files that together are a checkpoint; a suffix such as fp16 stands before or after the numbers. */
 const SHARD = /^(.+)-(\d{1,5})-of-(\d{1,5})((?:\.[\w-]+)?)\.safetensors$/;
 
 /** The files of a shard's set by its name, or the file alone. */
@@ -36,8 +36,8 @@ export function shardSet(path: string): string[] {
 /** Whether a file of weights has a name that needs no explanation. */
 export const isUsualName = (path: string): boolean => new RegExp(`(^|/)(${BASES.join("|")})[.-]`).test(path);
 
-/** Variants to ask for where the source cannot list a folder. */
-const COMMON_VARIANTS = ["fp16", "bf16"];
+/** Suffixes to ask for where the source cannot list a folder. */
+const COMMON_SUFFIXES = ["fp16", "bf16"];
 
 const PADDLE = /\.pdparams(\.index\.json)?$|^diffusion_paddle_model\./;
 
@@ -53,28 +53,29 @@ const OTHER_FORMATS: { pattern: RegExp; probes: string[]; advice: string }[] = [
 
 /**
  * Finds the weights: the path of a `.safetensors` file, of a pickle, or of a sharded checkpoint's `.json` index. An index
- * goes before a single file, as in diffusers, and safetensors before pickles. Without `variant` the plain weights, or the
- * only variant there is. Where the source can list the folder, also a shard of a set without an index, and the only
+ * goes before a single file, as in diffusers, and safetensors before pickles. Without `suffix` the plain weights, or the
+ * only ones with a suffix. Where the source can list the folder, also a shard of a set without an index, and the only
  * safetensors file, whatever its name.
  *
+ * @param suffix - diffusers' option `variant`
  * @param original - whether the configuration is an original's: a server is asked for `model.safetensors` first
- * @throws FileError when there are none: says which variants there are, or how to convert what there is.
+ * @throws FileError when there are none: says which others there are, or how to convert what there is.
  */
 export async function locateWeights(
   source: ModelSource,
   folder: string,
-  variant?: string,
+  suffix?: string,
   signal?: AbortSignal,
   original = false,
 ): Promise<string> {
   const bases = source.remote && original ? BASES.toReversed() : BASES;
-  if (variant !== undefined && !/^[\w-]+$/.test(variant))
-    throw new UsageError("variant", `variant ${JSON.stringify(variant)} must be a word such as fp16`);
+  if (suffix !== undefined && !/^[\w-]+$/.test(suffix))
+    throw new UsageError("variant", `variant ${JSON.stringify(suffix)} must be a word such as fp16`);
   if (source.weights !== undefined && folder === "") {
-    if (variant === undefined) return source.weights;
+    if (suffix === undefined) return source.weights;
     throw new UsageError(
       "variant",
-      `${label(source, source.weights)} is one file, so there is no variant ${variant} of it`,
+      `${label(source, source.weights)} is one file, so there is no variant ${suffix} of it`,
     );
   }
   const names = source.list ? new Set(await source.list(folder, signal)) : undefined;
@@ -85,34 +86,34 @@ export async function locateWeights(
   };
 
   // A server is asked for the single file first, which most models have; it hardly ever has an index beside it.
-  const all = (ending: string, variant?: string) =>
+  const all = (ending: string, suffix?: string) =>
     bases.flatMap((base) => {
-      const candidates = fileNames(base, ending, variant);
+      const candidates = fileNames(base, ending, suffix);
       return source.remote ? candidates.reverse() : candidates;
     });
-  const pickles = (variant?: string) => [...all("bin", variant), ...(variant === undefined ? PICKLES : [])];
+  const pickles = (suffix?: string) => [...all("bin", suffix), ...(suffix === undefined ? PICKLES : [])];
   const plainShard = [...(names ?? [])].sort().find((name) => PLAIN_SHARD.test(name));
-  const either = async (variant?: string) =>
-    (await first(all("safetensors", variant))) ??
-    (variant === undefined ? plainShard : undefined) ??
-    (await first(pickles(variant)));
-  const asked = await either(variant);
+  const either = async (suffix?: string) =>
+    (await first(all("safetensors", suffix))) ??
+    (suffix === undefined ? plainShard : undefined) ??
+    (await first(pickles(suffix)));
+  const asked = await either(suffix);
   if (asked) return joinPath(folder, asked);
 
   const found = new Map<string, string>();
-  for (const other of names ? variantsIn(names) : COMMON_VARIANTS) {
-    const name = other === variant ? undefined : await either(other);
+  for (const other of names ? suffixesIn(names) : COMMON_SUFFIXES) {
+    const name = other === suffix ? undefined : await either(other);
     if (name) found.set(other, name);
   }
   const where = label(source, folder) || "the model";
-  if (variant !== undefined) {
+  if (suffix !== undefined) {
     const plain = await either();
     const others = [...(plain ? ["the plain weights"] : []), ...found.keys()];
     const instead = others.length > 0 ? `; it has ${listed(others)}` : "";
-    const isOf = (name: string) => name.includes(`.${variant}-`) || name.endsWith(`.${variant}.safetensors`);
+    const isOf = (name: string) => name.includes(`.${suffix}-`) || name.endsWith(`.${suffix}.safetensors`);
     const only = onlyCheckpoint(where, [...(names ?? [])].filter(isOf));
     if (only !== undefined) return joinPath(folder, only);
-    throw new FileError(where, `has no weights of variant ${variant}${instead}`);
+    throw new FileError(where, `has no weights of variant ${suffix}${instead}`);
   }
   if (found.size === 1) return joinPath(folder, [...found.values()][0]!);
   if (found.size > 1)
@@ -150,22 +151,22 @@ function onlyCheckpoint(where: string, names: readonly string[]): string | undef
 }
 
 /** The names that weights may have, the preferred one first. */
-function fileNames(base: string, ending: string, variant?: string): string[] {
+function fileNames(base: string, ending: string, suffix?: string): string[] {
   const file = `${base}.${ending}`;
-  if (variant === undefined) return [`${file}.index.json`, file];
-  return [`${file}.index.${variant}.json`, `${file}.${variant}.index.json`, `${base}.${variant}.${ending}`];
+  if (suffix === undefined) return [`${file}.index.json`, file];
+  return [`${file}.index.${suffix}.json`, `${file}.${suffix}.index.json`, `${base}.${suffix}.${ending}`];
 }
 
-/** The variants that a folder's files are of. */
-function variantsIn(names: Iterable<string>): Set<string> {
+/** The suffixes that a folder's files have. */
+function suffixesIn(names: Iterable<string>): Set<string> {
   const bases = BASES.join("|");
   const single = new RegExp(`^(?:${bases})\\.([\\w-]+)\\.(?:safetensors|bin)$`);
   const index = new RegExp(`^(?:${bases})\\.(?:safetensors|bin)(?:\\.index\\.([\\w-]+)|\\.([\\w-]+)\\.index)\\.json$`);
-  const variants = new Set<string>();
+  const suffixes = new Set<string>();
   for (const name of names) {
     const match = single.exec(name) ?? index.exec(name);
-    const variant = match?.[1] ?? match?.[2];
-    if (variant && !/-\d{5}-of-\d{5}$/.test(variant)) variants.add(variant);
+    const suffix = match?.[1] ?? match?.[2];
+    if (suffix && !/-\d{5}-of-\d{5}$/.test(suffix)) suffixes.add(suffix);
   }
-  return variants;
+  return suffixes;
 }

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { formatWgsl } from "../../bench/kernels/format.ts";
 import { runLab } from "../../bench/kernels/lab.ts";
 import { adapterOf, adapters, printed, sourcesOf } from "../../bench/kernels/source.ts";
-import { parseVariant } from "../../bench/kernels/variants.ts";
+import { parseTarget } from "../../bench/kernels/targets.ts";
 import { lowerOps } from "../../src/kernels/lower.ts";
 import { targetFor } from "../../src/kernels/target.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
@@ -96,7 +96,7 @@ test("the command prints a case's WGSL alone, and opens no device", async () => 
   expect(stdout).toContain('//   0.6 y: storage, result "y", [1, 32, 32, 128] f32');
 });
 
-test("one object with --json; variants and matrix units where asked for", async () => {
+test("one object with --json; targets and matrix units where asked for", async () => {
   const { stdout } = await print("--op", "conv2d", "--case", "11", "--dtype", "f16", "--matrices", "--json");
   const { target, dispatches } = JSON.parse(stdout);
   expect([target, dispatches[0].variant, dispatches[0].kernel]).toEqual(["gpu", "own", "conv2d/matrix"]);
@@ -142,9 +142,9 @@ test("what is printed is what a run compiles", async () => {
   };
   const table = caseTables.conv2d as CaseTable;
   const shape = table.cases[13] as object;
-  const variants = [parseVariant("own", device)];
+  const targets = [parseTarget("own", device)];
   try {
-    const init = { table, shape, dtype: "f32", variants, limits: { copy: 1e9, fma: 1e9 }, seconds: 0.01 } as const;
+    const init = { table, shape, dtype: "f32", targets, limits: { copy: 1e9, fma: 1e9 }, seconds: 0.01 } as const;
     expect((await runLab(device, init))[0]?.correct).toBe(true);
   } finally {
     device.pipelines.get = get;

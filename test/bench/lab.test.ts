@@ -1,7 +1,7 @@
 /** The kernel laboratory: what it checks, what it times, what it refuses. */
 import { expect, test } from "vitest";
 import { runLab } from "../../bench/kernels/lab.ts";
-import { namedVariants, parseVariant } from "../../bench/kernels/variants.ts";
+import { namedTargets, parseTarget } from "../../bench/kernels/targets.ts";
 import { targetFor } from "../../src/kernels/target.ts";
 import { tensor } from "../reference/tensor.ts";
 import { ddim } from "../support/cli.ts";
@@ -10,15 +10,15 @@ import { type CaseTable, caseTables } from "../support/problems.ts";
 
 const LIMITS = { copy: 1e9, fma: 1e9 };
 
-const lab = async (table: CaseTable, variants?: readonly string[]) => {
+const lab = async (table: CaseTable, targets?: readonly string[]) => {
   const device = await testDevice();
-  const chosen = variants?.map((name) => parseVariant(name, device)) ?? namedVariants(device);
+  const chosen = targets?.map((name) => parseTarget(name, device)) ?? namedTargets(device);
   const init = { table, shape: table.cases[5] as object, dtype: "f32", limits: LIMITS, seconds: 0.01 } as const;
-  return runLab(device, { ...init, variants: chosen });
+  return runLab(device, { ...init, targets: chosen });
 };
 const linear = caseTables.linear as CaseTable;
 
-test("a case lists every variant with its error, kernels and rates; equal variants are one", async () => {
+test("a case lists every variant with its error, kernels and rates; equal targets are one", async () => {
   const results = await lab(linear, ["own", "direct", "own"]);
   expect(results.map(({ variant }) => variant)).toEqual(["own", "direct"]);
   for (const { correct, nmse, ms, gflops, kernels, roofline } of results) {
@@ -49,15 +49,15 @@ test("a variant that computes something else is not timed", async () => {
 test("a variant is a name, or changes of the device's own", async () => {
   const device = await testDevice();
   const own = targetFor(device);
-  expect(parseVariant("own", device).target).toEqual(own);
-  expect(parseVariant("storage=buffer,lanes=0,software=true", device).target).toEqual({
+  expect(parseTarget("own", device).target).toEqual(own);
+  expect(parseTarget("storage=buffer,lanes=0,software=true", device).target).toEqual({
     ...own,
     storage: "buffer",
     lanes: 0,
     software: true,
   });
   for (const text of ["fastest", "storage=tape", "lanes=few", "speed=9", "lanes="])
-    expect(() => parseVariant(text, device)).toThrow(`--variant ${text}: expected one of own, const`);
+    expect(() => parseTarget(text, device)).toThrow(`--variant ${text}: expected one of own, const`);
 });
 
 test("without a case the command lists what there is", async () => {

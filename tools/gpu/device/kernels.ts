@@ -4,7 +4,7 @@
  */
 import process from "node:process";
 import { runLab } from "../../../bench/kernels/lab.ts";
-import { type KernelVariant, parseVariant } from "../../../bench/kernels/variants.ts";
+import { type NamedTarget, parseTarget } from "../../../bench/kernels/targets.ts";
 import { measureLimits } from "../../../bench/limits.ts";
 import { targetFor } from "../../../src/kernels/target.ts";
 import { openNodeDevice } from "../../../src/node/device.ts";
@@ -56,12 +56,12 @@ const CASES: readonly Case[] = rehearsal
 const device = await openNodeDevice({ matrices: true });
 const limits = await measureLimits(device);
 const own = targetFor(device);
-const reference = parseVariant("direct", device).target;
+const reference = parseTarget("direct", device).target;
 /** Without matrix units shows what they bring, shapes in a uniform whether those in the source matter. */
-const variantsOf = (dtype: StoredDType): KernelVariant[] => [
+const targetsOf = (dtype: StoredDType): NamedTarget[] => [
   { name: "own", target: own },
   ...(own.matrix && dtype === "f16" ? [{ name: "tiled", target: { ...own, matrix: undefined } }] : []),
-  ...["gpu", "uniform", ...(dtype === "f32" ? ["direct"] : [])].map((name) => parseVariant(name, device)),
+  ...["gpu", "uniform", ...(dtype === "f32" ? ["direct"] : [])].map((name) => parseTarget(name, device)),
 ];
 
 for (const [op, shape] of CASES)
@@ -76,7 +76,7 @@ for (const [op, shape] of CASES)
         table,
         shape,
         dtype,
-        variants: variantsOf(dtype),
+        targets: targetsOf(dtype),
         limits,
         seconds: rehearsal ? 0.1 : 0.6,
         reference,

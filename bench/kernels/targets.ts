@@ -5,7 +5,7 @@ import type { Device } from "../../src/runtime/device.ts";
 import { UsageError } from "../../src/runtime/errors.ts";
 import type { ConvMethod, Target } from "../../src/runtime/kernel.ts";
 
-export interface KernelVariant {
+export interface NamedTarget {
   readonly name: string;
   readonly target: Target;
 }
@@ -13,10 +13,10 @@ export interface KernelVariant {
 const PLAIN = { storage: "buffer", lanes: 0 } as const;
 
 /** What every device can be asked for by name. */
-export const variantNames = ["own", "const", "uniform", "buffer", "texture", "direct", "gpu"] as const;
-type VariantName = (typeof variantNames)[number];
+export const targetNames = ["own", "const", "uniform", "buffer", "texture", "direct", "gpu"] as const;
+type TargetName = (typeof targetNames)[number];
 
-function departure(name: VariantName): Partial<Target> {
+function departure(name: TargetName): Partial<Target> {
   switch (name) {
     case "own":
       return {};
@@ -33,9 +33,9 @@ function departure(name: VariantName): Partial<Target> {
   }
 }
 
-/** Every variant that has a name. */
-export const namedVariants = (device: Pick<Device, "capabilities">): KernelVariant[] =>
-  variantNames.map((name) => ({ name, target: { ...targetFor(device), ...departure(name) } }));
+/** Every target that has a name. */
+export const namedTargets = (device: Pick<Device, "capabilities">): NamedTarget[] =>
+  targetNames.map((name) => ({ name, target: { ...targetFor(device), ...departure(name) } }));
 
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   shapes: ["const", "uniform"],
@@ -45,15 +45,15 @@ const CHOICES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * A variant by its name, or by what it changes of the device's own: `storage=buffer,conv2d=gather`.
+ * A target by its name, or by what it changes of the device's own: `storage=buffer,conv2d=gather`.
  * @throws UsageError
  */
-export function parseVariant(text: string, device: Pick<Device, "capabilities">): KernelVariant {
+export function parseTarget(text: string, device: Pick<Device, "capabilities">): NamedTarget {
   const own = targetFor(device);
   // The method is of no effect where there is but one.
   const choices: Readonly<Record<string, unknown>> = { ...own, conv2d: "gather" };
-  if ((variantNames as readonly string[]).includes(text))
-    return { name: text, target: { ...own, ...departure(text as VariantName) } };
+  if ((targetNames as readonly string[]).includes(text))
+    return { name: text, target: { ...own, ...departure(text as TargetName) } };
   const changes = text.split(",").map((part) => {
     const [key = "", value = ""] = part.split("=");
     const current = choices[key];
@@ -61,7 +61,7 @@ export function parseVariant(text: string, device: Pick<Device, "capabilities">)
     if (current === undefined || typeof current === "object" || value === "" || !fits)
       throw new UsageError(
         "variant",
-        `--variant ${text}: expected one of ${variantNames.join(", ")}, or changes of ${Object.entries(choices)
+        `--variant ${text}: expected one of ${targetNames.join(", ")}, or changes of ${Object.entries(choices)
           .filter(([, is]) => is !== undefined && typeof is !== "object")
           .map(([name, is]) => `${name}=${is}`)
           .join(",")}`,
