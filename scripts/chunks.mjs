@@ -17,7 +17,7 @@ const LAZY = {
   pictures: ["image/readImage"],
   originals: ["unet/layouts/detect"],
   autoencoder: ["autoencoder/autoencoder", "autoencoder/open", "pipeline/latents"],
-  operations: ["pipeline/operations", "pipeline/saved"],
+  operations: ["pipeline/operations", "pipeline/recover", "pipeline/saved", "runtime/timestamps"],
   tuning: ["pipeline/tuning"],
   packed: ["network/packed"],
   randn: ["sampler/hostNoise"],

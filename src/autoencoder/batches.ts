@@ -1,5 +1,6 @@
 /** Any number of images through one half of an autoencoder, some at a time. */
 import { readBack } from "../network/readback.ts";
+import { inBatches } from "../runtime/batches.ts";
 import type { Device } from "../runtime/device.ts";
 import { ShapeError } from "../runtime/errors.ts";
 import { type Judge, nonFiniteIn, overflowIn } from "../runtime/finite.ts";
@@ -56,36 +57,34 @@ export async function runBatches({
   let coder: GpuCoder | undefined;
   let output: Tensor | undefined;
   let indices: Uint32Array | null = null;
+  const code = async (first: number, images: number) => {
+    check();
+    if (coder?.images !== images) {
+      coder?.dispose();
+      coder = undefined;
+      coder = await create({ images });
+    }
+    const own = input.data.subarray(first * image, (first + images) * image);
+    device.gpu.queue.writeBuffer(coder.input, 0, toChannelsLast(own, images, channels, pixels));
+    await runCoder(device, coder, check);
+    const { value, array } = coder.output;
+    const part = await readBack(device, value, array, images);
+    const found = coder.indices && (await device.read(coder.indices.object as GPUBuffer, images * pixels * 4));
+    judge(overflowIn(await coder.program.overflows()));
+    judge(nonFiniteIn("the output", part.data, images, first));
+    return { part, found };
+  };
   try {
-    for (let from = 0; from < n; from += most) {
-      check();
-      const images = Math.min(most, n - from);
-      if (coder?.images !== images) {
-        coder?.dispose();
-        coder = undefined;
-        coder = await create({ images });
-      }
-      const values = toChannelsLast(
-        input.data.subarray(from * image, (from + images) * image),
-        images,
-        channels,
-        pixels,
-      );
-      device.gpu.queue.writeBuffer(coder.input, 0, values);
-      await runCoder(device, coder, check);
-      const { value, array } = coder.output;
-      const part = await readBack(device, value, array, images);
-      judge(overflowIn(await coder.program.overflows()));
-      judge(nonFiniteIn("the output", part.data, images, from));
+    for await (const { first, images, made } of inBatches(n, most, code)) {
+      const { part, found } = made;
       const size = part.data.length / images;
       output ??= { shape: [n, ...part.shape.slice(1)], data: new Float32Array(n * size) };
-      output.data.set(part.data, from * size);
-      if (coder.indices) {
+      output.data.set(part.data, first * size);
+      if (found) {
         indices ??= new Uint32Array(n * pixels);
-        const found = await device.read(coder.indices.object as GPUBuffer, images * pixels * 4);
-        indices.set(new Uint32Array(found), from * pixels);
+        indices.set(new Uint32Array(found), first * pixels);
       }
-      await onBatch?.({ first: from, images: part });
+      await onBatch?.({ first, images: part });
     }
     return { output: output as Tensor, indices };
   } finally {

@@ -124,6 +124,7 @@ function usesOf(weights: readonly Weight[]): Map<string, (readonly [Weight<Packe
  * Loads what lowered kernels need. The caller owns the arrays.
  * @param pieces every parameter of the weights, each complete, pieces in order
  * @param judge hears of weights that f16 cannot hold
+ * @param hosted values of parameters that are not packed, to which those of the pieces are added
  * @throws DeviceError "out-of-memory"; nothing stays allocated
  */
 export async function loadWeights(
@@ -133,11 +134,11 @@ export async function loadWeights(
   pieces: AsyncIterable<ParamPiece>,
   decode: Decode,
   judge: Judge = strict,
+  hosted = new Map<string, Float32Array>(),
 ): Promise<Map<Value, GpuArray>> {
   const packing = new Packing(device, target, judge);
   /** Raw tensors of which more pieces are to come. */
   const open = new Map<string, GPUBuffer>();
-  const hosted = new Map<string, Float32Array>();
   const uses = usesOf(weights);
   let stagedBytes = 0;
   try {

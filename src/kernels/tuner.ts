@@ -2,8 +2,7 @@
  * Measures the methods of a choice against each other: the operation by itself on one image of noise, all methods
  * compiled and in memory at once, turn by turn, so that whatever else the machine does meets all of them.
  */
-import type { Device } from "../runtime/device.ts";
-import { DeviceError } from "../runtime/errors.ts";
+import { type Device, isShort } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
 import { createValueArray, type GpuArray } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
@@ -137,7 +136,7 @@ async function candidatesOf(device: Device, target: Target, choice: Choice): Pro
       await Candidate.create(device, target, choice, method).then(
         (candidate) => made.push(candidate),
         (error) => {
-          if (!(error instanceof DeviceError && error.reason === "out-of-memory")) throw error;
+          if (!isShort(error)) throw error;
         },
       );
     return made;

@@ -35,6 +35,8 @@ export interface PackedStore {
 export interface PackedWeights {
   readonly store: PackedStore;
   readonly model: string;
+  /** Values of the parameters that are not packed, since they were first read: small, and read once. */
+  readonly others: Map<string, Float32Array>;
 }
 
 /** An entry's note, as JSON: which bytes were packed. */
@@ -152,7 +154,7 @@ export async function loadPacked(
   target: Target,
   weights: readonly Packed[],
   checkpoint: Checkpoint,
-  { store, model }: PackedWeights,
+  { store, model }: Omit<PackedWeights, "others">,
   options: StreamOptions = {},
 ): Promise<Map<Value, GpuArray> | undefined> {
   const reader = await store.open(await keyOf(model, target, weights), sizesOf(weights));
@@ -192,7 +194,7 @@ export async function savePacked(
   target: Target,
   arrays: ReadonlyMap<Packed, GpuArray>,
   checkpoint: Checkpoint,
-  { store, model }: PackedWeights,
+  { store, model }: Omit<PackedWeights, "others">,
 ): Promise<void> {
   const weights = [...arrays.keys()];
   const names = tensorsOf(weights);

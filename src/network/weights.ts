@@ -110,7 +110,9 @@ export class Weights {
     const kept =
       packed && (await packing?.loadPacked(device, target, convs, checkpoint, packed, { signal, onProgress }));
     const rest = kept ? located.filter((weight) => !isPacked(weight)) : located;
+    const others = new Map(packed?.others);
     const names = new Set(rest.flatMap(({ params }) => params.map(({ name }) => name)));
+    for (const name of others.keys()) names.delete(name);
     let cut = false;
     const heard: Judge = (failure) => {
       cut ||= failure !== undefined;
@@ -120,7 +122,8 @@ export class Weights {
     loaded.#add(weights, kept ?? new Map());
     try {
       const streamed = pieces(checkpoint, names, options);
-      const made = await loadWeights(device, target, rest, streamed, decode, heard);
+      const made = await loadWeights(device, target, rest, streamed, decode, heard, others);
+      for (const [name, values] of others) packed?.others.set(name, values);
       loaded.#add(weights, made);
       // Weights that were cut are judged at every load.
       if (packed && !kept && !cut) {

@@ -2,7 +2,7 @@
 import type { RgbaImage } from "../image/rgba.ts";
 import { overflowIn } from "../runtime/finite.ts";
 import { Pacer } from "../runtime/pacer.ts";
-import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
+import type { KernelTiming } from "../runtime/profiler.ts";
 import type { Draw } from "../sampler/hostNoise.ts";
 import { addsNoise, isGuided, type PlanRow } from "../sampler/plan.ts";
 import { type RowNumbers, SamplerState } from "../sampler/state.ts";
@@ -187,6 +187,7 @@ export class Batch {
       latents: run.decode ? await state.copy() : undefined,
     };
     if (!profile) return result;
+    const { profileProgram } = await import("../runtime/timestamps.ts");
     const timings = await profileProgram(device, evaluator.main);
     return { ...result, timings: [...timings, ...(await profileProgram(device, state.stepProgram))] };
   }

@@ -12,6 +12,7 @@ import { toRgba } from "../kernels/sampling/rgba.ts";
 import { targetFor } from "../kernels/target.ts";
 import type { ImageSize } from "../network/configReader.ts";
 import { readBack } from "../network/readback.ts";
+import { inBatches } from "../runtime/batches.ts";
 import type { Device } from "../runtime/device.ts";
 import { NonFiniteError } from "../runtime/errors.ts";
 import { type Judge, nonFiniteIn, overflowIn } from "../runtime/finite.ts";
@@ -137,37 +138,40 @@ export async function decodeState(init: DecodeInit): Promise<Decoded> {
     painter = undefined;
     decoder = undefined;
   };
+  const decode = async (from: number, n: number) => {
+    check();
+    if (decoder?.images !== n) {
+      release();
+      decoder = await firstStage.decoder(shape, { images: n });
+      painter = await Painter.create(device, decoder);
+    }
+    if (shape.scale === undefined) {
+      const values = new Float32Array(await device.read(state, n * latent, from * latent));
+      const data = toChannelsFirst(values, n, channels, points);
+      const unscaled = fromSampler(spec, { shape: [n, channels, init.height, init.width], data });
+      device.gpu.queue.writeBuffer(decoder.input, 0, toChannelsLast(unscaled.data, n, channels, points));
+    } else {
+      const encoder = device.gpu.createCommandEncoder();
+      encoder.copyBufferToBuffer(state, from * latent, decoder.input, 0, n * latent);
+      device.submit([encoder.finish()]);
+    }
+    await runCoder(device, decoder, check);
+    const place = pixels && { ...pixels, offset: pixels.offset + from * picture.height * picture.width * 4 };
+    const painted = (await painter?.paint(n, picture, place)) ?? [];
+    judge(overflowIn(await decoder.program.overflows()));
+    const bad = (await painter?.nonFinite(n)) ?? -1;
+    if (bad >= 0) {
+      const broken = init.number + from + bad;
+      const failure = new NonFiniteError(`the decoded picture ${broken} is not finite`, { image: broken });
+      judge(await blameWeights(failure, firstStage.model));
+    }
+    const read = pixels ? undefined : await readBack(device, decoder.output.value, decoder.output.array, n);
+    return { painted, read };
+  };
   try {
-    for (let from = 0; from < count; from += most) {
-      check();
-      const n = Math.min(most, count - from);
-      if (decoder?.images !== n) {
-        release();
-        decoder = await firstStage.decoder(shape, { images: n });
-        painter = await Painter.create(device, decoder);
-      }
-      if (shape.scale === undefined) {
-        const values = new Float32Array(await device.read(state, n * latent, from * latent));
-        const data = toChannelsFirst(values, n, channels, points);
-        const unscaled = fromSampler(spec, { shape: [n, channels, init.height, init.width], data });
-        device.gpu.queue.writeBuffer(decoder.input, 0, toChannelsLast(unscaled.data, n, channels, points));
-      } else {
-        const encoder = device.gpu.createCommandEncoder();
-        encoder.copyBufferToBuffer(state, from * latent, decoder.input, 0, n * latent);
-        device.submit([encoder.finish()]);
-      }
-      await runCoder(device, decoder, check);
-      const place = pixels && { ...pixels, offset: pixels.offset + from * picture.height * picture.width * 4 };
-      images.push(...((await painter?.paint(n, picture, place)) ?? []));
-      judge(overflowIn(await decoder.program.overflows()));
-      const bad = (await painter?.nonFinite(n)) ?? -1;
-      if (bad >= 0) {
-        const broken = init.number + from + bad;
-        const failure = new NonFiniteError(`the decoded picture ${broken} is not finite`, { image: broken });
-        judge(await blameWeights(failure, firstStage.model));
-      }
-      if (!pixels)
-        samples.set((await readBack(device, decoder.output.value, decoder.output.array, n)).data, from * image);
+    for await (const { first, made } of inBatches(count, most, decode)) {
+      images.push(...made.painted);
+      if (made.read) samples.set(made.read.data, first * image);
     }
     return { images, samples };
   } finally {
@@ -195,8 +199,7 @@ export async function decodeLatents(
   const picture = scaled({ height, width }, latentScale(spec));
   const shape = [n, spec.out_channels, picture.height, picture.width];
   const data = new Float32Array(shape.reduce((a, b) => a * b));
-  for (let from = 0; from < n; from += most) {
-    const count = Math.min(most, n - from);
+  const decode = async (from: number, count: number) => {
     const values = toChannelsLast(
       latents.data.subarray(from * size, (from + count) * size),
       count,
@@ -210,6 +213,7 @@ export async function decodeLatents(
     } finally {
       device.release(state);
     }
-  }
+  };
+  for await (const _ of inBatches(n, most, decode));
   return { shape, data };
 }

@@ -1,5 +1,6 @@
 /** Single evaluations of the network, and how long they take: for parity checks and benchmarks. */
 import type { Weights } from "../network/weights.ts";
+import { inBatches } from "../runtime/batches.ts";
 import { checkOptions } from "../runtime/options.ts";
 import type { KernelTiming } from "../runtime/profiler.ts";
 import { Evaluation } from "./evaluation.ts";
@@ -20,22 +21,22 @@ export interface ForwardTiming {
 const MEASURE_MS = 200;
 
 /** Evaluates all images, a batch at a time. */
-export async function evaluateAll(
+export async function* evaluateAll<T>(
   evaluation: Evaluation,
-  each: (held: HeldEvaluation) => Promise<void>,
+  read: (held: HeldEvaluation) => Promise<T>,
   weights?: Weights,
-): Promise<void> {
+): ReturnType<typeof inBatches<T>> {
   evaluation.checkFinite();
-  for (let from = 0; from < evaluation.images; from += evaluation.batchLimit) {
+  yield* inBatches(evaluation.images, evaluation.batchLimit, async (from, most) => {
     evaluation.check();
-    const held = await HeldEvaluation.create(evaluation, { from, weights });
+    const held = await HeldEvaluation.create(evaluation, { from, most, weights });
     try {
       await held.run();
-      await each(held);
+      return await read(held);
     } finally {
       await held.dispose();
     }
-  }
+  });
 }
 
 /** The whole output, [N, out_channels, H, W]. */
@@ -44,11 +45,12 @@ export async function evaluate(evaluation: Evaluation): Promise<Tensor> {
   const { images: n } = evaluation;
   const [h, w, c] = output.shape as [number, number, number];
   const data = new Float32Array(n * c * h * w);
-  await evaluateAll(evaluation, async (held) => {
+  const read = async (held: HeldEvaluation) => {
     const part = await held.read(output);
     await held.judge(part.data);
-    data.set(part.data, held.from * c * h * w);
-  });
+    return part.data;
+  };
+  for await (const { first, made } of evaluateAll(evaluation, read)) data.set(made, first * c * h * w);
   return { shape: [n, c, h, w], data };
 }
 

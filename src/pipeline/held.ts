@@ -4,7 +4,8 @@ import { ShapeError } from "../runtime/errors.ts";
 import { nonFiniteIn, overflowIn } from "../runtime/finite.ts";
 import { toChannelsLast } from "../runtime/layout.ts";
 import { Pacer } from "../runtime/pacer.ts";
-import { type KernelTiming, profileProgram } from "../runtime/profiler.ts";
+import type { KernelTiming } from "../runtime/profiler.ts";
+import { profileProgram } from "../runtime/timestamps.ts";
 import type { Value } from "../runtime/values.ts";
 import { createState, Evaluator, type NetworkState, releaseState } from "../unet/evaluator.ts";
 import { blameWeights } from "./blame.ts";
@@ -28,13 +29,13 @@ export class HeldEvaluation {
   }
 
   /**
-   * @param from the first image; as many are taken as one batch does
+   * @param from the first image; as many are taken as one batch does, and not more than `most`
    * @param weights where the network is lowered in another way than the pipeline's
    * @throws ShapeError when they are to be `all` and are more
    */
   static async create(
     evaluation: Evaluation,
-    { from = 0, all = false, weights = evaluation.loaded.weights } = {},
+    { from = 0, most = evaluation.batchLimit, all = false, weights = evaluation.loaded.weights } = {},
   ): Promise<HeldEvaluation> {
     const { loaded, lowered, inputs, images: n, batchLimit } = evaluation;
     const { device } = loaded;
@@ -45,7 +46,7 @@ export class HeldEvaluation {
         `at most ${batchLimit} images per batch on this adapter`,
         inputs.sample.shape,
       );
-    const to = Math.min(n, from + batchLimit);
+    const to = Math.min(n, from + most);
     const { classes, added, timestepCond, context } = evaluation.conditions();
     const asked = perImage("timestep", inputs.timestep, n).slice(from, to);
     const timesteps = loaded.timestepVectors("timestep", asked);

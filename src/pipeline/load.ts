@@ -1,7 +1,6 @@
 /** `loadPipeline` for browsers and anything else with `navigator.gpu` or a device at hand. */
 
 import type { Device } from "../runtime/device.ts";
-import { resolveDevice } from "../runtime/openDevice.ts";
 import { checkOptions } from "../runtime/options.ts";
 import { type SourceLike, toSource } from "../weights/to-source.ts";
 import { type Model, openModel } from "./model.ts";
@@ -34,12 +33,5 @@ export async function createPipeline(
 ): Promise<DiffusionPipeline> {
   checkOptions("createPipeline", options, createNames);
   options.signal?.throwIfAborted();
-  const given = options.device;
-  const device = await resolveDevice(given, open);
-  try {
-    return await DiffusionPipeline.create(model, device, device !== given, options);
-  } catch (error) {
-    if (device !== given) device.dispose();
-    throw error;
-  }
+  return DiffusionPipeline.create(model, options, open);
 }

@@ -3,11 +3,13 @@ import type { Autoencoder } from "../autoencoder/autoencoder.ts";
 import { keepFinal } from "../kernels/derive.ts";
 import { methodsFor, targetFor } from "../kernels/target.ts";
 import { distinct } from "../kernels/weights.ts";
+import type { PackedWeights } from "../network/packed.ts";
 import { Weights } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { type Judge, judgeBy, type NonFinite } from "../runtime/finite.ts";
 import type { Target } from "../runtime/kernel.ts";
+import { resolveDevice } from "../runtime/openDevice.ts";
 import { toConsole } from "../runtime/printable.ts";
 import { compileCalls } from "../runtime/program.ts";
 import type { Value } from "../runtime/values.ts";
@@ -24,6 +26,25 @@ import { measuredMethods, type TuningTable } from "./tuningTable.ts";
 import { Turns } from "./turns.ts";
 import type { NetworkDType } from "./types.ts";
 
+/** What of a checkpoint stays in memory, and is not read again for another device. */
+interface Kept {
+  /** Learned vectors of timesteps, where the model has them. */
+  readonly timeTable: Float32Array | null;
+  /** The context of every class, where classes have one. */
+  readonly classTable: Float32Array | null;
+  readonly packed: PackedWeights | undefined;
+}
+
+async function readKept(model: Model, { packed: store, signal }: CreateOptions): Promise<Kept> {
+  const { checkpoint, classEmbedder, config } = model;
+  const learned = config.time.type === "learned";
+  return {
+    timeTable: learned ? await checkpoint.read("time_proj.weight", signal) : null,
+    classTable: classEmbedder ? await checkpoint.read(classEmbedder.tensor, signal) : null,
+    packed: store && { store, model: await modelHash(model, signal), others: new Map() },
+  };
+}
+
 export class LoadedModel {
   readonly #lowered = new Map<string, LoweredNetwork>();
   /** Everything that is done on the device waits for its turn. */
@@ -32,16 +53,15 @@ export class LoadedModel {
   private constructor(
     readonly model: Model,
     readonly device: Device,
+    /** Opened or wrapped for this alone. */
+    private readonly ownsDevice: boolean,
     readonly dtype: NetworkDType,
     /** What the kernels are made for. */
     readonly target: Target,
     /** The measured methods in use; null: all by size. */
     readonly tuning: TuningTable | null,
     readonly weights: Weights,
-    /** Learned vectors of timesteps, where the model has them. */
-    private readonly timeTable: Float32Array | null,
-    /** The context of every class, where classes have one. */
-    readonly classTable: Float32Array | null,
+    private readonly kept: Kept,
     /** Its weights are loaded when they are first needed. Always f32: the largest of the published ones leave f16's range. */
     readonly firstStage: Autoencoder | null,
     /** How latents look before they are decoded. */
@@ -51,11 +71,37 @@ export class LoadedModel {
     readonly nonFinite: NonFinite | undefined,
     readonly warn: (text: string) => void,
   ) {
-    this.turns = new Turns(`the pipeline of ${model.name}`);
+    this.turns = new Turns(`the pipeline of ${model.name}`, device);
   }
 
-  /** @throws WeightError, FileError, DeviceError; the signal's reason; nothing stays allocated */
-  static async create(model: Model, device: Device, options: CreateOptions): Promise<LoadedModel> {
+  /**
+   * @param open where no device is given; default: on `navigator.gpu`
+   * @param before the same on a device that is lost
+   * @throws WeightError, FileError, DeviceError; the signal's reason; nothing stays allocated
+   */
+  static async load(
+    model: Model,
+    options: CreateOptions,
+    open?: () => Promise<Device>,
+    before?: LoadedModel,
+  ): Promise<LoadedModel> {
+    const { device: given, signal } = options;
+    const device = await resolveDevice(given, open);
+    try {
+      return await LoadedModel.#create(model, device, options, before);
+    } catch (error) {
+      const reason = error === signal?.reason ? error : await device.explain(error);
+      if (device !== given) device.dispose();
+      throw reason;
+    }
+  }
+
+  static async #create(
+    model: Model,
+    device: Device,
+    options: CreateOptions,
+    before?: LoadedModel,
+  ): Promise<LoadedModel> {
     const began = performance.now();
     const { signal, onProgress, nonFinite } = options;
     const warn = options.onWarning ?? toConsole;
@@ -72,20 +118,16 @@ export class LoadedModel {
     const single = concat ? lowerNetwork(model.config, free, init).weights : [];
     const own = distinct([...lowered.weights, ...single]);
     const target = keepFinal(free, own);
-    const learned = model.config.time.type === "learned";
-    const timeTable = learned ? await model.checkpoint.read("time_proj.weight", signal) : null;
-    const { classEmbedder } = model;
-    const classTable = classEmbedder ? await model.checkpoint.read(classEmbedder.tensor, signal) : null;
+    const kept = before?.kept ?? (await readKept(model, options));
     // A model without a size of its own is compiled when one is chosen.
     const calls = model.config.sample_size ? lowered.calls : [];
     const compiling = compileCalls(device, calls, (done, of) => onProgress?.({ type: "compile", done, of }));
     compiling.catch(() => {});
-    const { packed: store } = options;
     const weights = await Weights.load(device, target, own.values(), model.checkpoint, {
       signal,
       locate: model.naming.locate,
       judge,
-      packed: store && { store, model: await modelHash(model, signal) },
+      packed: kept.packed,
       onProgress: (p) => onProgress?.({ type: "download", ...p }),
     });
     try {
@@ -104,18 +146,22 @@ export class LoadedModel {
     return new LoadedModel(
       model,
       device,
+      device !== options.device,
       dtype,
       target,
       tuning,
       weights,
-      timeTable,
-      classTable,
+      kept,
       firstStage,
       preview,
       memory,
       nonFinite,
       warn,
     );
+  }
+
+  get classTable(): Float32Array | null {
+    return this.kept.classTable;
   }
 
   /** Hears of numbers that are not finite. */
@@ -145,19 +191,17 @@ export class LoadedModel {
   /** What the network reads of timesteps: host-made sinusoids, or learned vectors. */
   timestepVectors(name: string, timesteps: readonly number[]): Float32Array {
     const { time } = this.model.config;
+    const { timeTable } = this.kept;
     const width = time.inputs;
     const out = new Float32Array(timesteps.length * width);
     timesteps.forEach((t, i) => {
       if (!Number.isFinite(t)) throw new UsageError(name, `${name} must be a number, got ${t}`);
-      if (this.timeTable && !(Number.isInteger(t) && t >= 0 && t < time.num_train_timesteps))
+      if (timeTable && !(Number.isInteger(t) && t >= 0 && t < time.num_train_timesteps))
         throw new UsageError(
           name,
           `${name} ${t} is out of range: the learned embedding has rows 0..${time.num_train_timesteps - 1}`,
         );
-      out.set(
-        this.timeTable ? this.timeTable.subarray(t * width, (t + 1) * width) : timestepSinusoid(t, width, time),
-        i * width,
-      );
+      out.set(timeTable ? timeTable.subarray(t * width, (t + 1) * width) : timestepSinusoid(t, width, time), i * width);
     });
     return out;
   }
@@ -173,11 +217,14 @@ export class LoadedModel {
     return plannedBytes(this.lower(height, width, "step", tokensOf(this.model)), batch);
   }
 
-  /** @returns whether there was anything to free */
-  dispose(): boolean {
-    if (!this.turns.close()) return false;
+  /** Frees the weights, and the device where it is its own. */
+  release(): void {
     this.weights.dispose();
     this.firstStage?.dispose();
-    return true;
+    if (this.ownsDevice) this.device.dispose();
+  }
+
+  dispose(): void {
+    if (this.turns.close()) this.release();
   }
 }

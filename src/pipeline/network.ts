@@ -12,7 +12,11 @@ import type { ForwardInputs, MemoryReport, NetworkDType, Tensor } from "./types.
 const operations = () => import("./operations.ts");
 
 export class PipelineNetwork {
-  constructor(private readonly loaded: LoadedModel) {}
+  constructor(private readonly current: () => LoadedModel) {}
+
+  private get loaded(): LoadedModel {
+    return this.current();
+  }
 
   /** Of weights and activations; sums are f32 always. */
   get dtype(): NetworkDType {

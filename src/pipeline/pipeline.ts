@@ -10,6 +10,7 @@ import type { Model } from "./model.ts";
 import { PipelineNetwork } from "./network.ts";
 import { forwardNoise } from "./noise.ts";
 import type { CreateOptions } from "./options.ts";
+import type { RecoverOptions } from "./recover.ts";
 import { finish, withResult } from "./results.ts";
 import { resolveRun } from "./run.ts";
 import { runSteps } from "./steps.ts";
@@ -24,21 +25,19 @@ export class DiffusionPipeline {
   /** Its network by itself: single evaluations, their time and memory. */
   readonly network: PipelineNetwork;
 
+  #recovery: Promise<void> | undefined;
+
   private constructor(
-    private readonly loaded: LoadedModel,
-    /** Opened or wrapped for this pipeline alone. */
-    private readonly ownsDevice: boolean,
+    private loaded: LoadedModel,
+    private readonly options: CreateOptions,
+    private readonly open: (() => Promise<Device>) | undefined,
   ) {
-    this.network = new PipelineNetwork(loaded);
+    this.network = new PipelineNetwork(() => this.loaded);
   }
 
-  static async create(
-    model: Model,
-    device: Device,
-    ownsDevice: boolean,
-    options: CreateOptions,
-  ): Promise<DiffusionPipeline> {
-    return new DiffusionPipeline(await LoadedModel.create(model, device, options), ownsDevice);
+  /** @param open where no device is given; default: on `navigator.gpu` */
+  static async create(model: Model, options: CreateOptions, open?: () => Promise<Device>): Promise<DiffusionPipeline> {
+    return new DiffusionPipeline(await LoadedModel.load(model, options, open), options, open);
   }
 
   get model(): Model {
@@ -149,11 +148,32 @@ export class DiffusionPipeline {
   }
 
   /**
+   * After a DeviceError "lost" (or whatever else ended the device): loads the model again on another device, as it was loaded
+   * first, with the same methods and what is kept of its weights. What was under way or waiting fails with that error;
+   * `generate({ resume })` goes on with a run from a state that was saved. Calls during a recovery wait for the same one; on
+   * a device that works there is nothing to do. When it fails, it can be tried again.
+   * @throws UsageError without a new device where the caller gave the first one; DeviceError; whatever loading throws
+   */
+  async recover(options: RecoverOptions = {}): Promise<void> {
+    const { checkRecover, recovered } = await import("./recover.ts");
+    checkRecover(options);
+    this.loaded.turns.checkOpen();
+    this.#recovery ??= recovered(this.loaded, this.options, this.open, options.device)
+      .then((loaded) => {
+        this.loaded = loaded;
+      })
+      .finally(() => {
+        this.#recovery = undefined;
+      });
+    return this.#recovery;
+  }
+
+  /**
    * Frees the weights, and the device if the pipeline opened it. Work in flight ends with a UseAfterDisposeError at its
    * next submission.
    */
   dispose(): void {
-    if (this.loaded.dispose() && this.ownsDevice) this.device.dispose();
+    this.loaded.dispose();
   }
 
   [Symbol.dispose](): void {

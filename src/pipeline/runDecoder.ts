@@ -1,5 +1,6 @@
 /** Pictures of a run's latents, batch by batch. */
 import type { Autoencoder } from "../autoencoder/autoencoder.ts";
+import { inBatches } from "../runtime/batches.ts";
 import type { Judge } from "../runtime/finite.ts";
 import { toChannelsLast } from "../runtime/layout.ts";
 import { uploadBuffer } from "../runtime/memory.ts";
@@ -61,8 +62,15 @@ export class RunDecoder {
   /** Pictures of the batches before a saved one. */
   async saved({ done, first }: SavedRun, channels: number): Promise<Decoded["images"]> {
     const { device } = this.firstStage;
-    const values = toChannelsLast(done, first, channels, this.run.height * this.run.width);
-    const state = await device.allocate("saved latents", () => uploadBuffer(device, "saved latents", values));
-    return this.decode(state, 0, first);
+    const points = this.run.height * this.run.width;
+    const decode = async (from: number, count: number) => {
+      const own = done.subarray(from * channels * points, (from + count) * channels * points);
+      const values = toChannelsLast(own, count, channels, points);
+      const state = await device.allocate("saved latents", () => uploadBuffer(device, "saved latents", values));
+      return this.decode(state, from, count);
+    };
+    const images: Decoded["images"] = [];
+    for await (const { made } of inBatches(first, first, decode)) images.push(...made);
+    return images;
   }
 }

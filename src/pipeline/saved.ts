@@ -120,7 +120,6 @@ function fits(
   const image = channels * run.height * run.width;
   return (
     first < run.count &&
-    first % batch === 0 &&
     row <= run.plan.rows.length &&
     state.shape.join() === shape.join() &&
     (guidance === undefined || (run.guidance !== undefined && guidance.length === state.shape[0])) &&

@@ -1,12 +1,13 @@
 /** A run of any number of images. */
 import type { RgbaImage } from "../image/rgba.ts";
 import { toRgbaImages } from "../image/samples.ts";
+import { isShort } from "../runtime/device.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { type Judge, judgeBy } from "../runtime/finite.ts";
-import { IN_FLIGHT } from "../runtime/pacer.ts";
 import type { LoweredNetwork } from "../unet/lowered.ts";
 import { Batch, type BatchResult, type BatchStep } from "./batch.ts";
 import { batchSize } from "./batchInputs.ts";
+import { Clock } from "./clock.ts";
 import type { LoadedModel } from "./loaded.ts";
 import { modelId } from "./modelId.ts";
 import { statisticsOf } from "./results.ts";
@@ -33,8 +34,9 @@ export interface RunResult extends Generation {
 
 /** A run of any number of images, batch by batch and step by step. */
 export class Run {
-  readonly #began = performance.now();
+  readonly #clock = new Clock();
   readonly #warnings: string[];
+  readonly #warn: (text: string) => void;
   readonly #judge: Judge;
   readonly #lowered: LoweredNetwork;
   readonly #timesteps: Float32Array;
@@ -48,11 +50,6 @@ export class Run {
   #size = 0;
   #first = 0;
   #batch: Batch | undefined;
-  #steps = 0;
-  /** Milliseconds that batches took to be made, and their steps; when the first step of this batch was done. */
-  #compile = 0;
-  #looped = 0;
-  #since: number | undefined;
 
   /** @throws UsageError for a size that the device cannot hold; NonFiniteError */
   constructor(
@@ -61,10 +58,11 @@ export class Run {
     private readonly options: RunOptions,
   ) {
     this.#warnings = [...run.warnings];
-    this.#judge = judgeBy(loaded.nonFinite, (text) => {
+    this.#warn = (text) => {
       this.#warnings.push(text);
       loaded.warn(text);
-    });
+    };
+    this.#judge = judgeBy(loaded.nonFinite, this.#warn);
     judgeInputs(run, this.#judge);
     this.#lowered = loaded.lower(run.height, run.width, "step", run.contexts?.length);
     this.#timesteps = loaded.timestepVectors(
@@ -117,20 +115,39 @@ export class Run {
   /** The next step of this batch or the next one; undefined where all are done. @throws whatever `check` throws */
   async step(): Promise<Step | undefined> {
     while (this.#batch || this.#first < this.run.count) {
-      const start = performance.now();
-      this.#batch ??= await this.#beginBatch();
-      const step = await this.#batch.step();
-      if (this.#since === undefined) {
-        this.#since = performance.now();
-        this.#compile += this.#since - start;
-      }
+      const { step, made } = await this.#advance();
       if (step) {
         const save = async () => this.#save(await step.save());
-        return { ...step, save, ms: performance.now() - this.#began, msLeft: this.#msLeft(step.index) };
+        return { ...step, save, ms: this.#clock.total, msLeft: this.#msLeft(step.index) };
       }
-      await this.#endBatch(this.#batch);
+      if (made) await this.#endBatch(made);
     }
     return undefined;
+  }
+
+  /** The next step of a batch, or what its steps have made; neither where it begins again with fewer images. */
+  async #advance(): Promise<{ readonly step?: BatchStep; readonly made?: BatchResult }> {
+    const asked = performance.now();
+    try {
+      this.#batch ??= await this.#beginBatch();
+      const step = await this.#batch.step();
+      this.#clock.step(asked);
+      return step ? { step } : { made: await this.#batch.end() };
+    } catch (error) {
+      const images = this.#atOnce;
+      const fixed = this.run.batch !== undefined || this.#first === this.options.resume?.first;
+      if (fixed || images === 1 || !isShort(error)) throw error;
+      await this.dispose();
+      this.#clock.endBatch();
+      this.#size = Math.floor(images / 2);
+      this.#warn(`${images} images at a time do not fit in memory: ${this.#size} are made at a time`);
+      return {};
+    }
+  }
+
+  /** Images of the batch that is under way or comes next. */
+  get #atOnce(): number {
+    return Math.min(this.#size, this.run.count - this.#first);
   }
 
   #beginBatch(): Promise<Batch> {
@@ -142,7 +159,7 @@ export class Run {
       run,
       timesteps: this.#timesteps,
       first: this.#first,
-      images: Math.min(this.#size, run.count - this.#first),
+      images: this.#atOnce,
       check,
       judge: this.#judge,
       pixels,
@@ -151,12 +168,9 @@ export class Run {
     });
   }
 
-  async #endBatch(batch: Batch): Promise<void> {
-    const first = this.#first;
-    const count = Math.min(this.#size, this.run.count - first);
-    const made = await batch.end();
-    this.#looped += performance.now() - (this.#since as number);
-    this.#since = undefined;
+  async #endBatch(made: BatchResult): Promise<void> {
+    const [first, count] = [this.#first, this.#atOnce];
+    this.#clock.endBatch();
     await this.dispose();
     const images = (made.latents && (await this.#decoder?.decode(made.latents, first, count))) ?? made.images;
     this.#images.push(...images);
@@ -164,18 +178,14 @@ export class Run {
     if (this.#history.length)
       this.#history.set(made.history.subarray(made.history.length - count * this.#image), first * this.#image);
     this.#batches.push({ ...made, first });
-    this.#first += this.#size;
+    this.#first += count;
     await this.options.onBatch?.({ first, images });
   }
 
   /** Milliseconds that the rest will take at the pace so far, after a step of this batch. */
   #msLeft(index: number): number {
     const { length } = this.run.plan.rows;
-    this.#steps++;
-    const ahead = (Math.ceil((this.run.count - this.#first) / this.#size) - 1) * length + length - 1 - index;
-    const spent = this.#looped + performance.now() - (this.#since as number);
-    // The last submissions are still under way.
-    return (spent / Math.max(1, this.#steps - IN_FLIGHT)) * ahead;
+    return this.#clock.msLeft(Math.ceil((this.run.count - this.#first) / this.#size) * length - 1 - index);
   }
 
   async #save(batch: Awaited<ReturnType<BatchStep["save"]>>): Promise<SavedRun> {
@@ -190,7 +200,7 @@ export class Run {
     const { loaded, run, options } = this;
     const shape = [run.count, loaded.model.stateChannels, run.height, run.width];
     const states = { shape, data: this.#samples };
-    const evaluations = run.plan.rows.length * Math.ceil(run.count / this.#size);
+    const evaluations = run.plan.rows.length * this.#batches.length;
     const numbers = (row: number, i: number) => {
       const batch = this.#batches.findLast((b) => b.first <= i);
       return batch?.numbers?.(row, i - batch.first) ?? [];
@@ -203,9 +213,9 @@ export class Run {
       classes: run.classes,
       steps: run.schedule.steps.length,
       ms: {
-        total: performance.now() - this.#began,
-        perStep: this.#looped / evaluations,
-        compile: this.#compile,
+        total: this.#clock.total,
+        perStep: this.#clock.looped / evaluations,
+        compile: this.#clock.compile,
       },
       peakBytes: loaded.device.counters.peakBytes,
       warnings: this.#warnings,
@@ -240,8 +250,7 @@ export async function* runSteps(
     for (let step = await run.step(); step; step = await run.step()) yield step;
     return run.end();
   } catch (error) {
-    turns.checkOpen();
-    throw error;
+    throw await turns.reason(error, signal);
   } finally {
     await run?.dispose();
     end();

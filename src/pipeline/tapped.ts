@@ -55,10 +55,13 @@ async function evaluateTapped(evaluation: Evaluation, weights: Weights, taps: re
   const all = [{ name: "", value: evaluation.lowered.network.output, form: "image" } as const, ...taps];
   const parts: Tensor[][] = all.map(() => []);
   const read = async (held: HeldEvaluation) => {
-    for (const [i, { value, form }] of all.entries()) parts[i]?.push(await held.read(value, form));
-    await held.judge(parts[0]?.at(-1)?.data as Float32Array);
+    const tensors: Tensor[] = [];
+    for (const { value, form } of all) tensors.push(await held.read(value, form));
+    await held.judge(tensors[0]?.data as Float32Array);
+    return tensors;
   };
-  await evaluateAll(evaluation, read, weights);
+  for await (const { made } of evaluateAll(evaluation, read, weights))
+    for (const [i, tensor] of made.entries()) parts[i]?.push(tensor);
   const [output, ...rest] = parts.map(join) as [Tensor, ...Tensor[]];
   const made = Object.fromEntries(taps.map(({ name }, i) => [name, rest[i] as Tensor]));
   const sinusoids = addedSinusoids(evaluation);

@@ -1,4 +1,5 @@
 /** Calls on one pipeline run one after another, in the order in which they came, until it is disposed of. */
+import type { Device } from "../runtime/device.ts";
 import { UseAfterDisposeError } from "../runtime/errors.ts";
 import { checkOptions } from "../runtime/options.ts";
 import { signalNames } from "./options.ts";
@@ -15,21 +16,29 @@ function abortable<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
 
 export class Turns {
   #last: Promise<unknown> = Promise.resolve();
-  #closed = false;
+  readonly #closed = new AbortController();
 
   /** @param what is disposed of in the end, for errors */
-  constructor(private readonly what: string) {}
+  constructor(
+    private readonly what: string,
+    private readonly device: Pick<Device, "check" | "explain">,
+  ) {}
+
+  /** Aborts when all is disposed of. */
+  get closed(): AbortSignal {
+    return this.#closed.signal;
+  }
 
   /** @returns whether this was the first time: nothing is done from now on */
   close(): boolean {
-    const first = !this.#closed;
-    this.#closed = true;
+    const first = !this.closed.aborted;
+    this.#closed.abort(new UseAfterDisposeError(this.what));
     return first;
   }
 
   /** @throws UseAfterDisposeError */
   checkOpen(): void {
-    if (this.#closed) throw new UseAfterDisposeError(this.what);
+    if (this.closed.aborted) throw new UseAfterDisposeError(this.what);
   }
 
   /** What work in flight asks before each submission; asked once here. */
@@ -38,6 +47,7 @@ export class Turns {
     const check = () => {
       this.checkOpen();
       signal?.throwIfAborted();
+      this.device.check();
     };
     check();
     return check;
@@ -65,14 +75,19 @@ export class Turns {
     }
   }
 
-  /** Work in its turn. Once all is disposed of, that is what is wrong, whatever fails because of it. */
+  /** What ends work early: once all is disposed of or the device is lost, that is it, whatever fails because of it. */
+  async reason(error: unknown, signal?: AbortSignal): Promise<unknown> {
+    this.checkOpen();
+    return signal?.aborted && error === signal.reason ? error : this.device.explain(error);
+  }
+
+  /** Work in its turn. */
   async take<T>(work: () => Promise<T>, check: () => void, signal?: AbortSignal): Promise<T> {
     const end = await this.next(check, signal);
     try {
       return await work();
     } catch (error) {
-      this.checkOpen();
-      throw error;
+      throw await this.reason(error, signal);
     } finally {
       end();
     }

@@ -4,7 +4,7 @@
  * be wrapped and is never destroyed.
  */
 import { type Capabilities, capabilitiesOf } from "./capabilities.ts";
-import { DeviceError } from "./errors.ts";
+import { DdimError, DeviceError } from "./errors.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { settled } from "./software/patience.ts";
 import { type Storage, TEXTURE_WIDTH } from "./values.ts";
@@ -21,6 +21,20 @@ export interface DeviceCounters {
 /** What identifies an adapter to a person and to a cache. */
 export const adapterName = (info: GPUAdapterInfo): string =>
   info.description || info.device || [info.vendor, info.architecture].filter(Boolean).join(" ") || "unknown adapter";
+
+/** Mapped memory. @throws DeviceError "out-of-memory" in place of what implementations throw then, a RangeError */
+function mapping<T>(what: string, map: () => T): T {
+  try {
+    return map();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const reason = error.message.split("\n")[0];
+    throw new DeviceError("out-of-memory", `${what} does not fit in memory: ${reason}`, undefined, { cause: error });
+  }
+}
+
+/** Whether memory was short, so that a smaller batch may do. */
+export const isShort = (error: unknown): boolean => error instanceof DeviceError && error.reason === "out-of-memory";
 
 export class Device {
   readonly name: string;
@@ -71,10 +85,25 @@ export class Device {
     return Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize) / bytesPerUnit);
   }
 
-  createBuffer(descriptor: GPUBufferDescriptor): GPUBuffer {
-    const buffer = this.gpu.createBuffer(descriptor);
+  /**
+   * @param data what the buffer begins with, from the start
+   * @throws DeviceError "out-of-memory" where memory for the data cannot be mapped
+   */
+  createBuffer(descriptor: GPUBufferDescriptor, data?: ArrayBufferView): GPUBuffer {
+    const what = `${descriptor.label} (${Math.ceil(descriptor.size / 2 ** 20)} MiB)`;
+    const mapped = data ? { ...descriptor, mappedAtCreation: true } : descriptor;
+    const buffer = mapping(what, () => this.gpu.createBuffer(mapped));
     this.#account(buffer, descriptor.size);
-    return buffer;
+    if (!data) return buffer;
+    try {
+      const target = mapping(what, () => new Uint8Array(buffer.getMappedRange()));
+      target.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      buffer.unmap();
+      return buffer;
+    } catch (error) {
+      this.release(buffer);
+      throw error;
+    }
   }
 
   createTexture(descriptor: GPUTextureDescriptor, bytes: number): GPUTexture {
@@ -120,11 +149,10 @@ export class Device {
     const texture = "format" in source ? source : undefined;
     const bytesPerRow = TEXTURE_WIDTH * (texture?.format === "rgba16float" ? 8 : 16);
     const lines = Math.ceil(size / bytesPerRow);
-    const staging = this.createBuffer({
-      label: "read-back",
-      size: texture ? lines * bytesPerRow : size,
-      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
-    });
+    const bytes = texture ? lines * bytesPerRow : size;
+    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
+    const what = `a read-back of ${Math.ceil(bytes / 2 ** 20)} MiB`;
+    const staging = await this.allocate(what, () => this.createBuffer({ label: "read-back", size: bytes, usage }));
     try {
       const encoder = this.gpu.createCommandEncoder();
       if (texture) encoder.copyTextureToBuffer({ texture }, { buffer: staging, bytesPerRow }, [TEXTURE_WIDTH, lines]);
@@ -132,13 +160,10 @@ export class Device {
       this.submit([encoder.finish()]);
       this.counters.mapAsync++;
       await settled(this.capabilities, staging.mapAsync(GPUMapMode.READ)).catch(async (cause: unknown) => {
-        // The reason of a lost device may come after the refusal that it causes.
-        await Promise.race([this.gpu.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
-        this.check();
-        throw cause;
+        throw await this.explain(cause);
       });
       this.check();
-      return staging.getMappedRange().slice(0, size);
+      return mapping(what, () => staging.getMappedRange().slice(0, size));
     } finally {
       this.release(staging);
     }
@@ -172,6 +197,19 @@ export class Device {
   /** Throws the failure that an earlier submit met, if any. */
   check(): void {
     if (this.#failed.error) throw this.#failed.error;
+  }
+
+  /** The failure after which nothing is done here any more. Waits for a moment: that a device is lost may be told late. */
+  async failure(): Promise<DeviceError | undefined> {
+    if (!this.#failed.error) await Promise.race([this.gpu.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
+    return this.#failed.error;
+  }
+
+  /** What to throw where something failed: that the device is lost or refused work, if that may be the reason. */
+  async explain(error: unknown): Promise<unknown> {
+    const typed = error instanceof DdimError && !(error instanceof DeviceError && error.reason === "validation");
+    const failure = typed ? this.#failed.error : await this.failure();
+    return failure && (failure.reason === "lost" || !typed) ? failure : error;
   }
 
   dispose(): void {

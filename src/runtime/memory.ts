@@ -45,10 +45,7 @@ export function createValueArray(device: Device, value: Value, batch = 1): GpuAr
 /** A buffer that holds host data from the start; sizes are rounded up to 16 bytes. */
 export function uploadBuffer(device: Device, label: string, data: ArrayBufferView, usage = BUFFER_USAGE()): GPUBuffer {
   const size = Math.max(16, ceilDiv(data.byteLength, 16) * 16);
-  const buffer = device.createBuffer({ label, size, usage, mappedAtCreation: true });
-  new Uint8Array(buffer.getMappedRange()).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-  buffer.unmap();
-  return buffer;
+  return device.createBuffer({ label, size, usage }, data);
 }
 
 /** Copies stored units of a value, from number `first` on, to the beginning of another array of its kind. */

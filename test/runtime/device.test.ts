@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { targetFor } from "../../src/kernels/target.ts";
 import { openNodeDevice } from "../../src/node/device.ts";
 import { Device } from "../../src/runtime/device.ts";
-import { DeviceError } from "../../src/runtime/errors.ts";
+import { DeviceError, ShapeError } from "../../src/runtime/errors.ts";
 import { uploadBuffer } from "../../src/runtime/memory.ts";
 import { openAdapter, openDevice, wrapDevice } from "../../src/runtime/openDevice.ts";
 import { testDevice } from "../support/gpu.ts";
@@ -206,6 +206,51 @@ describe("failures between submits", () => {
     device.gpu.destroy();
     await expect(reading).rejects.toMatchObject({ name: "DeviceError", reason: "lost" });
     expect(device.counters.liveBytes).toBe(64);
+  });
+
+  it("explains what fails on a lost device, and nothing else", async () => {
+    const { gpu, lose } = fakeGpu();
+    const device = new Device(gpu, info(), true);
+    const [raw, internal, given] = [
+      new TypeError("x"),
+      new DeviceError("validation", "x"),
+      new ShapeError("", "", "", []),
+    ];
+    for (const error of [raw, internal, given]) expect(await device.explain(error)).toBe(error);
+    const explained = device.explain(raw);
+    lose({ message: "driver reset" });
+    const lost = new DeviceError("lost", "the GPU device was lost: driver reset");
+    expect(await explained).toEqual(lost);
+    for (const error of [raw, internal, given]) expect(await device.explain(error)).toEqual(lost);
+    expect(await device.failure()).toEqual(lost);
+  });
+
+  it("a buffer that cannot be mapped is memory that is short, and leaves nothing", async () => {
+    const device = await testDevice();
+    const { liveBytes, liveObjects } = device.counters;
+    const data = new Uint32Array(4);
+    const buffer = uploadBuffer(device, "weights", data);
+    const mapped = Object.getPrototypeOf(buffer) as GPUBuffer;
+    const refuse = () => {
+      throw new RangeError("Array buffer allocation failed\nat somewhere");
+    };
+    const problem = "weights (1 MiB) does not fit in memory: Array buffer allocation failed";
+    for (const place of ["createBuffer", "getMappedRange"] as const) {
+      const spy =
+        place === "createBuffer"
+          ? vi.spyOn(device.gpu, "createBuffer").mockImplementation(refuse)
+          : vi.spyOn(mapped, "getMappedRange").mockImplementation(refuse);
+      expect(() => uploadBuffer(device, "weights", data), place).toThrow(new DeviceError("out-of-memory", problem));
+      const many = device.allocate("many", () => [tiny(device), uploadBuffer(device, "weights", data)]);
+      await expect(many, place).rejects.toMatchObject({ name: "DeviceError", reason: "out-of-memory" });
+      spy.mockRestore();
+    }
+    const range = vi.spyOn(mapped, "getMappedRange").mockImplementation(refuse);
+    await expect(device.read(buffer, 16)).rejects.toMatchObject({ name: "DeviceError", reason: "out-of-memory" });
+    range.mockRestore();
+    expect([...new Uint8Array(await device.read(buffer, 16))]).toEqual(new Array(16).fill(0));
+    device.release(buffer);
+    expect(device.counters).toMatchObject({ liveBytes, liveObjects });
   });
 
   it("an error that nobody waits for fails the next submit, the first one counts", async () => {

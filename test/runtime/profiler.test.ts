@@ -3,8 +3,9 @@ import { describe, expect, it } from "vitest";
 import { addKernel as add } from "../../src/kernels/operations/add.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import { createValueArray } from "../../src/runtime/memory.ts";
-import { chromeTrace, type KernelTiming, passTimes, profileProgram, summarise } from "../../src/runtime/profiler.ts";
+import { chromeTrace, type KernelTiming, summarise } from "../../src/runtime/profiler.ts";
 import { Program } from "../../src/runtime/program.ts";
+import { passTimes, profileProgram } from "../../src/runtime/timestamps.ts";
 import { makeValue } from "../../src/runtime/values.ts";
 import { constTarget, testDevice } from "../support/gpu.ts";
 

@@ -39,7 +39,7 @@ for (const name of ["models/ddpm/io", "models/sd1/io_odd"])
       Float32Array.from(
         timesteps.flatMap((t) => [...timestepSinusoid(t, model.config.time.inputs, model.config.time)]),
       );
-    const turns = new Turns(name);
+    const turns = new Turns(name, device);
     const lower = () => lowered;
     const loaded = { device, model, weights, classTable: null, judge: strict, turns, lower, timestepVectors };
     const result = await evaluate(new Evaluation(loaded, inputs));
