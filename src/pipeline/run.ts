@@ -7,6 +7,7 @@ import { checkOptions } from "../runtime/options.ts";
 import { type Plan, type PlanOptions, planSchedule } from "../sampler/plan.ts";
 import { planRule } from "../sampler/rule.ts";
 import { makeSchedule } from "../sampler/schedule.ts";
+import { samplingNames } from "../sampler/scheduleRun.ts";
 import type { Schedule } from "../sampler/scheduleTypes.ts";
 import type { Rng } from "../sampler/seed.ts";
 import { checkConcat, concatCount, resolveConcat } from "./concat.ts";
@@ -104,12 +105,6 @@ function resolveInpaint(model: Model, { inpaint }: GenerateOptions, count: numbe
   return { known: known.data, mask: full, paste };
 }
 
-/** Options of a run that are options of its schedule. */
-const scheduleKeys = [
-  ...["steps", "spacing", "timesteps", "timestepBase", "start", "stop", "eta", "sampler", "sigma", "temperature"],
-  ...["threshold", "rederive", "compat", "clip"],
-] as readonly (keyof GenerateOptions)[];
-
 /** The schedule of a model with a run's choices. @throws ConfigError, UsageError */
 export function resolveSchedule(model: Model, options: GenerateOptions): Schedule {
   if (!model.scheduler)
@@ -119,10 +114,9 @@ export function resolveSchedule(model: Model, options: GenerateOptions): Schedul
       "the model has none, so it can be evaluated but not sampled; of a part of a model give the folder of the whole",
     );
   const given = Object.fromEntries(
-    scheduleKeys.flatMap((key) => {
-      const rule = key === "sampler" && typeof options.sampler === "function";
-      return options[key] === undefined || rule ? [] : [[key, options[key]]];
-    }),
+    Object.entries(options).filter(
+      ([key, value]) => Object.hasOwn(samplingNames, key) && value !== undefined && typeof value !== "function",
+    ),
   );
   // Latents have no bounds to keep to.
   const unbounded = model.firstStage && (options.compat ?? "none") === "none" ? { clip: false, threshold: null } : {};
