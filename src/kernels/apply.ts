@@ -6,9 +6,9 @@
 
 import { ShapeError } from "../runtime/errors.ts";
 import { type Codegen, defineKernel } from "../runtime/kernel.ts";
-import { ceilDiv } from "../runtime/values.ts";
 import { wgsl } from "../runtime/wgsl.ts";
 import { LOAD_TENSORS, type LoadFlags, loadHelpers, loadScalars, readInput } from "./parts/loadMap.ts";
+import { inGrid } from "./parts/threads.ts";
 import { applyLines } from "./software/applyLines.ts";
 
 export interface ApplyFlags extends LoadFlags {
@@ -22,19 +22,12 @@ function body(k: Codegen<ApplyFlags>): string {
   const read = (o: string) =>
     readInput(k, `v${o}`, "n", pool ? `(iy + ${o[0]})` : "iy", pool ? `(ix + ${o[1]})` : "ix", "c4");
   return wgsl`
-${k.header}
-${loadHelpers(k)}
-@compute @workgroup_size(${k.workgroup})
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  ${k.prelude}
-  if (id.x >= WO * C4) { return; }
   let n = id.z;
   let c4 = id.x % C4;
   let ix = i32(id.x / C4)${pool ? " * 2" : ""};
   let iy = i32(id.y)${pool ? " * 2" : ""};
   ${offsets.map(read).join("\n")}
-  ${k.store("y", "(n * HO + id.y) * WO * C4 + id.x", pool ? "(v00 + v01 + v10 + v11) * 0.25" : "v00")}
-}`;
+  ${k.store("y", "(n * HO + id.y) * WO * C4 + id.x", pool ? "(v00 + v01 + v10 + v11) * 0.25" : "v00")}`;
 }
 
 /** y = pool(upsample(act(affine(concat(a, b))))) */
@@ -46,15 +39,7 @@ export const apply = defineKernel<ApplyFlags>({
     if (sizes.C4 !== dims.CY4) throw new ShapeError("apply", "y", `${sizes.C4} channel groups`, [dims.CY4 ?? 0]);
     return sizes;
   },
-  variants: [
-    applyLines,
-    {
-      name: "direct",
-      workgroup: (target) => (target.software ? 32 : 64),
-      grid: (d, batch, wg) => [ceilDiv((d.WO as number) * (d.C4 as number), wg), d.HO as number, batch],
-      wgsl: body,
-    },
-  ],
+  variants: [applyLines, ...inGrid(["WO C4", "HO", "N"], { functions: loadHelpers, body })],
   cost(d, batch, flags) {
     const out = (d.HO as number) * (d.WO as number) * (d.C4 as number) * 4 * batch;
     const input = (d.HA as number) * (d.WA as number) * (d.C4 as number) * 4 * batch;

@@ -10,6 +10,7 @@ import { ShapeError } from "../runtime/errors.ts";
 import { type Codegen, defineKernel, type Flags } from "../runtime/kernel.ts";
 import { ceilDiv } from "../runtime/values.ts";
 import { wgsl } from "../runtime/wgsl.ts";
+import { costOf, inGrid } from "./parts/threads.ts";
 
 /** Pixels per chunk: enough chunks to fill a device, few enough to merge quickly. */
 export const chunkPixels = (pixels: number): number => Math.max(64, ceilDiv(pixels, 64));
@@ -20,17 +21,9 @@ export const groupNormStats = defineKernel<Flags>({
   name: "groupNormStats",
   tensors: { x: "in N H W C", stats: "out N K 2 C" },
   scalars: (d) => ({ CHUNK: chunkPixels((d.H as number) * (d.W as number)) }),
-  variants: [
-    {
-      name: "direct",
-      workgroup: (target) => target.lanes || 32,
-      grid: (d, batch, wg) => [ceilDiv(d.C4 as number, wg), d.K as number, batch],
-      wgsl: (k) => wgsl`
-${k.header}
-@compute @workgroup_size(${k.workgroup})
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  ${k.prelude}
-  if (id.x >= C4) { return; }
+  variants: inGrid(["C4", "K", "N"], {
+    workgroup: (target) => target.lanes || 32,
+    body: (k) => wgsl`
   let first = id.y * CHUNK;
   let count = min(CHUNK, H * W - first);
   let base = (id.z * H * W + first) * C4 + id.x;
@@ -45,14 +38,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let mean = sum / f32(count);
   let at = (id.z * K + id.y) * 2u * C4 + id.x;
   ${k.store("stats", "at", "origin + mean")}
-  ${k.store("stats", "at + C4", "max(squares - sum * mean, vec4f())")}
-}`,
-    },
-  ],
-  cost(d, batch) {
-    const elements = batch * (d.H as number) * (d.W as number) * (d.C4 as number) * 4;
-    return { flops: 4 * elements, bytes: 4 * elements };
-  },
+  ${k.store("stats", "at + C4", "max(squares - sum * mean, vec4f())")}`,
+  }),
+  cost: costOf("N H W C4", { flops: 16, bytes: 16 }),
 });
 
 function affineBody(k: Codegen<Flags>): string {
@@ -62,11 +50,6 @@ function affineBody(k: Codegen<Flags>): string {
     else { value = ${k.has("sb") ? k.load("sb", `((n * K + chunk) * 2u + ${offset}) * CB4 + p / 4u - CA4`) : ""}[p % 4u]; }
     #endif`;
   return wgsl`
-${k.header}
-@compute @workgroup_size(${k.workgroup})
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  ${k.prelude}
-  if (id.x >= CX4) { return; }
   let n = id.y;
   var group = 0xffffffffu;
   var mean = 0.0;
@@ -113,8 +96,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   shift = shift * factor + ${k.has("emb") ? k.load("emb", "e + CX4") : ""};
   #endif
   ${k.store("affine", "n * 2u * CX4 + id.x", "scale")}
-  ${k.store("affine", "n * 2u * CX4 + CX4 + id.x", "shift")}
-}`;
+  ${k.store("affine", "n * 2u * CX4 + CX4 + id.x", "shift")}`;
 }
 
 /**
@@ -141,16 +123,6 @@ export const groupNormAffine = defineKernel<Flags>({
       throw new ShapeError("groupNorm", "x", `channels divisible by ${d.GROUPS} groups`, [channels]);
     return { CX4: d.CY4 as number, CHUNK: chunkPixels(d.PIXELS as number) };
   },
-  variants: [
-    {
-      name: "direct",
-      workgroup: (target) => target.lanes || 32,
-      grid: (d, batch, wg) => [ceilDiv(d.CX4 as number, wg), batch, 1],
-      wgsl: affineBody,
-    },
-  ],
-  cost(d, batch) {
-    const elements = batch * (d.K as number) * (d.CX as number) * 2;
-    return { flops: 4 * elements, bytes: 4 * elements };
-  },
+  variants: inGrid(["CX4", "N"], { workgroup: (target) => target.lanes || 32, body: affineBody }),
+  cost: costOf("N K CX", { flops: 8, bytes: 8 }),
 });

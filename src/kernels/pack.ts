@@ -5,9 +5,10 @@
  * weight by disjoint ranges of output groups (q, k and v; all time-embedding projections). From weights that are packed
  * already (`source` "packed") `inputs` maps to their positions, and outputs stay as they are.
  */
-import { type Codegen, defineKernel, type Flags, LINEAR_INDEX, linearGrid, mainLinear } from "../runtime/kernel.ts";
+import { type Codegen, defineKernel, type Flags } from "../runtime/kernel.ts";
 import { channelGroups } from "../runtime/values.ts";
 import { wgsl } from "../runtime/wgsl.ts";
+import { costOf, inLine } from "./parts/threads.ts";
 import type { PackedForm, PackedPlace } from "./weights.ts";
 
 export interface PackFlags extends Flags {
@@ -24,21 +25,17 @@ const WORD: Record<Exclude<PackFlags["source"], "packed">, string> = {
 const rawWeight = (source: PackFlags["source"]): string =>
   source === "packed" ? "" : `fn weight(i: u32) -> f32 { ${WORD[source]} }`;
 
-/**
- * The beginning of a packing kernel's file, and of its `main` for thread `i` of `count`: after it `position`, `group` and
- * `channel` are in scope.
- */
-export const packHead = (k: Codegen<PackFlags>, count: string): string => wgsl`
-${k.header}
-${rawWeight(k.flags.source)}
-${mainLinear(k.workgroup)} {
-  ${k.prelude}
-  let i = ${LINEAR_INDEX};
-  if (i >= ${count}) { return; }
+/** A thread for each of them packs; in `body`, `position`, `group`, `channel` and `o4` say what. */
+export const packing = (names: string, body: (k: Codegen<PackFlags>) => string) =>
+  inLine<PackFlags>(names, {
+    functions: (k) => rawWeight(k.flags.source),
+    body: (k) => wgsl`
   let group = i % OC;
   let position = (i / OC) % CP;
   let channel = inputs[position];
-  let o4 = O0 + group;`;
+  let o4 = O0 + group;
+  ${body(k)}`,
+  });
 
 /**
  * Statements that set variables to filter values of four outputs, where there are any.
@@ -80,19 +77,13 @@ export function packScalars({ lanes, span, places }: PackedForm, i: number) {
 export const packWeights = defineKernel<PackFlags>({
   name: "packWeights",
   tensors: { raw: "in *", inputs: "in *", outputs: "in? *", w: "out *" },
-  variants: [
-    {
-      name: "direct",
-      workgroup: (target) => (target.software ? 32 : 64),
-      grid: (d, _batch, wg) => linearGrid((d.TAPS as number) * (d.CP as number) * (d.OC as number), wg),
-      wgsl: (k) => wgsl`
-${packHead(k, "TAPS * CP * OC")}
+  variants: packing(
+    "TAPS CP OC",
+    (k) => wgsl`
   let tap = i / (OC * CP);
   var v = vec4f();
   ${readTaps(k, "TAPS", [["v", "tap"]])}
-  ${k.store("w", "(o4 / L * SPAN + AT + tap * CP + position) * L + o4 % L", "v")}
-}`,
-    },
-  ],
-  cost: (d) => ({ flops: 0, bytes: 32 * (d.TAPS as number) * (d.CP as number) * (d.OC as number) }),
+  ${k.store("w", "(o4 / L * SPAN + AT + tap * CP + position) * L + o4 % L", "v")}`,
+  ),
+  cost: costOf("TAPS CP OC", { flops: 0, bytes: 32 }),
 });

@@ -3,22 +3,14 @@
  * the other fades in, by linear ramps along both axes, so that all weights at a pixel sum to 1.
  */
 import { defineKernel } from "../runtime/kernel.ts";
-import { ceilDiv } from "../runtime/values.ts";
 import { wgsl } from "../runtime/wgsl.ts";
+import { costOf, inGrid } from "./parts/threads.ts";
 
-type Dims = Readonly<Record<string, number>>;
-
-const grid = (d: Dims, batch: number, wg: number) =>
-  [ceilDiv((d.TW as number) * (d.C4 as number), wg), d.TH as number, batch] as const;
-const workgroup = (target: { software: boolean }) => (target.software ? 32 : 64);
-const cost = (d: Dims, batch: number) => {
-  const vectors = batch * (d.TH as number) * (d.TW as number) * (d.C4 as number);
-  return { flops: 8 * vectors, bytes: 48 * vectors };
-};
+const TILE = ["TW C4", "TH", "N"] as const;
+const cost = costOf("N TH TW C4", { flops: 8, bytes: 48 });
 
 /** Scope of a thread: vec4 `c4` of pixel (line, column) of image n's tile, at `own` in the tile and `at` in the whole. */
-const THREAD = `if (id.x >= TW * C4) { return; }
-  let c4 = id.x % C4;
+const THREAD = `let c4 = id.x % C4;
   let column = id.x / C4;
   let line = id.y;
   let own = ((id.z * TH + line) * TW + column) * C4 + c4;
@@ -28,21 +20,11 @@ const THREAD = `if (id.x >= TW * C4) { return; }
 export const cutTile = defineKernel({
   name: "cutTile",
   tensors: { x: "in N H W C", tile: "out N TH TW C" },
-  variants: [
-    {
-      name: "direct",
-      workgroup,
-      grid,
-      wgsl: (k) => wgsl`
-${k.header}
-@compute @workgroup_size(${k.workgroup})
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  ${k.prelude}
+  variants: inGrid(TILE, {
+    body: (k) => wgsl`
   ${THREAD}
-  ${k.store("tile", "own", k.load("x", "at"))}
-}`,
-    },
-  ],
+  ${k.store("tile", "own", k.load("x", "at"))}`,
+  }),
   cost,
 });
 
@@ -54,29 +36,20 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 export const blendTile = defineKernel({
   name: "blendTile",
   tensors: { tile: "in N TH TW C", y: "inout N H W C" },
-  variants: [
-    {
-      name: "direct",
-      workgroup,
-      grid,
-      wgsl: (k) => wgsl`
-${k.header}
+  variants: inGrid(TILE, {
+    functions: () => `
 fn ramp(i: u32, size: u32, before: u32, after: u32) -> f32 {
   if (i < before) { return f32(i) / f32(before); }
   if (i >= size - after) { return 1.0 - f32(i - (size - after)) / f32(after); }
   return 1.0;
-}
-@compute @workgroup_size(${k.workgroup})
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  ${k.prelude}
+}`,
+    body: (k) => wgsl`
   ${THREAD}
   if (line < Y0 || column < X0) { return; }
   let weight = ramp(line - Y0, TH - Y0, ABOVE, BELOW) * ramp(column - X0, TW - X0, BEFORE, AFTER);
   var sum = weight * ${k.load("tile", "own")};
   if (line - Y0 < ABOVE || column - X0 < BEFORE) { sum += ${k.load("y", "at")}; }
-  ${k.store("y", "at", "sum")}
-}`,
-    },
-  ],
+  ${k.store("y", "at", "sum")}`,
+  }),
   cost,
 });

@@ -138,11 +138,3 @@ export function linearGrid(count: number, workgroup: number): Grid {
   const x = Math.min(groups, 32768);
   return [x, Math.ceil(groups / x), 1];
 }
-
-/** The linear thread index that belongs to {@link linearGrid}; needs the builtins wg, groups and thread in scope. */
-export const LINEAR_INDEX = "(wg.y * groups.x + wg.x) * WG + thread";
-
-/** Signature of `main` with the builtins that {@link LINEAR_INDEX} needs. */
-export const mainLinear = (workgroup: number): string => `const WG = ${workgroup}u;
-@compute @workgroup_size(${workgroup})
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32)`;

@@ -6,9 +6,10 @@
  * `direct`: a thread per pixel, whose channels are next to each other in memory. `shared`, for GPUs: a workgroup per
  * pixel, so that neighbouring threads read neighbouring channels.
  */
-import { type Codegen, defineKernel, type Flags, LINEAR_INDEX, linearGrid, mainLinear } from "../../runtime/kernel.ts";
+import { type Codegen, defineKernel, type Flags, linearGrid } from "../../runtime/kernel.ts";
 import type { Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
+import { costOf, inLine } from "../parts/threads.ts";
 import { type ParamRef, vector } from "../weights.ts";
 import { defineOp } from "./operation.ts";
 
@@ -22,14 +23,10 @@ const masked = (k: Codegen<Flags>): string =>
 const normalised = (k: Codegen<Flags>): string =>
   k.store("y", "base + c", `${relative(k)} * inverse * ${k.load("gamma", "c")} + ${k.load("beta", "c")}`);
 
-function direct(k: Codegen<Flags>): string {
-  return wgsl`
-${k.header}
-${mainLinear(k.workgroup)} {
-  ${k.prelude}
-  let pixel = ${LINEAR_INDEX};
-  if (pixel >= N * H * W) { return; }
-  let base = pixel * C4;
+const direct = inLine<Flags>("N H W", {
+  workgroup: (target) => target.lanes || 32,
+  body: (k) => wgsl`
+  let base = i * C4;
   let origin = ${k.load("x", "base")}.x;
   var offset = 0.0;
   var sum = vec4f();
@@ -41,9 +38,8 @@ ${mainLinear(k.workgroup)} {
     squares += d * d;
   }
   let inverse = 1.0 / sqrt(dot(squares, vec4f(1.0)) / f32(C) + EPS);
-  for (var c = 0u; c < C4; c++) { ${normalised(k)} }
-}`;
-}
+  for (var c = 0u; c < C4; c++) { ${normalised(k)} }`,
+});
 
 /** Threads of a workgroup of `shared`. */
 const THREADS = 64;
@@ -96,17 +92,9 @@ export const layerNormKernel = defineKernel<Flags>({
       grid: (d, batch) => linearGrid(batch * (d.H as number) * (d.W as number), 1),
       wgsl: shared,
     },
-    {
-      name: "direct",
-      workgroup: (target) => target.lanes || 32,
-      grid: (d, batch, wg) => linearGrid(batch * (d.H as number) * (d.W as number), wg),
-      wgsl: direct,
-    },
+    ...direct,
   ],
-  cost(d, batch) {
-    const elements = batch * (d.H as number) * (d.W as number) * (d.C as number);
-    return { flops: 8 * elements, bytes: 8 * elements };
-  },
+  cost: costOf("N H W C", { flops: 8, bytes: 8 }),
 });
 
 export interface LayerNormInit {

@@ -5,8 +5,9 @@
  */
 import { ShapeError } from "../../runtime/errors.ts";
 import { defineKernel } from "../../runtime/kernel.ts";
-import { ceilDiv, type Value } from "../../runtime/values.ts";
+import type { Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
+import { inGrid } from "../parts/threads.ts";
 import { table as asTable, type ParamRef } from "../weights.ts";
 import { hwc } from "./node.ts";
 import { defineOp } from "./operation.ts";
@@ -14,17 +15,8 @@ import { defineOp } from "./operation.ts";
 export const codebookLookup = defineKernel({
   name: "codebookLookup",
   tensors: { x: "in N H W C", table: "in K C", indices: "out N H W", y: "out N H W C" },
-  variants: [
-    {
-      name: "direct",
-      workgroup: (target) => (target.software ? 32 : 64),
-      grid: (d, batch, wg) => [ceilDiv((d.H as number) * (d.W as number), wg), batch, 1],
-      wgsl: (k) => wgsl`
-${k.header}
-@compute @workgroup_size(${k.workgroup})
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  ${k.prelude}
-  if (id.x >= H * W) { return; }
+  variants: inGrid(["H W", "N"], {
+    body: (k) => wgsl`
   let pixel = id.y * H * W + id.x;
   var nearest = 0u;
   var least = 3.4e38;
@@ -37,10 +29,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     if (distance < least) { least = distance; nearest = entry; }
   }
   indices[pixel] = nearest;
-  for (var c = 0u; c < C4; c++) { ${k.store("y", "pixel * C4 + c", k.load("table", "nearest * C4 + c"))} }
-}`,
-    },
-  ],
+  for (var c = 0u; c < C4; c++) { ${k.store("y", "pixel * C4 + c", k.load("table", "nearest * C4 + c"))} }`,
+  }),
   cost(d, batch) {
     const pixels = batch * (d.H as number) * (d.W as number);
     const width = (d.C4 as number) * 4;

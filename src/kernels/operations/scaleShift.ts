@@ -1,7 +1,8 @@
 /** x·scale + shift with constants, where the result is read (center_input_sample is 2x − 1). */
 import { defineKernel } from "../../runtime/kernel.ts";
-import { ceilDiv, type Value } from "../../runtime/values.ts";
+import type { Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
+import { costOf, inGrid } from "../parts/threads.ts";
 import type { NodeBase } from "./node.ts";
 import { defineOp, type Operation } from "./operation.ts";
 
@@ -10,23 +11,13 @@ export const fillAffine = defineKernel({
   name: "fillAffine",
   tensors: { affine: "out N 2 C" },
   floats: ["SCALE", "SHIFT"],
-  variants: [
-    {
-      name: "direct",
-      workgroup: () => 32,
-      grid: (d, batch, wg) => [ceilDiv(d.C4 as number, wg), batch, 1],
-      wgsl: (k) => wgsl`
-${k.header}
-@compute @workgroup_size(${k.workgroup})
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  ${k.prelude}
-  if (id.x >= C4) { return; }
+  variants: inGrid(["C4", "N"], {
+    workgroup: () => 32,
+    body: (k) => wgsl`
   ${k.store("affine", "id.y * 2u * C4 + id.x", "vec4f(SCALE)")}
-  ${k.store("affine", "(id.y * 2u + 1u) * C4 + id.x", "vec4f(SHIFT)")}
-}`,
-    },
-  ],
-  cost: (d, batch) => ({ flops: 0, bytes: 32 * batch * (d.C4 as number) }),
+  ${k.store("affine", "(id.y * 2u + 1u) * C4 + id.x", "vec4f(SHIFT)")}`,
+  }),
+  cost: costOf("N C4", { flops: 0, bytes: 32 }),
 });
 
 export const scaleShift = defineOp({

@@ -6,11 +6,8 @@ import {
   type Flags,
   type Kernel,
   type KernelDef,
-  LINEAR_INDEX,
-  linearGrid,
-  mainLinear,
 } from "../../runtime/kernel.ts";
-import { wgsl } from "../../runtime/wgsl.ts";
+import { costOf, inLine } from "./threads.ts";
 
 type ElementwiseDef = Pick<KernelDef<Flags>, "name" | "tensors" | "floats"> & {
   /** WGSL of functions that `value` calls. */
@@ -24,24 +21,6 @@ type ElementwiseDef = Pick<KernelDef<Flags>, "name" | "tensors" | "floats"> & {
 export const elementwise = ({ functions = "", value, cost, ...def }: ElementwiseDef): Kernel<Flags> =>
   defineKernel({
     ...def,
-    variants: [
-      {
-        name: "direct",
-        workgroup: (target) => (target.software ? 32 : 64),
-        grid: (d, batch, wg) => linearGrid(batch * (d.H as number) * (d.W as number) * (d.C4 as number), wg),
-        wgsl: (k) => wgsl`
-${k.header}
-${functions}
-${mainLinear(k.workgroup)} {
-  ${k.prelude}
-  let i = ${LINEAR_INDEX};
-  if (i >= N * H * W * C4) { return; }
-  ${k.store("y", "i", value(k))}
-}`,
-      },
-    ],
-    cost(d, batch) {
-      const elements = batch * (d.H as number) * (d.W as number) * (d.C4 as number) * 4;
-      return { flops: cost.flops * elements, bytes: cost.bytes * elements };
-    },
+    variants: inLine("N H W C4", { functions: () => functions, body: (k) => k.store("y", "i", value(k)) }),
+    cost: costOf("N H W C4", { flops: 4 * cost.flops, bytes: 4 * cost.bytes }),
   });

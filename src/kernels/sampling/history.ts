@@ -5,10 +5,10 @@
  */
 import { defineKernel } from "../../runtime/kernel.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
-import { cleanStatements, PREDICTION_TENSORS, predictedFunction } from "./prediction.ts";
+import { cleanStatements, PREDICTION_TENSORS } from "./prediction.ts";
 import { RECORDS } from "./records.ts";
-import { perVector, stateVectors, storeState, thread } from "./state.ts";
-import { type NoisyFlags, noiseFunctions, noiseStatements } from "./step.ts";
+import { perVector, stateVectors, storeState } from "./state.ts";
+import { type NoisyFlags, noiseStatements, stepFunctions } from "./step.ts";
 
 export interface HistoryFlags extends NoisyFlags {
   /** Past values that are kept, 0 to 3. */
@@ -33,7 +33,7 @@ export const historyStep = defineKernel<HistoryFlags>({
   },
   records: RECORDS,
   frame: true,
-  variants: perVector((k) => {
+  variants: perVector<HistoryFlags>(stepFunctions, (k) => {
     const { ring, base } = k.flags;
     const slot = (s: string) => `(${s}) * N * H * W * C4 + i`;
     // v_k lies k - 1 slots before the cursor, around the ring.
@@ -43,10 +43,6 @@ export const historyStep = defineKernel<HistoryFlags>({
   }`,
     );
     return wgsl`
-${k.header}
-${predictedFunction(k)}
-${noiseFunctions(k)}
-${thread(k)}
   ${cleanStatements(k)}
   let value = row.value.x * state + row.value.y * m + row.value.z * clean;
   var next = row.k3 * state + row.weights[0] * value;
@@ -60,8 +56,7 @@ ${thread(k)}
   #endif
   ${noiseStatements(k)}
   ${storeState(k, "next")}
-  ${k.store("x0", "i", "clean")}
-}`;
+  ${k.store("x0", "i", "clean")}`;
   }),
   cost(d, batch, flags) {
     const vectors = stateVectors(d, batch);

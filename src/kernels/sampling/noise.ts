@@ -13,7 +13,6 @@ import {
   type StateFlags,
   stateVectors,
   storeState,
-  thread,
 } from "./state.ts";
 
 /** x = x_T of the run's images. */
@@ -22,14 +21,11 @@ export const initialNoise = defineKernel<StateFlags>({
   records: RECORDS,
   tensors: { run: "in *", x: "out N H W C" },
   variants: perVector(
+    () => NOISE_FUNCTIONS,
     (k) => wgsl`
-${k.header}
-${NOISE_FUNCTIONS}
-${thread(k)}
   var z = ${normal("0xffffffffu")};
   ${maskChannels("z", "c4")}
-  ${storeState(k, "z")}
-}`,
+  ${storeState(k, "z")}`,
   ),
   cost: (d, batch) => ({ flops: 0, bytes: 16 * stateVectors(d, batch) }),
 });
@@ -56,10 +52,8 @@ export const prepareState = defineKernel<PrepareFlags>({
   records: RECORDS,
   frame: true,
   variants: perVector(
+    ({ flags }) => (flags.noise === "philox" ? NOISE_FUNCTIONS : ""),
     (k) => wgsl`
-${k.header}
-${k.flags.noise === "philox" ? NOISE_FUNCTIONS : ""}
-${thread(k)}
   let level = ${k.load("levels", "frame.row")};
   var next = ${k.load("x", "i")};
   #if ${k.flags.noise === "philox"}
@@ -75,8 +69,7 @@ ${thread(k)}
   let keep = ${k.has("known") ? k.load("mask", "i") : ""};
   next = keep * (level.signal * ${k.has("known") ? k.load("known", "i") : ""} + level.spread * z) + (1.0 - keep) * next;
   #endif
-  ${storeState(k, "next")}
-}`,
+  ${storeState(k, "next")}`,
   ),
   cost: (d, batch) => ({ flops: 32 * stateVectors(d, batch), bytes: 64 * stateVectors(d, batch) }),
 });
@@ -86,13 +79,11 @@ export const pasteKnown = defineKernel<StateFlags>({
   name: "pasteKnown",
   tensors: { x: "inout N H W C", known: "in N H W C", mask: "in N H W C" },
   variants: perVector(
+    () => "",
     (k) => wgsl`
-${k.header}
-${thread(k)}
   let keep = ${k.load("mask", "i")};
   let next = keep * ${k.load("known", "i")} + (1.0 - keep) * ${k.load("x", "i")};
-  ${storeState(k, "next")}
-}`,
+  ${storeState(k, "next")}`,
   ),
   cost: (d, batch) => ({ flops: 12 * stateVectors(d, batch), bytes: 64 * stateVectors(d, batch) }),
 });

@@ -1,8 +1,7 @@
 /** The state as bytes. */
 import { defineKernel } from "../../runtime/kernel.ts";
-import { ceilDiv } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
-import { stateWorkgroup } from "./state.ts";
+import { costOf, inGrid } from "../parts/threads.ts";
 
 /**
  * RGBA bytes of x in −1..1: clamp(x/2 + 0.5, 0, 1)·255, rounded half to even as numpy does (diffusers,
@@ -12,17 +11,8 @@ import { stateWorkgroup } from "./state.ts";
 export const toRgba = defineKernel({
   name: "toRgba",
   tensors: { x: "in N H W C", rgba: "out N H W", status: "atomic? *" },
-  variants: [
-    {
-      name: "direct",
-      workgroup: stateWorkgroup,
-      grid: (d, batch, wg) => [ceilDiv(d.W as number, wg), d.H as number, batch],
-      wgsl: (k) => wgsl`
-${k.header}
-@compute @workgroup_size(${k.workgroup})
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  ${k.prelude}
-  if (id.x >= W) { return; }
+  variants: inGrid(["W", "H", "N"], {
+    body: (k) => wgsl`
   let pixel = (id.z * H + id.y) * W + id.x;
   var v = ${k.load("x", "pixel * C4")};
   if (C == 1u) { v = v.xxxx; }
@@ -32,9 +22,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   #endif
   let byte = vec4u(round(clamp(v * 0.5 + 0.5, vec4f(), vec4f(1.0)) * 255.0));
   let blue = select(byte.z, 0u, C == 2u);
-  rgba[pixel] = byte.x | (byte.y << 8u) | (blue << 16u) | 0xff000000u;
-}`,
-    },
-  ],
-  cost: (d, batch) => ({ flops: 0, bytes: 20 * batch * (d.H as number) * (d.W as number) }),
+  rgba[pixel] = byte.x | (byte.y << 8u) | (blue << 16u) | 0xff000000u;`,
+  }),
+  cost: costOf("N H W", { flops: 0, bytes: 20 }),
 });

@@ -5,8 +5,9 @@
  * records.ts has what the host tells them.
  */
 import type { Codegen, Flags, Variant } from "../../runtime/kernel.ts";
-import { ceilDiv } from "../../runtime/values.ts";
+import { wgsl } from "../../runtime/wgsl.ts";
 import { NORMAL_FUNCTIONS } from "../parts/normal.ts";
+import { inGrid } from "../parts/threads.ts";
 
 /** Bits of the step word under which noise other than a step's own is drawn (docs/rng.md). */
 export const RENOISE_WORD = 0x40000000;
@@ -19,35 +20,29 @@ export interface StateFlags extends Flags {
 
 export type NoiseSource = "none" | "philox" | "given";
 
-export const stateWorkgroup = (target: { software: boolean }) => (target.software ? 32 : 64);
-
-/** The one variant of a kernel in which every thread has one vec4 of the state; its `main` begins with {@link thread}. */
-export const perVector = <F extends Flags>(wgsl: Variant<F>["wgsl"]): [Variant<F>] => [
-  {
-    name: "direct",
-    workgroup: stateWorkgroup,
-    grid: (d, batch, wg) => [ceilDiv((d.W as number) * (d.C4 as number), wg), d.H as number, batch],
-    wgsl,
-  },
-];
-
 /** Vectors of a state at batch N. */
 export const stateVectors = (d: Readonly<Record<string, number>>, batch: number): number =>
   batch * (d.H as number) * (d.W as number) * (d.C4 as number);
 
 /**
- * Scope of a thread: image n, and one vec4 of the state by its index e in the image and i in the batch, its pixel and its
- * channel group c4. The last two take divisions, which are dear on software adapters and vanish where they are not used.
+ * A thread for each vec4 of the state. In `body`: image n, the vec4 by its index e in the image and i in the batch, its pixel
+ * and its channel group c4. The last two take divisions, which are dear on software adapters and vanish where they are not
+ * used.
  */
-export const thread = (k: Codegen<Flags>): string => `@compute @workgroup_size(${k.workgroup})
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  ${k.prelude}
-  if (id.x >= W * C4) { return; }
+export const perVector = <F extends Flags>(
+  functions: (k: Codegen<F>) => string,
+  body: (k: Codegen<F>) => string,
+): [Variant<F>] =>
+  inGrid<F>(["W C4", "H", "N"], {
+    functions,
+    body: (k) => wgsl`
   let n = id.z;
   let c4 = id.x % C4;
   let pixel = id.y * W + id.x / C4;
   let e = id.y * W * C4 + id.x;
-  let i = n * H * W * C4 + e;`;
+  let i = n * H * W * C4 + e;
+  ${body(k)}`,
+  });
 
 /** Philox noise of (step word, image n); antithetic images flip its sign. */
 export const normal = (word: string): string =>

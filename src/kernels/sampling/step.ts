@@ -5,7 +5,7 @@ import { EXP_FUNCTION } from "../parts/exp.ts";
 import { maskChannels } from "../parts/normal.ts";
 import { type BoundFlags, cleanStatements, PREDICTION_TENSORS, predictedFunction } from "./prediction.ts";
 import { RECORDS } from "./records.ts";
-import { NOISE_FUNCTIONS, type NoiseSource, normal, perVector, stateVectors, storeState, thread } from "./state.ts";
+import { NOISE_FUNCTIONS, type NoiseSource, normal, perVector, stateVectors, storeState } from "./state.ts";
 
 export interface NoisyFlags extends BoundFlags {
   /** Whether some step adds noise, and whose; `given` is the tensor z. */
@@ -39,8 +39,9 @@ fn standard_deviation(n: u32, pixel: u32, c4: u32, low: f32, high: f32) -> vec4f
   return natural_exp(0.5 * (f * high + (1.0 - f) * low));
 }`;
 
-/** What {@link noiseStatements} calls. */
-export const noiseFunctions = (k: Codegen<NoisyFlags>): string => `${k.flags.noise === "philox" ? NOISE_FUNCTIONS : ""}
+/** What the statements of a step call. */
+export const stepFunctions = (k: Codegen<NoisyFlags>): string => `${predictedFunction(k)}
+${k.flags.noise === "philox" ? NOISE_FUNCTIONS : ""}
 ${k.flags.learned ? deviationFunction(k) : ""}`;
 
 /** Statements that add a step's own noise to `next`. */
@@ -75,17 +76,13 @@ export const ddimStep = defineKernel<NoisyFlags>({
   records: RECORDS,
   frame: true,
   variants: perVector(
+    stepFunctions,
     (k) => wgsl`
-${k.header}
-${predictedFunction(k)}
-${noiseFunctions(k)}
-${thread(k)}
   ${cleanStatements(k)}
   var next = row.k2 * clean + row.k3 * state + row.k4 * m;
   ${noiseStatements(k)}
   ${storeState(k, "next")}
-  ${k.store("x0", "i", "clean")}
-}`,
+  ${k.store("x0", "i", "clean")}`,
   ),
   cost(d, batch, flags) {
     const vectors = stateVectors(d, batch);

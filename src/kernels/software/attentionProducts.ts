@@ -19,6 +19,7 @@ import {
 } from "../../runtime/kernel.ts";
 import { ceilDiv, padded4, type Value } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
+import { costOf } from "../parts/threads.ts";
 import { accumulators, eachResult, outerProduct } from "./outerProduct.ts";
 import { SUBGROUPS } from "./subgroups.ts";
 
@@ -194,10 +195,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
 }`,
     },
   ],
-  cost(d, batch) {
-    const scores = batch * (d.HEADS as number) * (d.LQ as number) * (d.LK as number);
-    return { flops: 12 * scores, bytes: 8 * scores };
-  },
+  cost: costOf("N HEADS LQ LK", { flops: 12, bytes: 8 }),
 });
 
 /** y[n, q, head] = inverse[q] · Σ_k p[q, k]·v[k] */

@@ -9,6 +9,7 @@
 import { type Codegen, type Dims, defineKernel, type Flags } from "../../runtime/kernel.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import { type Activation, activationFunction } from "../parts/activations.ts";
+import { costOf } from "../parts/threads.ts";
 import { SUBGROUPS } from "./subgroups.ts";
 
 const SOURCES = {
@@ -112,10 +113,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane:
 const shared = {
   scalars: ({ GROUPS = 0, CX4 = 0 }: Dims): Dims => ({ SPLIT: Math.max(1, GROUPS / CX4) }),
   floats: ["EPS"],
-  cost(d: Dims, batch: number) {
-    const elements = batch * (d.PIXELS as number) * (d.CX as number);
-    return { flops: 12 * elements, bytes: 8 * elements };
-  },
+  cost: costOf("N PIXELS CX", { flops: 12, bytes: 8 }),
 };
 /** Groups, or vec4s where these hold several. */
 const workgroups = ({ GROUPS = 0, CX4 = 0 }: Dims): number => Math.min(GROUPS, CX4);

@@ -6,6 +6,7 @@
 import { type Codegen, defineKernel, type Flags } from "../../../runtime/kernel.ts";
 import { ceilDiv } from "../../../runtime/values.ts";
 import { range, wgsl } from "../../../runtime/wgsl.ts";
+import { costOf } from "../../parts/threads.ts";
 import { inputTransform, PATCH } from "./transforms.ts";
 
 /** Channel groups per workgroup: neighbours share the cache lines that the first one fetches. */
@@ -62,8 +63,5 @@ export const winogradInput = defineKernel<Flags>({
       wgsl: body,
     },
   ],
-  cost(d, batch) {
-    const items = batch * (d.TP as number) * (d.C4 as number) * 4;
-    return { flops: 240 * items, bytes: 4 * (16 + 36) * items };
-  },
+  cost: costOf("N TP C4", { flops: 960, bytes: 16 * (16 + 36) }),
 });

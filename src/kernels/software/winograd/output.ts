@@ -6,6 +6,7 @@ import { type Codegen, defineKernel, type Flags } from "../../../runtime/kernel.
 import { ceilDiv } from "../../../runtime/values.ts";
 import { range, wgsl } from "../../../runtime/wgsl.ts";
 import { CONV_FLOATS, epilogue } from "../../conv2d/contract.ts";
+import { costOf } from "../../parts/threads.ts";
 import { outputTransform, PATCH, TILE } from "./transforms.ts";
 
 function body(k: Codegen<Flags>): string {
@@ -48,8 +49,5 @@ export const winogradOutput = defineKernel<Flags>({
       wgsl: body,
     },
   ],
-  cost(d, batch) {
-    const items = batch * (d.TY as number) * (d.TX as number) * (d.O4 as number) * 4;
-    return { flops: 150 * items, bytes: 4 * (36 + 16) * items };
-  },
+  cost: costOf("N TY TX O4", { flops: 600, bytes: 16 * (36 + 16) }),
 });

@@ -1,7 +1,8 @@
 /** U = G g Gᵀ of every filter of a tensor, in the layout of packed weights with the 36 products as taps. */
-import { defineKernel, linearGrid } from "../../../runtime/kernel.ts";
+import { defineKernel } from "../../../runtime/kernel.ts";
 import { f32, range, wgsl } from "../../../runtime/wgsl.ts";
-import { type PackFlags, packHead, readTaps } from "../../pack.ts";
+import { type PackFlags, packing, readTaps } from "../../pack.ts";
+import { costOf } from "../../parts/threads.ts";
 import { FILTER, PATCH } from "./transforms.ts";
 
 /** One line of G times three variables, as a sum of its nonzero terms. */
@@ -17,13 +18,9 @@ const filter = range(3).flatMap((i) => range(3).map((j) => [i, j] as const));
 export const packWinograd = defineKernel<PackFlags>({
   name: "packWinograd",
   tensors: { raw: "in *", inputs: "in *", outputs: "in? *", w: "out *" },
-  variants: [
-    {
-      name: "direct",
-      workgroup: (target) => (target.software ? 32 : 64),
-      grid: (d, _batch, wg) => linearGrid((d.CP as number) * (d.OC as number), wg),
-      wgsl: (k) => wgsl`
-${packHead(k, "CP * OC")}
+  variants: packing(
+    "CP OC",
+    (k) => wgsl`
   ${filter.map(([y, x]) => `var g${y}${x} = vec4f();`).join(" ")}
   ${readTaps(
     k,
@@ -43,9 +40,7 @@ ${packHead(k, "CP * OC")}
         combine(line, [`h${y}0`, `h${y}1`, `h${y}2`]),
       ),
     ),
-  ).join("\n  ")}
-}`,
-    },
-  ],
-  cost: (d) => ({ flops: 0, bytes: 16 * 45 * (d.CP as number) * (d.OC as number) }),
+  ).join("\n  ")}`,
+  ),
+  cost: costOf("CP OC", { flops: 0, bytes: 16 * 45 }),
 });
