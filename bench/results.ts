@@ -35,7 +35,7 @@ export interface Spread {
 
 /** Reference time over this engine's time, per interleaved pair: 2 is twice as fast as the reference. */
 export interface Ratio extends Spread {
-  /** Whose times are divided by this row's. */
+  /** Whose times are divided by this result's. */
   readonly to: EngineName;
 }
 
@@ -58,7 +58,7 @@ export interface Workload {
   /** Of kernels: what kind of operation (`conv2d`, `groupNorm`, `attention`, `linear`, `block`). */
   readonly opClass?: string;
   readonly model?: string;
-  /** Of the main input: N, C, H, W or rows, columns. */
+  /** Of the main input: N, C, H, W or tokens, channels. */
   readonly shape: readonly number[];
   readonly dtype: Dtype;
   readonly batch: number;
@@ -70,7 +70,7 @@ export interface Workload {
   readonly axis?: { readonly name: "steps" | "batch" | "resolution" | "channels"; readonly value: number };
 }
 
-export interface Row extends Workload {
+export interface Result extends Workload {
   readonly engine: EngineName;
   /** Upload, work, read-back: what a caller waits for who has host arrays on both sides. Missing where not run. */
   readonly ms?: Spread;
@@ -78,7 +78,7 @@ export interface Row extends Workload {
   readonly deviceMs?: Spread;
   /** GPU time by timestamps, of one evaluation. */
   readonly gpuMs?: number;
-  /** GPU time by kernel, largest first; of UNet rows of our engine. */
+  /** GPU time by kernel, largest first; of UNets by our engine. */
   readonly kernels?: readonly KernelShare[];
   /** Floating point operations of the algorithm (a multiply-add is two), whatever the implementation does. */
   readonly flops?: number;
@@ -150,7 +150,7 @@ export interface Results {
   readonly limits: Limits;
   readonly engines: readonly EngineInfo[];
   readonly noise: readonly Noise[];
-  readonly rows: readonly Row[];
+  readonly rows: readonly Result[];
 }
 
 /**

@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { packageRoot } from "../../src/cli/package.ts";
-import { OURS, type Row, type Workload } from "../results.ts";
+import { OURS, type Result, type Workload } from "../results.ts";
 import { pairRatios, spread } from "../stats.ts";
 import type { Engine } from "./engines.ts";
 import type { Materials } from "./materials.ts";
@@ -67,7 +67,7 @@ export async function measureCold(
     rounds,
     signal,
   }: { materials: Materials; scratch: string; rounds: ColdRounds; signal: AbortSignal },
-): Promise<Row[]> {
+): Promise<Result[]> {
   const { workload } = item;
   const { model = "", steps = 0 } = workload;
   await materials.job(item, signal);
@@ -89,7 +89,7 @@ export async function measureCold(
         signal.throwIfAborted();
         await start(engine, phase).catch((error: Error) => failed.set(engine, error.message));
       }
-  const rows: Row[] = [];
+  const results: Result[] = [];
   for (const phase of phases) {
     const described: Workload = {
       ...workload,
@@ -102,9 +102,9 @@ export async function measureCold(
       const measured = times.get(`${engine.name} ${phase}`);
       const problem = failed.get(engine);
       if (!measured || problem)
-        rows.push({ ...described, engine: engine.name, status: "failed", note: problem ?? "not measured" });
+        results.push({ ...described, engine: engine.name, status: "failed", note: problem ?? "not measured" });
       else
-        rows.push({
+        results.push({
           ...described,
           engine: engine.name,
           ms: spread(measured),
@@ -113,5 +113,5 @@ export async function measureCold(
         });
     }
   }
-  return rows;
+  return results;
 }

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { KernelTotal } from "../../src/runtime/profiler.ts";
 import { roofline } from "../limits.ts";
-import { type EngineName, type KernelShare, type Limits, type Noise, OURS, type Row } from "../results.ts";
+import { type EngineName, type KernelShare, type Limits, type Noise, OURS, type Result } from "../results.ts";
 import { nmse, pairRatios, spread } from "../stats.ts";
 import type { Materials } from "./materials.ts";
 import type { EngineProcess, Job, RunMode } from "./protocol.ts";
@@ -97,15 +97,15 @@ function chooseReference(item: Item, contestants: readonly Contestant[], referen
   return found && { name: found.process.engine, numbers: found.output };
 }
 
-/** A row of every engine, whatever became of it. */
+/** A result of every engine, whatever became of it. */
 export async function measureItem(
   item: Item,
   processes: readonly EngineProcess[],
   options: MeasureOptions,
-): Promise<Row[]> {
+): Promise<Result[]> {
   const { workload, cost, tolerance } = item;
   const { materials, limits, references, signal } = options;
-  const rows: Row[] = [];
+  const results: Result[] = [];
   const contestants: Contestant[] = [];
   const base = (engine: EngineName) => ({ ...workload, engine, ...cost });
   const job = await materials.job(item, signal);
@@ -114,7 +114,7 @@ export async function measureItem(
     try {
       contestants.push(await enter(process, job, materials));
     } catch (error) {
-      rows.push({ ...base(process.engine), status: "failed", note: (error as Error).message });
+      results.push({ ...base(process.engine), status: "failed", note: (error as Error).message });
     }
   }
   const reference = chooseReference(item, contestants, references);
@@ -129,7 +129,7 @@ export async function measureItem(
     const checked = { nmse: errors.get(contestant), verifiedAgainst: reference?.name };
     if (!right.includes(contestant)) {
       const note = `its result differs from ${reference?.name}: NMSE ${checked.nmse?.toExponential(1)}`;
-      rows.push({ ...base(process.engine), ...checked, nmse: finite(checked.nmse), status: "failed", note });
+      results.push({ ...base(process.engine), ...checked, nmse: finite(checked.nmse), status: "failed", note });
       continue;
     }
     // The process of the operations has seen them all.
@@ -138,7 +138,7 @@ export async function measureItem(
     const ms = spread(times.host);
     const work = times.device.length > 0 ? spread(times.device) : ms;
     const gpuMs = kernels ? kernels.reduce((sum, k) => sum + k.ms, 0) / chain : undefined;
-    rows.push({
+    results.push({
       ...base(process.engine),
       ...checked,
       ...stats,
@@ -153,7 +153,7 @@ export async function measureItem(
     });
   }
   for (const { process } of contestants) await process.call("close", {}).catch(() => {});
-  return rows;
+  return results;
 }
 
 const finite = (value: number | undefined) => (Number.isFinite(value) ? value : undefined);

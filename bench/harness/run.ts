@@ -10,8 +10,8 @@ import {
   type Noise,
   OURS,
   engines as order,
+  type Result,
   type Results,
-  type Row,
   SCHEMA,
 } from "../results.ts";
 import { type ColdRounds, measureCold } from "./cold.ts";
@@ -55,8 +55,8 @@ async function withProcesses<T>(
   }
 }
 
-/** The rows of engines that were wanted and could not take part. */
-const missingRows = ({ workload }: Item, info: readonly EngineInfo[], wanted: readonly EngineName[]): Row[] =>
+/** The results of engines that were wanted and could not take part. */
+const missingResults = ({ workload }: Item, info: readonly EngineInfo[], wanted: readonly EngineName[]): Result[] =>
   info.flatMap(({ engine, missing }) =>
     missing === undefined || !wanted.includes(engine)
       ? []
@@ -64,17 +64,17 @@ const missingRows = ({ workload }: Item, info: readonly EngineInfo[], wanted: re
   );
 
 /** A measurement that is a point on an axis of growth is told there too. */
-const onAxes = ({ axes = [], workload }: Item, rows: readonly Row[]): Row[] =>
+const onAxes = ({ axes = [], workload }: Item, results: readonly Result[]): Result[] =>
   workload.group === "growth"
-    ? rows.map((row) => ({ ...row, axis: axes[0] }))
+    ? results.map((result) => ({ ...result, axis: axes[0] }))
     : [
-        ...rows,
+        ...results,
         ...axes.flatMap((axis) =>
-          rows
+          results
             .filter(({ status }) => status === "ok")
             .map(
-              (row): Row => ({
-                ...row,
+              (result): Result => ({
+                ...result,
                 id: `growth/${axis.name}/${axis.value}`,
                 group: "growth",
                 axis,
@@ -104,20 +104,20 @@ export async function runBenchmarks(init: RunInit): Promise<Results> {
     );
     const options: MeasureOptions = { materials, limits, seconds: init.seconds, signal, references: new Map() };
     const asked = (list: readonly Item[]) => list.filter(({ workload }) => !filter || workload.id.includes(filter));
-    const rows: Row[] = [];
+    const results: Result[] = [];
     const skipped = (item: Item): boolean => {
       if (item.skip === undefined) return false;
-      rows.push({ ...item.workload, engine: OURS, status: "skipped", note: item.skip });
+      results.push({ ...item.workload, engine: OURS, status: "skipped", note: item.skip });
       return true;
     };
-    const record = (item: Item, measured: readonly Row[]) => {
-      const rank = ({ engine }: Row) => order.indexOf(engine);
-      rows.push(
+    const record = (item: Item, measured: readonly Result[]) => {
+      const rank = ({ engine }: Result) => order.indexOf(engine);
+      results.push(
         ...onAxes(
           item,
           [...measured].sort((a, b) => rank(a) - rank(b)),
         ),
-        ...missingRows(item, info, init.engines),
+        ...missingResults(item, info, init.engines),
       );
     };
     const elapsed = () => `${((performance.now() - start) / 1000).toFixed(0)} s`;
@@ -160,7 +160,7 @@ export async function runBenchmarks(init: RunInit): Promise<Results> {
       limits,
       engines: info,
       noise,
-      rows,
+      rows: results,
     };
   } finally {
     rmSync(scratch, { recursive: true, force: true });

@@ -93,7 +93,7 @@ const PUBLISHED: readonly { name: string; batch: number; least: Extent; tokens?:
   { name: "stable-diffusion-v1-5", batch: 1, least: "full", tokens: 77 },
 ];
 
-/** A row for a network that cannot be opened says why. */
+/** A result for a network that cannot be opened says why. */
 async function tried(init: NetworkInit): Promise<Item> {
   try {
     return await networkItem(init);

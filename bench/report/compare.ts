@@ -2,7 +2,7 @@
  * Two results files against each other: what has moved beyond the noise. A time has moved when the quotient of the medians
  * is further from 1 than the noise of the runs (an engine against itself) and the spread of both measurements together.
  */
-import type { EngineName, Results, Row, Spread } from "../results.ts";
+import type { EngineName, Result, Results, Spread } from "../results.ts";
 import { relativeSpread } from "./format.ts";
 import { runNoise } from "./select.ts";
 
@@ -44,7 +44,7 @@ export interface Comparison {
 
 export function compareResults(before: Results, after: Results): Comparison {
   const noise = Math.max(runNoise(before), runNoise(after));
-  const [old, now] = [rowsByKey(before), rowsByKey(after)];
+  const [old, now] = [resultsByKey(before), resultsByKey(after)];
   const keys = new Set([...old.keys(), ...now.keys()]);
   return {
     changes: [...keys].map((key) => change(old.get(key), now.get(key), noise)),
@@ -55,25 +55,25 @@ export function compareResults(before: Results, after: Results): Comparison {
 }
 
 /** Points of growth that repeat a measurement of another group are left to that group. */
-function rowsByKey({ rows }: Results): Map<string, Row> {
-  const measurement = ({ engine, ms }: Row) => JSON.stringify([engine, ms]);
+function resultsByKey({ rows }: Results): Map<string, Result> {
+  const measurement = ({ engine, ms }: Result) => JSON.stringify([engine, ms]);
   const others = new Set(rows.filter(({ group }) => group !== "growth").map(measurement));
   return new Map(
     rows
-      .filter((row) => row.group !== "growth" || !others.has(measurement(row)))
-      .map((row) => [JSON.stringify([row.id, row.engine]), row]),
+      .filter((result) => result.group !== "growth" || !others.has(measurement(result)))
+      .map((result) => [JSON.stringify([result.id, result.engine]), result]),
   );
 }
 
-function change(old: Row | undefined, now: Row | undefined, noise: number): Change {
-  const { id, engine } = (now ?? old) as Row;
+function change(old: Result | undefined, now: Result | undefined, noise: number): Change {
+  const { id, engine } = (now ?? old) as Result;
   const base = { id, engine, memory: memoryChange(old, now) };
   if (!old) return { ...base, verdict: "only after", after: now?.ms };
   if (!now) return { ...base, verdict: "only before", before: old.ms };
   // Device time where both have it: upload and read-back are no work of the engine's.
   const both = old.deviceMs && now.deviceMs;
   const [a, b] = both ? [old.deviceMs, now.deviceMs] : [old.ms, now.ms];
-  const note = [old, now].find((row) => row.note)?.note;
+  const note = [old, now].find((result) => result.note)?.note;
   if (!a || !b) return { ...base, verdict: "not measured", before: a, after: b, note };
   const factor = b.median / a.median;
   const tolerance = noise + relativeSpread(a) + relativeSpread(b);
@@ -82,7 +82,7 @@ function change(old: Row | undefined, now: Row | undefined, noise: number): Chan
   return { ...base, verdict, before: a, after: b, factor, tolerance, note };
 }
 
-function memoryChange(old: Row | undefined, now: Row | undefined): Change["memory"] {
+function memoryChange(old: Result | undefined, now: Result | undefined): Change["memory"] {
   const [before, after] = [old?.peakGpuBytes, now?.peakGpuBytes];
   if (before === undefined || after === undefined || before === after) return undefined;
   return { before, after };
@@ -102,11 +102,11 @@ function differences(before: Results, after: Results): string[] {
   return warnings;
 }
 
-function repeatability(old: ReadonlyMap<string, Row>, now: ReadonlyMap<string, Row>): Repeatability | undefined {
-  const found = [...now].flatMap(([key, row]) => {
-    const [a, b] = [old.get(key)?.ratio, row.ratio];
-    if (row.group !== "unet" || !a || !b || a.to !== b.to || b.to === row.engine) return [];
-    const name = row.engine === "ddim-webgpu" ? row.id : `${row.id} (${row.engine})`;
+function repeatability(old: ReadonlyMap<string, Result>, now: ReadonlyMap<string, Result>): Repeatability | undefined {
+  const found = [...now].flatMap(([key, result]) => {
+    const [a, b] = [old.get(key)?.ratio, result.ratio];
+    if (result.group !== "unet" || !a || !b || a.to !== b.to || b.to === result.engine) return [];
+    const name = result.engine === "ddim-webgpu" ? result.id : `${result.id} (${result.engine})`;
     return [{ id: name, difference: Math.max(a.median / b.median, b.median / a.median) - 1 }];
   });
   const [worst] = found.sort((a, b) => b.difference - a.difference);

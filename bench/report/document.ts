@@ -3,7 +3,7 @@
 export interface Table {
   readonly caption: string;
   readonly head: readonly string[];
-  readonly rows: readonly (readonly string[])[];
+  readonly lines: readonly (readonly string[])[];
 }
 
 export interface Section {
@@ -32,7 +32,7 @@ export class Notes {
   }
 }
 
-/** Which columns hold numbers (shapes like 3×16×16 are none): in their first row that says anything. They are set to the right. */
-export function numericColumns({ head, rows }: Table): boolean[] {
-  return head.map((_, c) => /^-?[\d.]+(?![\d.×])/.test(rows.find((row) => row[c])?.[c] ?? ""));
+/** Which columns hold numbers (shapes like 3×16×16 are none): in their first line that says anything. They are set to the right. */
+export function numericColumns({ head, lines }: Table): boolean[] {
+  return head.map((_, c) => /^-?[\d.]+(?![\d.×])/.test(lines.find((line) => line[c])?.[c] ?? ""));
 }

@@ -4,11 +4,11 @@
  * the number of steps).
  */
 import { bytes } from "../../src/cli/table.ts";
-import type { EngineName, Results, Row } from "../results.ts";
+import type { EngineName, Result, Results } from "../results.ts";
 import { fitLine, fitPower } from "./fit.ts";
 import { digits } from "./format.ts";
 
-export type AxisName = NonNullable<Row["axis"]>["name"];
+export type AxisName = NonNullable<Result["axis"]>["name"];
 type Point = readonly [x: number, y: number];
 
 export interface GrowthSeries {
@@ -30,26 +30,29 @@ export const axisNames = ["steps", "batch", "resolution", "channels"] as const s
 const nouns: Record<AxisName, string> = { steps: "step", batch: "image", resolution: "pixel", channels: "channel" };
 
 /** The points of all curves, by axis and place on it. */
-export function growthRows({ rows }: Results): (Row & Required<Pick<Row, "axis">>)[] {
+export function growthResults({ rows }: Results): (Result & Required<Pick<Result, "axis">>)[] {
   return rows
-    .filter((row): row is Row & Required<Pick<Row, "axis">> => row.axis !== undefined)
+    .filter((result): result is Result & Required<Pick<Result, "axis">> => result.axis !== undefined)
     .sort((a, b) => axisNames.indexOf(a.axis.name) - axisNames.indexOf(b.axis.name) || a.axis.value - b.axis.value);
 }
 
 /** The curves by axis, each by x. */
 export function growthSeries(results: Results): GrowthSeries[] {
-  const series = new Map<string, { row: ReturnType<typeof growthRows>[number]; time: Point[]; memory: Point[] }>();
-  for (const row of growthRows(results)) {
-    const key = JSON.stringify([row.axis.name, row.model, row.dtype, row.engine]);
-    const entry = series.get(key) ?? { row, time: [], memory: [] };
+  const series = new Map<
+    string,
+    { result: ReturnType<typeof growthResults>[number]; time: Point[]; memory: Point[] }
+  >();
+  for (const result of growthResults(results)) {
+    const key = JSON.stringify([result.axis.name, result.model, result.dtype, result.engine]);
+    const entry = series.get(key) ?? { result, time: [], memory: [] };
     series.set(key, entry);
-    if (row.ms) entry.time.push([row.axis.value, row.ms.median]);
-    if (row.peakGpuBytes !== undefined) entry.memory.push([row.axis.value, row.peakGpuBytes]);
+    if (result.ms) entry.time.push([result.axis.value, result.ms.median]);
+    if (result.peakGpuBytes !== undefined) entry.memory.push([result.axis.value, result.peakGpuBytes]);
   }
-  return [...series.values()].map(({ row, time, memory }) => ({
-    axis: row.axis.name,
-    engine: row.engine,
-    model: row.model,
+  return [...series.values()].map(({ result, time, memory }) => ({
+    axis: result.axis.name,
+    engine: result.engine,
+    model: result.model,
     time,
     memory,
   }));

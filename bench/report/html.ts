@@ -70,7 +70,7 @@ function grid(table: Table): string {
   const numeric = numericColumns(table);
   const attributes = (c: number) => (numeric[c] ? ' class="number"' : "");
   const head = table.head.map((text, c) => `<th scope="col"${attributes(c)}>${markup(text)}</th>`).join("");
-  const rows = table.rows.map((cells) => {
+  const lines = table.lines.map((cells) => {
     const [first = "", ...rest] = cells;
     const others = rest.map((text, c) => `<td${attributes(c + 1)}>${markup(text)}</td>`).join("");
     return `<tr><th scope="row">${markup(first)}</th>${others}</tr>`;
@@ -79,7 +79,7 @@ function grid(table: Table): string {
 <caption>${markup(table.caption)}</caption>
 <thead><tr>${head}</tr></thead>
 <tbody>
-${rows.join("\n")}
+${lines.join("\n")}
 </tbody>
 </table></div>`;
 }

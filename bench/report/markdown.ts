@@ -33,7 +33,7 @@ function grid(table: Table): string {
   const numeric = numericColumns(table);
   const line = (cells: readonly string[]) => `| ${cells.map(plain).join(" | ")} |`;
   const rule = `| ${numeric.map((right) => (right ? "--:" : "---")).join(" | ")} |`;
-  return [line(table.head), rule, ...table.rows.map(line)].join("\n");
+  return [line(table.head), rule, ...table.lines.map(line)].join("\n");
 }
 
 /** What Markdown would read as its own. */

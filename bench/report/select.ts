@@ -1,23 +1,23 @@
 /** What the report asks of a results file: its measurements by workload, and how two engines compare on one. */
-import { type EngineInfo, type EngineName, engines, OURS, type Results, type Row } from "../results.ts";
+import { type EngineInfo, type EngineName, engines, OURS, type Result, type Results } from "../results.ts";
 
-/** One workload with the rows of every engine that it was meant for. */
+/** One workload with the results of every engine that it was meant for. */
 export interface Workload {
-  /** The row of our engine where there is one: what describes the workload. */
-  readonly row: Row;
-  readonly byEngine: ReadonlyMap<EngineName, Row>;
+  /** The result of our engine where there is one: what describes the workload. */
+  readonly result: Result;
+  readonly byEngine: ReadonlyMap<EngineName, Result>;
 }
 
 /** The workloads of a group in the order of the file. */
-export function workloads({ rows }: Results, group: Row["group"]): Workload[] {
-  const found = new Map<string, Map<EngineName, Row>>();
-  for (const row of rows.filter((r) => r.group === group)) {
-    const byEngine = found.get(row.id) ?? new Map<EngineName, Row>();
-    found.set(row.id, byEngine.set(row.engine, row));
+export function workloads({ rows }: Results, group: Result["group"]): Workload[] {
+  const found = new Map<string, Map<EngineName, Result>>();
+  for (const result of rows.filter((r) => r.group === group)) {
+    const byEngine = found.get(result.id) ?? new Map<EngineName, Result>();
+    found.set(result.id, byEngine.set(result.engine, result));
   }
   return [...found.values()].map((byEngine) => {
     const [first] = byEngine.values();
-    return { row: byEngine.get(OURS) ?? (first as Row), byEngine };
+    return { result: byEngine.get(OURS) ?? (first as Result), byEngine };
   });
 }
 
@@ -33,18 +33,18 @@ export const missingEngines = ({ engines }: Results): (EngineInfo & { missing: s
   engines.filter((e): e is EngineInfo & { missing: string } => e.missing !== undefined);
 
 /** Milliseconds without upload and read-back where they were measured, else all that a caller waits for. */
-export const workTime = (row: Row): number | undefined => (row.deviceMs ?? row.ms)?.median;
+export const workTime = (result: Result): number | undefined => (result.deviceMs ?? result.ms)?.median;
 
 /**
- * How many times as fast `row` is as `peer` on the same workload: from the ratios of interleaved pairs where both were
+ * How many times as fast `result` is as `peer` on the same workload: from the ratios of interleaved pairs where both were
  * paired with the same engine, else from the medians.
  */
-export function speedup(row: Row, peer: Row, timing: Timing = "ms"): number | undefined {
+export function speedup(result: Result, peer: Result, timing: Timing = "ms"): number | undefined {
   // Pairs are of whole calls.
-  if (timing !== "ms") return row[timing] && peer[timing] && peer[timing].median / row[timing].median;
-  if (row.ratio && row.ratio.to === peer.engine) return row.ratio.median;
-  if (row.ratio && peer.ratio && row.ratio.to === peer.ratio.to) return row.ratio.median / peer.ratio.median;
-  return row.ms && peer.ms && peer.ms.median / row.ms.median;
+  if (timing !== "ms") return result[timing] && peer[timing] && peer[timing].median / result[timing].median;
+  if (result.ratio && result.ratio.to === peer.engine) return result.ratio.median;
+  if (result.ratio && peer.ratio && result.ratio.to === peer.ratio.to) return result.ratio.median / peer.ratio.median;
+  return result.ms && peer.ms && peer.ms.median / result.ms.median;
 }
 
 /**

@@ -7,7 +7,7 @@ import { resultsAsMarkdown } from "../../bench/report/index.ts";
 import { reportDocument } from "../../bench/report/sections/index.ts";
 import { timeByClass } from "../../bench/report/sections/networks.ts";
 import { kernelClass, speedup } from "../../bench/report/select.ts";
-import type { KernelShare, Results, Row } from "../../bench/results.ts";
+import type { KernelShare, Result, Results } from "../../bench/results.ts";
 import { ddim, scratchFolder } from "../support/cli.ts";
 import { around, results, row } from "./resultsFixture.ts";
 
@@ -56,7 +56,7 @@ test("an evaluation: medians, spread, the ratio of the pairs and not of the medi
   expect(unet?.tables[0]?.head.slice(0, 5)).toEqual(
     ["network", "type", "batch", "ddim-webgpu, ms", "onnxruntime-cpu, ms"], // biome-ignore format: one line
   );
-  expect(unet?.tables[0]?.rows).toEqual([
+  expect(unet?.tables[0]?.lines).toEqual([
     ["tiny", "f32", "1", "10.0 ±1 %", "25.0 ±10 % (2.00×)", "4.00", "25 %"],
     ["big", "f32", "1", "skipped [1]", "not run", "", ""],
     ["half", "f32", "1", "10.0 ±1 % [2]", "not run", "", ""],
@@ -96,7 +96,7 @@ test("the summary counts wins, losses and what was left out", () => {
 });
 
 test("cold starts are summed up apart, and a run that was disturbed says so", () => {
-  const pair = (id: string, phase: Row["phase"], ms: number): Row[] => [
+  const pair = (id: string, phase: Result["phase"], ms: number): Result[] => [
     row({ id, group: "sampler", phase, ms: around(10) }),
     row({ id, group: "sampler", phase, ms: around(ms), engine: "onnxruntime-cpu" }),
   ];
@@ -114,8 +114,8 @@ test("cold starts are summed up apart, and a run that was disturbed says so", ()
 test("every measurement that was not run as asked is listed with its reason", () => {
   const gone = { engine: "torch-eager", ms: undefined, status: "missing", note: "no torch" } as const;
   const both = results(["a", "b"].flatMap((id) => [row({ id }), row({ id, ...gone })]));
-  expect(section(both, "remarks")?.tables[0]?.rows).toEqual([["torch-eager", "missing", "no torch", "all"]]);
-  expect(section(run, "remarks")?.tables[0]?.rows).toEqual([
+  expect(section(both, "remarks")?.tables[0]?.lines).toEqual([["torch-eager", "missing", "no torch", "all"]]);
+  expect(section(run, "remarks")?.tables[0]?.lines).toEqual([
     ["torch-eager", "missing", "python3 has no torch", "unet/tiny/f32/b1"],
     ["ddim-webgpu", "skipped", "takes minutes", "unet/big/f32/b1"],
     ["ddim-webgpu", "reduced", "3 repetitions", "unet/half/f32/b1"],
@@ -124,12 +124,12 @@ test("every measurement that was not run as asked is listed with its reason", ()
 
 test("settings of every engine, the checks of their outputs, the noise", () => {
   const engines = section(run, "engines");
-  expect(engines?.tables[0]?.rows).toEqual([
+  expect(engines?.tables[0]?.lines).toEqual([
     ["ddim-webgpu", "0.1.0", "toggles release"],
     ["onnxruntime-cpu", "1.30.0", "threads 2, no memory arena"],
     ["torch-eager", "", "missing: python3 has no torch"],
   ]);
-  expect(engines?.tables[1]?.rows[0]).toEqual(["ddim-webgpu", "f32", "onnxruntime-cpu", "1", "2.0e-13"]);
+  expect(engines?.tables[1]?.lines[0]).toEqual(["ddim-webgpu", "f32", "onnxruntime-cpu", "1", "2.0e-13"]);
   expect(engines?.points).toEqual([
     "Noise: ddim-webgpu against itself on unet/tiny gives a ratio of 1.000 (quartiles 0.9700 to 1.030, 9 pairs).",
   ]);
@@ -145,8 +145,8 @@ test("GPU time by kind of kernel", () => {
 
 test("kernels: rates by the time without upload and read-back", () => {
   const kernel = row({ id: "k", group: "kernel", name: "conv", opClass: "conv2d", flops: 4e9, bytes: 1e9 });
-  const rates = (more: Partial<Row>) =>
-    section(results([{ ...kernel, ...more }]), "kernels")?.tables[0]?.rows[0]?.slice(-3, -1);
+  const rates = (more: Partial<Result>) =>
+    section(results([{ ...kernel, ...more }]), "kernels")?.tables[0]?.lines[0]?.slice(-3, -1);
   expect(rates({ ms: around(200), deviceMs: around(100), gpuMs: 80 })).toEqual(["40.0", "10.0"]);
   expect(rates({ ms: around(200) })).toEqual(["20.0", "5.00"]);
 });
@@ -164,7 +164,7 @@ test("times without upload and read-back have a table of their own, with the eng
   expect(unet?.tables[1]).toEqual({
     caption: "On the device, without upload and read-back",
     head: ["network", "type", "batch", "ddim-webgpu, ms", "onnxruntime-webgpu, ms"],
-    rows: [["tiny", "f32", "1", "8.00 ±1 %", "16.0 ±1 % (2.00×)"]],
+    lines: [["tiny", "f32", "1", "8.00 ±1 %", "16.0 ±1 % (2.00×)"]],
   });
 });
 

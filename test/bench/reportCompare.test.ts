@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { compareResults } from "../../bench/report/compare.ts";
-import type { Ratio, Results, Row } from "../../bench/results.ts";
+import type { Ratio, Result, Results } from "../../bench/results.ts";
 import { ddim, scratchFolder } from "../support/cli.ts";
 import { around, results, row } from "./resultsFixture.ts";
 
@@ -48,7 +48,7 @@ test("what only one run has, and what has no time, says so", () => {
 
 test("memory, other machines, and how well ratios repeat", () => {
   const ratio = (median: number): Ratio => ({ ...around(median), to: "onnxruntime-cpu" });
-  const one = (ratioOf: number, peakGpuBytes: number, more: Partial<Row> = {}) =>
+  const one = (ratioOf: number, peakGpuBytes: number, more: Partial<Result> = {}) =>
     results([row({ id: "a", ratio: ratio(ratioOf), peakGpuBytes, ...more })]);
   const moved = compareResults(one(2, 100), one(2.5, 200));
   expect(moved.changes[0]?.memory).toEqual({ before: 100, after: 200 });

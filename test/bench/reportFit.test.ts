@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { fitLine, fitPower } from "../../bench/report/fit.ts";
 import { growthSeries, memoryStatement, timeStatement } from "../../bench/report/growth.ts";
-import type { Row } from "../../bench/results.ts";
+import type { Result } from "../../bench/results.ts";
 import { around, results, row } from "./resultsFixture.ts";
 
 test("a line through points, with the share that it explains", () => {
@@ -20,12 +20,12 @@ test("a power", () => {
   expect(r2).toBeCloseTo(1, 12);
 });
 
-type AxisName = NonNullable<Row["axis"]>["name"];
+type AxisName = NonNullable<Result["axis"]>["name"];
 const curve = (name: AxisName, points: [x: number, ms: number, gpu?: number][]) =>
   points.map(([value, ms, peakGpuBytes]) =>
     row({ id: `growth/${name}/${value}`, group: "growth", axis: { name, value }, ms: around(ms), peakGpuBytes }),
   );
-const said = (rows: Row[]) => growthSeries(results(rows)).flatMap((s) => [timeStatement(s), memoryStatement(s)]);
+const said = (rows: Result[]) => growthSeries(results(rows)).flatMap((s) => [timeStatement(s), memoryStatement(s)]);
 
 test("time against steps is linear, memory constant: or the report says that they are not", () => {
   // Out of order, as a run in random order would leave them.

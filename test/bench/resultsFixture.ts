@@ -1,5 +1,5 @@
 /** Results of a made-up run, small enough to know every number that a report may make of them. */
-import { type Results, type Row, SCHEMA, type Spread } from "../../bench/results.ts";
+import { type Result, type Results, SCHEMA, type Spread } from "../../bench/results.ts";
 
 /** A spread whose half interquartile range is `relative` of the median. */
 export function around(median: number, relative = 0.01, samples = 9): Spread {
@@ -7,7 +7,7 @@ export function around(median: number, relative = 0.01, samples = 9): Spread {
   return { median, min: part(-2), p25: part(-1), p75: part(1), max: part(2), samples };
 }
 
-export function row(more: Partial<Row> & Pick<Row, "id">): Row {
+export function row(more: Partial<Result> & Pick<Result, "id">): Result {
   return {
     group: "unet",
     name: "tiny, one evaluation",
@@ -22,7 +22,7 @@ export function row(more: Partial<Row> & Pick<Row, "id">): Row {
   };
 }
 
-export function results(rows: readonly Row[], more: Partial<Results> = {}): Results {
+export function results(rows: readonly Result[], more: Partial<Results> = {}): Results {
   return {
     schema: SCHEMA,
     command: "ddim bench --quick",

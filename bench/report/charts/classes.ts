@@ -16,7 +16,7 @@ export function classesChart(results: Results): Chart | undefined {
     yAxis: axis("", {
       type: "category",
       inverse: true,
-      data: bars.map(({ row }) => describe(row)),
+      data: bars.map(({ result }) => describe(result)),
       splitLine: { show: false },
     }),
     series: shown.map((name) => ({
@@ -35,7 +35,9 @@ export function classesChart(results: Results): Chart | undefined {
     })),
   };
   const titles = shown.map((name) =>
-    bars.map(({ row, ms, total }) => `${describe(row)}: ${name} ${digits(ms[name])} ms, ${percent(ms[name] / total)}`),
+    bars.map(
+      ({ result, ms, total }) => `${describe(result)}: ${name} ${digits(ms[name])} ms, ${percent(ms[name] / total)}`,
+    ),
   );
   const caption =
     "Shares of the GPU time of one evaluation, by timestamps. Normalisation is GroupNorm's statistics and what applies them " +

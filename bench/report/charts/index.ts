@@ -1,5 +1,5 @@
 /** The charts of a report by the section that they belong to. */
-import type { Results, Row } from "../../results.ts";
+import type { Result, Results } from "../../results.ts";
 import { describe, phases } from "../sections/networks.ts";
 import { workloads } from "../select.ts";
 import { classesChart } from "./classes.ts";
@@ -33,6 +33,6 @@ export function reportCharts(results: Results): Map<string, readonly Chart[]> {
   ]);
 }
 
-const sampling = (row: Row) =>
-  `${describe(row)}, ${row.steps ?? "?"} steps${row.phase ? `, ${phases[row.phase]}` : ""}`;
-const operation = (row: Row) => `${row.name}, ${row.shape.join("×")}, ${row.dtype}`;
+const sampling = (result: Result) =>
+  `${describe(result)}, ${result.steps ?? "?"} steps${result.phase ? `, ${phases[result.phase]}` : ""}`;
+const operation = (result: Result) => `${result.name}, ${result.shape.join("×")}, ${result.dtype}`;

@@ -1,6 +1,6 @@
 /** Engines side by side: medians with their quartiles on a logarithmic scale, one line per workload. */
 import type { CustomSeriesRenderItem } from "echarts/types/src/chart/custom/CustomSeries.js";
-import type { Row } from "../../results.ts";
+import type { Result } from "../../results.ts";
 import { spread } from "../format.ts";
 import { measuredEngines, type Workload } from "../select.ts";
 import { axis, type Chart, draw, engineColor, engineSymbol, fitted, legend, tick } from "./draw.ts";
@@ -12,19 +12,19 @@ export function peersChart(
   id: string,
   title: string,
   list: readonly Workload[],
-  label: (row: Row) => string,
+  label: (result: Result) => string,
 ): Chart | undefined {
   const shown = measuredEngines(list);
   const timed = list.filter(({ byEngine }) => [...byEngine.values()].some(({ ms }) => ms));
   if (!shown.length) return undefined;
-  const lanes = shown.map((engine, i) => ({
+  const tracks = shown.map((engine, i) => ({
     engine,
     color: engineColor(engine),
     symbol: engineSymbol(engine),
     offset: (i - (shown.length - 1) / 2) * STEP,
-    rows: timed.flatMap(({ row, byEngine }, y) => {
+    marks: timed.flatMap(({ result, byEngine }, y) => {
       const own = byEngine.get(engine);
-      return own?.ms ? [{ y, ms: own.ms, text: `${label(row)}: ${engine} ${spread(own.ms)} ms` }] : [];
+      return own?.ms ? [{ y, ms: own.ms, text: `${label(result)}: ${engine} ${spread(own.ms)} ms` }] : [];
     }),
   }));
   const option = {
@@ -37,33 +37,33 @@ export function peersChart(
     yAxis: axis("", {
       type: "category",
       inverse: true,
-      data: timed.map(({ row }) => label(row)),
+      data: timed.map(({ result }) => label(result)),
       splitArea: { show: false },
       splitLine: { show: true, lineStyle: { color: "var(--rule)" } },
     }),
     series: [
-      ...lanes.map(({ engine, color, symbol, offset, rows }) => ({
+      ...tracks.map(({ engine, color, symbol, offset, marks }) => ({
         name: engine,
         type: "scatter",
         symbol,
         symbolSize: 9,
         symbolOffset: [0, offset],
         itemStyle: { color, opacity: 1 },
-        data: rows.map(({ y, ms }) => [ms.median, y]),
+        data: marks.map(({ y, ms }) => [ms.median, y]),
       })),
-      ...lanes.map(({ color, offset, rows }) => ({
+      ...tracks.map(({ color, offset, marks }) => ({
         type: "custom",
         silent: true,
         z: 1,
         renderItem: whisker(offset, color),
         encode: { x: [0, 1], y: 2 },
-        data: rows.map(({ y, ms }) => [ms.p25, ms.p75, y]),
+        data: marks.map(({ y, ms }) => [ms.p25, ms.p75, y]),
       })),
     ],
   };
   const caption =
     "Medians of each engine, the lines from the lower to the upper quartile. Each step of the scale multiplies.";
-  const titles = lanes.map(({ rows }) => rows.map(({ text }) => text));
+  const titles = tracks.map(({ marks }) => marks.map(({ text }) => text));
   const height = 100 + Math.max(30, (shown.length + 1) * STEP) * timed.length;
   return draw({ id, title, caption, wide: true }, option, titles, height);
 }

@@ -1,11 +1,11 @@
 /** The roofline: each operation by its arithmetic intensity and the rate it reaches, below the measured ceilings. */
-import { engines, OURS, type Results, type Row } from "../../results.ts";
+import { engines, OURS, type Result, type Results } from "../../results.ts";
 import { digits, percent } from "../format.ts";
 import { workTime } from "../select.ts";
 import { axis, type Chart, draw, INK, legend, seriesColor, symbols, tick } from "./draw.ts";
 
 interface Spot {
-  readonly row: Row;
+  readonly result: Result;
   /** Operations per byte. */
   readonly x: number;
   /** GFLOP/s. */
@@ -13,19 +13,19 @@ interface Spot {
 }
 
 export function rooflineChart({ rows, limits }: Results): Chart | undefined {
-  const spots = rows.flatMap((row): Spot[] => {
-    const ms = workTime(row);
-    if (row.group !== "kernel" || !row.flops || !row.bytes || !ms) return [];
-    return [{ row, x: row.flops / row.bytes, y: row.flops / ms / 1e6 }];
+  const spots = rows.flatMap((result): Spot[] => {
+    const ms = workTime(result);
+    if (result.group !== "kernel" || !result.flops || !result.bytes || !ms) return [];
+    return [{ result, x: result.flops / result.bytes, y: result.flops / ms / 1e6 }];
   });
-  if (!spots.some(({ row }) => row.engine === OURS)) return undefined;
-  const classes = [...new Set(spots.map(({ row }) => row.opClass ?? "other"))];
+  if (!spots.some(({ result }) => result.engine === OURS)) return undefined;
+  const classes = [...new Set(spots.map(({ result }) => result.opClass ?? "other"))];
   const groups = engines.flatMap((engine) => {
-    const own = spots.filter(({ row }) => row.engine === engine);
+    const own = spots.filter(({ result }) => result.engine === engine);
     if (engine !== OURS) return own.length ? [{ name: engine, spots: own }] : [];
     return classes.map((name) => ({
       name,
-      spots: own.filter(({ row }) => (row.opClass ?? "other") === name),
+      spots: own.filter(({ result }) => (result.opClass ?? "other") === name),
     }));
   });
   const ridge = limits.fma / limits.copy;
@@ -78,7 +78,7 @@ const line = (name: string, data: readonly (readonly number[])[]) => ({
   data,
 });
 
-function title({ row, x, y }: Spot): string {
-  const share = row.roofline === undefined ? "" : `, ${percent(row.roofline)} of the roofline`;
-  return `${row.engine}: ${row.name}, ${row.shape.join("×")}, ${row.dtype}: ${digits(x)} operations per byte, ${digits(y)} GFLOP/s${share}`;
+function title({ result, x, y }: Spot): string {
+  const share = result.roofline === undefined ? "" : `, ${percent(result.roofline)} of the roofline`;
+  return `${result.engine}: ${result.name}, ${result.shape.join("×")}, ${result.dtype}: ${digits(x)} operations per byte, ${digits(y)} GFLOP/s${share}`;
 }

@@ -3,7 +3,7 @@ import { bytes } from "../../../src/cli/table.ts";
 import type { Results } from "../../results.ts";
 import type { Section } from "../document.ts";
 import { spread } from "../format.ts";
-import { growthRows, growthSeries, memoryStatement, timeStatement } from "../growth.ts";
+import { growthResults, growthSeries, memoryStatement, timeStatement } from "../growth.ts";
 
 export function growthSection(results: Results): Section {
   const series = growthSeries(results);
@@ -19,14 +19,14 @@ export function growthSection(results: Results): Section {
       {
         caption: "Points of the curves",
         head: ["against", "at", "network", "engine", "ms", "GPU memory", "remark"],
-        rows: growthRows(results).map((row) => [
-          row.axis.name,
-          String(row.axis.value),
-          row.model ?? row.shape.join("×"),
-          row.engine,
-          row.ms ? spread(row.ms) : row.status,
-          row.peakGpuBytes === undefined ? "" : bytes(row.peakGpuBytes),
-          row.note ?? "",
+        lines: growthResults(results).map((result) => [
+          result.axis.name,
+          String(result.axis.value),
+          result.model ?? result.shape.join("×"),
+          result.engine,
+          result.ms ? spread(result.ms) : result.status,
+          result.peakGpuBytes === undefined ? "" : bytes(result.peakGpuBytes),
+          result.note ?? "",
         ]),
       },
     ],

@@ -1,5 +1,5 @@
 /** The report of a results file as a document. */
-import type { Results, Row } from "../../results.ts";
+import type { Result, Results } from "../../results.ts";
 import type { Document, Section } from "../document.ts";
 import { growthSection } from "./growth.ts";
 import { kernelsSection } from "./kernels.ts";
@@ -29,16 +29,16 @@ export function reportDocument(results: Results): Document {
 
 const withoutEmptyTables = (section: Section): Section => ({
   ...section,
-  tables: section.tables.filter(({ rows }) => rows.length),
+  tables: section.tables.filter(({ lines }) => lines.length),
 });
 
 /** Everything that was not run as asked, whichever table it belongs to: workloads with the same reason together. */
 function remarksSection({ rows }: Results): Section {
-  const groups = new Map<string, { row: Row; ids: string[] }>();
-  for (const row of rows.filter(({ status }) => status !== "ok")) {
-    const key = JSON.stringify([row.engine, row.status, row.note]);
-    const group = groups.get(key) ?? { row, ids: [] };
-    group.ids.push(row.id);
+  const groups = new Map<string, { result: Result; ids: string[] }>();
+  for (const result of rows.filter(({ status }) => status !== "ok")) {
+    const key = JSON.stringify([result.engine, result.status, result.note]);
+    const group = groups.get(key) ?? { result, ids: [] };
+    group.ids.push(result.id);
     groups.set(key, group);
   }
   const count = new Set(rows.map(({ id }) => id)).size;
@@ -50,10 +50,10 @@ function remarksSection({ rows }: Results): Section {
       {
         caption: "Reduced, skipped, missing and failed measurements",
         head: ["engine", "status", "reason", "workloads"],
-        rows: [...groups.values()].map(({ row, ids }) => [
-          row.engine,
-          row.status,
-          row.note ?? "",
+        lines: [...groups.values()].map(({ result, ids }) => [
+          result.engine,
+          result.status,
+          result.note ?? "",
           ids.length === count ? "all" : ids.join(", "),
         ]),
       },

@@ -8,14 +8,14 @@ import { BRACKETS, type Column, deviceTables, peersTable } from "./peers.ts";
 export function kernelsSection(results: Results): Section {
   const list = workloads(results, "kernel");
   const leading: Column[] = [
-    { head: "operation", cell: (row) => row.name },
-    { head: "shape", cell: (row) => row.shape.join("×") },
-    { head: "type", cell: (row) => row.dtype },
+    { head: "operation", cell: (result) => result.name },
+    { head: "shape", cell: (result) => result.shape.join("×") },
+    { head: "type", cell: (result) => result.dtype },
   ];
   const { table, notes } = peersTable(results, list, "Single operations, upload and read-back included", leading, [
-    { head: "ours, GFLOP/s", cell: (row) => rate(row.flops, workTime(row)) },
-    { head: "ours, GB/s", cell: (row) => rate(row.bytes, workTime(row)) },
-    { head: "of roofline", cell: (row) => (row.roofline === undefined ? undefined : percent(row.roofline)) },
+    { head: "ours, GFLOP/s", cell: (result) => rate(result.flops, workTime(result)) },
+    { head: "ours, GB/s", cell: (result) => rate(result.bytes, workTime(result)) },
+    { head: "of roofline", cell: (result) => (result.roofline === undefined ? undefined : percent(result.roofline)) },
   ]);
   const paragraphs = [
     BRACKETS,

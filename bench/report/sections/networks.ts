@@ -1,28 +1,28 @@
 /** UNet evaluations and whole samplers against the peers; where a UNet's time goes. */
 import { bytes } from "../../../src/cli/table.ts";
-import { type KernelShare, OURS, type Results, type Row } from "../../results.ts";
+import { type KernelShare, OURS, type Result, type Results } from "../../results.ts";
 import type { Section, Table } from "../document.ts";
 import { digits, giga, percent } from "../format.ts";
 import { type KernelClass, kernelClass, kernelClasses, workloads } from "../select.ts";
 import { BRACKETS, type Column, deviceTables, peersTable } from "./peers.ts";
 
 const size: Column[] = [
-  { head: "type", cell: (row) => row.dtype },
-  { head: "batch", cell: (row) => String(row.batch) },
+  { head: "type", cell: (result) => result.dtype },
+  { head: "batch", cell: (result) => String(result.batch) },
 ];
 
 export function unetSection(results: Results): Section {
   const list = workloads(results, "unet");
-  const leading: Column[] = [{ head: "network", cell: (row) => row.model ?? row.name }, ...size];
+  const leading: Column[] = [{ head: "network", cell: (result) => result.model ?? result.name }, ...size];
   const { table, notes } = peersTable(results, list, "One evaluation, upload and read-back included", leading, [
-    { head: "ours, GPU time, ms", cell: (row) => (row.gpuMs === undefined ? undefined : digits(row.gpuMs)) },
-    { head: "of roofline", cell: (row) => (row.roofline === undefined ? undefined : percent(row.roofline)) },
+    { head: "ours, GPU time, ms", cell: (result) => (result.gpuMs === undefined ? undefined : digits(result.gpuMs)) },
+    { head: "of roofline", cell: (result) => (result.roofline === undefined ? undefined : percent(result.roofline)) },
   ]);
   const tables = [table, ...deviceTables(results, list, leading)];
   return { id: "unet", title: "One UNet evaluation", paragraphs: [BRACKETS], tables, notes };
 }
 
-export const phases: Record<NonNullable<Row["phase"]>, string> = {
+export const phases: Record<NonNullable<Result["phase"]>, string> = {
   "cold-empty-cache": "cold start, no caches",
   cold: "cold start",
   warm: "warm",
@@ -34,9 +34,9 @@ export function samplerSection(results: Results): Section {
     workloads(results, "sampler"),
     "Noise to images",
     [
-      { head: "network", cell: (row) => row.model ?? row.name },
-      { head: "phase", cell: (row) => phases[row.phase ?? "warm"] },
-      { head: "steps", cell: (row) => String(row.steps ?? "") },
+      { head: "network", cell: (result) => result.model ?? result.name },
+      { head: "phase", cell: (result) => phases[result.phase ?? "warm"] },
+      { head: "steps", cell: (result) => String(result.steps ?? "") },
       ...size,
     ],
     [{ head: "ours, images/s", cell: ({ imagesPerSecond: n }) => (n === undefined ? undefined : digits(n)) }],
@@ -49,7 +49,7 @@ export function samplerSection(results: Results): Section {
 }
 
 export interface TimeByClass {
-  readonly row: Row;
+  readonly result: Result;
   /** Milliseconds of GPU time. */
   readonly ms: Readonly<Record<KernelClass, number>>;
   readonly total: number;
@@ -58,15 +58,15 @@ export interface TimeByClass {
 /** Of every UNet evaluation whose kernels were timed. */
 export function timeByClass({ rows }: Results): TimeByClass[] {
   return rows
-    .filter((row) => row.group === "unet" && row.engine === OURS && row.kernels?.length)
-    .map((row) => {
+    .filter((result) => result.group === "unet" && result.engine === OURS && result.kernels?.length)
+    .map((result) => {
       const ms: Record<KernelClass, number> = { convolution: 0, normalisation: 0, attention: 0, linear: 0, other: 0 };
-      for (const kernel of row.kernels as readonly KernelShare[]) ms[kernelClass(kernel.kernel)] += kernel.ms;
-      return { row, ms, total: kernelClasses.reduce((sum, name) => sum + ms[name], 0) };
+      for (const kernel of result.kernels as readonly KernelShare[]) ms[kernelClass(kernel.kernel)] += kernel.ms;
+      return { result, ms, total: kernelClasses.reduce((sum, name) => sum + ms[name], 0) };
     });
 }
 
-export const describe = (row: Row) => `${row.model ?? row.name}, ${row.dtype}, batch ${row.batch}`;
+export const describe = (result: Result) => `${result.model ?? result.name}, ${result.dtype}, batch ${result.batch}`;
 
 export function classesSection(results: Results): Section {
   const shares = timeByClass(results);
@@ -74,8 +74,8 @@ export function classesSection(results: Results): Section {
     {
       caption: "GPU time of one evaluation by kind of kernel",
       head: ["evaluation", "GPU time, ms", ...kernelClasses],
-      rows: shares.map(({ row, ms, total }) => [
-        describe(row),
+      lines: shares.map(({ result, ms, total }) => [
+        describe(result),
         digits(total),
         ...kernelClasses.map((name) => (ms[name] ? percent(ms[name] / total) : "0")),
       ]),
@@ -83,9 +83,9 @@ export function classesSection(results: Results): Section {
     {
       caption: "The same by kernel",
       head: ["evaluation", "kernel", "calls", "ms", "share", "GFLOP/s", "GB/s", "of roofline"],
-      rows: shares.flatMap(({ row, total }) =>
-        (row.kernels as readonly KernelShare[]).map((k) => [
-          describe(row),
+      lines: shares.flatMap(({ result, total }) =>
+        (result.kernels as readonly KernelShare[]).map((k) => [
+          describe(result),
           k.kernel,
           String(k.calls),
           digits(k.ms),
@@ -114,7 +114,12 @@ export function memorySection({ rows }: Results): Section {
       {
         caption: "Peaks",
         head: ["workload", "engine", "GPU", "host"],
-        rows: measured.map((row) => [row.id, row.engine, sizeText(row.peakGpuBytes), sizeText(row.peakHostBytes)]),
+        lines: measured.map((result) => [
+          result.id,
+          result.engine,
+          sizeText(result.peakGpuBytes),
+          sizeText(result.peakHostBytes),
+        ]),
       },
     ],
   };

@@ -1,13 +1,13 @@
 /** Engines side by side on the same workloads: one line per workload, one column per engine. */
-import { type EngineName, engines, OURS, type Results, type Row } from "../../results.ts";
+import { type EngineName, engines, OURS, type Result, type Results } from "../../results.ts";
 import { Notes, type Table } from "../document.ts";
 import { spread, times } from "../format.ts";
 import { measuredEngines, speedup, type Timing, type Workload } from "../select.ts";
 
-/** A column beside those of the engines, about the workload or our row of it. */
+/** A column beside those of the engines, about the workload or our result of it. */
 export interface Column {
   readonly head: string;
-  readonly cell: (row: Row) => string | undefined;
+  readonly cell: (result: Result) => string | undefined;
 }
 
 /**
@@ -44,26 +44,28 @@ export function peersTable(
 ): PeersTable {
   const shown = measuredEngines(list, timing);
   const notes = new Notes();
-  const rows = list.map(({ row, byEngine }) => [
-    ...leading.map(({ cell }) => cell(row) ?? ""),
+  const lines = list.map(({ result, byEngine }) => [
+    ...leading.map(({ cell }) => cell(result) ?? ""),
     ...shown.map((engine) => engineCell(byEngine.get(engine), byEngine.get(OURS), timing, notes)),
-    ...trailing.map(({ cell }) => cell(row) ?? ""),
+    ...trailing.map(({ cell }) => cell(result) ?? ""),
   ]);
   const heads = (columns: readonly Column[]) => columns.map(({ head }) => head);
   return {
-    table: { caption, head: [...heads(leading), ...shown.map((e) => `${e}, ms`), ...heads(trailing)], rows },
+    table: { caption, head: [...heads(leading), ...shown.map((e) => `${e}, ms`), ...heads(trailing)], lines },
     notes: [...notes.texts.map((text, i) => `[${i + 1}] ${text}`), ...absent(results, list, shown)],
   };
 }
 
-function engineCell(row: Row | undefined, ours: Row | undefined, timing: Timing, notes: Notes): string {
-  if (!row) return "not run";
+function engineCell(result: Result | undefined, ours: Result | undefined, timing: Timing, notes: Notes): string {
+  if (!result) return "not run";
   // The first table of a section tells the reasons.
   const mark =
-    row.status === "ok" || timing !== "ms" ? "" : ` ${notes.mark(`${row.status}: ${row.note ?? "no reason given"}`)}`;
-  const time = row[timing];
-  if (!time) return row.status === "ok" ? "not measured" : `${row.status}${mark}`;
-  const factor = ours && row !== ours ? speedup(ours, row, timing) : undefined;
+    result.status === "ok" || timing !== "ms"
+      ? ""
+      : ` ${notes.mark(`${result.status}: ${result.note ?? "no reason given"}`)}`;
+  const time = result[timing];
+  if (!time) return result.status === "ok" ? "not measured" : `${result.status}${mark}`;
+  const factor = ours && result !== ours ? speedup(ours, result, timing) : undefined;
   return `${spread(time)}${factor === undefined ? "" : ` (${times(factor)})`}${mark}`;
 }
 

@@ -1,13 +1,13 @@
 /** Where and how was measured: machine, engines with their settings, checks of the outputs, noise. */
 import { bytes } from "../../../src/cli/table.ts";
-import type { EngineInfo, Results, Row } from "../../results.ts";
+import type { EngineInfo, Result, Results } from "../../results.ts";
 import type { Section, Table } from "../document.ts";
 import { digits, giga } from "../format.ts";
 
 export function machineSection(results: Results): Section {
   const { environment: e, limits } = results;
   const { adapter, cpu } = e;
-  const rows: [string, string | undefined][] = [
+  const lines: [string, string | undefined][] = [
     ["Command", `${results.command} (${digits(results.seconds)} s)`],
     ["Date", e.date],
     ["Version", e.commit ? `${e.version}, commit ${e.commit}` : e.version],
@@ -28,7 +28,7 @@ export function machineSection(results: Results): Section {
       {
         caption: "Where the numbers come from",
         head: ["what", "value"],
-        rows: rows.map(([name, value]) => [name, value ?? ""]),
+        lines: lines.map(([name, value]) => [name, value ?? ""]),
       },
     ],
   };
@@ -57,7 +57,7 @@ export function enginesSection({ engines, rows, noise }: Results): Section {
       {
         caption: "Engines and their settings",
         head: ["engine", "version", "settings"],
-        rows: engines.map((e) => [e.engine, e.version ?? "", e.missing ? `missing: ${e.missing}` : list(e.settings)]),
+        lines: engines.map((e) => [e.engine, e.version ?? "", e.missing ? `missing: ${e.missing}` : list(e.settings)]),
       },
       checksTable(rows),
     ],
@@ -65,21 +65,21 @@ export function enginesSection({ engines, rows, noise }: Results): Section {
 }
 
 /** Worst error of each engine, by what it was checked against. */
-function checksTable(rows: readonly Row[]): Table {
-  const checks = new Map<string, { row: Row; count: number; worst: number }>();
-  for (const row of rows) {
-    if (row.nmse === undefined) continue;
-    const key = JSON.stringify([row.engine, row.dtype, row.verifiedAgainst]);
+function checksTable(results: readonly Result[]): Table {
+  const checks = new Map<string, { result: Result; count: number; worst: number }>();
+  for (const result of results) {
+    if (result.nmse === undefined) continue;
+    const key = JSON.stringify([result.engine, result.dtype, result.verifiedAgainst]);
     const { count, worst } = checks.get(key) ?? { count: 0, worst: 0 };
-    checks.set(key, { row, count: count + 1, worst: Math.max(worst, row.nmse) });
+    checks.set(key, { result, count: count + 1, worst: Math.max(worst, result.nmse) });
   }
   return {
     caption: "Outputs, checked before timing",
     head: ["engine", "type", "compared with", "workloads", "worst NMSE"],
-    rows: [...checks.values()].map(({ row, count, worst }) => [
-      row.engine,
-      row.dtype,
-      row.verifiedAgainst ?? "",
+    lines: [...checks.values()].map(({ result, count, worst }) => [
+      result.engine,
+      result.dtype,
+      result.verifiedAgainst ?? "",
       String(count),
       worst === 0 ? "0" : worst.toExponential(1),
     ]),

@@ -1,11 +1,11 @@
 /** The numbers to remember: our engine against each peer over all workloads of a kind, wins and losses alike. */
-import { OURS, type Results, type Row } from "../../results.ts";
+import { OURS, type Result, type Results } from "../../results.ts";
 import type { Section } from "../document.ts";
 import { digits, percent, times } from "../format.ts";
 import { measuredEngines, missingEngines, runNoise, speedup, type Workload, workloads } from "../select.ts";
 
 /** Cold starts are no faster or slower networks: they are counted apart. */
-const kinds: readonly { group: Row["group"]; cold?: boolean; name: string }[] = [
+const kinds: readonly { group: Result["group"]; cold?: boolean; name: string }[] = [
   { group: "unet", name: "one evaluation of a UNet" },
   { group: "sampler", cold: false, name: "the whole sampler, warm" },
   { group: "sampler", cold: true, name: "cold starts" },
@@ -18,7 +18,7 @@ const DISTURBED = 0.15;
 export function summarySection(results: Results): Section {
   const points = kinds.flatMap(({ group, cold, name }) => {
     const list = workloads(results, group);
-    const isCold = ({ row: { phase } }: Workload) => phase !== undefined && phase !== "warm";
+    const isCold = ({ result: { phase } }: Workload) => phase !== undefined && phase !== "warm";
     return statements(cold === undefined ? list : list.filter((w) => isCold(w) === cold), name);
   });
   // Engines that are missing altogether are named once.
@@ -26,7 +26,7 @@ export function summarySection(results: Results): Section {
   const rows = results.rows.filter(({ engine }) => !gone.has(engine));
   const left = rows.filter(({ status }) => status !== "ok");
   const counts = [...new Set(left.map(({ status }) => status))].map(
-    (status) => `${left.filter((row) => row.status === status).length} ${status}`,
+    (status) => `${left.filter((result) => result.status === status).length} ${status}`,
   );
   const missing = missingEngines(results).map((e) => `${e.engine} is missing: ${e.missing}.`);
   const rest = `${rows.length} measurements, ${counts.length ? `of which ${counts.join(", ")}` : "all as asked"}.`;

@@ -49,8 +49,8 @@ async function measure(net: StageNetwork, dtype: NetworkDType): Promise<void> {
           `${Math.round(timing.peakBytes / 1e6)} MB${bad ? `, ${bad} NOT FINITE` : ""}`,
       );
       const rates = (it: { gflops: number; gbytes: number }) => [it.gflops.toFixed(0), it.gbytes.toFixed(0)];
-      const rows = kernels.map((it) => [it.kernel, it.calls, it.ms.toFixed(3), ...rates(it)]);
-      console.log(table(["kernel", "calls", "ms", "GFLOP/s", "GB/s"], rows).join("\n"));
+      const cells = kernels.map((it) => [it.kernel, it.calls, it.ms.toFixed(3), ...rates(it)]);
+      console.log(table(["kernel", "calls", "ms", "GFLOP/s", "GB/s"], cells).join("\n"));
       for (const { kernel, variant, label, ms } of slowest)
         console.log(`  ${ms.toFixed(4)} ms ${kernel}/${variant} ${label}`);
     });

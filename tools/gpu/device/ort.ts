@@ -33,6 +33,9 @@ for (const only of there ? GPU_ONLY.split(",") : [])
     );
     if (!existsSync(output)) throw new Error(`no results: ${signal ?? `exit ${status}`}`);
     const { rows } = JSON.parse(readFileSync(output, "utf8")) as Results;
-    for (const row of rows)
-      tell({ ...row }, `${row.id} ${row.engine}: ${row.ms ? `${row.ms.median.toFixed(3)} ms` : row.status}`);
+    for (const result of rows)
+      tell(
+        { ...result },
+        `${result.id} ${result.engine}: ${result.ms ? `${result.ms.median.toFixed(3)} ms` : result.status}`,
+      );
   });
