@@ -1,11 +1,13 @@
 /** Any number of images through one half of an autoencoder, some at a time. */
+
 import { readBack } from "../network/readback.ts";
 import { inBatches } from "../runtime/batches.ts";
 import type { Device } from "../runtime/device.ts";
 import { ShapeError } from "../runtime/errors.ts";
 import { type Judge, nonFiniteIn, overflowIn } from "../runtime/finite.ts";
 import { type Tensor, toChannelsLast } from "../runtime/layout.ts";
-import { type CoderInit, type GpuCoder, runCoder } from "./coder.ts";
+import { runPaced } from "../runtime/pacer.ts";
+import type { CoderInit, GpuCoder } from "./coder.ts";
 
 /** @returns how many images, their height and width. @throws ShapeError */
 export function checkShape(
@@ -66,7 +68,7 @@ export async function runBatches({
     }
     const own = input.data.subarray(first * image, (first + images) * image);
     device.gpu.queue.writeBuffer(coder.input, 0, toChannelsLast(own, images, channels, pixels));
-    await runCoder(device, coder, check);
+    await runPaced(device, coder.program, check);
     const { value, array } = coder.output;
     const part = await readBack(device, value, array, images);
     const found = coder.indices && (await device.read(coder.indices.object as GPUBuffer, images * pixels * 4));

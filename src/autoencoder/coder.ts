@@ -9,8 +9,7 @@ import { pinValues } from "../network/taps.ts";
 import type { Weights } from "../network/weights.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
-import { arrayOf, createValueArray, type GpuArray } from "../runtime/memory.ts";
-import { Pacer } from "../runtime/pacer.ts";
+import { arrayOf, type GpuArray } from "../runtime/memory.ts";
 import { planMemory } from "../runtime/planner.ts";
 import { Program, type Replay } from "../runtime/program.ts";
 import { byteSize, type DType, type Value } from "../runtime/values.ts";
@@ -114,15 +113,22 @@ export interface GpuCoder {
 }
 
 export class Coder implements GpuCoder {
+  readonly input: GPUBuffer;
+  readonly output: GpuCoder["output"];
+  readonly indices: GpuArray | null;
+
   private constructor(
-    private readonly device: Device,
+    { input, output, indices }: CoderNetwork,
     readonly images: number,
-    readonly input: GPUBuffer,
-    readonly output: GpuCoder["output"],
-    readonly indices: GpuArray | null,
     readonly program: Program,
-    private readonly owned: readonly GpuArray[],
-  ) {}
+    /** Of the ends that are its own. */
+    private readonly endBytes: number,
+  ) {
+    const at = (value: Value) => program.storage.get(value) as GpuArray;
+    this.input = at(input).object as GPUBuffer;
+    this.output = { value: output, array: at(output) };
+    this.indices = indices && at(indices);
+  }
 
   /** @throws DeviceError "out-of-memory"; nothing stays allocated */
   static async create(
@@ -131,60 +137,25 @@ export class Coder implements GpuCoder {
     weights: Weights,
     { images, input, onCompile }: CoderInit,
   ): Promise<Coder> {
-    const owned: GpuArray[] = [];
-    try {
-      const external = await device.allocate("an autoencoder's input and output", () => {
-        const arrays = ends(network).map((value): [Value, GpuArray] => {
-          if (value === network.input && input) return [value, arrayOf(input)];
-          const array = createValueArray(device, value, images);
-          owned.push(array);
-          return [value, array];
-        });
-        return new Map(arrays);
-      });
-      const program = await Program.create(device, {
-        label: network.input.name === "image" ? "encoder" : "decoder",
-        calls: lowered.calls,
-        batch: images,
-        external: new Map([...external, ...(await weights.arrays(lowered.weights))]),
-        onCompile,
-      });
-      const arrayAt = (value: Value) => external.get(value) as GpuArray;
-      const output = { value: network.output, array: arrayAt(network.output) };
-      const indices = network.indices && arrayAt(network.indices);
-      return new Coder(device, images, arrayAt(network.input).object as GPUBuffer, output, indices, program, owned);
-    } catch (error) {
-      for (const { object } of owned) device.release(object);
-      throw error;
-    }
+    const own = ends(network).filter((value) => value !== network.input || !input);
+    const given: [Value, GpuArray][] = input ? [[network.input, arrayOf(input)]] : [];
+    const program = await Program.create(device, {
+      label: network.input.name === "image" ? "encoder" : "decoder",
+      calls: lowered.calls,
+      batch: images,
+      external: new Map([...given, ...(await weights.arrays(lowered.weights))]),
+      ends: own,
+      onCompile,
+    });
+    const bytes = own.reduce((sum, value) => sum + byteSize(value, images), 0);
+    return new Coder(network, images, program, bytes);
   }
 
   get bytes(): number {
-    return this.owned.reduce((sum, array) => sum + array.bytes, 0) + this.program.plan.bytes;
+    return this.endBytes + this.program.plan.bytes;
   }
 
   dispose(): void {
     this.program.dispose();
-    for (const { object } of this.owned) this.device.release(object);
-  }
-}
-
-/**
- * Runs a coder on the GPU to its end.
- * @param check throws when the work shall stop
- */
-export async function runCoder(device: Device, { program }: GpuCoder, check: () => void): Promise<void> {
-  const pacer = new Pacer(device);
-  try {
-    for (const { from, to, flops } of pacer.segments(program)) {
-      const encoder = device.gpu.createCommandEncoder();
-      program.encode(encoder, from, to);
-      await pacer.room();
-      check();
-      pacer.submit(encoder.finish(), flops);
-    }
-    await pacer.drain();
-  } finally {
-    await pacer.drain().catch(() => {});
   }
 }

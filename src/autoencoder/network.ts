@@ -35,9 +35,6 @@ export interface CoderNetwork {
   readonly indices: Value | null;
 }
 
-const inputValue = (name: string, { height, width }: CoderInit, count: number): Value =>
-  makeValue({ name, shape: [height, width, count], batched: true, dtype: "f32", storage: "buffer" });
-
 /** ResnetBlock2D without a time embedding. */
 function resnet(graph: Graph, name: string, x: Value, outputs: number, spec: AutoencoderSpec): Value {
   const normed = (part: string, v: Value) =>
@@ -81,7 +78,7 @@ function last(graph: Graph, half: string, x: Value, outputs: number, spec: Autoe
 /** Image to mean and logvar (`kl`), or to latents that are not quantised (`vq`). @throws ShapeError for too small an image */
 export function buildEncoder(spec: AutoencoderSpec, init: CoderInit): CoderNetwork {
   const graph = new Graph(init.dtype, init.storage);
-  const input = inputValue("image", init, spec.in_channels);
+  const input = graph.input("image", [init.height, init.width, spec.in_channels]);
   let h = conv3(graph, "encoder.conv_in", input, spec.channels);
   spec.down.forEach((own, i) => {
     const name = `encoder.down_blocks.${i}`;
@@ -108,7 +105,7 @@ export const codebook = (spec: AutoencoderSpec): ParamRef => ({
 /** Latents to image. */
 export function buildDecoder(spec: AutoencoderSpec, init: DecoderInit): CoderNetwork {
   const graph = new Graph(init.dtype, init.storage);
-  const input = inputValue("latents", init, spec.latent_channels);
+  const input = graph.input("latents", [init.height, init.width, spec.latent_channels]);
   const scaled = init.scale !== 1 || init.shift !== 0;
   // Distances to the codebook are taken in f32.
   let h = scaled ? graph.scaleShift("scaling", input, init.scale, init.shift, "f32") : input;

@@ -1,10 +1,12 @@
 /** The outputs of an autoencoder's modules, for finding the one in which two implementations part. */
+
 import { readBack } from "../network/readback.ts";
 import { moduleOutputs, selectTaps, type Tap } from "../network/taps.ts";
 import { type Tensor, toChannelsLast } from "../runtime/layout.ts";
+import { runPaced } from "../runtime/pacer.ts";
 import type { Autoencoder } from "./autoencoder.ts";
 import { checkShape } from "./batches.ts";
-import { Coder, lowerDecoder, lowerEncoder, runCoder } from "./coder.ts";
+import { Coder, lowerDecoder, lowerEncoder } from "./coder.ts";
 import type { CoderNetwork } from "./network.ts";
 
 /**
@@ -45,7 +47,7 @@ export async function autoencoderTaps(
   try {
     coder = await Coder.create(device, lowered, weights, { images });
     device.gpu.queue.writeBuffer(coder.input, 0, toChannelsLast(sample.data, images, channels, height * width));
-    await runCoder(device, coder, () => signal?.throwIfAborted());
+    await runPaced(device, coder.program, () => signal?.throwIfAborted());
     const made: Record<string, Tensor> = {};
     for (const { name, value, form } of taps) {
       const array = coder.program.storage.get(value);

@@ -22,6 +22,11 @@ class Nodes implements Builder {
     return makeValue({ name, shape, batched: true, dtype, storage: this.storage, segments });
   }
 
+  /** An input from outside: f32 [H, W, C] per image, in a buffer. */
+  input(name: string, shape: readonly number[]): Value {
+    return makeValue({ name, shape, batched: true, dtype: "f32", storage: "buffer" });
+  }
+
   output(value: Value): Value {
     this.outputs.push(value);
     return value;

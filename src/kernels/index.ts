@@ -1,11 +1,13 @@
 /** ddim-webgpu/kernels: the kernels and the graph, for those who bring their own network. */
 
 export { defineKernel, type Kernel, type KernelCall, type KernelDef, type Target } from "../runtime/kernel.ts";
+export { arrayOf, createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
 export { planMemory } from "../runtime/planner.ts";
 export { Program } from "../runtime/program.ts";
 export { makeValue, type Value } from "../runtime/values.ts";
 export { apply } from "./apply.ts";
 export { attention } from "./attention/streaming.ts";
+export { type Arrays, CompiledGraph, type CompileOptions, compileGraph } from "./compile.ts";
 export { convFused } from "./gpu/convTiled.ts";
 export { Graph } from "./graph.ts";
 export { groupNormAffine, groupNormStats } from "./groupNorm.ts";

@@ -2,9 +2,10 @@
  * The last part of a latent model's run: a sampler's states become pictures without leaving the GPU. Some are decoded at a
  * time, as memory allows; too large ones in tiles.
  */
+
 import type { Autoencoder, DecoderShape } from "../autoencoder/autoencoder.ts";
 import { checkShape } from "../autoencoder/batches.ts";
-import { type GpuCoder, runCoder } from "../autoencoder/coder.ts";
+import type { GpuCoder } from "../autoencoder/coder.ts";
 import { fromSampler } from "../autoencoder/scaling.ts";
 import { type AutoencoderSpec, latentScale } from "../autoencoder/spec.ts";
 import type { RgbaImage } from "../image/rgba.ts";
@@ -18,6 +19,7 @@ import { NonFiniteError } from "../runtime/errors.ts";
 import { type Judge, nonFiniteIn, overflowIn } from "../runtime/finite.ts";
 import { type Tensor, toChannelsFirst, toChannelsLast } from "../runtime/layout.ts";
 import { createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory.ts";
+import { runPaced } from "../runtime/pacer.ts";
 import { Program } from "../runtime/program.ts";
 import { makeValue, padded4 } from "../runtime/values.ts";
 import { blameWeights } from "./blame.ts";
@@ -155,7 +157,7 @@ export async function decodeState(init: DecodeInit): Promise<Decoded> {
       encoder.copyBufferToBuffer(state, from * latent, decoder.input, 0, n * latent);
       device.submit([encoder.finish()]);
     }
-    await runCoder(device, decoder, check);
+    await runPaced(device, decoder.program, check);
     const place = pixels && { ...pixels, offset: pixels.offset + from * picture.height * picture.width * 4 };
     const painted = (await painter?.paint(n, picture, place)) ?? [];
     judge(overflowIn(await decoder.program.overflows()));

@@ -79,3 +79,23 @@ export class Pacer {
     this.device.check();
   }
 }
+
+/**
+ * Runs a program to its end.
+ * @param check throws when the work shall stop
+ */
+export async function runPaced(device: Device, program: Replay, check: () => void = () => {}): Promise<void> {
+  const pacer = new Pacer(device);
+  try {
+    for (const { from, to, flops } of pacer.segments(program)) {
+      const encoder = device.gpu.createCommandEncoder();
+      program.encode(encoder, from, to);
+      await pacer.room();
+      check();
+      pacer.submit(encoder.finish(), flops);
+    }
+    await pacer.drain();
+  } finally {
+    await pacer.drain().catch(() => {});
+  }
+}

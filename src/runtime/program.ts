@@ -5,7 +5,7 @@
 import type { Device } from "./device.ts";
 import { frameRecord } from "./frame.ts";
 import type { Cost, KernelCall } from "./kernel.ts";
-import { arrayOf, createArray, type GpuArray, partOf, uploadBuffer } from "./memory.ts";
+import { arrayOf, createArray, createValueArray, type GpuArray, partOf, uploadBuffer } from "./memory.ts";
 import { NEVER, OVERFLOW, type Overflow } from "./overflow.ts";
 import { type Dispatch, encodeParts, LEAST_PART, type Part, rangesOf } from "./parts.ts";
 import { type MemoryPlan, planMemory } from "./planner.ts";
@@ -17,6 +17,8 @@ export interface ProgramInit {
   readonly batch: number;
   /** Storage that the caller brings and keeps: weights, inputs, outputs. */
   readonly external: ReadonlyMap<Value, GpuArray>;
+  /** Other inputs and outputs, which get arrays of their own: `storage` has them, and `dispose` frees them. */
+  readonly ends?: readonly Value[];
   /** A frameRecord, for kernels that read it, in a uniform buffer that can be copied from. */
   readonly frame?: GPUBuffer;
   /** Called as pipelines become ready. */
@@ -88,9 +90,9 @@ export class Program implements Replay {
    * @throws DeviceError "out-of-memory" when the arenas do not fit; nothing stays allocated
    */
   static async create(device: Device, init: ProgramInit): Promise<Program> {
-    const { calls, batch, external, label, leastPart = LEAST_PART } = init;
+    const { calls, batch, external, ends = [], label, leastPart = LEAST_PART } = init;
     const pipelines = await compileCalls(device, calls, init.onCompile);
-    const plan = planMemory(calls, new Set(external.keys()), batch);
+    const plan = planMemory(calls, new Set([...external.keys(), ...ends]), batch);
     return device.allocate(`${label} at batch ${batch} (${Math.ceil(plan.bytes / 2 ** 20)} MiB)`, () => {
       const storage = new Map(external);
       const owned = plan.arenas.map((arena, i) =>
@@ -98,6 +100,11 @@ export class Program implements Replay {
       );
       for (const [value, { arena, offset }] of plan.places)
         storage.set(value, partOf(owned[arena] as GpuArray, value, offset, batch));
+      for (const value of ends) {
+        const array = createValueArray(device, value, batch);
+        owned.push(array);
+        storage.set(value, array);
+      }
       const overflow = createOverflow(device, label, calls);
       if (overflow) owned.push(arrayOf(overflow));
       const ranges = calls.map((call) => rangesOf(call, batch, leastPart));
@@ -165,7 +172,7 @@ export class Program implements Replay {
     );
   }
 
-  /** Releases arenas and parameters; external storage stays the caller's. */
+  /** Releases arenas, ends and parameters; external storage stays the caller's. */
   dispose(): void {
     for (const array of this.#owned.splice(0)) this.device.release(array.object);
   }

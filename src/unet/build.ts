@@ -227,8 +227,7 @@ export function buildUNet(spec: UNetSpec, init: NetworkInit): Network {
   const table = new EmbeddingTable(spec.time.dim * (spec.classes.concat ? 2 : 1), storage);
   const context = spec.context_dim === null ? null : new Context(contextLength, spec.context_dim, dtype, storage);
   const { concat: more = 0 } = init;
-  const input = (name: string, channels: number) =>
-    makeValue({ name, shape: [height, width, channels], batched: true, dtype: "f32", storage: "buffer" });
+  const input = (name: string, channels: number) => main.input(name, [height, width, channels]);
   const sample = input("sample", spec.in_channels - more);
   const concat = more > 0 ? input("concat", more) : null;
   const all = concat ? main.concat("sample", sample, concat) : sample;

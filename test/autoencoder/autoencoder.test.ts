@@ -1,7 +1,6 @@
 /** An autoencoder's life on a device, what it refuses, and decoders that read a buffer and leave their image on the GPU. */
 import { describe, expect, test } from "vitest";
 import { Autoencoder } from "../../src/autoencoder/autoencoder.ts";
-import { runCoder } from "../../src/autoencoder/coder.ts";
 import { fromSampler } from "../../src/autoencoder/scaling.ts";
 import { readBack } from "../../src/network/readback.ts";
 import { folderSource } from "../../src/node/folder.ts";
@@ -9,6 +8,7 @@ import { openAutoencoder } from "../../src/node/model.ts";
 import { ShapeError, UsageError, UseAfterDisposeError } from "../../src/runtime/errors.ts";
 import { toChannelsLast } from "../../src/runtime/layout.ts";
 import { uploadBuffer } from "../../src/runtime/memory.ts";
+import { runPaced } from "../../src/runtime/pacer.ts";
 import { nmse, randomTensor } from "../reference/tensor.ts";
 import { testDevice } from "../support/gpu.ts";
 import { goldenPath } from "../support/models.ts";
@@ -98,7 +98,7 @@ test.each([
   const buffer = uploadBuffer(device, "state", toChannelsLast(state.data, 4, channels, 42));
   const shape = { height: 6, width: 7, scale: 1 / factor, shift: 0.25 };
   const decoder = await autoencoder.decoder(shape, { images: 2, input: buffer });
-  await runCoder(device, decoder, () => {});
+  await runPaced(device, decoder.program);
   const image = await readBack(device, decoder.output.value, decoder.output.array, 2);
   decoder.dispose();
   const spec = { ...model.spec, scaling_factor: factor, shift_factor: 0.25 };

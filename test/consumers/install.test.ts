@@ -15,7 +15,7 @@ afterAll(() => installed?.[Symbol.dispose]());
 
 const CODE = `
 import { loadPipeline, makeSchedule, openDevice, sample, type Device, type DiffusionPipeline } from "ddim-webgpu";
-import { defineKernel } from "ddim-webgpu/kernels";
+import { compileGraph, defineKernel } from "ddim-webgpu/kernels";
 import { encodePng, openNodeDevice } from "ddim-webgpu/node";
 export async function picture(device: GPUDevice): Promise<Uint8Array> {
   using pipe: DiffusionPipeline = await loadPipeline("model", { device, signal: AbortSignal.timeout(5) });
@@ -23,7 +23,7 @@ export async function picture(device: GPUDevice): Promise<Uint8Array> {
   return encodePng(images[0]!);
 }
 export const limits = (device: Device): GPUSupportedLimits => device.gpu.limits;
-export const others = [makeSchedule, openDevice, openNodeDevice, sample, defineKernel];
+export const others = [makeSchedule, openDevice, openNodeDevice, sample, defineKernel, compileGraph];
 // @ts-expect-error the declarations are read, not taken for any
 export const wrong: number = makeSchedule({ steps: 10 });
 `;
@@ -45,6 +45,15 @@ test("the example with samplers of its own makes a sheet by each of them", async
   await node(folder, "sample.js");
   for (const name of ["ddim", "euler", "heun"])
     expect(await readPng(join(folder, `${name}.png`))).toMatchObject({ width: 4 * 16 + 6, height: 4 * 16 + 6 });
+});
+
+test("the example with a network of its own finds the edges of a disc", async () => {
+  const { folder } = installed;
+  writeFileSync(join(folder, "edges.js"), readFileSync("examples/own-network/edges.js", "utf8"));
+  const { stdout } = await node(folder, "edges.js");
+  const lines = stdout.trim().split("\n");
+  expect(lines).toHaveLength(16);
+  expect([lines[0], lines[2], lines[7]]).toEqual(["................", ".....######.....", "..##........##.."]);
 });
 
 test("the examples name the tarball, and the versions that they are tested with", () => {
