@@ -84,7 +84,7 @@ describe("what is packed", () => {
 
   it("is what was meant to be, under names that say what is in it", () => {
     const dist = files.filter((file) => file.startsWith("dist/") && file.endsWith(".js"));
-    const chunks = ["autoencoder", "cli", "core", "errors", "images", "kept", "kernels", "madeUp", "node"];
+    const chunks = ["autoencoder", "cli", "core", "errors", "images", "kept", "kernels", "madeUp", "networks", "node"];
     chunks.push("operations", "originals", "packed", "pickle", "pictures", "randn", "sampler", "shipped", "tuning");
     const entries = ["cli/main", "index", "kernels/index", "node/browser", "node/index"];
     expect(dist.toSorted()).toEqual(
@@ -139,6 +139,7 @@ describe("what pages load", () => {
     expect([...reach("dist/kernels/index.js", true).scripts].toSorted()).toEqual([
       "dist/chunks/errors.js",
       "dist/chunks/kernels.js",
+      "dist/chunks/networks.js",
       "dist/kernels/index.js",
     ]);
   });
