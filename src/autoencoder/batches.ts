@@ -1,5 +1,4 @@
 /** Any number of images through one half of an autoencoder, some at a time. */
-
 import { readBack } from "../network/readback.ts";
 import { inBatches } from "../runtime/batches.ts";
 import type { Device } from "../runtime/device.ts";
