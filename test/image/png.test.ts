@@ -62,11 +62,11 @@ describe("encodePng", () => {
     expect(await colourType(false)).toBe(6);
   });
 
-  it("chooses a filter for each row: all kinds for a mixed picture, `up` for repeated rows", async () => {
+  it("chooses a filter for each line: all kinds for a mixed picture, `up` for repeated lines", async () => {
     const filters = async (image: RgbaImage) => {
       const idat = readChunks(await encodePng(image), "test").find((chunk) => chunk.type === "IDAT")!;
-      const rows = inflateSync(idat.data);
-      return Array.from({ length: image.height }, (_, y) => rows[y * (3 * image.width + 1)]);
+      const lines = inflateSync(idat.data);
+      return Array.from({ length: image.height }, (_, y) => lines[y * (3 * image.width + 1)]);
     };
     const image = picture(33, 40, 1, true);
     expect(new Set(await filters(image)).size).toBeGreaterThanOrEqual(3);

@@ -78,10 +78,10 @@ describe("PNG", () => {
     await fc.assert(
       fc.asyncProperty(pngKinds(9), fc.double({ min: 0, max: 0.999, noNaN: true }), async (kind, share) => {
         const parts = pngParts(kind);
-        const length = Math.floor(parts.rows.length * share);
-        const little = pngFile(parts, deflateSync(parts.rows.subarray(0, length)));
-        expect(await refusal(little)).toMatch(`is cut off: there are ${length} of ${parts.rows.length} bytes`);
-        const packed = deflateSync(parts.rows, { level: 0 });
+        const length = Math.floor(parts.lines.length * share);
+        const little = pngFile(parts, deflateSync(parts.lines.subarray(0, length)));
+        expect(await refusal(little)).toMatch(`is cut off: there are ${length} of ${parts.lines.length} bytes`);
+        const packed = deflateSync(parts.lines, { level: 0 });
         const torn = pngFile(parts, packed.subarray(0, 2 + Math.floor((packed.length - 8) * share)));
         expect(await refusal(torn)).toMatch(/is cut off: there are \d+ of \d+ bytes/);
       }),
@@ -95,8 +95,8 @@ describe("PNG", () => {
         const parts = pngParts(kind);
         const surplus = Buffer.alloc(count, 7);
         const files: [Uint8Array, RegExp][] = [
-          [pngFile(parts, deflateSync(Buffer.concat([parts.rows, surplus]))), /^pixel data beyond its last row/],
-          [pngFile(parts, Buffer.concat([deflateSync(parts.rows), surplus])), /^\d+ bytes after its pixel data/],
+          [pngFile(parts, deflateSync(Buffer.concat([parts.lines, surplus]))), /^pixel data beyond its last row/],
+          [pngFile(parts, Buffer.concat([deflateSync(parts.lines), surplus])), /^\d+ bytes after its pixel data/],
           [Buffer.concat([wholePng(parts), surplus]), new RegExp(`^${count} bytes after its end`)],
         ];
         for (const [file, sentence] of files) {
@@ -141,10 +141,10 @@ describe("PNG", () => {
     const size = 4000;
     const header = claimedPng(size, size).slice(16, 29);
     header.set([1, 0], 8);
-    const rows = Buffer.alloc(size * (1 + size / 8));
+    const lines = Buffer.alloc(size * (1 + size / 8));
     const file = pngFile(
-      { before: [{ type: "IHDR", data: header }], rows, rgba: new Uint8ClampedArray() },
-      deflateSync(rows),
+      { before: [{ type: "IHDR", data: header }], lines, rgba: new Uint8ClampedArray() },
+      deflateSync(lines),
     );
     const before = process.memoryUsage.rss();
     const { data } = (await read(file)).image;

@@ -115,9 +115,10 @@ export async function runCalls(
     }
   else submit();
   const results = [];
-  const rows = (value: Value) => (init.inputs.has(value) ? batchOf(init.inputs.get(value) as RefTensor) : init.batch);
+  const imagesOf = (value: Value) =>
+    init.inputs.has(value) ? batchOf(init.inputs.get(value) as RefTensor) : init.batch;
   for (const value of init.outputs)
-    results.push(await readValue(gpu, value, external.get(value) as GpuArray, rows(value)));
+    results.push(await readValue(gpu, value, external.get(value) as GpuArray, imagesOf(value)));
   program.dispose();
   for (const { object } of owned) gpu.release(object);
   return results;

@@ -23,9 +23,9 @@ function toStorage(value: Value, data: ArrayLike<number>): ArrayBufferView {
   const width = value.shape.at(-1) as number;
   const stride = channelGroups(value.segments) * 4;
   const positions = channelPositions(value.segments);
-  const rows = data.length / width;
-  const out = new Float32Array(rows * stride);
-  for (let r = 0; r < rows; r++)
+  const vectors = data.length / width;
+  const out = new Float32Array(vectors * stride);
+  for (let r = 0; r < vectors; r++)
     for (let c = 0; c < width; c++) out[r * stride + (positions[c] as number)] = data[r * width + c] as number;
   return value.dtype === "f16" ? f32ToF16(out) : out;
 }

@@ -44,7 +44,7 @@ export interface PngParts {
   /** All but pixel data. */
   before: PngChunk[];
   /** Rows with the numbers of their filters, not compressed. */
-  rows: Buffer;
+  lines: Buffer;
   rgba: Uint8ClampedArray;
 }
 
@@ -82,7 +82,7 @@ export function pngParts(kind: PngKind): PngParts {
 
   // Adam7 as the specification draws it: the pass of each pixel of a square of eight.
   const adam7 = ["16462646", "77777777", "56565656", "77777777", "36463646", "77777777", "56565656", "77777777"];
-  const rows: number[][] = [];
+  const lines: number[][] = [];
   for (const pass of interlaced ? "1234567" : "1") {
     let above: number[] | undefined;
     for (let y = 0; y < height; y++) {
@@ -95,11 +95,11 @@ export function pngParts(kind: PngKind): PngParts {
         depth,
       );
       const filter = next(5);
-      rows.push([filter], filtered(filter, own, above ?? own.map(() => 0), Math.max(1, (channels * depth) >> 3)));
+      lines.push([filter], filtered(filter, own, above ?? own.map(() => 0), Math.max(1, (channels * depth) >> 3)));
       above = own;
     }
   }
-  return { before, rows: Buffer.concat(rows.map((row) => Buffer.from(row))), rgba };
+  return { before, lines: Buffer.concat(lines.map((line) => Buffer.from(line))), rgba };
 }
 
 /** Samples as bits from the left, the last byte filled with zeros. */
@@ -111,9 +111,9 @@ function packed(samples: readonly number[], depth: number): number[] {
     .map((byte) => Number.parseInt(byte, 2));
 }
 
-function filtered(filter: number, row: readonly number[], above: readonly number[], reach: number): number[] {
-  return row.map((v, i) => {
-    const [a, b, c] = [row[i - reach] ?? 0, above[i]!, above[i - reach] ?? 0];
+function filtered(filter: number, line: readonly number[], above: readonly number[], reach: number): number[] {
+  return line.map((v, i) => {
+    const [a, b, c] = [line[i - reach] ?? 0, above[i]!, above[i - reach] ?? 0];
     const p = a + b - c;
     const order = [a, b, c].map((n, k) => [Math.abs(p - n), k, n] as const).sort((m, n) => m[0] - n[0] || m[1] - n[1]);
     const expected = [0, a, b, Math.floor((a + b) / 2), order[0]![2]][filter]!;
@@ -128,20 +128,20 @@ export function pngFile({ before }: PngParts, data: Uint8Array, size = 100): Uin
   return writeChunks([...before, ...idat, { type: "IEND", data: new Uint8Array(0) }]);
 }
 
-export const wholePng = (parts: PngParts): Uint8Array<ArrayBuffer> => pngFile(parts, deflateSync(parts.rows));
+export const wholePng = (parts: PngParts): Uint8Array<ArrayBuffer> => pngFile(parts, deflateSync(parts.lines));
 
-/** A file that claims this size and holds no more than `rows`. */
+/** A file that claims this size and holds no more than `lines`. */
 export function claimedPng(
   width: number,
   height: number,
-  rows: Uint8Array = new Uint8Array(1),
+  lines: Uint8Array = new Uint8Array(1),
 ): Uint8Array<ArrayBuffer> {
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
   header.writeUInt32BE(height, 4);
   header.set([8, 2], 8);
   return pngFile(
-    { before: [{ type: "IHDR", data: header }], rows: Buffer.alloc(0), rgba: new Uint8ClampedArray() },
-    deflateSync(rows),
+    { before: [{ type: "IHDR", data: header }], lines: Buffer.alloc(0), rgba: new Uint8ClampedArray() },
+    deflateSync(lines),
   );
 }

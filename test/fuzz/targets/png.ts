@@ -60,7 +60,7 @@ const changedChunks = fc
       else if (how === "type") chunks[i] = { ...own, type };
       else if (how === "header") chunks[0] = { type: "IHDR", data: header };
       else if (how === "data") chunks[i] = { ...own, data: mixed(own.data, data, at) };
-      else repack(chunks, (rows) => mixed(rows, data, at));
+      else repack(chunks, (lines) => mixed(lines, data, at));
     }
     return writeChunks(chunks);
   });
@@ -75,11 +75,11 @@ function mixed(bytes: Uint8Array, other: Uint8Array, at: number): Uint8Array {
   return copy;
 }
 
-function repack(chunks: PngChunk[], change: (rows: Uint8Array) => Uint8Array): void {
+function repack(chunks: PngChunk[], change: (lines: Uint8Array) => Uint8Array): void {
   const at = chunks.findIndex(({ type }) => type === "IDAT");
   try {
-    const rows = inflateSync(Buffer.concat(chunks.flatMap(({ type, data }) => (type === "IDAT" ? [data] : []))));
-    chunks[at] = { type: "IDAT", data: deflateSync(change(rows)) };
+    const lines = inflateSync(Buffer.concat(chunks.flatMap(({ type, data }) => (type === "IDAT" ? [data] : []))));
+    chunks[at] = { type: "IDAT", data: deflateSync(change(lines)) };
   } catch {
     // What is compressed is damaged already.
   }
