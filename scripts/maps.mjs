@@ -6,7 +6,7 @@ import { decode, encode } from "@jridgewell/sourcemap-codec";
 import ts from "typescript";
 
 /** What every page loads. With maps of the rest, and of the command line, the package would exceed 2.5 MB. */
-const MAPPED = /^chunks\/(core|errors|kernels|sampler|images|autoencoder)\./;
+const MAPPED = /^chunks\/(core|errors|kernels|sampler|images)\./;
 
 /** @typedef {{ at: number, text: string }} Insertion */
 

@@ -205,6 +205,74 @@ export const shapeCases: readonly ShapeCase[] = [
   { n: 1, h: 8, w: 8, c: 3, c2: 4 },
 ];
 
+/** Of operations that few networks have. */
+export interface RareCase {
+  n: number;
+  h: number;
+  w: number;
+  c: number;
+  /** Channels of a second segment. */
+  c2?: number;
+  o?: number;
+  k?: number;
+  heads?: number;
+  /** Learned tokens. */
+  memory?: number;
+  /** With scale and shift. */
+  emb?: boolean;
+}
+
+export const depthwiseConv2dCases: readonly RareCase[] = [
+  { n: 2, h: 16, w: 16, c: 16, k: 7 },
+  { n: 1, h: 8, w: 8, c: 24, c2: 24, k: 7 },
+  { n: 3, h: 9, w: 13, c: 6, k: 7 },
+  { n: 2, h: 3, w: 2, c: 3, c2: 6, k: 7 },
+  { n: 1, h: 5, w: 18, c: 10, k: 3 },
+];
+
+export const transposedConv2dCases: readonly RareCase[] = [
+  { n: 2, h: 8, w: 8, c: 24, o: 24, k: 4 },
+  { n: 1, h: 5, w: 3, c: 6, o: 10, k: 4 },
+  { n: 3, h: 1, w: 1, c: 3, c2: 5, o: 2, k: 4 },
+  { n: 1, h: 4, w: 6, c: 8, o: 8, k: 2 },
+];
+
+export const linearAttentionCases: readonly RareCase[] = [
+  // c: channels of a head.
+  { n: 2, h: 8, w: 8, c: 32, heads: 4 },
+  { n: 1, h: 17, w: 19, c: 32, heads: 2, memory: 4 },
+  { n: 3, h: 3, w: 5, c: 6, heads: 3, memory: 2 },
+  { n: 1, h: 2, w: 2, c: 72, heads: 1 },
+];
+
+export const rmsNormCases: readonly RareCase[] = [
+  { n: 2, h: 8, w: 8, c: 32, emb: true },
+  { n: 3, h: 5, w: 3, c: 6 },
+  { n: 1, h: 2, w: 7, c: 318, emb: true },
+];
+
+export const addVectorCases: readonly RareCase[] = [
+  { n: 3, h: 8, w: 8, c: 16 },
+  { n: 2, h: 5, w: 3, c: 6, c2: 3 },
+];
+
+export const compactCases: readonly RareCase[] = [
+  { n: 2, h: 8, w: 8, c: 6, c2: 10 },
+  { n: 3, h: 5, w: 3, c: 3, c2: 2 },
+];
+
+export const prependRowsCases: readonly RareCase[] = [
+  { n: 2, h: 4, w: 4, c: 32, heads: 4, memory: 4 },
+  { n: 3, h: 5, w: 3, c: 6, heads: 2, memory: 3 },
+];
+
+export const takeSegmentsCases: readonly RareCase[] = [{ n: 3, h: 5, w: 3, c: 6, c2: 8 }];
+
+export const unitChannelsCases: readonly RareCase[] = [
+  { n: 2, h: 4, w: 4, c: 32, heads: 4 },
+  { n: 3, h: 5, w: 3, c: 6, heads: 2 },
+];
+
 export const activationCases: readonly CaseAct[] = ["none", "silu", "relu", "gelu", "mish"];
 
 export interface TimestepEmbeddingCase {

@@ -1,10 +1,11 @@
 /** What transformers are made of, on tokens: attention, and the gate of their feed-forward networks. */
 import type { Value } from "../../src/runtime/values.ts";
+import { rowsOf } from "./rare.ts";
 import type { Writer } from "./writing.ts";
 
 export const attention: Writer<"attention"> = ({ builder, tensors }, node) => {
   const { heads, headDim } = node;
-  const tokens = (value: Value, group: number) => tensors.partName(tensors.part(value, group), "tokens");
+  const tokens = (value: Value, group: number) => rowsOf({ builder, tensors }, value, group, heads * headDim);
   // [N, L, heads · d] to [N, heads, L, d], or with the last axes exchanged.
   const split = (name: string, perm: readonly number[]) =>
     builder.op("Transpose", [builder.op("Reshape", [name, builder.ints(0, -1, heads, headDim)])], { perm });

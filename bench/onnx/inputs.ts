@@ -67,14 +67,22 @@ function timestepVectors(builder: OnnxBuilder, input: string, { time }: UNetSpec
     return builder.op("Gather", [builder.param(table), input], { axis: 0n });
   }
   const column = builder.op("Unsqueeze", [builder.op("Cast", [input], { to: FLOAT }), builder.ints(1)]);
+  if (time.type === "fourier") {
+    const count = (time.inputs - 1) / 2;
+    const frequencies = builder.param({ name: "time_proj.weight", shape: [count] }, { dims: [1, count] });
+    const turns = builder.op("Mul", [toActivations(builder, column), frequencies]);
+    const angles = builder.op("Mul", [turns, builder.scalar(2 * Math.PI)]);
+    const waves = [builder.op("Sin", [angles]), builder.op("Cos", [angles])];
+    return builder.op("Concat", [toActivations(builder, column), ...waves], { axis: 1n });
+  }
   return toActivations(builder, sinusoids(builder, column, time.inputs, time));
 }
 
 /** diffusers' get_timestep_embedding of a column of float32, [M, 1] to [M, width]. */
 function sinusoids(builder: OnnxBuilder, column: string, width: number, time: UNetSpec["time"]): string {
-  const { flip_sin_to_cos: flip, freq_shift: shift } = time;
+  const { flip_sin_to_cos: flip, freq_shift: shift, theta = 10000 } = time;
   const half = Math.floor(width / 2);
-  const frequencies = Array.from({ length: half }, (_, i) => Math.exp((-Math.log(10000) * i) / (half - shift)));
+  const frequencies = Array.from({ length: half }, (_, i) => Math.exp((-Math.log(theta) * i) / (half - shift)));
   const table = builder.floats(`frequencies[${width}]`, frequencies, [1, half], "f32");
   const angles = builder.op("Mul", [column, table]);
   const waves = [builder.op("Sin", [angles]), builder.op("Cos", [angles])];

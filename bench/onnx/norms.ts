@@ -40,6 +40,6 @@ function expandedNorm(
 }
 
 export const layerNorm: Writer<"layerNorm"> = ({ builder, tensors }, { x, y, gamma, beta, eps }) => {
-  const inputs = [tensors.name(x, "tokens"), builder.param(gamma), builder.param(beta)];
+  const inputs = [tensors.name(x, "tokens"), builder.param(gamma), ...(beta ? [builder.param(beta)] : [])];
   tensors.set(y, "tokens", builder.op("LayerNormalization", inputs, { axis: -1n, epsilon: eps }));
 };

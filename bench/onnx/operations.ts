@@ -7,6 +7,7 @@ import { ConfigError } from "../../src/runtime/errors.ts";
 import { attention, geglu } from "./attention.ts";
 import type { OnnxBuilder } from "./builder.ts";
 import { groupNorm, layerNorm } from "./norms.ts";
+import * as operationsOfFew from "./rare.ts";
 import type { Layout } from "./tensors.ts";
 import type { Writer, Writing } from "./writing.ts";
 
@@ -71,6 +72,8 @@ const upsample: Writer<"upsample"> = ({ builder, tensors }, { x, y }) => {
   tensors.set(y, "image", name);
 };
 
+const { rowsOf: _, ...rare } = operationsOfFew;
+
 /** By the names of the table of operations. */
 export const writers: { readonly [K in BuiltName]?: Writer<K> } = {
   conv2d,
@@ -79,6 +82,7 @@ export const writers: { readonly [K in BuiltName]?: Writer<K> } = {
   attention,
   geglu,
   take,
+  ...rare,
   activation: ({ builder, tensors }, { x, y, act }) => {
     const layout = tensors.layout(x);
     const name = tensors.name(x, layout);

@@ -85,13 +85,20 @@ export class Tensors {
     );
   }
 
-  /** The part that begins at this vec4 group of the value's storage. */
-  part(value: Value, group: number): Part {
+  /** The part that begins at a vec4 group of the value's storage, where one does. */
+  partAt(value: Value, group: number): Part | undefined {
     let start = 0;
     for (const part of this.#get(value)) {
       if (start === group) return part;
       start += part.groups;
     }
+    return undefined;
+  }
+
+  /** The part that begins at this group. */
+  part(value: Value, group: number): Part {
+    const part = this.partAt(value, group);
+    if (part) return part;
     throw new TypeError(`internal: ${value.name}: no layer's output begins at channel group ${group}`);
   }
 

@@ -57,7 +57,7 @@ export async function readForwardInputs(
 ): Promise<ForwardInputs> {
   const file = await openSafetensorsFile(path, signal);
   const sample = await readTensor(file, "sample", nonFinite, signal);
-  checkSample(sample, model.config.in_channels);
+  checkSample(sample, model.config.in_channels / (model.config.self_condition ? 2 : 1));
   const [, , height, width] = sample.shape as [number, number, number, number];
   checkSize(model, { height, width });
   const timestep = await readTensor(file, "timestep", nonFinite, signal);
@@ -77,6 +77,7 @@ export async function readForwardInputs(
     context: await optional(context_dim !== null, "encoder_hidden_states", "context"),
     textEmbeds: await optional(added.kind === "text_time", "added/text_embeds"),
     timeIds: await optional(added.kind === "text_time", "added/time_ids"),
+    selfCondition: await optional(model.config.self_condition ?? false, "x_self_cond", "self_cond"),
     timestepCond: await optional(time.cond !== undefined, "timestep_cond"),
   };
 }

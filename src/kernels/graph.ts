@@ -27,6 +27,17 @@ class Nodes implements Builder {
     return makeValue({ name, shape, batched: true, dtype: "f32", storage: "buffer" });
   }
 
+  /** Adds a node of an operation, which need not be one that has a method. */
+  append<Args extends readonly unknown[]>(
+    operation: BuiltOperation<string, Args, { y: Value }>,
+    label: string,
+    ...args: Args
+  ): Value {
+    const node = { op: operation.name, operation, label, ...operation.build(this, label, ...args) };
+    if (!operation.reads(node).includes(node.y)) this.nodes.push(node as NodeBase as Node);
+    return node.y;
+  }
+
   output(value: Value): Value {
     this.outputs.push(value);
     return value;
@@ -45,10 +56,7 @@ function withMethods(graph: typeof Nodes): typeof Nodes {
     if ("build" in op)
       Object.defineProperty(graph.prototype, op.name, {
         value(this: Nodes, label: string, ...args: unknown[]) {
-          const { build } = op as BuiltOperation<string, unknown[], { y: Value }>;
-          const node = { op: op.name, label, ...build(this, label, ...args) };
-          if (!op.reads(node).includes(node.y)) this.nodes.push(node as NodeBase as Node);
-          return node.y;
+          return this.append(op as BuiltOperation<string, unknown[], { y: Value }>, label, ...args);
         },
       });
   return graph;

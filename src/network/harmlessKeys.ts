@@ -4,7 +4,7 @@
  */
 
 /** Whose configurations. */
-export type Family = "diffusers" | "ermongroup" | "openai" | "ldm" | "scheduler";
+export type Family = "diffusers" | "ermongroup" | "openai" | "ldm" | "denoising" | "scheduler";
 
 interface Harmless {
   /** Default: every family's. */

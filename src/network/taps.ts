@@ -29,16 +29,18 @@ function modulesOf(params: readonly ExpectedTensor[]): Set<string> {
 /**
  * Values of a graph that are the outputs of modules, in the order in which they are made, under diffusers' names.
  * @param params of the whole network
+ * @param more modules that have none
  */
 export function moduleOutputs(
   graph: Graph,
   params: readonly ExpectedTensor[],
   form: (name: string) => TensorForm,
+  more: Iterable<string> = [],
 ): Tap[] {
-  const modules = modulesOf(params);
+  const modules = new Set([...modulesOf(params), ...more]);
   return graph.nodes.flatMap((node) => {
     // A norm with scale and shift is not what the module of that name returns.
-    if (node.op === "groupNorm" && node.emb) return [];
+    if ("gamma" in node && "emb" in node && node.emb) return [];
     const { name } = node.y;
     const bare = name.replace(WEIGHTLESS, "");
     const weightless = bare !== name && (name.endsWith(".take") || !modules.has(bare));

@@ -103,7 +103,8 @@ export class Weights {
     // Copies: channels may be made each time that they are asked for.
     const located: Weight[] = weights.map((weight) => ({
       ...weight,
-      params: weight.params.map((param) => ({ ...locate(param) })),
+      // Shapes stay: a tensor may have its inputs and taps on one axis.
+      params: weight.params.map((param) => ({ ...locate(param), shape: param.shape })),
     }));
     const convs = located.filter(isPacked);
     const packing = packed && (await import("./packed.ts"));

@@ -4,7 +4,14 @@ import { checkOptions } from "../runtime/options.ts";
 import type { Value } from "../runtime/values.ts";
 import type { Network } from "../unet/build.ts";
 import { batchLimit, type LoweredNetwork } from "../unet/lowered.ts";
-import { type Conditions, checkSample, conditions, contextLength, withClassContext } from "./forwardInputs.ts";
+import {
+  type Conditions,
+  checkSample,
+  conditions,
+  contextLength,
+  withClassContext,
+  withSelfCondition,
+} from "./forwardInputs.ts";
 import type { LoadedModel } from "./loaded.ts";
 import { forwardNames } from "./options.ts";
 import { checkSize } from "./size.ts";
@@ -41,7 +48,7 @@ export class Evaluation {
     this.check = loaded.turns.checker(options.signal);
     checkOptions("forward", given, forwardNames);
     const { model } = loaded;
-    this.inputs = withClassContext(model, loaded.classTable, given);
+    this.inputs = withSelfCondition(model, withClassContext(model, loaded.classTable, given));
     this.images = checkSample(this.inputs.sample, model.config.in_channels);
     const [, , height, width] = this.inputs.sample.shape as [number, number, number, number];
     checkSize(model, { height, width });

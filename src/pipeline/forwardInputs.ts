@@ -3,6 +3,7 @@ import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { timestepSinusoid } from "../sampler/embedding.ts";
 import type { Network } from "../unet/build.ts";
 import { classEmbeddings } from "../unet/spec.ts";
+import { joinChannels } from "./concat.ts";
 import type { Model } from "./model.ts";
 import type { ForwardInputs, Tensor } from "./types.ts";
 
@@ -23,6 +24,22 @@ export function checkSample(sample: Tensor, channels: number): number {
   const wanted = shape.reduce((a, b) => a * b, 1);
   if (data.length !== wanted) throw new ShapeError("forward", "sample", `${wanted} values`, [data.length]);
   return n as number;
+}
+
+/**
+ * With the channels that a self-conditioned network reads beside the sample, behind it.
+ * @throws ShapeError, UsageError
+ */
+export function withSelfCondition({ name, config }: Model, inputs: ForwardInputs): ForwardInputs {
+  const { sample, selfCondition: given, ...rest } = inputs;
+  if (!config.self_condition) {
+    if (given) throw new UsageError("x_self_cond", `${name} is not self-conditioned and takes no x_self_cond`);
+    return inputs;
+  }
+  const n = checkSample(sample, config.in_channels / 2);
+  const zeros = () => new Float32Array(sample.data.length);
+  const data = given ? numbersOf("x_self_cond", given, n, sample.shape.slice(1)) : zeros();
+  return { ...rest, sample: joinChannels(sample, { shape: sample.shape, data }) };
 }
 
 /** One value per image: as given, or the only one repeated. @throws ShapeError, UsageError */

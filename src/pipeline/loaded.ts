@@ -36,10 +36,10 @@ interface Kept {
 }
 
 async function readKept(model: Model, { packed: store, signal }: CreateOptions): Promise<Kept> {
-  const { checkpoint, classEmbedder, config } = model;
-  const learned = config.time.type === "learned";
+  const { checkpoint, classEmbedder, config, naming } = model;
+  const table = naming.locate({ name: "time_proj.weight", shape: [] }).name;
   return {
-    timeTable: learned ? await checkpoint.read("time_proj.weight", signal) : null,
+    timeTable: config.time.type === "positional" ? null : await checkpoint.read(table, signal),
     classTable: classEmbedder ? await checkpoint.read(classEmbedder.tensor, signal) : null,
     packed: store && { store, model: await modelHash(model, signal), others: new Map() },
   };
@@ -196,12 +196,13 @@ export class LoadedModel {
     const out = new Float32Array(timesteps.length * width);
     timesteps.forEach((t, i) => {
       if (!Number.isFinite(t)) throw new UsageError(name, `${name} must be a number, got ${t}`);
-      if (timeTable && !(Number.isInteger(t) && t >= 0 && t < time.num_train_timesteps))
+      if (time.type === "learned" && !(Number.isInteger(t) && t >= 0 && t < time.num_train_timesteps))
         throw new UsageError(
           name,
           `${name} ${t} is out of range: the learned embedding has rows 0..${time.num_train_timesteps - 1}`,
         );
-      out.set(timeTable ? timeTable.subarray(t * width, (t + 1) * width) : timestepSinusoid(t, width, time), i * width);
+      const own = () => timeTable?.subarray(t * width, (t + 1) * width) ?? timestepSinusoid(t, width, time);
+      out.set(time.vector?.(t, timeTable) ?? own(), i * width);
     });
     return out;
   }

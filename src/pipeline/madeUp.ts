@@ -13,13 +13,13 @@ import { checkNetwork, expectedTensors } from "./expected.ts";
  * @param file named in errors
  * @throws ConfigError
  */
-export function configuredTensors(
+export async function configuredTensors(
   json: Readonly<Record<string, unknown>>,
   file: string,
   options?: UnknownOptions,
-): ExpectedTensor[] {
+): Promise<ExpectedTensor[]> {
   const layout = layouts.find((each) => each.configures(json)) ?? diffusers;
-  const parsed = layout.parse(json, file, "plain", options);
+  const parsed = await layout.parse(json, file, "plain", options);
   checkNetwork(parsed.spec, file, layout.id);
   const tensors = expectedTensors(parsed, [parsed.naming]).map(({ name, shape }) => ({ name, shape }));
   // Several parameters can be parts of one tensor.
@@ -34,7 +34,7 @@ export async function madeUp(
   { firstStage, ...options }: { firstStage?: boolean } & Omit<OpenAutoencoderOptions, "variant">,
 ): Promise<ModelSource> {
   const { folder } = network;
-  const own = configuredTensors(network.json, network.file, { unknown: options.unknown });
+  const own = await configuredTensors(network.json, network.file, { unknown: options.unknown });
   const stage = firstStage === false ? null : await configuredAutoencoder(given, options);
   const together = stage?.folder === folder;
   const tensors = together ? [...own, ...stage.tensors] : own;

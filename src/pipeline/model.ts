@@ -178,7 +178,8 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   const detected = await layoutOf(checkpoint, json, file);
   const { layout } = detected;
   checkWeightSet(checkpoint, layout, weights);
-  const parsed = layout.parse(json, file, weights, reading);
+  const { tensors } = checkpoint;
+  const parsed = await layout.parse(json, file, weights, reading, tensors);
   checkNetwork(parsed.spec, file, layout.id);
   const { spec: config, naming, classEmbedder } = parsed;
 
@@ -189,7 +190,8 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   const embeddings = classEmbeddings(config) || (classEmbedder?.count ?? 0);
   const table = classTable(index, label(source, "model_index.json"), embeddings);
   const nullClass = table.nullClass ?? classEmbedder?.nullClass ?? null;
-  const both = weights === "plain" ? [naming] : [naming, layout.parse(json, file, "plain", { unknown }).naming];
+  const both =
+    weights === "plain" ? [naming] : [naming, (await layout.parse(json, file, "plain", { unknown }, tensors)).naming];
   matchTensors(checkpoint, expectedTensors(parsed, both), {
     ignore: layout.besides,
     layout: detected.reason,
@@ -212,7 +214,7 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
     labels: table.labels,
     classCount: embeddings > 0 ? named : 0,
     nullClass,
-    checkpoint,
+    checkpoint: parsed.prepare?.(checkpoint) ?? checkpoint,
     networkTensors: [...new Set(expectedTensors(parsed, [naming]).map(({ name }) => name))],
     layout: layout.id,
     naming,

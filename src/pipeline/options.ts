@@ -95,6 +95,7 @@ export const forwardNames: OptionNames<ForwardInputs> = {
   textEmbeds: true,
   timeIds: true,
   timestepCond: true,
+  selfCondition: true,
 };
 
 export const signalNames: OptionNames<{ signal?: AbortSignal }> = { signal: "an AbortSignal" };

@@ -22,6 +22,7 @@ export async function openScheduler(
   const place = await findConfig(source, "", signal);
   if (place === undefined) return null;
   const [file, json] = [label(place.source, place.path), await readConfig(place.source, place.path, options)];
-  const own = layouts.find((layout) => layout.configures(json))?.parse(json, file, "plain", options).scheduler;
+  const parsed = await layouts.find((layout) => layout.configures(json))?.parse(json, file, "plain", options);
+  const own = parsed?.scheduler;
   return own ? parseSchedulerConfig(own, file) : null;
 }

@@ -199,6 +199,8 @@ export interface ForwardInputs {
   timeIds?: Tensor;
   /** [N, D] or [1, D]: what networks with `time_cond_proj_dim` add to the timestep (LCM's guidance); default: nothing. */
   timestepCond?: Tensor;
+  /** For self-conditioned networks, as large as the sample: the picture that the step before made out (zeros). */
+  selfCondition?: Tensor;
 }
 
 export interface MemoryReport {

@@ -26,13 +26,13 @@ export class EmbeddingTable {
 
   /**
    * The reference is complete only after the last call.
-   * @param parts 1, or 2 for scale and shift. @param plain of the embedding without its activation
+   * @param segments of what it is added to; twice, for scale and shift. @param plain of the embedding without its activation
    */
-  add(name: string, outputs: number, parts: number, plain = false): EmbRef {
-    const segments = Array.from({ length: parts }, () => outputs);
+  add(name: string, segments: readonly number[], plain = false): EmbRef {
+    const outputs = segments.reduce((a, b) => a + b, 0);
     const own = plain ? this.plain : this.activated;
     const before = channelGroups(segmentsOf(own));
-    own.push(layer(name, this.width, outputs * parts, 0, segments));
+    own.push(layer(name, this.width, outputs, 0, segments));
     const group = () => before + (plain ? channelGroups(segmentsOf(this.activated)) : 0);
     const table = () => this.value;
     return {
@@ -77,7 +77,7 @@ export interface ResnetInit {
 /** ResnetBlock2D. */
 export function resnet(graph: Graph, table: EmbeddingTable, name: string, x: Value, init: ResnetInit): Value {
   const { outputs, groups, eps, act, scaleShift, resample, scaleFactor = 1 } = init;
-  const emb = table.add(`${name}.time_emb_proj`, outputs, scaleShift ? 2 : 1, init.skipTimeAct);
+  const emb = table.add(`${name}.time_emb_proj`, scaleShift ? [outputs, outputs] : [outputs], init.skipTimeAct);
   let h = graph.activation(`${name}.norm1`, groupNorm(graph, `${name}.norm1`, x, groups, eps), act);
   let shortcut = x;
   if (resample === "up") {

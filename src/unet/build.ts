@@ -7,11 +7,12 @@ import { Graph } from "../kernels/graph.ts";
 import type { Activation } from "../kernels/parts/activations.ts";
 import type { ParamRef } from "../kernels/weights.ts";
 import type { ImageSize } from "../network/configReader.ts";
-import { attention, channels, conv, downsample, groupNorm, layer, upsample } from "../network/layers.ts";
+import { channels, layer } from "../network/layers.ts";
 import { type DType, makeValue, type Storage, type Value } from "../runtime/values.ts";
-import { EmbeddingTable, type ResnetInit, resnet } from "./blocks.ts";
-import { type Attention, classEmbeddings, type Level, type Mid, type UNetSpec } from "./spec.ts";
-import { Context, transformer } from "./transformer.ts";
+import { EmbeddingTable } from "./blocks.ts";
+import { buildLevels } from "./levels.ts";
+import { classEmbeddings, type UNetSpec } from "./spec.ts";
+import { Context } from "./transformer.ts";
 
 /** What feeds the class embedding: labels, one for every entry that `embed` makes, or vectors per image. */
 export type ClassInput = { kind: "labels"; labels: Value } | { kind: "vectors"; vectors: Value; width: number };
@@ -47,6 +48,8 @@ export interface Network {
   /** f32 [H, W, out_channels]. */
   readonly output: Value;
   readonly params: readonly ParamRef[];
+  /** Modules without parameters of their own that have an output. */
+  readonly modules: ReadonlySet<string>;
 }
 
 export interface NetworkInit {
@@ -59,86 +62,8 @@ export interface NetworkInit {
   readonly contextLength?: number;
   /** How many of the input's channels, the last, are a value of their own (0). */
   readonly concat?: number;
-}
-
-/** What the parts of a network share while it is built. */
-interface Build {
-  readonly graph: Graph;
-  readonly spec: UNetSpec;
-  readonly table: EmbeddingTable;
-  readonly resnets: Omit<ResnetInit, "outputs">;
-  readonly context: Context | null;
-}
-
-/** The attention after resnet `index` of its level. */
-function attend(build: Build, name: string, index: number, x: Value, init: Attention, scaleFactor = 1): Value {
-  const { graph, spec, context } = build;
-  if (init.kind === "transformer") {
-    if (!context) throw new TypeError(`internal: ${name}: a transformer without a context`);
-    const [groups, depth] = [spec.norm_num_groups, init.depths[index] as number];
-    return transformer(graph, context, name, x, { ...init, groups, depth });
-  }
-  const { head_dim: headDim, norm_groups: groups } = init;
-  return attention(graph, name, x, { headDim, groups, eps: spec.norm_eps, scaleFactor });
-}
-
-/** What a level's resnets have of their own. */
-const ofLevel = ({ channels, scale_factor, skip_time_act }: Level) => ({
-  outputs: channels,
-  scaleFactor: scale_factor,
-  skipTimeAct: skip_time_act,
-});
-
-/** Where the model is cut for its levels going down; skip connections in order of production. */
-function downPath(build: Build, first: Value): { x: Value; skips: Value[] } {
-  const { graph, spec, table, resnets } = build;
-  const skips = [first];
-  let x = first;
-  const keep = (value: Value) => {
-    skips.push(value);
-    x = value;
-  };
-  spec.down.forEach((level, index) => {
-    const name = `down_blocks.${index}`;
-    const own = { ...resnets, ...ofLevel(level) };
-    for (let i = 0; i < level.resnets; i++) {
-      const h = resnet(graph, table, `${name}.resnets.${i}`, x, own);
-      keep(level.attention ? attend(build, `${name}.attentions.${i}`, i, h, level.attention) : h);
-    }
-    const label = `${name}.downsamplers.0`;
-    if (level.resample === "conv") keep(downsample(graph, label, x, spec.downsample_padding));
-    if (level.resample === "resnet") keep(resnet(graph, table, label, x, { ...own, resample: "down" }));
-    if (level.resample === "pool") keep(graph.avgPool(label, x));
-  });
-  return { x, skips };
-}
-
-function middle(build: Build, x: Value, mid: Mid): Value {
-  const { graph, table, resnets } = build;
-  const init = { ...resnets, outputs: channels(x), scaleFactor: mid.scale_factor };
-  let h = resnet(graph, table, "mid_block.resnets.0", x, init);
-  if (mid.attention) h = attend(build, "mid_block.attentions.0", 0, h, mid.attention, mid.scale_factor);
-  return mid.resnets === 2 ? resnet(graph, table, "mid_block.resnets.1", h, init) : h;
-}
-
-function upPath(build: Build, start: Value, skips: Value[]): Value {
-  const { graph, spec, table, resnets } = build;
-  let x = start;
-  spec.up.forEach((level, index) => {
-    const name = `up_blocks.${index}`;
-    const own = { ...resnets, ...ofLevel(level) };
-    for (let i = 0; i < level.resnets; i++) {
-      const label = `${name}.resnets.${i}`;
-      x = resnet(graph, table, label, graph.concat(label, x, skips.pop() as Value), own);
-      if (level.attention) x = attend(build, `${name}.attentions.${i}`, i, x, level.attention);
-    }
-    const label = `${name}.upsamplers.0`;
-    const like = spec.odd_sizes ? skips.at(-1) : undefined;
-    if (level.resample === "conv") x = upsample(graph, label, x, like);
-    if (level.resample === "resnet") x = resnet(graph, table, label, x, { ...own, resample: "up" });
-    if (level.resample === "pool") x = graph.upsample(label, x);
-  });
-  return x;
+  /** Whether outputs of modules are wanted that the network can do without (false). */
+  readonly tapped?: boolean;
 }
 
 /** TimestepEmbedding: linear, activation, linear. */
@@ -179,6 +104,7 @@ function embedGraph(
   spec: UNetSpec,
   table: EmbeddingTable,
   init: NetworkInit,
+  modules: Set<string>,
 ): Pick<Network, "embed" | "timesteps" | "byStep" | "byImage" | "classes" | "added" | "timestepCond" | "projections"> {
   const embed = new Graph("f32", init.storage);
   const { time } = spec;
@@ -213,6 +139,7 @@ function embedGraph(
   ];
   const [first, second] = products as [Value, Value?];
   const projections = embed.output(second ? embed.concat(label, first, second) : first);
+  if (init.tapped) spec.tapEmbeddings?.({ graph: embed, activated, projections, table, modules });
   return { embed, timesteps, byStep, byImage, classes, added, timestepCond, projections };
 }
 
@@ -231,23 +158,16 @@ export function buildUNet(spec: UNetSpec, init: NetworkInit): Network {
   const sample = input("sample", spec.in_channels - more);
   const concat = more > 0 ? input("concat", more) : null;
   const all = concat ? main.concat("sample", sample, concat) : sample;
-  const { act_fn: act, norm_num_groups: groups, norm_eps: eps, scale_shift: scaleShift } = spec;
-  const build: Build = { graph: main, spec, table, resnets: { groups, eps, act, scaleShift }, context };
-  const centered = spec.center_input_sample ? main.scaleShift("center_input_sample", all, 2, -1) : all;
-  const first = conv(main, "conv_in", centered, spec.channels, spec.conv_in_kernel);
-  const down = downPath(build, first);
-  const mid = spec.mid ? middle(build, down.x, spec.mid) : down.x;
-  const up = upPath(build, mid, down.skips);
-  const normed = groupNorm(main, "conv_norm_out", up, groups, eps);
-  const activated = main.activation("conv_norm_out", normed, spec.out_act);
+  const x = spec.center_input_sample ? main.scaleShift("center_input_sample", all, 2, -1) : all;
+  const modules = new Set<string>();
+  const { tapped = false } = init;
   const output = main.output(
-    conv(main, "conv_out", activated, spec.out_channels, spec.conv_out_kernel, { dtype: "f32" }),
+    spec.body ? spec.body({ graph: main, table, x, tapped, modules }) : buildLevels(main, spec, table, context, x),
   );
-  const embed = embedGraph(spec, table, init);
-  const learned =
-    spec.time.type === "learned"
-      ? [{ name: "time_proj.weight", shape: [spec.time.num_train_timesteps, spec.time.inputs] }]
-      : [];
+  const embed = embedGraph(spec, table, init, modules);
+  const { type, num_train_timesteps: rows, inputs } = spec.time;
+  const shape = type === "learned" ? [rows, inputs] : [(inputs - 1) / 2];
+  const learned = type === "positional" ? [] : [{ name: "time_proj.weight", shape }];
   const params = [...learned, ...embed.embed.params(), ...(context?.graph.params() ?? []), ...main.params()];
-  return { main, ...embed, context, table: table.value, sample, concat, output, params };
+  return { main, ...embed, context, table: table.value, sample, concat, output, params, modules };
 }

@@ -5,17 +5,10 @@
  */
 import { type Activation, readActivation } from "../kernels/parts/activations.ts";
 import { ConfigReader, imageSize, type UnknownOptions } from "../network/configReader.ts";
-import { shown, textOf } from "../runtime/printable.ts";
+import { shown } from "../runtime/printable.ts";
 import { readLevels } from "./conditionalLevels.ts";
 import { checkGroups } from "./configLevels.ts";
 import type { AddedEmbedding, ClassEmbedding, UNetSpec } from "./spec.ts";
-
-/** Whether a configuration is one of a UNet2DConditionModel. */
-export function isConditional(json: Readonly<Record<string, unknown>>): boolean {
-  if (typeof json._class_name === "string") return json._class_name === "UNet2DConditionModel";
-  const names = [json.down_block_types, json.up_block_types].flat();
-  return "cross_attention_dim" in json || names.some((name) => textOf(name).startsWith("CrossAttn"));
-}
 
 /** Keys with the only value that is implemented. */
 const FIXED = {

@@ -29,7 +29,7 @@ export function lowerNetwork(
   init: Omit<NetworkInit, "storage">,
   pin?: (network: Network) => readonly Value[],
 ): LoweredNetwork {
-  const network = buildUNet(spec, { ...init, storage: target.storage });
+  const network = buildUNet(spec, { ...init, storage: target.storage, tapped: pin !== undefined });
   if (pin) pinValues([network.main, network.embed], pin(network));
   const [main, embed] = [network.main, network.embed].map((graph) => lowerGraph(graph, target)) as [Lowered, Lowered];
   const context = network.context && lowerGraph(network.context.graph, target);

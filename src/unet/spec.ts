@@ -3,8 +3,11 @@
  * the order of execution. Nothing here belongs to one family; where a key means the same everywhere, it keeps diffusers'
  * spelling.
  */
+import type { Graph } from "../kernels/graph.ts";
 import type { Activation } from "../kernels/parts/activations.ts";
 import type { ImageSize } from "../network/configReader.ts";
+import type { Value } from "../runtime/values.ts";
+import type { EmbeddingTable } from "./blocks.ts";
 
 /** Attention over the pixels of an image, with a residual connection around it (diffusers' former AttentionBlock). */
 export interface SelfAttention {
@@ -58,14 +61,18 @@ export interface Mid {
 }
 
 export interface TimeEmbedding {
-  /** Sinusoids, or entries of the table `time_proj.weight`. */
-  type: "positional" | "learned";
+  /** Sinusoids, or entries of the table `time_proj.weight`; fourier: sinusoids of the frequencies that the table holds. */
+  type: "positional" | "learned" | "fourier";
   /** Width of a timestep's sinusoids. */
   inputs: number;
   /** Width of the embedding. */
   dim: number;
   freq_shift: number;
   flip_sin_to_cos: boolean;
+  /** What the sinusoids' frequencies are powers of; 10000 where absent. */
+  theta?: number;
+  /** What the network reads of a timestep, `inputs` wide, where it is neither. @param table `time_proj.weight`, if any */
+  vector?(t: number, table: Float32Array | null): ArrayLike<number>;
   /** Entries of the learned table; 0 for sinusoids. */
   num_train_timesteps: number;
   /** Between the two linear layers, and after them. */
@@ -96,7 +103,35 @@ export type AddedEmbedding =
   /** A pooled text embedding, then sinusoids of `time_dim` for every number of time_ids: together `width` wide. */
   | { kind: "text_time"; width: number; time_dim: number };
 
+/** What a network of another build reads and makes. */
+export interface BodyParts {
+  readonly graph: Graph;
+  readonly table: EmbeddingTable;
+  /** The input, [H, W, in_channels]. */
+  readonly x: Value;
+  /** Whether outputs of modules are wanted that the network can do without. */
+  readonly tapped: boolean;
+  /** Modules that have no tensors, and whose outputs are there all the same; only where `tapped`. */
+  readonly modules: Set<string>;
+}
+
+/** How the time embedding is made. */
+export interface EmbeddingParts {
+  readonly graph: Graph;
+  /** What the projections take, and they themselves. */
+  readonly activated: Value;
+  readonly projections: Value;
+  readonly table: EmbeddingTable;
+  readonly modules: Set<string>;
+}
+
 export interface UNetSpec {
+  /** What is computed of the input, f32 [H, W, out_channels], by networks of another build; levels then tell sizes alone. */
+  body?(parts: BodyParts): Value;
+  /** Adds outputs of modules that the table of embeddings makes unnecessary. */
+  tapEmbeddings?(parts: EmbeddingParts): void;
+  /** The second half of the input is the picture that the step before made out, or zeros. */
+  self_condition?: boolean;
   sample_size: ImageSize | null;
   in_channels: number;
   out_channels: number;

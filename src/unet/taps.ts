@@ -13,10 +13,10 @@ const CLASS_INPUT: Partial<Record<UNetSpec["classes"]["kind"], string>> = {
 
 /** @param wanted modules, by the checkpoint's paths; see {@link selectTaps} */
 export function findTaps(network: Network, spec: UNetSpec, naming: Naming, wanted?: readonly string[]): Tap[] {
-  const { embed, main, params } = network;
-  const embedded = moduleOutputs(embed, params, () => "vector").map((tap) =>
+  const { embed, main, params, modules } = network;
+  const embedded = moduleOutputs(embed, params, () => "vector", modules).map((tap) =>
     tap.name === "class_proj" ? { ...tap, name: CLASS_INPUT[spec.classes.kind] ?? tap.name } : tap,
   );
   const form = (name: string) => (name.includes(".transformer_blocks.") ? "tokens" : "image");
-  return selectTaps([...embedded, ...moduleOutputs(main, params, form)], naming, wanted);
+  return selectTaps([...embedded, ...moduleOutputs(main, params, form, modules)], naming, wanted);
 }

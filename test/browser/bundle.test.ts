@@ -16,6 +16,9 @@ const LIMIT_LAZY = 12_000;
 /** For models that are not plain networks of diffusers on pixels, and for what is not sampling. */
 const LAZY = [
   "autoencoder",
+  "conditional",
+  "denoising",
+  "denoisingBody",
   "kept",
   "madeUp",
   "operations",

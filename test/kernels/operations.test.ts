@@ -2,19 +2,22 @@
 import { expect, test } from "vitest";
 import { writers } from "../../bench/onnx/operations.ts";
 import { Graph } from "../../src/kernels/graph.ts";
+import { rare } from "../../src/kernels/operations/rare.ts";
 import { type BuiltName, operations } from "../../src/kernels/operations/table.ts";
 import { oracles } from "../support/interpreter.ts";
 
-const all = Object.entries(operations);
+const all = Object.entries({ ...operations, ...rare });
 const built = all.flatMap(([name, operation]) => ("build" in operation ? [name as BuiltName] : []));
 
 test("operations stand in the table under their own names", () => {
-  expect(all.map(([, { name }]) => name)).toEqual(Object.keys(operations));
+  expect(all.map(([, { name }]) => name)).toEqual(all.map(([key]) => key));
+  expect(Object.keys(rare).filter((name) => name in operations)).toEqual([]);
 });
 
 test("every operation is a method of the graph, has an f64 oracle and is written to ONNX", () => {
   const lacks = (entries: object) => built.filter((name) => !(name in entries));
-  expect(lacks(Graph.prototype)).toEqual([]);
+  // What few networks have is added by `append`, so that graphs do not bring it along.
+  expect(lacks(Graph.prototype)).toEqual(Object.keys(rare));
   expect(lacks(oracles)).toEqual([]);
   // Of UNets only: codebooks are autoencoders'.
   expect(lacks(writers)).toEqual(["lookup"]);

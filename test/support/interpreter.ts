@@ -14,6 +14,7 @@ import { conv2d } from "../reference/conv2d.ts";
 import { crop } from "../reference/crop.ts";
 import { groupNorm } from "../reference/groupNorm.ts";
 import { layerNorm } from "../reference/layerNorm.ts";
+import { depthwiseConv2d, linearAttention, rmsNorm, transposedConv2d, unitChannels } from "../reference/rare.ts";
 import { dim, type RefTensor, tensor } from "../reference/tensor.ts";
 import { upsample } from "../reference/upsample.ts";
 import { type Pointwise, pointwiseRows } from "./pointwise.ts";
@@ -54,6 +55,16 @@ function columns(t: RefTensor, first: number, count: number): RefTensor {
   const rows = t.data.length / width;
   const n = dim(t, 0);
   return tensor([n, rows / n, count], (i) => t.data[Math.floor(i / count) * width + first + (i % count)] as number);
+}
+
+/** Some columns of a matrix. */
+function columnsAt(t: RefTensor, positions: readonly number[]): RefTensor {
+  const width = dim(t, 1);
+  const count = positions.length;
+  return tensor(
+    [dim(t, 0), count],
+    (i) => t.data[Math.floor(i / count) * width + (positions[i % count] as number)] as number,
+  );
 }
 
 type Oracle<K extends BuiltName> = (known: Known, node: BuiltNode<K>) => RefTensor;
@@ -98,12 +109,53 @@ export const oracles: { readonly [K in BuiltName]: Oracle<K> } = {
     const row = known.embedding(node.emb, c).data;
     return tensor(x.shape, (i) => (x.data[i] as number) + (row[Math.floor(i / perImage) * c + (i % c)] as number));
   },
-  layerNorm: ({ of, param }, { x, gamma, beta, eps }) =>
-    layerNorm({ x: of(x), gamma: param(gamma), beta: param(beta), eps }),
+  layerNorm({ of, param }, { x, gamma, beta, eps }) {
+    const zeros = tensor([x.shape[2] as number], 0);
+    return layerNorm({ x: of(x), gamma: param(gamma), beta: beta ? param(beta) : zeros, eps });
+  },
   attention(known, { q, kv, heads, headDim, kGroup, vGroup, y }) {
     const part = (value: Value, group: number) => known.part(value, group, heads * headDim);
     const out = attention({ q: part(q, 0), k: part(kv, kGroup), v: part(kv, vGroup), heads });
     return tensor([dim(out, 0), ...y.shape], out.data);
+  },
+  depthwiseConv2d: ({ of, param }, { x, weights: { weight, bias } }) =>
+    depthwiseConv2d(of(x), param(weight), param(bias as ParamRef)),
+  transposedConv2d: ({ of, param }, { x, weights: { weight, bias }, stride, pad }) =>
+    transposedConv2d({ x: of(x), weight: param(weight), bias: param(bias as ParamRef), stride, pad }),
+  linearAttention(known, { q, kv, heads, headDim, kGroup, vGroup, scale, y }) {
+    const part = (value: Value, group: number) => known.part(value, group, heads * headDim);
+    const out = linearAttention({ q: part(q, 0), k: part(kv, kGroup), v: part(kv, vGroup), heads, scale });
+    return tensor([dim(out, 0), ...y.shape], out.data);
+  },
+  rmsNorm(known, { x, gamma, emb }) {
+    const row = emb && known.embedding(emb, 2 * (x.shape[2] as number));
+    return rmsNorm(known.of(x), known.param(gamma), row);
+  },
+  addVector(known, node) {
+    const x = known.of(node.x);
+    const [c, perImage] = [dim(x, 3), x.data.length / dim(x, 0)];
+    const row = known.embedding(node.emb, c).data;
+    return tensor(x.shape, (i) => (x.data[i] as number) + (row[Math.floor(i / perImage) * c + (i % c)] as number));
+  },
+  compact: ({ of }, { x }) => of(x),
+  takeSegments(known, { x, first, y }) {
+    const from = x.segments.slice(0, first).reduce((a, b) => a + b, 0);
+    const taken = columns(known.of(x), from, y.shape[2] as number);
+    return tensor([dim(taken, 0), ...y.shape], taken.data);
+  },
+  unitChannels: ({ of }, { x, scales }) => unitChannels(of(x), scales),
+  prependRows(known, { x, rows, first, y }) {
+    const value = known.of(x);
+    const [tokens, width] = y.shape.slice(1) as [number, number];
+    const from = x.segments.slice(0, first).reduce((a, b) => a + b, 0);
+    const learned = columnsAt(known.param(rows), channelPositions(y.segments));
+    const count = dim(learned, 0);
+    const stride = dim(value, 3);
+    return tensor([dim(value, 0), ...y.shape], (i) => {
+      const [c, token, n] = [i % width, Math.floor(i / width) % tokens, Math.floor(i / (width * tokens))];
+      if (token < count) return learned.data[token * width + c] as number;
+      return value.data[(n * (tokens - count) + token - count) * stride + from + c] as number;
+    });
   },
   lookup(known, { x, table, indices }) {
     const found = codebook({ x: known.of(x), table: known.param(table) });

@@ -2,7 +2,7 @@
  * Operations of the graph on one value: what they are in f64, and the shapes they are tested on. A row here checks one on
  * every target (test/kernels/pointwise.test.ts), takes it into random networks, and lists it in `ddim bench kernels`.
  */
-import type { BuiltName, Methods } from "../../src/kernels/operations/table.ts";
+import type { Methods } from "../../src/kernels/operations/table.ts";
 import type { Value } from "../../src/runtime/values.ts";
 import { type ShapeCase, shapeCases } from "../cases.ts";
 import { geglu } from "../reference/geglu.ts";
@@ -16,7 +16,7 @@ interface Row {
   readonly parts: number;
 }
 
-type Unary = { [K in BuiltName]: Methods[K] extends (label: string, x: Value) => Value ? K : never }[BuiltName];
+type Unary = { [K in keyof Methods]: Methods[K] extends (label: string, x: Value) => Value ? K : never }[keyof Methods];
 
 export const pointwise = {
   geglu: { f64: geglu, cases: shapeCases, parts: 2 },

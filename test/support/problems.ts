@@ -18,6 +18,7 @@ import {
   groupNormCases,
   type LinearCase,
   linearCases,
+  type RareCase,
   type ShapeCase,
 } from "../cases.ts";
 import { activation } from "../reference/activations.ts";
@@ -28,7 +29,9 @@ import { attentionInputs, conv2dInputs, groupNormInputs, linearInputs, tensorsOf
 import { linear } from "../reference/linear.ts";
 import { numel, type RefTensor, tensor } from "../reference/tensor.ts";
 import { Inputs, rounded } from "./gpuTensors.ts";
+import { interpret } from "./interpreter.ts";
 import { type Pointwise, pointwise, pointwiseRows } from "./pointwise.ts";
+import { type RareName, rareGraph, rareNames, rareRows } from "./rare.ts";
 
 export type StoredDType = "f32" | "f16";
 
@@ -221,6 +224,32 @@ export function pointwiseProblem(op: Pointwise): MakeProblem<ShapeCase & { scale
   };
 }
 
+/** An operation that few networks have, built and fused as in a network; the f64 interpreter has the oracle. */
+export function rareProblem(op: RareName): MakeProblem<RareCase> {
+  return (it, target, dtype) => {
+    const { n, h, w } = it;
+    const seeded = tensorsOf(caseName(op, it));
+    const inputs = new Inputs(target, dtype);
+    const graph = new Graph(dtype, target.storage);
+    const given = (name: string, shape: readonly number[], segments: readonly number[], own: StoredDType) => {
+      const width = segments.reduce((a, b) => a + b, 0);
+      return inputs.add(name, rounded(seeded([...shape, width]), own), { segments, dtype: own });
+    };
+    const { output, params: shapes } = rareGraph(op, it, graph, {
+      image: (segments) => given("x", [n, h, w], segments, dtype),
+      table: (segments) => given("table", [n, 1, 1], segments, "f32"),
+    });
+    const convolved = (name: string) => (name === "w" ? dtype : "f32");
+    const params = Object.fromEntries(
+      Object.entries(shapes).map(([name, shape]) => [name, rounded(seeded(shape), convolved(name))]),
+    );
+    const flops = lowerGraph(graph, target).calls.reduce((sum, call) => sum + call.cost(n).flops, 0);
+    const expected = () => interpret(graph, inputs.map, params).get(output) as RefTensor;
+    const shape = [n, ...output.shape];
+    return problem({ ops: fold(graph), batch: n, inputs, params, output, shape, expected, flops, dtype });
+  };
+}
+
 /** An operation of the table: its cases, and how one becomes a problem. */
 export interface CaseTable<C extends object = object> {
   readonly cases: readonly C[];
@@ -235,5 +264,6 @@ export const caseTables: Readonly<Record<string, CaseTable>> = {
   groupNorm: table(groupNormCases, groupNormProblem),
   attention: table<AttentionCase>(attentionCases, (it, target, dtype) => attentionProblem(it, target, dtype)),
   linear: table(linearCases, linearProblem),
+  ...Object.fromEntries(rareNames.map((op) => [op, table(rareRows[op].cases, rareProblem(op))])),
   ...Object.fromEntries(pointwiseRows.map(([op, { cases }]) => [op, table(cases, pointwiseProblem(op))])),
 };

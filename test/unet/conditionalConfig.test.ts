@@ -1,7 +1,8 @@
 /** config.json of a UNet2DConditionModel: every key of diffusers' class, its default, published networks, what is refused. */
 import { describe, expect, test } from "vitest";
 import { buildUNet } from "../../src/unet/build.ts";
-import { isConditional, parseConditionalConfig } from "../../src/unet/conditionalConfig.ts";
+import { parseConditionalConfig } from "../../src/unet/conditionalConfig.ts";
+import { isConditional } from "../../src/unet/layouts/diffusers.ts";
 import type { Level, Mid, SelfAttention, Transformer, UNetSpec } from "../../src/unet/spec.ts";
 import { COMMON, FILE, testDefaults, testRefusals, timeOf } from "./configTests.ts";
 

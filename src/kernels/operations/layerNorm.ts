@@ -21,7 +21,11 @@ const relative = (k: Codegen<Flags>): string => `(${k.load("x", "base + c")} - o
 const masked = (k: Codegen<Flags>): string =>
   `select(vec4f(), ${relative(k)}, vec4u(0u, 1u, 2u, 3u) + c * 4u < vec4u(C))`;
 const normalised = (k: Codegen<Flags>): string =>
-  k.store("y", "base + c", `${relative(k)} * inverse * ${k.load("gamma", "c")} + ${k.load("beta", "c")}`);
+  k.store(
+    "y",
+    "base + c",
+    `${relative(k)} * inverse * ${k.load("gamma", "c")}${k.has("beta") ? ` + ${k.load("beta", "c")}` : ""}`,
+  );
 
 const direct = inLine<Flags>("N H W", {
   workgroup: (target) => target.lanes || 32,
@@ -82,7 +86,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) groups: vec3u
 
 export const layerNormKernel = defineKernel<Flags>({
   name: "layerNorm",
-  tensors: { x: "in N H W C", gamma: "in C", beta: "in C", y: "out N H W C" },
+  tensors: { x: "in N H W C", gamma: "in C", beta: "in? C", y: "out N H W C" },
   floats: ["EPS"],
   variants: [
     {
@@ -99,7 +103,8 @@ export const layerNormKernel = defineKernel<Flags>({
 
 export interface LayerNormInit {
   readonly gamma: ParamRef;
-  readonly beta: ParamRef;
+  /** Absent: zero. */
+  readonly beta?: ParamRef;
   readonly eps: number;
 }
 /** y = (x − mean)/√(variance + eps)·gamma + beta for every pixel by itself. */
@@ -111,7 +116,7 @@ export const layerNorm = defineOp({
   reads: ({ x }) => [x],
   params: ({ gamma, beta }) => [gamma, beta],
   lower(lowering, { label, x, gamma, beta, eps, y }) {
-    const tensors = { x, gamma: lowering.weight(vector(gamma)), beta: lowering.weight(vector(beta)), y };
+    const tensors = { x, gamma: lowering.weight(vector(gamma)), beta: beta && lowering.weight(vector(beta)), y };
     lowering.calls.push(layerNormKernel.lower(lowering.target, label, tensors, {}, { EPS: eps }));
   },
 });

@@ -4,8 +4,10 @@ import type { Activation } from "../parts/activations.ts";
 
 /** An operation on particular values. */
 export interface NodeBase {
-  /** The operation's name in the table. */
+  /** The operation's name. */
   readonly op: string;
+  /** The operation; absent: that of this name in the table. */
+  readonly operation?: unknown;
   /** Module path of the layer. */
   readonly label: string;
   /** The result. */

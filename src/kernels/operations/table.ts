@@ -1,4 +1,7 @@
-/** Every operation. The graph's methods, fusion, lowering and what there is besides in bench and test go by this table. */
+/**
+ * Every operation but the {@link rare} ones. The graph's methods, fusion, lowering and what there is besides in bench and test
+ * go by this table and theirs.
+ */
 import type { Value } from "../../runtime/values.ts";
 import { activation } from "./activation.ts";
 import { add } from "./add.ts";
@@ -13,6 +16,7 @@ import { lookup } from "./lookup.ts";
 import type { NodeBase } from "./node.ts";
 import type { Operation } from "./operation.ts";
 import { quickGelu } from "./quickGelu.ts";
+import type { rare } from "./rare.ts";
 import { avgPool, upsample } from "./resample.ts";
 import { fill, scaleShift } from "./scaleShift.ts";
 import { take } from "./take.ts";
@@ -39,23 +43,28 @@ export const operations = {
   apply,
 };
 
-type Operations = typeof operations;
+type Operations = typeof operations & typeof rare;
 type NodeOf<O> = O extends Operation<infer N> ? N : never;
 
 /** An operation on particular values, in a graph or in what fusion makes of it. */
 export type Node = { [K in keyof Operations]: NodeOf<Operations[K]> }[keyof Operations];
 
-/** Operations that a graph has a method for. */
+/** Operations that can be built. */
 export type BuiltName = { [K in keyof Operations]: "build" extends keyof Operations[K] ? K : never }[keyof Operations];
 
 /** The node of one of them. */
 export type BuiltNode<K extends BuiltName> = NodeOf<Operations[K]>;
 
-/** Those methods. */
+/** A graph's methods. */
 export type Methods = {
-  readonly [K in BuiltName]: Operations[K]["build"] extends (graph: never, label: string, ...args: infer A) => unknown
+  readonly [K in BuiltName & keyof typeof operations]: Operations[K]["build"] extends (
+    graph: never,
+    label: string,
+    ...args: infer A
+  ) => unknown
     ? (label: string, ...args: A) => Value
     : never;
 };
 
-export const operationOf = ({ op }: NodeBase) => operations[op as Node["op"]] as Operation<NodeBase>;
+export const operationOf = ({ op, operation }: NodeBase) =>
+  (operation ?? operations[op as keyof typeof operations]) as Operation<NodeBase>;

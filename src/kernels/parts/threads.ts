@@ -34,6 +34,12 @@ interface Threads<F extends Flags> {
 
 export const fewThreads = ({ software }: Pick<Target, "software">): number => (software ? 32 : 64);
 
+/** Signature of `main` for threads in one line; {@link LINE_INDEX} is a thread's number. */
+export const mainInLine = (workgroup: number): string => `const WG = ${workgroup}u;
+@compute @workgroup_size(${workgroup})
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32)`;
+export const LINE_INDEX = "(wg.y * groups.x + wg.x) * WG + thread";
+
 /** A thread for each, in one line, `i` its number. Folded into two axes, because one axis ends at 65,535 workgroups. */
 export const inLine = <F extends Flags>(
   names: string,
@@ -46,11 +52,9 @@ export const inLine = <F extends Flags>(
     wgsl: (k) => wgsl`
 ${k.header}
 ${functions(k)}
-const WG = ${k.workgroup}u;
-@compute @workgroup_size(${k.workgroup})
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
+${mainInLine(k.workgroup)} {
   ${k.prelude}
-  let i = (wg.y * groups.x + wg.x) * WG + thread;
+  let i = ${LINE_INDEX};
   if (i >= ${names.replaceAll(" ", " * ")}) { return; }
   ${body(k)}
 }`,

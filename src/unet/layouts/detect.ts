@@ -1,17 +1,16 @@
 /** Which layout a checkpoint is in: told by the names of its tensors, so that a missing or foreign one changes nothing. */
 import { ConfigError, FileError } from "../../runtime/errors.ts";
+import { denoising } from "./denoising.ts";
 import { diffusers, toldBy } from "./diffusers.ts";
 import { ermongroup } from "./ermongroup.ts";
 import { ldm } from "./ldm.ts";
 import { openai } from "./openai.ts";
 import type { DetectedLayout, Layout } from "./types.ts";
 
-export const layouts: readonly Layout[] = [diffusers, ermongroup, openai, ldm];
+export const layouts: readonly Layout[] = [diffusers, ermongroup, openai, ldm, denoising];
 
 /** Networks that this package does not run, by names that only they have. */
 const FOREIGN: readonly (readonly [pattern: RegExp, what: string])[] = [
-  [/^(downs|ups)\.\d+\.\d+\.ds_conv\./, "the ConvNeXt UNet of the Annotated Diffusion notebook"],
-  [/^(model\.)?(downs|ups)\.\d+\.\d+\.block1\.proj\./, "a UNet of lucidrains' denoising-diffusion-pytorch or its kin"],
   [/^(module\.)?all_modules\.\d+\./, "a network of score_sde (NCSN++, DDPM++)"],
   [/^(model\.)?(enc|dec)\.\d+x\d+_/, "a network of EDM"],
   [

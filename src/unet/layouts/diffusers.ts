@@ -4,9 +4,16 @@
  */
 
 import { diffusersNaming } from "../../network/naming.ts";
-import { isConditional, parseConditionalConfig } from "../conditionalConfig.ts";
+import { textOf } from "../../runtime/printable.ts";
 import { parseUNet2DConfig } from "../config.ts";
-import type { DetectedLayout, Layout } from "./types.ts";
+import type { DetectedLayout, Layout, Parsed } from "./types.ts";
+
+/** Whether a configuration is one of a UNet2DConditionModel. */
+export function isConditional(json: Readonly<Record<string, unknown>>): boolean {
+  if (typeof json._class_name === "string") return json._class_name === "UNet2DConditionModel";
+  const names = [json.down_block_types, json.up_block_types].flat();
+  return "cross_attention_dim" in json || names.some((name) => textOf(name).startsWith("CrossAttn"));
+}
 
 /** diffusers gives the middle attention no norm then, which ADM's networks have (huggingface/diffusers#4434). */
 function missingNorm(json: Readonly<Record<string, unknown>>, file: string): string[] {
@@ -18,20 +25,22 @@ function missingNorm(json: Readonly<Record<string, unknown>>, file: string): str
   ];
 }
 
-export const diffusers: Layout = {
+export const diffusers = {
   id: "diffusers",
   title: "the layout of diffusers",
   tensors: /^(down_blocks|mid_block|up_blocks|time_embedding|class_embedding|add_embedding|time_proj|conv_norm_out)\./,
   configures: (json) => "_class_name" in json || "block_out_channels" in json || "down_block_types" in json,
-  parse: (json, file, _weights, options) => ({
-    spec: isConditional(json) ? parseConditionalConfig(json, file, options) : parseUNet2DConfig(json, file, options),
+  parse: async (json, file, _weights, options): Promise<Parsed> => ({
+    spec: isConditional(json)
+      ? (await import("../conditionalConfig.ts")).parseConditionalConfig(json, file, options)
+      : parseUNet2DConfig(json, file, options),
     naming: diffusersNaming,
     scheduler: null,
     classEmbedder: null,
     reading: "",
     warnings: missingNorm(json, file),
   }),
-};
+} satisfies Layout;
 
 /** In words, what told a layout. */
 export const toldBy = ({ title, tensors }: Layout, names: readonly string[]): string => {

@@ -104,7 +104,7 @@ function parse(
   return { spec, naming: ermongroupNaming(spec.up.length), scheduler, classEmbedder: null, reading: "", warnings };
 }
 
-export const ermongroup: Layout = {
+export const ermongroup = {
   id: "ermongroup",
   title: "the layout of ermongroup/ddim",
   tensors:
@@ -113,4 +113,4 @@ export const ermongroup: Layout = {
   besides: /^logvar$/,
   configures: ({ model }) => typeof model === "object" && model !== null && "ch_mult" in model,
   parse,
-};
+} satisfies Layout;

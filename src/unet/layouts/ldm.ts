@@ -182,7 +182,7 @@ function parse(
   return { spec, naming, scheduler, classEmbedder, conditioning, reading: `${order} ${weights}`, warnings: [] };
 }
 
-export const ldm: Layout = {
+export const ldm = {
   id: "ldm",
   title: "the layout of latent-diffusion",
   tensors: /^model\.diffusion_model\./,
@@ -194,4 +194,4 @@ export const ldm: Layout = {
   ema: /^model_ema\.diffusion_model/,
   configures: ({ model }) => typeof model === "object" && model !== null && "params" in model,
   parse,
-};
+} satisfies Layout;

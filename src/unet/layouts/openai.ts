@@ -91,10 +91,10 @@ function parse(
   return { spec, naming: openaiNaming(spec, order), scheduler, classEmbedder: null, reading: order, warnings };
 }
 
-export const openai: Layout = {
+export const openai = {
   id: "openai",
   title: "the layout of OpenAI's improved- and guided-diffusion",
   tensors: /^(time_embed|input_blocks|middle_block|output_blocks|out)\.\d|^label_emb\./,
   configures: (json) => "num_channels" in json,
   parse,
-};
+} satisfies Layout;

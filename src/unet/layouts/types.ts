@@ -4,6 +4,7 @@
  */
 import type { UnknownOptions } from "../../network/configReader.ts";
 import type { Naming } from "../../network/naming.ts";
+import type { Checkpoint } from "../../weights/checkpoint.ts";
 import type { UNetSpec } from "../spec.ts";
 
 /** Which of a checkpoint's sets of weights. */
@@ -31,10 +32,15 @@ export interface Parsed {
   readonly reading: string;
   /** Sentences about what was assumed. */
   readonly warnings: readonly string[];
+  /** The checkpoint with its tensors as the network computes with them, where that is not as they are stored. */
+  prepare?(checkpoint: Checkpoint): Checkpoint;
 }
 
+/** A checkpoint's tensors by name. */
+export type TensorShapes = ReadonlyMap<string, { readonly shape: readonly number[] }>;
+
 export interface Layout {
-  readonly id: "diffusers" | "ermongroup" | "openai" | "ldm";
+  readonly id: "diffusers" | "ermongroup" | "openai" | "ldm" | "denoising";
   /** For messages, after "in". */
   readonly title: string;
   /** Tensors of a UNet in this layout and in no other. */
@@ -49,9 +55,16 @@ export interface Layout {
    * @param file named in errors
    * @param weights which of the checkpoint's sets the naming finds
    * @param options what to do about keys that nobody knows
+   * @param tensors of the checkpoint, where there is one
    * @throws ConfigError
    */
-  parse(json: Readonly<Record<string, unknown>>, file: string, weights: WeightSet, options?: UnknownOptions): Parsed;
+  parse(
+    json: Readonly<Record<string, unknown>>,
+    file: string,
+    weights: WeightSet,
+    options?: UnknownOptions,
+    tensors?: TensorShapes,
+  ): Parsed | Promise<Parsed>;
 }
 
 export interface DetectedLayout {

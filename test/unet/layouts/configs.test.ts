@@ -2,12 +2,12 @@
 import { describe, expect, test } from "vitest";
 import { configuredTensors } from "../../../src/pipeline/madeUp.ts";
 import { layouts } from "../../../src/unet/layouts/detect.ts";
-import type { Layout } from "../../../src/unet/layouts/types.ts";
+import type { Layout, Parsed } from "../../../src/unet/layouts/types.ts";
 import { readOrigin } from "../../support/origins.ts";
 
 type Json = Record<string, unknown>;
 const layout = (id: Layout["id"]) => layouts.find((each) => each.id === id) as Layout;
-const parse = (id: Layout["id"], json: Json) => layout(id).parse(json, "config.json", "plain");
+const parse = (id: Layout["id"], json: Json) => layout(id).parse(json, "config.json", "plain") as Parsed;
 
 /** A configuration with one value replaced; the path's last key, undefined takes it away. */
 function changed(config: Json, path: string, value: unknown): Json {
@@ -80,9 +80,9 @@ test.each<[string, Layout["id"], Json, number]>([
     ),
     859_520_964,
   ],
-])("%s has its published number of parameters", (_, id, json, parameters) => {
+])("%s has its published number of parameters", async (_, id, json, parameters) => {
   expect(layout(id).configures(json)).toBe(true);
-  const tensors = configuredTensors(json, "config.json");
+  const tensors = await configuredTensors(json, "config.json");
   expect(tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)).toBe(parameters);
 });
 

@@ -109,8 +109,6 @@ describe("checkpoints of the originals", () => {
   });
 
   test.each([
-    ["downs.0.0.ds_conv.weight", "holds the ConvNeXt UNet of the Annotated Diffusion notebook"],
-    ["downs.0.0.block1.proj.weight", "denoising-diffusion-pytorch"],
     ["all_modules.0.weight", "score_sde"],
     ["blocks.0.attn.qkv.weight", "a diffusion transformer"],
     ["encoder.conv_in.weight", "an autoencoder, not a UNet"],

@@ -1,0 +1,32 @@
+/** What these networks read of a timestep. */
+import type { TimeEmbedding } from "../spec.ts";
+
+const TURN = 2 * Math.PI;
+
+/** The timestep itself, then sines and cosines of frequencies in the checkpoint (RandomOrLearnedSinusoidalPosEmb). */
+function fourierFeatures(t: number, frequencies: Float32Array): number[] {
+  const angles = Array.from(frequencies, (frequency) => TURN * frequency * t);
+  return [t, ...angles.map(Math.sin), ...angles.map(Math.cos)];
+}
+
+/** Sines, then cosines of t·theta^(−i/(half − 1)); for theta 10000 they are those of the first DDPM. */
+function sinusoids(t: number, dim: number, theta: number): number[] {
+  const half = dim / 2;
+  const angles = Array.from({ length: half }, (_, i) => t * Math.exp((-Math.log(theta) * i) / (half - 1)));
+  return [...angles.map(Math.sin), ...angles.map(Math.cos)];
+}
+
+/** @param frequencies learned ones; 0: there are none */
+export function timeInputs(
+  dim: number,
+  frequencies: number,
+  theta: number,
+): Pick<TimeEmbedding, "type" | "inputs" | "vector" | "theta"> {
+  if (frequencies > 0)
+    return {
+      type: "fourier",
+      inputs: 2 * frequencies + 1,
+      vector: (t, table) => fourierFeatures(t, table as Float32Array),
+    };
+  return { type: "positional", inputs: dim, theta, vector: (t) => sinusoids(t, dim, theta) };
+}
