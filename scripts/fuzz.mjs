@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { build } from "tsdown";
 import config from "../tsdown.config.mjs";
+import { writeGoldenWeights } from "./goldens.mjs";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const OUT = join(ROOT, `.cache/fuzz.${process.pid}`);
@@ -32,6 +33,7 @@ function typed() {
 }
 
 const values = typed();
+writeGoldenWeights();
 for (const name of /** @type {const} */ (["runs", "seed"]))
   if (!/^\d{1,12}$/.test(values[name])) {
     process.stderr.write(`fuzz: --${name} must be a whole number, not ${values[name]}\n`);

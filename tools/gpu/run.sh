@@ -24,7 +24,9 @@ if [ ! -f "$WORK/ready" ]; then
   for data in test/golden bench/study weights; do ln -sfn "$ROOT/$data" "$APP/$data"; done
   touch "$WORK/ready"
 fi
-export PATH=$WORK/bin:$PATH PYTHONPATH=$WORK/py${PYTHONPATH:+:$PYTHONPATH}
+export PATH=$WORK/bin:$PATH
+node "$ROOT/scripts/goldens.mjs"
+export PYTHONPATH=$WORK/py${PYTHONPATH:+:$PYTHONPATH}
 
 # 2. Vulkan: the loader, NVIDIA's driver, what the driver links.
 vulkan() {
