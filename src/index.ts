@@ -21,6 +21,7 @@ export { type Model, openModel } from "./pipeline/model.ts";
 export { modelHash, modelId } from "./pipeline/modelId.ts";
 export type { PipelineNetwork } from "./pipeline/network.ts";
 export { DiffusionPipeline } from "./pipeline/pipeline.ts";
+export type { RecoverOptions } from "./pipeline/recover.ts";
 export { type ResolvedRun, resolveRun } from "./pipeline/run.ts";
 export { checkSupport, type Support } from "./pipeline/support.ts";
 export type { TappedOutput, TapsOptions } from "./pipeline/tapped.ts";

@@ -150,8 +150,8 @@ export class DiffusionPipeline {
   /**
    * After a DeviceError "lost" (or whatever else ended the device): loads the model again on another device, as it was loaded
    * first, with the same methods and what is kept of its weights. What was under way or waiting fails with that error;
-   * `generate({ resume })` goes on with a run from a state that was saved. Calls during a recovery wait for the same one; on
-   * a device that works there is nothing to do. When it fails, it can be tried again.
+   * `generate({ resume })` goes on with a run from a state that was saved. Who calls this meanwhile waits for the same
+   * recovery; on a device that works there is nothing to do. When it fails, it can be tried again.
    * @throws UsageError without a new device where the caller gave the first one; DeviceError; whatever loading throws
    */
   async recover(options: RecoverOptions = {}): Promise<void> {
@@ -160,7 +160,10 @@ export class DiffusionPipeline {
     this.loaded.turns.checkOpen();
     this.#recovery ??= recovered(this.loaded, this.options, this.open, options.device)
       .then((loaded) => {
+        const { closed } = this.loaded.turns;
         this.loaded = loaded;
+        if (closed.aborted) this.dispose();
+        closed.throwIfAborted();
       })
       .finally(() => {
         this.#recovery = undefined;

@@ -45,8 +45,5 @@ export async function recovered(
   before.release();
   const tuning = options.tuning || options.tune ? await sameTuning(before, options.tuning) : undefined;
   const { closed } = before.turns;
-  const loaded = await LoadedModel.load(before.model, { ...options, device, tuning, signal: closed }, open, before);
-  if (closed.aborted) loaded.dispose();
-  closed.throwIfAborted();
-  return loaded;
+  return LoadedModel.load(before.model, { ...options, device, tuning, signal: closed }, open, before);
 }

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { readPngText } from "../../src/image/pngText.ts";
+import type { SavedRun, Step } from "../../src/pipeline/types.ts";
 import { maxAbs, nmse } from "../reference/tensor.ts";
 import { goldenPath, load, readEvaluation, shippedPath } from "../support/models.ts";
 import { type OpenPage, openPage } from "./openPage.ts";
@@ -53,6 +54,31 @@ test("an avatar is the same as in Node", async () => {
   expect(result.drawn).toEqual(result.bytes);
   expect(result.loaded.at(-1)).toBe(1);
   expect(result.liveBytes).toBe(0);
+});
+
+test("a device that is lost is replaced without a request for the model, and a run goes on from its state", async () => {
+  const open = await browser.page.evaluateHandle(async () => {
+    const pipe = await ddim.loadPipeline(new URL("/weights/pixel-avatars-16", location.href));
+    const options = { seed: 7, steps: 4, classes: [3], eta: 0.5 };
+    const { samples } = await pipe.generate(options);
+    let resume: SavedRun | undefined;
+    async function onStep(step: Step) {
+      resume = await step.save();
+      if (step.index === 1) pipe.device.gpu.destroy();
+    }
+    const error = await pipe.generate({ ...options, onStep }).catch((error: unknown) => error);
+    if (!(error instanceof ddim.DeviceError && error.reason === "lost")) throw error;
+    return { pipe, options, resume, right: [...samples.data] };
+  });
+  const { length } = browser.requests;
+  const [right, resumed] = await open.evaluate(async ({ pipe, options, resume, right }) => {
+    await Promise.all([pipe.recover(), pipe.recover()]);
+    const { samples } = await pipe.generate({ ...options, resume });
+    pipe.dispose();
+    return [right, [...samples.data]];
+  });
+  expect(resumed).toEqual(right);
+  expect(browser.requests.slice(length).filter((request) => request.includes("/weights/"))).toEqual([]);
 });
 
 test("attention, odd widths, float16: a network from files, as <input webkitdirectory> gives them", async () => {
