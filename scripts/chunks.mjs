@@ -20,7 +20,7 @@ const LAZY = {
   denoising: ["unet/denoising/parse"],
   denoisingBody: ["unet/denoising/body"],
   autoencoder: ["autoencoder/autoencoder", "autoencoder/open", "pipeline/latents"],
-  operations: ["pipeline/operations", "pipeline/recover", "pipeline/saved", "runtime/timestamps"],
+  operations: ["pipeline/blame", "pipeline/operations", "pipeline/recover", "pipeline/saved", "runtime/timestamps"],
   tuning: ["pipeline/tuning"],
   packed: ["network/packed"],
   randn: ["sampler/hostNoise"],

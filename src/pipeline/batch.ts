@@ -18,7 +18,6 @@ import {
   stateOf,
   stateShape,
 } from "./batchInputs.ts";
-import { blameWeights } from "./blame.ts";
 import { Changes } from "./changes.ts";
 import { concatOf } from "./concat.ts";
 import type { Guidance } from "./conditions.ts";
@@ -176,7 +175,7 @@ export class Batch {
     await this.#pacer.drain();
     check();
     const failure = await state.failure();
-    if (failure) judge(await blameWeights(failure, model));
+    if (failure) judge(await (await import("./blame.ts")).blameWeights(failure, model));
     judge(overflowIn(await evaluator.overflows(), (row) => run.plan.rows[row]?.t as number));
     if (pixels && !run.decode) state.copyPixels(pixels, first * run.height * run.width * 4);
     const result = {

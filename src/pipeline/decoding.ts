@@ -22,7 +22,6 @@ import { createValueArray, type GpuArray, uploadBuffer } from "../runtime/memory
 import { runPaced } from "../runtime/pacer.ts";
 import { Program } from "../runtime/program.ts";
 import { makeValue, padded4 } from "../runtime/values.ts";
-import { blameWeights } from "./blame.ts";
 import { scaled } from "./size.ts";
 
 export interface DecodeInit extends ImageSize {
@@ -165,7 +164,7 @@ export async function decodeState(init: DecodeInit): Promise<Decoded> {
     if (bad >= 0) {
       const broken = init.number + from + bad;
       const failure = new NonFiniteError(`the decoded picture ${broken} is not finite`, { image: broken });
-      judge(await blameWeights(failure, firstStage.model));
+      judge(await (await import("./blame.ts")).blameWeights(failure, firstStage.model));
     }
     const read = pixels ? undefined : await readBack(device, decoder.output.value, decoder.output.array, n);
     return { painted, read };
