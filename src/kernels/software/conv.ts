@@ -79,7 +79,7 @@ export class SubgroupConvs {
     const [v, m] = [stored("patches", x.segments), stored("products", y.segments)];
     const input = { ...tiles, H, W, PT: pad[0], PL: pad[1], UP: up };
     this.lowering.calls.push(winogradInput.lower(this.lowering.target, label, { x, v }, {}, input));
-    const w = this.lowering.weight(winogradWeight(op, this.lowering));
+    const w = this.lowering.weight(winogradWeight(op, this.lowering.target));
     const perWorkgroup = tiles.TP <= 16 ? 16 : 32;
     const blocks = columnBlocks(channelGroups(y.segments), lanes, PRODUCTS);
     const product = { ...tiles, O4: channelGroups(y.segments) };

@@ -1,6 +1,6 @@
 /** Where Winograd's method pays, by measurement on llvmpipe (docs/decisions/0008). Never depends on the batch. */
 import type { Target } from "../../../runtime/kernel.ts";
-import { ceilDiv, channelGroups, type DType, type Value } from "../../../runtime/values.ts";
+import { ceilDiv, channelGroups, type Value } from "../../../runtime/values.ts";
 import type { ConvNode } from "../../conv2d/node.ts";
 import { keyOf, packed, type Weight } from "../../weights.ts";
 import { UNROLL } from "./product.ts";
@@ -23,14 +23,11 @@ const inputGroups = ({ view }: ConvNode): number => view.sources.reduce((sum, s)
 export const canWinograd = (op: ConvNode): boolean =>
   op.kernel[0] === 3 && op.kernel[1] === 3 && op.stride === 1 && inputGroups(op) % UNROLL === 0;
 
-/** Its weights for Winograd's method. @param stored where that matters */
-export const winogradWeight = (
-  { label, view, weights, kernel }: ConvNode,
-  stored: { readonly target: Target; readonly dtype: Exclude<DType, "u32"> },
-): Weight => {
+/** Its weights for Winograd's method. */
+export function winogradWeight({ label, view, weights, kernel }: ConvNode, target: Target): Weight {
   const segments = view.sources.flatMap((source) => source.segments);
-  return packed(label, [{ weights, kernel, segments }], stored.target.lanes, stored, "winograd");
-};
+  return packed(label, [{ weights, kernel, segments }], target.lanes, { target, dtype: "f32" }, "winograd");
+}
 
 /** What of a convolution decides how long either method takes. */
 export function convKey(op: ConvNode): string {
@@ -39,13 +36,13 @@ export function convKey(op: ConvNode): string {
 }
 
 export function usesWinograd(op: ConvNode, target: Target): boolean {
-  const { methods } = target;
   const { y } = op;
+  const { methods } = target;
   const inputs = inputGroups(op);
   const [down, across] = tilesOf(op);
   const flops = 2 * 9 * 16 * inputs * channelGroups(y.segments) * (y.shape[0] as number) * (y.shape[1] as number);
   if (!canWinograd(op)) return false;
-  if (methods?.held?.has(keyOf(winogradWeight(op, { target, dtype: "f32" })))) return true;
+  if (methods?.held?.has(keyOf(winogradWeight(op, target)))) return true;
   const given = methods?.conv2d ?? methods?.measured?.[convKey(op)];
   if (given) return given === "winograd";
   return down * across >= LEAST_TILES && flops >= LEAST_FLOPS;
