@@ -33,6 +33,11 @@ export function missingConcat({ name, config, stateChannels, concat }: Model): U
 
 /** Whether a network is given what it takes. @throws UsageError */
 export function checkConcat(model: Model, { concat }: Pick<GenerateOptions, "concat">): void {
+  if (model.config.self_condition)
+    throw new UsageError(
+      "model",
+      `${model.name} reads the picture that the step before made out (self_condition), which only ddim forward gives it yet`,
+    );
   if (concat && !model.concat)
     throw new UsageError("concat", `${model.name} takes nothing beside its state, and no concat`);
   if (!concat && model.concat) throw missingConcat(model);

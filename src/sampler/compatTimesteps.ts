@@ -70,6 +70,18 @@ export function ldmTimesteps(spacing: TimestepSpacing, options: TimestepOptions)
   );
 }
 
+/** denoising-diffusion-pytorch: the whole parts of torch's linspace(-1, T - 1, S + 1) but the first, in f32 from both ends. */
+export function lucidrainsTimesteps(spacing: TimestepSpacing, options: TimestepOptions): number[] {
+  const T = options.alphasCumprod.length;
+  const S = resolveSteps(options.steps, undefined, T);
+  checkSteps(S, T);
+  if (spacing !== "linspace") throw unknownRule("denoising-diffusion-pytorch", spacing, "linspace");
+  const step = Math.fround(T / S);
+  const half = Math.floor((S + 1) / 2);
+  const place = (i: number) => Math.fround(i < half ? step * i - 1 : T - 1 - step * (S - i));
+  return Array.from({ length: S }, (_, i) => Math.trunc(place(S - i)));
+}
+
 /** OpenAI space_timesteps: "ddimN", or sections placed with an accumulated float. @throws UsageError where it raises */
 export function openaiTimesteps(spacing: TimestepSpacing, options: TimestepOptions): number[] {
   const { sections, steps } = parseSpacing(spacing);

@@ -1,10 +1,16 @@
 /**
- * What the four systems that a schedule can reproduce do differently from each other and from the right thing, as data.
+ * What the five systems that a schedule can reproduce do differently from each other and from the right thing, as data.
  * Everything else about a step is the same formula.
  */
 import { UsageError } from "../runtime/errors.ts";
 import { alphasCumprod, type BetaConfig } from "./betas.ts";
-import { diffusersTimesteps, ermongroupTimesteps, ldmTimesteps, openaiTimesteps } from "./compatTimesteps.ts";
+import {
+  diffusersTimesteps,
+  ermongroupTimesteps,
+  ldmTimesteps,
+  lucidrainsTimesteps,
+  openaiTimesteps,
+} from "./compatTimesteps.ts";
 import { diffusersAlphasCumprod, ermongroupAlphasCumprod, ldmAlphasCumprod } from "./floatTables.ts";
 import { DPM_SOLVER, type SchedulerConfig } from "./schedulerConfig.ts";
 import type { NamedSpacing } from "./timestepRules.ts";
@@ -130,6 +136,21 @@ export const systems = {
     endsAtOne: () => true,
     addsNoise: (t) => t > 0,
     ddpmSigma: () => "hat",
+    samplers: firstOrder,
+  },
+  lucidrains: {
+    ...exact,
+    timesteps: lucidrainsTimesteps,
+    spacing({ num_train_timesteps: T }, sampler, steps) {
+      if (sampler === "ddpm" && steps !== T)
+        throw new UsageError("steps", `denoising-diffusion-pytorch's ddpm sampler takes all ${T} steps, not ${steps}`);
+      return "linspace";
+    },
+    customTimesteps: [],
+    clips: () => true,
+    endsAtOne: () => true,
+    addsNoise: (t) => t > 0,
+    varianceFloor: 1e-20,
     samplers: firstOrder,
   },
 } satisfies Record<string, System>;

@@ -79,3 +79,8 @@ test.each([
   await expect(under(name, config)).rejects.toThrow(ConfigError);
   await expect(under(name, config)).rejects.toThrow(message);
 });
+
+test("self-conditioned networks are refused to samplers", async () => {
+  using pipe = await load(`${FOLDER}/post-v2-selfcond`, {});
+  await expect(pipe.generate({ steps: 2, size: { height: 8, width: 8 } })).rejects.toThrow(/self_condition/);
+});
