@@ -11,6 +11,7 @@ const FOLDER = fileURLToPath(new URL("../test/golden", import.meta.url));
  * @typedef {"F32" | "F16" | "BF16"} DType
  * @typedef {readonly [shape: readonly number[], mean: number, width: number]} Tensor values lie in mean ± width / 2
  * @typedef {{ dtype: DType, tensors: Readonly<Record<string, Tensor>> }} Recipe of a safetensors file
+ * @typedef {{ dtype: DType, tensors: Recipe["tensors"] | string }} Entry the name of a file has that one's tensors
  */
 
 /** A permutation of 32-bit integers in which every bit of the input changes half of the output (Wellons' lowbias32). @param {number} x */
@@ -66,13 +67,17 @@ function fileOf({ dtype, tensors }) {
   return Buffer.concat([length, padded, ...parts]);
 }
 
+/** @type {(recipes: Readonly<Record<string, Entry>>, tensors: Entry["tensors"]) => Recipe["tensors"]} */
+const tensorsOf = (recipes, tensors) =>
+  typeof tensors === "string" ? tensorsOf(recipes, recipes[tensors]?.tensors ?? {}) : tensors;
+
 /** @param {string} [folder] */
 export function writeGoldenWeights(folder = FOLDER) {
-  /** @type {Record<string, Recipe>} */
+  /** @type {Record<string, Entry>} */
   const recipes = JSON.parse(readFileSync(join(folder, "weights.json"), "utf8"));
-  for (const [name, recipe] of Object.entries(recipes)) {
+  for (const [name, { dtype, tensors }] of Object.entries(recipes)) {
     const path = join(folder, name);
-    const file = fileOf(recipe);
+    const file = fileOf({ dtype, tensors: tensorsOf(recipes, tensors) });
     try {
       if (readFileSync(path).equals(file)) continue;
     } catch (error) {

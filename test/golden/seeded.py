@@ -32,7 +32,7 @@ def recipe_of(state, dtype="F32"):
     tensors = {}
     for name, tensor in sorted(state.items()):
         norm = tensor.dim() == 1 and name.endswith("weight")
-        mean = float(f"{tensor.double().mean():.2g}") if norm else 0.0
+        mean = float(f"{tensor.double().mean():.2g}") if norm else 0
         deviation = (tensor.double() - mean).square().mean().sqrt().item()
         tensors[name] = [list(tensor.shape), mean, float(f"{max(deviation, 0.1 * mean) * 12**0.5:.3g}")]
     return {"dtype": dtype, "tensors": tensors}
@@ -45,13 +45,17 @@ def state_of(recipe):
 
 def recipes():
     path = FOLDER / "weights.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    read = json.loads(path.read_text()) if path.exists() else {}
+    of = lambda tensors: read[tensors]["tensors"] if isinstance(tensors, str) else tensors
+    return {name: {**recipe, "tensors": of(recipe["tensors"])} for name, recipe in read.items()}
 
 
 def keep(changed):
-    """Adds files to weights.json, a line for each tensor."""
-    files = []
+    """Adds files to weights.json, a line for each tensor. A file of the same tensors as an earlier one names that."""
+    files, known = [], {}
     for path, recipe in sorted({**recipes(), **changed}.items()):
-        lines = ",\n".join(f"   {json.dumps(n)}: {json.dumps(t, separators=(',', ':'))}" for n, t in recipe["tensors"].items())
-        files.append(f' {json.dumps(path)}: {{"dtype": "{recipe["dtype"]}", "tensors": {{\n{lines}}}}}')
+        lines = ",\n".join(f'"{name}":{json.dumps(tensor, separators=(",", ":"))}' for name, tensor in recipe["tensors"].items())
+        tensors = json.dumps(known[lines]) if lines in known else f"{{\n{lines}}}"
+        known.setdefault(lines, path)
+        files.append(f'"{path}":{{"dtype":"{recipe["dtype"]}","tensors":{tensors}}}')
     (FOLDER / "weights.json").write_text("{\n" + ",\n".join(files) + "}\n")

@@ -39,7 +39,10 @@ describe("weights from a recipe", () => {
     beforeAll(() => {
       folder = mkdtempSync(join(tmpdir(), "ddim-goldens-"));
       const recipes = JSON.parse(readFileSync(join(ROOT, "test/golden/weights.json"), "utf8"));
-      writeFileSync(join(folder, "weights.json"), JSON.stringify({ [NAME]: recipes[NAME] }));
+      writeFileSync(
+        join(folder, "weights.json"),
+        JSON.stringify({ [NAME]: { ...recipes[NAME], tensors: recipes[recipes[NAME].tensors].tensors } }),
+      );
     });
     afterAll(() => rmSync(folder, { recursive: true }));
 
