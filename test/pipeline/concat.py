@@ -13,8 +13,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditi
 from PIL import Image
 from safetensors.torch import save_file
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "unet"))
+sys.path[:0] = [str(pathlib.Path(__file__).parents[1] / folder) for folder in ("unet", "golden")]
 from random_weights import randomise  # noqa: E402
+from seeded import keep, recipe_of, state_of  # noqa: E402
 
 torch.set_num_threads(1)
 FOLDER = pathlib.Path(__file__).parents[1] / "golden" / "concat"
@@ -105,8 +106,12 @@ def save(name, pipe):
         module = getattr(pipe, part, None)
         if module is None:
             continue
-        weights = {k: v.detach().half().contiguous() for k, v in module.state_dict().items()}
-        save_file(weights, folder / part / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+        # The numbers of the recipe are as large as those of `made`.
+        recipe = recipe_of(module.state_dict(), "F16")
+        module.load_state_dict(state_of(recipe))
+        file = folder / part / "diffusion_pytorch_model.safetensors"
+        keep({f"concat/{name}/{part}/{file.name}": recipe})
+        file.unlink()
     return folder
 
 
