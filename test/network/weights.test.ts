@@ -6,8 +6,9 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Autoencoder } from "../../src/autoencoder/autoencoder.ts";
-import { coderBytes, lowerDecoder } from "../../src/autoencoder/coder.ts";
+import { coderBytes, lowerDecoder, lowerEncoder, ownWeights } from "../../src/autoencoder/coder.ts";
 import { parseAutoencoderConfig } from "../../src/autoencoder/config.ts";
+import type { CoderNetwork } from "../../src/autoencoder/network.ts";
 import { type AutoencoderModel, autoencoderTensors } from "../../src/autoencoder/open.ts";
 import { autoencoderTaps } from "../../src/autoencoder/taps.ts";
 import { lowerTiles, tiledBytes } from "../../src/autoencoder/tiled.ts";
@@ -16,6 +17,8 @@ import { loadWeights } from "../../src/kernels/load.ts";
 import { targetFor } from "../../src/kernels/target.ts";
 import { distinct, isPacked, keyOf, type PackedForm, packed, type Weight } from "../../src/kernels/weights.ts";
 import type { ImageSize } from "../../src/network/configReader.ts";
+import { moduleOutputs } from "../../src/network/taps.ts";
+import { Weights } from "../../src/network/weights.ts";
 import { folderSource } from "../../src/node/folder.ts";
 import { openAutoencoder, openModel } from "../../src/node/model.ts";
 import type { Model } from "../../src/pipeline/model.ts";
@@ -25,7 +28,7 @@ import type { ForwardInputs, Tensor } from "../../src/pipeline/types.ts";
 import type { Capabilities } from "../../src/runtime/capabilities.ts";
 import type { Target } from "../../src/runtime/kernel.ts";
 import type { GpuArray } from "../../src/runtime/memory.ts";
-import type { Value } from "../../src/runtime/values.ts";
+import { byteSize, type Value } from "../../src/runtime/values.ts";
 import type { Network } from "../../src/unet/build.ts";
 import { lowerNetwork } from "../../src/unet/lowered.ts";
 import { findTaps } from "../../src/unet/taps.ts";
@@ -149,22 +152,21 @@ describe.each(ADAPTERS)("nothing is read for another size on software adapters %
       for (const half of ["encode", "decode"] as const) await autoencoderTaps(stage, half, random([1, 3, 16, 24]));
       expect(reads()).toEqual([]);
     }));
+});
 
-  test("a decoder in tiles", () =>
-    onAdapter(change, async () => {
-      const device = await testDevice();
-      const source = await wideAutoencoder();
-      const model = await openAutoencoder(source);
-      const choices = { height: 11, width: 28, dtype: "f32", quantize: false, scale: 1, shift: 0 } as const;
-      const tiles = lowerTiles(device, model.spec, targetFor(device), choices, Number.POSITIVE_INFINITY);
-      const memory = tiledBytes(tiles as NonNullable<typeof tiles>, 1);
-      expect(coderBytes(lowerDecoder(model.spec, targetFor(device), choices), 1)).toBeGreaterThan(memory);
-      using autoencoder = new Autoencoder(model, device, { memory });
-      await autoencoder.decode(random([1, 4, 5, 5]));
-      const reads = readsFrom(source);
-      await autoencoder.decode(random([1, 4, 11, 28]));
-      expect(reads()).toEqual([]);
-    }));
+test("nothing is read for tiles of a decoder that was used on small latents", async () => {
+  const device = await testDevice();
+  const source = await wideAutoencoder();
+  const model = await openAutoencoder(source);
+  const choices = { height: 11, width: 28, dtype: "f32", quantize: false, scale: 1, shift: 0 } as const;
+  const tiles = lowerTiles(device, model.spec, targetFor(device), choices, Number.POSITIVE_INFINITY);
+  const memory = tiledBytes(tiles as NonNullable<typeof tiles>, 1);
+  expect(coderBytes(lowerDecoder(model.spec, targetFor(device), choices), 1)).toBeGreaterThan(memory);
+  using autoencoder = new Autoencoder(model, device, { memory });
+  await autoencoder.decode(random([1, 4, 5, 5]));
+  const reads = readsFrom(source);
+  await autoencoder.decode(random([1, 4, 11, 28]));
+  expect(reads()).toEqual([]);
 });
 
 test("nothing is asked of a server for another size", async () => {
@@ -191,11 +193,38 @@ const TARGETS: readonly Target[] = [
   ),
 ];
 
+test.each(["concat/inpaint", "models/ddpm"])("nothing is read for another size on GPUs: %s", async (name) => {
+  const device = await testDevice();
+  const source = modelOf(goldenPath(name));
+  const model = await openModel(source);
+  const { own, target, other } = lowerings(model, TARGETS[0] as Target, "f32");
+  const weights = await Weights.load(device, target, own.values(), model.checkpoint, { locate: model.naming.locate });
+  const reads = readsFrom(source);
+  for (const timesteps of ["step", "image"] as const)
+    for (const tapped of [false, true]) {
+      const wanted = other({ height: 32, width: 16 }, timesteps, tapped);
+      const arrays = await weights.arrays(wanted);
+      expect(wanted.every(({ value }) => arrays.get(value)?.bytes === byteSize(value, 1))).toBe(true);
+    }
+  expect(reads()).toEqual([]);
+  weights.dispose();
+});
+
 const NETWORKS = [
   ...["crawl-tiles-32", "pixel-avatars-16"].map(shippedPath),
   ...["models/ddpm", "models/adm", "models/sdxl", "models/defaults"].map(goldenPath),
   ...["concat/inpaint", "concat/upscale", "corners/learned", "corners/resampling_resnets"].map(goldenPath),
 ];
+
+/** Every weight is there, or can be made of those that are, or is of no parameter. */
+function expectThere(own: ReadonlyMap<string, Weight>, wanted: readonly Weight[]): void {
+  const held = [...own.values()].filter(isPacked);
+  for (const weight of wanted) {
+    const there = own.has(keyOf(weight)) || weight.params.length === 0;
+    const made = isPacked(weight) && weight.params.every((_, i) => sourceOf(weight, i, held) !== undefined);
+    expect(there || made, weight.value.name).toBe(true);
+  }
+}
 
 test("whatever any size wants of any network on any target is there, or made of what is there", async () => {
   const models = await Promise.all(NETWORKS.map((folder) => openModel(folderSource(folder))));
@@ -210,19 +239,31 @@ test("whatever any size wants of any network on any target is there, or made of 
   });
   const check = fc.property(cases, ({ model, target, dtype, height, width, timesteps, tapped }) => {
     const { own, other } = lowerings(model, target, dtype);
-    const held = [...own.values()].filter(isPacked);
     const multiple = 2 * sizeMultiple(model);
     const size = { height: height * multiple, width: width * multiple };
-    for (const weight of other(size, timesteps, tapped)) {
-      const there = own.has(keyOf(weight)) || weight.params.length === 0;
-      const made = isPacked(weight) && weight.params.every((_, i) => sourceOf(weight, i, held) !== undefined);
-      expect(there || made, weight.value.name).toBe(true);
-    }
+    expectThere(own, other(size, timesteps, tapped));
     // The own size itself wants nothing else.
     const again = other(ownSize(model), timesteps, false);
     expect(again.filter((weight) => !own.has(keyOf(weight)))).toEqual([]);
   });
-  fc.assert(check, { numRuns: 60 });
+  fc.assert(check, { numRuns: 30 });
+});
+
+test("so of both halves of an autoencoder", async () => {
+  const { spec } = await openAutoencoder(await wideAutoencoder());
+  const pin = ({ graph }: CoderNetwork) =>
+    moduleOutputs(graph, graph.params(), () => "image").map(({ value }) => value);
+  for (const free of TARGETS) {
+    const halves = ownWeights(spec, free, "f32");
+    const target = keepFinal(free, new Map([...halves.encode, ...halves.decode]));
+    for (const side of [2, 12, 24, 64, 80])
+      for (const pins of [undefined, pin]) {
+        const latents = { height: side, width: side, dtype: "f32", quantize: false, scale: 2, shift: 0 } as const;
+        const image = { height: 4 * side, width: 4 * side, dtype: "f32" } as const;
+        expectThere(halves.decode, lowerDecoder(spec, target, latents, pins).lowered.weights);
+        expectThere(halves.encode, lowerEncoder(spec, target, image, pins).lowered.weights);
+      }
+  }
 });
 
 describe("weights made of others are what they are from the checkpoint", () => {
