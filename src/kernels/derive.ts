@@ -35,7 +35,7 @@ export function sourceOf(
   const { name } = params[i] as Weight["params"][number];
   const place = form.places[i] as PackedPlace;
   for (const weight of held) {
-    if (weight.form.lanes !== form.lanes || (weight.form.kind !== form.kind && weight.form.kind !== "packed")) continue;
+    if (weight.form.block !== form.block || (weight.form.kind !== form.kind && weight.form.kind !== "packed")) continue;
     for (const [j, other] of weight.form.places.entries()) {
       if (weight.params[j]?.name !== name || other.outputs.join() !== place.outputs.join()) continue;
       const there = positionChannels(other.inputs, other.first);

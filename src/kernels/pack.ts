@@ -63,10 +63,10 @@ export function readTaps(
 }
 
 /** What is known of number `i` of a weight's parameters. */
-export function packScalars({ lanes, span, places }: PackedForm, i: number) {
+export function packScalars({ block, span, places }: PackedForm, i: number) {
   const { taps, inputs, outputs, group, at } = places[i] as PackedPlace;
   const [CP, OC] = [channelGroups(inputs) * 4, channelGroups(outputs)];
-  return { TAPS: taps, CP, L: lanes, OC, O0: group, SPAN: span, AT: at };
+  return { TAPS: taps, CP, L: block, OC, O0: group, SPAN: span, AT: at };
 }
 
 /**

@@ -43,8 +43,8 @@ export interface PackedPlace {
 export interface PackedForm {
   /** `winograd`: 3×3 filters as Winograd's 36 products. */
   readonly kind: "packed" | "winograd";
-  /** Output groups per block. */
-  readonly lanes: number;
+  /** Output groups of a block. */
+  readonly block: number;
   /** Positions of a block: taps × channels of all sections. */
   readonly span: number;
   readonly places: readonly PackedPlace[];
@@ -101,7 +101,7 @@ export interface Section {
 export function packed(
   label: string,
   sections: readonly Section[],
-  lanes: number,
+  block: number,
   stored: { readonly target: Pick<Target, "storage">; readonly dtype: Exclude<DType, "u32"> },
   kind: PackedForm["kind"] = "packed",
 ): Weight<PackedForm> {
@@ -119,13 +119,13 @@ export function packed(
   }
   const value = makeValue({
     name: `${label}.${kind}${sections.length > 1 ? "+shortcut" : ""}`,
-    shape: [ceilDiv(groups, lanes) * lanes * span * 4],
+    shape: [ceilDiv(groups, block) * block * span * 4],
     batched: false,
     dtype: kind === "winograd" ? "f32" : stored.dtype,
     storage: stored.target.storage,
   });
   const params = sections.flatMap(({ weights }) => weights.map(({ weight }) => weight));
-  return { params, form: { kind, lanes, span, places }, value };
+  return { params, form: { kind, block, span, places }, value };
 }
 
 const constant = (name: string, shape: readonly number[], dtype: DType, segments?: readonly number[]): Value =>

@@ -169,7 +169,7 @@ it("lays texels out as (block·taps + tap)·positions + position, lanes innermos
   const { weights } = lowerOps([op], target, "f32");
   const packed = weights.find(isPacked);
   if (!packed) throw new Error("no packed weights");
-  expect(packed.form.lanes).toBe(lanes);
+  expect(packed.form.block).toBe(lanes);
   const arrays = await loadWeights(gpu, target, weights, pieces([weight], 64), decode);
   const { data } = await readValue(gpu, packed.value, arrays.get(packed.value)!, 1);
   for (const { object } of arrays.values()) gpu.release(object);
