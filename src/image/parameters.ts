@@ -101,7 +101,9 @@ export function parseParameters(text: Record<string, string>, file = "PNG image"
     throw new FileError(file, `its text "${JSON_KEYWORD}" is not a JSON object`);
   const fields = value as Record<string, unknown>;
   const sampled = fields.task === undefined;
-  for (const [key, { valid }] of Object.entries<Field>(FIELDS))
+  // FIELDS begin with the steps, as diffusion-webui's line does; of several faults the seed's is told first.
+  const { seed, ...others } = FIELDS;
+  for (const [key, { valid }] of Object.entries<Field>({ seed, ...others }))
     if (!valid(fields[key]) && (sampled || fields[key] !== undefined || !SAMPLED.has(key)))
       throw new FileError(file, `its text "${JSON_KEYWORD}" has no valid "${key}"`);
   return value as GenerationParameters;
