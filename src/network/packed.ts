@@ -165,26 +165,28 @@ export async function loadPacked(
     for (const { object } of arrays.splice(0)) device.release(object);
   };
   try {
-    const how = await fits(checkpoint, names, reader.note, options);
-    if (!how) return undefined;
-    await device.allocate("the network's weights", () => {
-      for (const { value } of weights) arrays.push(createValueArray(device, value));
-    });
-    if (!(await read(device, reader, weights, arrays, options.signal))) {
-      release();
-      return undefined;
+    try {
+      const how = await fits(checkpoint, names, reader.note, options);
+      if (!how) return undefined;
+      await device.allocate("the network's weights", () => {
+        for (const { value } of weights) arrays.push(createValueArray(device, value));
+      });
+      if (!(await read(device, reader, weights, arrays, options.signal))) {
+        release();
+        return undefined;
+      }
+      // Next time the files alone tell it.
+      if (how === "bytes" && (await checkpoint.stamps(names))) {
+        const loaded = new Map(weights.map((weight, i) => [weight, arrays[i] as GpuArray]));
+        await savePacked(device, target, loaded, checkpoint, { store, model });
+      }
+      return new Map(weights.map(({ value }, i) => [value, arrays[i] as GpuArray]));
+    } finally {
+      await reader.close();
     }
-    // Next time the files alone tell it.
-    if (how === "bytes" && (await checkpoint.stamps(names))) {
-      const loaded = new Map(weights.map((weight, i) => [weight, arrays[i] as GpuArray]));
-      await savePacked(device, target, loaded, checkpoint, { store, model });
-    }
-    return new Map(weights.map(({ value }, i) => [value, arrays[i] as GpuArray]));
   } catch (error) {
     release();
     throw error;
-  } finally {
-    await reader.close();
   }
 }
 

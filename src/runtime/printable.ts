@@ -41,6 +41,12 @@ export function shown(value: unknown): string {
 /** A text out of a configuration, or what stands in its place, which `String` may not turn into one. */
 export const textOf = (value: unknown): string => (typeof value === "string" ? value : shown(value));
 
+/** What something that was thrown says, which need not be an error. */
+export function said(thrown: unknown): string {
+  const { message } = Object(thrown) as { message?: unknown };
+  return typeof message === "string" ? message : textOf(thrown);
+}
+
 /** How many names a message lists. */
 const LISTED = 12;
 

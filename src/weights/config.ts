@@ -1,5 +1,6 @@
 /** A network's configuration file: JSON, or YAML where the caller brings a reader for it. */
 import { FileError } from "../runtime/errors.ts";
+import { said } from "../runtime/printable.ts";
 import { isObject, readJson, readText } from "./json.ts";
 import { joinPath, label } from "./path.ts";
 import type { ConfigPlace, ModelSource } from "./source.ts";
@@ -79,7 +80,7 @@ export async function readConfig(
   try {
     value = await parseYaml(text);
   } catch (cause) {
-    const { message } = cause as Error;
+    const message = said(cause);
     // As engines say that the reader called itself too often.
     const problem = /call stack|recursion/i.test(message) ? "it is nested too deep" : message.split("\n")[0];
     throw new FileError(file, `is not YAML: ${problem}`, { cause });

@@ -5,6 +5,7 @@
  */
 
 import { DdimError, FileError } from "../runtime/errors.ts";
+import { said } from "../runtime/printable.ts";
 import { label } from "./path.ts";
 
 /** What is wrong with a file that is no longer the one whose header, or first part, was read. */
@@ -173,7 +174,7 @@ export function tooLong(file: string, limit: number): FileError {
 export function readFailure(file: string, error: unknown, signal?: AbortSignal): unknown {
   if (signal?.aborted) return signal.reason;
   if (error instanceof DdimError) return error;
-  const problem = isNotFound(error) ? "there is no such file" : `cannot be read: ${(error as Error)?.message ?? error}`;
+  const problem = isNotFound(error) ? "there is no such file" : `cannot be read: ${said(error)}`;
   return new FileError(file, problem, { cause: error });
 }
 
