@@ -89,7 +89,7 @@ function whyNot(): string | undefined {
 }
 
 export const disks: Section = {
-  ...{ name: "disks", what: "disks of 4 to 120 kB, with pictures, states or caches on them", tries: 20, few: 4 },
+  ...{ name: "disks", what: "disks of 4 to 120 kB, with pictures, states or caches on them", tries: 20, few: 3 },
   skipped: whyNot(),
   begin: () => FullDisk.begin(),
 };

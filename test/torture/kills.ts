@@ -150,7 +150,7 @@ export const kills: Section = {
     name: "kills",
     what: "processes killed while they write pictures, states, caches, downloads",
     tries: 100,
-    few: 4,
+    few: 3,
   },
   begin: () => Killer.begin(),
 };

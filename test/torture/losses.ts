@@ -79,6 +79,6 @@ class Loser implements Victim {
 }
 
 export const losses: Section = {
-  ...{ name: "losses", what: "devices lost within runs, which recover() and resume", tries: 50, few: 4 },
+  ...{ name: "losses", what: "devices lost within runs, which recover() and resume", tries: 50, few: 3 },
   begin: () => Loser.begin(),
 };
