@@ -1,8 +1,9 @@
 /** An autoencoder before any GPU is involved: its configuration and table of tensors, read and checked. */
 
 import { checkWhole } from "../network/configReader.ts";
-import { FileError } from "../runtime/errors.ts";
+import { FileError, UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { shown } from "../runtime/printable.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import type { ParseYaml } from "../weights/config.ts";
 import { isObject } from "../weights/json.ts";
@@ -155,6 +156,8 @@ export async function findAutoencoder(
   options: OpenAutoencoderOptions = {},
 ): Promise<AutoencoderModel | null> {
   checkOptions("openAutoencoder", options, openNames);
+  if (typeof Object(source).exists !== "function")
+    throw new UsageError("source", `openAutoencoder: source must be a ModelSource, got ${shown(source)}`);
   checkUnknown(options.unknown);
   const found = await findConfigured(source, options);
   return found && openConfigured(source, found, options);

@@ -1,6 +1,7 @@
 /** The distribution that an encoder of kind `kl` gives: independent normals (diffusers, DiagonalGaussianDistribution). */
 import { ShapeError } from "../runtime/errors.ts";
 import type { Tensor } from "../runtime/layout.ts";
+import { checkKind } from "../runtime/options.ts";
 
 export interface Posterior {
   /** [N, C, H, W] */
@@ -28,9 +29,13 @@ export function posterior({ shape, data }: Tensor): Posterior {
 /**
  * A sample: mean + σ·noise.
  * @param noise standard normal, in the shape of the mean
- * @throws ShapeError
+ * @throws UsageError, ShapeError
  */
-export function samplePosterior({ mean, logvar }: Posterior, noise: Tensor): Tensor {
+export function samplePosterior(posterior: Posterior, noise: Tensor): Tensor {
+  checkKind("samplePosterior", "posterior", "an object", posterior);
+  const { mean, logvar } = posterior;
+  for (const [name, tensor] of Object.entries({ mean, logvar, noise }))
+    checkKind("samplePosterior", name, "a tensor { shape, data: Float32Array }", tensor);
   if (noise.shape.join() !== mean.shape.join() || noise.data.length !== mean.data.length)
     throw new ShapeError("samplePosterior", "noise", `[${mean.shape.join(", ")}]`, noise.shape);
   const data = mean.data.map((v, i) => v + Math.exp((logvar.data[i] as number) / 2) * (noise.data[i] as number));

@@ -3,6 +3,7 @@
  * taken away, divided by their deviation, times the scaling factor (diffusers' pipelines; latent-diffusion's scale_factor).
  */
 import type { Tensor } from "../runtime/layout.ts";
+import { checkKind } from "../runtime/options.ts";
 import type { AutoencoderSpec } from "./spec.ts";
 
 /** Per channel: a sampler's latent is scale·(z − shift). */
@@ -19,14 +20,21 @@ function mapped({ shape, data }: Tensor, map: (v: number, channel: number) => nu
   return { shape, data: data.map((v, i) => map(v, Math.floor(i / pixels) % channels)) };
 }
 
+/** @throws UsageError for what is no specification, or no latents */
+function checked(where: string, spec: AutoencoderSpec, latents: Tensor): AutoencoderSpec {
+  checkKind(where, "spec", "an object", spec);
+  checkKind(where, "latents", "a tensor { shape, data: Float32Array }", latents);
+  return spec;
+}
+
 /** @param latents [N, C, H, W] as `encode` gives them */
 export function toSampler(spec: AutoencoderSpec, latents: Tensor): Tensor {
-  const of = scalings(spec);
+  const of = scalings(checked("toSampler", spec, latents));
   return mapped(latents, (v, channel) => (v - of(channel).shift) * of(channel).scale);
 }
 
 /** @returns [N, C, H, W] as `decode` takes them */
 export function fromSampler(spec: AutoencoderSpec, latents: Tensor): Tensor {
-  const of = scalings(spec);
+  const of = scalings(checked("fromSampler", spec, latents));
   return mapped(latents, (v, channel) => v / of(channel).scale + of(channel).shift);
 }

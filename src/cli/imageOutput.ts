@@ -1,6 +1,6 @@
 /** Where the images of a run go, by the form of `-o`: one picture, numbered files, a folder, or tensors. */
 import { join } from "node:path";
-import { defaultScale } from "../image/rgba.ts";
+import { defaultScale, MOST_PIXELS } from "../image/rgba.ts";
 import type { ImageSize } from "../network/configReader.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { checkFile, checkFolder, makeFolder } from "./output.ts";
@@ -17,6 +17,10 @@ export interface ImageOutput {
 }
 
 const PLACEHOLDER = /%(0?)(\d*)d/;
+/** Names of files have at most 255 bytes. */
+const MOST_DIGITS = 200;
+/** Files of a run, all of which are checked before it begins. */
+const MOST_FILES = 1_000_000;
 
 /**
  * {@link readOutput}, and {@link checkOutput} of that.
@@ -60,8 +64,15 @@ export function readOutput(output: string, count: number, first = 0): ImageOutpu
     : { form: "picture", paths: [output] };
 }
 
-/** The first placeholder, such as %03d, becomes the number of the image, from `first` on. */
+/**
+ * The first placeholder, such as %03d, becomes the number of the image, from `first` on.
+ * @throws UsageError for more digits than a name can have, or more files than a run can write
+ */
 function numbered(pattern: string, count: number, first: number): string[] {
+  if (Number(PLACEHOLDER.exec(pattern)?.[2]) > MOST_DIGITS)
+    throw new UsageError("output", `-o ${pattern}: a number in a file's name has at most ${MOST_DIGITS} digits`);
+  if (count > MOST_FILES)
+    throw new UsageError("count", `-n ${count}: at most ${MOST_FILES} files are written in one run`);
   return Array.from({ length: count }, (_, i) =>
     pattern.replace(PLACEHOLDER, (_match, zero: string, width: string) =>
       String(first + i).padStart(Number(width), zero ? "0" : " "),
@@ -78,9 +89,6 @@ export function madeText(paths: readonly string[], count: number, { width, heigh
   const [first, last] = [paths[0], paths.at(-1)];
   return `${first === last ? first : `${first} … ${last}`}: ${plural(count, "image")} of ${width} x ${height}`;
 }
-
-/** Pixels of an enlarged image, a gigabyte. */
-const MOST_PIXELS = 2 ** 28;
 
 /**
  * How much images are enlarged: a picture to look at so that small images can be seen, files of their own not at all.

@@ -3,6 +3,7 @@
  * the smallest sum of absolute differences (the heuristic of the PNG specification, section 12.7), which makes the repeated
  * lines of an enlarged picture vanish.
  */
+import { checkKind } from "../runtime/options.ts";
 import { type PngChunk, writeChunks } from "./pngChunks.ts";
 import { textChunks } from "./pngText.ts";
 import { checkImage, type RgbaImage } from "./rgba.ts";
@@ -16,6 +17,7 @@ import { deflate } from "./zlib.ts";
  */
 export async function encodePng(image: RgbaImage, text: Record<string, string> = {}): Promise<Uint8Array<ArrayBuffer>> {
   checkImage(image, "encodePng", "image");
+  checkKind("encodePng", "text", "an object", text);
   const { width, height, data } = image;
   let opaque = true;
   for (let i = 3; i < data.length && opaque; i += 4) opaque = data[i] === 255;

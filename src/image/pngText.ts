@@ -4,6 +4,7 @@
  * read all three.
  */
 import { FileError, UsageError } from "../runtime/errors.ts";
+import { checkKind } from "../runtime/options.ts";
 import { type PngChunk, readChunks } from "./pngChunks.ts";
 import { inflate } from "./zlib.ts";
 
@@ -43,6 +44,7 @@ export function textChunks(text: Record<string, string>): PngChunk[] {
  * @throws FileError when the bytes are no PNG, are cut off or damaged, or hold a text chunk that is not well formed.
  */
 export async function readPngText(bytes: Uint8Array, file = "PNG image"): Promise<Record<string, string>> {
+  checkKind("readPngText", "bytes", "a Uint8Array", bytes);
   return textsOf(readChunks(bytes, file), file);
 }
 

@@ -1,6 +1,8 @@
 /** Pictures made to fit another size. */
 import { UsageError } from "../runtime/errors.ts";
-import type { RgbaImage } from "./rgba.ts";
+import { checkKind } from "../runtime/options.ts";
+import { shown } from "../runtime/printable.ts";
+import { checkImage, checkMade, type RgbaImage } from "./rgba.ts";
 
 export const fits = ["crop", "pad", "stretch"] as const;
 export type Fit = (typeof fits)[number];
@@ -55,14 +57,18 @@ function resample(image: RgbaImage, window: Window, width: number, height: numbe
  * Transparency becomes white. A picture that has the size already keeps its bytes but for that.
  *
  * @returns the picture, and what was done in a few words; empty when nothing was
- * @throws UsageError for another way to fit
+ * @throws UsageError for another way to fit or a size that no image can have; ShapeError for an image that is none
  */
 export function fitImage(
   image: RgbaImage,
-  { width, height }: { width: number; height: number },
+  size: { width: number; height: number },
   fit: Fit = "crop",
 ): { image: RgbaImage; done: string } {
-  if (!fits.includes(fit)) throw new UsageError("fit", `fit must be one of ${fits.join(", ")}, got ${fit}`);
+  if (!fits.includes(fit)) throw new UsageError("fit", `fit must be one of ${fits.join(", ")}, got ${shown(fit)}`);
+  checkImage(image, "fitImage", "image");
+  checkKind("fitImage", "size", "an object", size);
+  const { width, height } = size;
+  checkMade("fitImage", width, height);
   const whole = { x: 0, y: 0, width: image.width, height: image.height };
   if (image.width === width && image.height === height)
     return { image: resample(image, whole, width, height), done: "" };
@@ -73,10 +79,10 @@ export function fitImage(
   if (fit === "stretch" || image.width * height === image.height * width)
     return { image: resample(image, whole, width, height), done: `resized from ${from} to ${to}` };
   if (fit === "crop") {
-    const size = wide
+    const part = wide
       ? { width: image.height * ratio, height: image.height }
       : { width: image.width, height: image.width / ratio };
-    const window = { x: (image.width - size.width) / 2, y: (image.height - size.height) / 2, ...size };
+    const window = { x: (image.width - part.width) / 2, y: (image.height - part.height) / 2, ...part };
     return { image: resample(image, window, width, height), done: `cropped and resized from ${from} to ${to}` };
   }
   const inner = {

@@ -1,6 +1,8 @@
 /** Between pictures and tensors, in the arithmetic of the GPU's kernel, so that both give the same bytes. */
 import { ShapeError } from "../runtime/errors.ts";
-import type { RgbaImage } from "./rgba.ts";
+import { checkKind } from "../runtime/options.ts";
+import { shown } from "../runtime/printable.ts";
+import { checkImage, checkMade, type RgbaImage } from "./rgba.ts";
 
 /** Half to even, as numpy and WGSL round. */
 function roundEven(v: number): number {
@@ -18,14 +20,23 @@ const byte = (v: number) => {
  * Pictures of channels-first samples in −1..1. One channel is grey, missing channels are 0.
  *
  * @param data [n, channels, height, width]
+ * @throws UsageError for a size that no image can have; ShapeError for data of another length
  */
 export function toRgbaImages(
   data: Float32Array,
   n: number,
   channels: number,
-  { height, width }: { height: number; width: number },
+  size: { height: number; width: number },
 ): RgbaImage[] {
+  checkKind("toRgbaImages", "size", "an object", size);
+  const { height, width } = size;
+  checkKind("toRgbaImages", "data", "numbers", data);
+  checkMade("toRgbaImages", width, height);
   const pixels = height * width;
+  if (![n, channels].every((v) => Number.isInteger(v) && v >= 0) || data.length !== n * channels * pixels)
+    throw new ShapeError("toRgbaImages", "data", `${shown(n)} x ${shown(channels)} x ${height} x ${width} values`, [
+      data.length,
+    ]);
   return Array.from({ length: n }, (_, i) => {
     const out = new Uint8ClampedArray(4 * pixels).fill(255);
     for (let p = 0; p < pixels; p++)
@@ -47,6 +58,8 @@ export function fromRgbaImages(
   images: readonly RgbaImage[],
   channels: number,
 ): { shape: [number, number, number, number]; data: Float32Array<ArrayBuffer> } {
+  checkKind("fromRgbaImages", "images", "a list", images);
+  for (const [i, image] of images.entries()) checkImage(image, "fromRgbaImages", `image ${i}`);
   const { width = 0, height = 0 } = images[0] ?? {};
   if (channels !== 1 && channels !== 3) throw new ShapeError("images", "channels", "1 or 3", [channels]);
   const pixels = width * height;

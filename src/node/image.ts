@@ -1,9 +1,11 @@
 /** Pictures from disk: PNG, JPEG and WebP, told apart by their first bytes. */
+
 import { pictureKind } from "../image/header.ts";
 import { pixelLimit, type ReadOptions, warner } from "../image/limits.ts";
 import { oriented } from "../image/orientation.ts";
 import type { RgbaImage } from "../image/rgba.ts";
 import { FileError } from "../runtime/errors.ts";
+import { checkKind } from "../runtime/options.ts";
 import { readPictureFile } from "./file.ts";
 import { decodeJpeg } from "./jpeg.ts";
 import { decodePng } from "./png.ts";
@@ -20,6 +22,7 @@ const DECODERS = { png: decodePng, jpeg: decodeJpeg, webp: decodeWebp };
  */
 export async function readImage(from: string | Uint8Array, options: ReadOptions = {}): Promise<RgbaImage> {
   const limit = pixelLimit("readImage", options);
+  if (typeof from !== "string") checkKind("readImage", "from", "a Uint8Array", from);
   const name = typeof from === "string" ? from : "picture";
   const bytes = typeof from === "string" ? await readPictureFile(from, limit) : from;
   const kind = pictureKind(bytes);

@@ -2,7 +2,10 @@
 import { UsageError } from "./errors.ts";
 import { listed, shown } from "./printable.ts";
 
+const tagOf = (v: unknown) => Object.prototype.toString.call(v);
 const isNumber = (v: unknown) => typeof v === "number";
+/** Bytes of a file. By name: a page's frames have classes of their own. */
+const isBytes = (v: unknown) => tagOf(v) === "[object Uint8Array]";
 const isList = (v: unknown) => Array.isArray(v) && v.every(isNumber);
 /** Typed arrays are lists where they stand for the numbers of a tensor. */
 const isData = (v: unknown) => isList(v) || (ArrayBuffer.isView(v) && isNumber((v as Float32Array).length));
@@ -10,10 +13,7 @@ const isData = (v: unknown) => isList(v) || (ArrayBuffer.isView(v) && isNumber((
 /** Whether a value is a {@link Tensor}; its shape is the business of who takes it. */
 function isTensor(v: unknown): boolean {
   const { shape, data } = Object(v) as { shape?: unknown; data?: unknown };
-  // By name: a page's frames have classes of their own.
-  return (
-    Array.isArray(shape) && shape.every(isNumber) && Object.prototype.toString.call(data) === "[object Float32Array]"
-  );
+  return isList(shape) && tagOf(data) === "[object Float32Array]";
 }
 
 /** What options hold, as messages say it. */
@@ -25,6 +25,8 @@ const KINDS = {
   "a text or a function": (v: unknown) => typeof v === "string" || typeof v === "function",
   "a function": (v: unknown) => typeof v === "function",
   "an object": (v: unknown) => typeof v === "object" && v !== null && !Array.isArray(v),
+  "a list": Array.isArray,
+  "a Uint8Array": isBytes,
   "a list of numbers": isList,
   numbers: isData,
   "a number or a list of numbers": (v: unknown) => isNumber(v) || isList(v),

@@ -87,6 +87,7 @@ export function openaiTimesteps(spacing: TimestepSpacing, options: TimestepOptio
   const { sections, steps } = parseSpacing(spacing);
   const T = options.alphasCumprod.length;
   const S = resolveSteps(options.steps, steps, T);
+  checkSteps(S, T);
   if (S === 1) throw new UsageError("steps", "OpenAI's diffusion cannot be built for a single step");
   if (spacing === "ddim" || (steps !== undefined && !sections)) return spacedTimesteps(spacing, options);
   if (!sections) throw unknownRule("OpenAI's code", spacing, "ddimN and sections like 10,10,5");

@@ -5,6 +5,7 @@ import { ShapeError, UsageError } from "../runtime/errors.ts";
 import { judgeBy, type NonFinite } from "../runtime/finite.ts";
 import { resolveDevice } from "../runtime/openDevice.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { shown } from "../runtime/printable.ts";
 import { makeValue } from "../runtime/values.ts";
 import { overrideSchedule, type ScheduleOverrides } from "./override.ts";
 import { addsNoise, planSchedule } from "./plan.ts";
@@ -136,6 +137,8 @@ export async function sample(options: SampleOptions): Promise<{ x: Float32Array;
   const evaluate = async (x: Float32Array, i: number): Promise<ArrayLike<number>> => {
     const t = new Array<number>(N).fill(plan.rows[i]?.tNetwork as number);
     const m = await denoise(x, t, { i, of: plan.rows.length });
+    if (!Array.isArray(m) && !ArrayBuffer.isView(m))
+      throw new UsageError("denoise", `sample: denoise must give a Float32Array or a list of numbers, got ${shown(m)}`);
     if (m.length === N * channels * H * W) return m;
     if (m.length !== 2 * size)
       throw new ShapeError("sample", "denoise's result", `[${[N, channels, H, W].join(", ")}]`, [m.length]);
