@@ -7,7 +7,7 @@ import { DeviceError, UsageError, UseAfterDisposeError } from "../runtime/errors
 import { type Judge, judgeBy, type NonFinite } from "../runtime/finite.ts";
 import type { Target } from "../runtime/kernel.ts";
 import type { Tensor } from "../runtime/layout.ts";
-import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { checkKind, checkOptions, type OptionNames } from "../runtime/options.ts";
 import type { DType } from "../runtime/values.ts";
 import type { LoadProgress } from "../weights/stream.ts";
 import { type BatchesInit, checkShape, runBatches } from "./batches.ts";
@@ -107,6 +107,9 @@ export class Autoencoder {
     private readonly options: AutoencoderOptions = {},
   ) {
     checkOptions("Autoencoder", options, autoencoderNames);
+    checkKind("Autoencoder", "model", "an object", model);
+    checkKind("Autoencoder", "model.spec", "an object", model.spec);
+    checkKind("Autoencoder", "device", "a device", device);
     this.spec = model.spec;
     this.dtype = options.dtype ?? "f32";
     const free = targetFor(device, methodsFor(options.precision));

@@ -57,5 +57,6 @@ export function enlarge(image: RgbaImage, k: number): RgbaImage {
 
 /** The enlargement at which a picture of `width` pixels can be looked at: under 64 it becomes about 128 wide, else 1. */
 export function defaultScale(width: number): number {
+  checkKind("defaultScale", "width", "a number", width);
   return width < 64 ? Math.round(128 / width) : 1;
 }

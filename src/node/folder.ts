@@ -4,6 +4,7 @@ import type { BigIntStats } from "node:fs";
 import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 import { FileError } from "../runtime/errors.ts";
+import { checkKind } from "../runtime/options.ts";
 import { type Checkpoint, openSafetensors } from "../weights/checkpoint.ts";
 import { checkPath, label } from "../weights/path.ts";
 import {
@@ -151,5 +152,7 @@ export function folderSource(directory: string): ModelSource {
  * @throws FileError when it is missing or its header is wrong.
  */
 export async function openSafetensorsFile(path: string, signal?: AbortSignal): Promise<Checkpoint> {
+  checkKind("openSafetensorsFile", "path", "a text", path);
+  if (signal) checkKind("openSafetensorsFile", "signal", "an AbortSignal", signal);
   return openSafetensors(folderSource(dirname(path)), basename(path), signal);
 }

@@ -6,7 +6,7 @@ import { loadNames } from "../pipeline/options.ts";
 import type { DiffusionPipeline } from "../pipeline/pipeline.ts";
 import type { LoadOptions } from "../pipeline/types.ts";
 import { UsageError } from "../runtime/errors.ts";
-import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { checkKind, checkOptions, type OptionNames } from "../runtime/options.ts";
 import { message, shown, toConsole } from "../runtime/printable.ts";
 import { type NodeDeviceOptions, nodeDeviceNames, openNodeDevice } from "./device.ts";
 import { openModel, parseYaml as parseYamlText } from "./model.ts";
@@ -82,6 +82,7 @@ export async function loadPipeline(
 
 /** {@link sampleOn} with Dawn as the default device, opened and freed here. */
 export async function sample(options: SampleOptions): ReturnType<typeof sampleOn> {
+  checkKind("sample", "options", "an object", options);
   if (options.device) return sampleOn(options);
   const device = await openNodeDevice();
   try {

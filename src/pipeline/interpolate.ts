@@ -1,6 +1,6 @@
 /** Between latents: lines, grids of four corners, and the fusion of two images. */
 import { ShapeError, UsageError } from "../runtime/errors.ts";
-import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { checkKind, checkOptions, type OptionNames } from "../runtime/options.ts";
 import { initialNoise } from "../sampler/philox.ts";
 import { wholeSeed } from "../sampler/seed.ts";
 import { slerp } from "../sampler/slerp.ts";
@@ -58,6 +58,7 @@ export async function interpolate(
   options: InterpolateOptions,
 ): Promise<Generation> {
   checkOptions("interpolate", options, interpolateNames);
+  checkKind("interpolate", "corners", "a list", corners);
   const { at, n, ...rest } = options;
   if (corners.length !== 2 && corners.length !== 4)
     throw new UsageError("corners", `interpolation goes between two latents or four, got ${corners.length}`);

@@ -3,7 +3,7 @@ import { findConfigured } from "../autoencoder/find.ts";
 import type { AutoencoderModel } from "../autoencoder/open.ts";
 import type { Naming } from "../network/naming.ts";
 import { ConfigError, UsageError } from "../runtime/errors.ts";
-import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { checkKind, checkOptions, type OptionNames } from "../runtime/options.ts";
 import { shown, textOf } from "../runtime/printable.ts";
 import { parseSchedulerConfig, type SchedulerConfig, unreadKeys } from "../sampler/schedulerConfig.ts";
 import { plainLayout } from "../unet/layouts/diffusers.ts";
@@ -154,6 +154,7 @@ export async function openModel(given: ModelSource, options: OpenOptions = {}): 
   checkOptions("openModel", options, openNames);
   const { signal, variant, weights: asked = "plain", parseYaml, randomWeights: seed, unknown } = options;
   checkUnknown(unknown);
+  checkKind("openModel", "source", "a source of files", given);
   const told: string[] = [];
   const reading: UnknownOptions = { unknown, warn: (text) => void told.push(text) };
   // First: what a pipeline's parts are is known then, and a server need not be asked for others.

@@ -1,5 +1,7 @@
 /** What identifies a model: the hash of its bytes, and that of earlier versions. */
+
 import type { AutoencoderModel } from "../autoencoder/open.ts";
+import { checkKind } from "../runtime/options.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
 import { sha256, textDigest, toHex } from "../weights/digests.ts";
 import type { Model } from "./model.ts";
@@ -21,6 +23,7 @@ async function identified(checkpoint: Checkpoint, names: readonly string[], sign
  * @throws FileError, also where the platform has no Web Cryptography; the signal's reason
  */
 export async function modelId(model: Model, signal?: AbortSignal): Promise<string> {
+  checkKind("modelId", "model", "a model", model);
   const { checkpoint, config, scheduler, reading, firstStage, networkTensors } = model;
   const facts = [
     ...["ddim-webgpu model 2", config, scheduler, reading, firstStage?.spec ?? null],
@@ -50,6 +53,7 @@ const HASH_READS = 16;
  * KiB of each. Pictures of versions up to 0.1.0 name their model so; {@link modelId} identifies the bytes.
  */
 export async function modelHash(model: Model, signal?: AbortSignal): Promise<string> {
+  checkKind("modelHash", "model", "a model", model);
   const { checkpoint, config, scheduler, reading, firstStage } = model;
   const byName = ({ tensors, source }: Checkpoint) =>
     [...tensors.values()].map((tensor) => ({ ...tensor, source })).sort((a, b) => (a.name < b.name ? -1 : 1));

@@ -1,5 +1,7 @@
 /** A pipeline's network by itself: single evaluations, what they cost, and what its kernels are made for. */
+
 import type { Target } from "../runtime/kernel.ts";
+import { checkKind } from "../runtime/options.ts";
 import type { KernelTiming } from "../runtime/profiler.ts";
 import type { EvalOptions, EvalTerms } from "./evalTerms.ts";
 import type { ForwardTiming } from "./forward.ts";
@@ -89,6 +91,7 @@ export class PipelineNetwork {
   /** Activation memory that a batch needs at the model's own size, and the least that any plan could do with. */
   plan(batch: number): { bytes: number; lowerBound: number } {
     this.loaded.turns.checkOpen();
+    checkKind("plan", "batch", "a number", batch);
     return this.loaded.plan(batch);
   }
 }

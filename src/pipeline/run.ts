@@ -3,7 +3,7 @@
 import type { ImageSize } from "../network/configReader.ts";
 import { ConfigError, ShapeError, UsageError } from "../runtime/errors.ts";
 import { type Judge, nonFiniteIn } from "../runtime/finite.ts";
-import { checkOptions } from "../runtime/options.ts";
+import { checkKind, checkOptions } from "../runtime/options.ts";
 import { type Plan, type PlanOptions, planSchedule } from "../sampler/plan.ts";
 import { planRule } from "../sampler/rule.ts";
 import { makeSchedule } from "../sampler/schedule.ts";
@@ -132,6 +132,7 @@ export function resolveRun(
   options: GenerateOptions = {},
   planner?: (schedule: Schedule, options: PlanOptions) => Plan,
 ): ResolvedRun {
+  checkKind("resolveRun", "model", "a model", model);
   checkOptions("generate", options, generateNames);
   const { inpaint } = options;
   if (inpaint) checkOptions("inpaint", inpaint, inpaintNames);

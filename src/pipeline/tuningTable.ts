@@ -1,10 +1,12 @@
 /** Tables of measured methods: what they are valid for, and how they are kept. */
+
 import { crc32 } from "../image/pngChunks.ts";
 import { METHODS, methodSources } from "../kernels/methods.ts";
 import { targetFor } from "../kernels/target.ts";
 import type { Measured } from "../kernels/tuner.ts";
 import type { Device } from "../runtime/device.ts";
 import { FileError } from "../runtime/errors.ts";
+import { checkKind } from "../runtime/options.ts";
 import { textOf } from "../runtime/printable.ts";
 import { textDigest } from "../weights/digests.ts";
 
@@ -40,7 +42,10 @@ export async function tuningScope(device: Device): Promise<TuningScope> {
 }
 
 /** Eight hex digits of a table's choices, whatever the times were. */
-export function tuningHash({ entries }: TuningTable): Promise<string> {
+export async function tuningHash(table: TuningTable): Promise<string> {
+  checkKind("tuningHash", "table", "an object", table);
+  const { entries } = table;
+  checkKind("tuningHash", "entries", "an object", entries);
   const chosen = Object.entries(entries).map(([key, { method }]) => [key, method]);
   return digest(JSON.stringify(chosen.sort(([a = ""], [b = ""]) => (a < b ? -1 : 1))));
 }
@@ -58,7 +63,9 @@ const checksum = ({ adapter, kernels, entries }: TuningTable): string =>
     .padStart(8, "0");
 
 /** A table as the text of a file. */
-export const formatTuning = ({ adapter, kernels, entries }: TuningTable): string => {
+export const formatTuning = (tuning: TuningTable): string => {
+  checkKind("formatTuning", "table", "an object", tuning);
+  const { adapter, kernels, entries } = tuning;
   const table = { adapter, kernels, entries };
   return `${JSON.stringify({ format: FORMAT, ...table, checksum: checksum(table) }, null, 2)}\n`;
 };

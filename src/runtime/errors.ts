@@ -4,7 +4,7 @@
  * with `internal:` are our own bugs.
  */
 
-import { listed, message } from "./printable.ts";
+import { listed, message, textOf } from "./printable.ts";
 
 /**
  * Base class: `instanceof DdimError` separates our refusals from surprises. Its message is one printable line, whatever the
@@ -49,7 +49,7 @@ export class FileError extends DdimError {
     readonly problem: string,
     options?: ErrorOptions,
   ) {
-    super(`${file}: ${problem}`, options);
+    super(`${textOf(file)}: ${problem}`, options);
   }
 }
 

@@ -2,8 +2,8 @@
 import { MATRICES } from "./capabilities.ts";
 import { adapterName, Device } from "./device.ts";
 import { DeviceError, UsageError } from "./errors.ts";
-import { checkOptions, type OptionNames } from "./options.ts";
-import { shown } from "./printable.ts";
+import { checkKind, checkOptions, type OptionNames } from "./options.ts";
+import { said, shown } from "./printable.ts";
 
 export interface DeviceOptions {
   /** Passed to requestAdapter. */
@@ -28,6 +28,7 @@ const RAISED = [
 
 /** Wraps a caller's device: it is used as it is and never destroyed. */
 export function wrapDevice(gpu: GPUDevice): Device {
+  checkKind("wrapDevice", "gpu", "a GPUDevice", gpu);
   return new Device(gpu, gpu.adapterInfo, false);
 }
 
@@ -41,10 +42,7 @@ export async function openAdapter(adapter: GPUAdapter): Promise<Device> {
   try {
     return new Device(await adapter.requestDevice({ requiredFeatures, requiredLimits }), adapter.info, true);
   } catch (cause) {
-    throw new DeviceError(
-      "unsupported",
-      `adapter ${adapterName(adapter.info)} opens no device: ${(cause as Error).message}`,
-    );
+    throw new DeviceError("unsupported", `adapter ${adapterName(adapter.info)} opens no device: ${said(cause)}`);
   }
 }
 
@@ -55,6 +53,7 @@ export async function openAdapter(adapter: GPUAdapter): Promise<Device> {
  */
 export async function openDevice(gpu: GPU | undefined, options: DeviceOptions = {}): Promise<Device> {
   checkOptions("openDevice", options, deviceNames);
+  if (gpu !== undefined && gpu !== null) checkKind("openDevice", "gpu", "a GPU", gpu);
   const { powerPreference = "high-performance" } = options;
   const adapter =
     (await gpu?.requestAdapter({ powerPreference })) ??

@@ -31,6 +31,11 @@ const KINDS = {
   numbers: isData,
   "a number or a list of numbers": (v: unknown) => isNumber(v) || isList(v),
   "a tensor { shape, data: Float32Array }": isTensor,
+  "a model": (v: unknown) => typeof Object(v).checkpoint === "object" && typeof Object(v).config === "object",
+  "a device": (v: unknown) => typeof Object(v).capabilities === "object",
+  "a GPUDevice": (v: unknown) => typeof Object(v).createBuffer === "function",
+  "a GPU": (v: unknown) => typeof Object(v).requestAdapter === "function",
+  "a source of files": (v: unknown) => typeof Object(v).exists === "function",
   "an AbortSignal": (v: unknown) => typeof Object(v).throwIfAborted === "function",
 } as const satisfies Record<string, (value: unknown) => boolean>;
 type Kind = keyof typeof KINDS;

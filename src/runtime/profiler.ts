@@ -1,4 +1,5 @@
 /** What kernels took, by the GPU's clock: for the `-v` table and Chrome's trace format. */
+import { checkKind } from "./options.ts";
 
 export interface KernelTiming {
   readonly kernel: string;
@@ -16,6 +17,7 @@ const rate = (work: number, ms: number): number => (ms > 0 ? work / ms / 1e6 : 0
 
 /** The timings as Chrome trace events (chrome://tracing, Perfetto), one complete event per dispatch. */
 export function chromeTrace(timings: readonly KernelTiming[], process = "GPU"): string {
+  checkKind("chromeTrace", "timings", "a list", timings);
   const traceEvents = timings.map((t) => ({
     name: `${t.kernel} ${t.label}`,
     cat: t.kernel,
@@ -41,6 +43,7 @@ export interface KernelTotal {
 
 /** Totals per kernel and variant, slowest first. */
 export function totals(timings: readonly KernelTiming[]): KernelTotal[] {
+  checkKind("summarise", "timings", "a list", timings);
   const groups = new Map<string, KernelTotal>();
   for (const t of timings) {
     const kernel = `${t.kernel}/${t.variant}`;

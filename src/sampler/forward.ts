@@ -1,5 +1,7 @@
 /** The forward process: how noisy an image is at a timestep. */
+
 import { ShapeError, UsageError } from "../runtime/errors.ts";
+import { checkKind } from "../runtime/options.ts";
 import type { Schedule } from "./scheduleTypes.ts";
 
 /**
@@ -17,10 +19,14 @@ type Forward = (
 /** @param weights of x0 and noise, by the square roots of ᾱ_t and 1 - ᾱ_t */
 const mixture =
   (weights: (signal: number, deviation: number) => readonly [x0: number, noise: number]): Forward =>
-  (x0, noise, t, { alphasCumprod }) => {
+  (x0, noise, t, schedule) => {
+    for (const [name, data] of Object.entries({ x0, noise })) checkKind("forward process", name, "numbers", data);
+    checkKind("forward process", "schedule", "an object", schedule);
+    const { alphasCumprod } = schedule;
+    checkKind("forward process", "alphasCumprod", "numbers", alphasCumprod);
     const a = alphasCumprod[t];
     if (a === undefined)
-      throw new UsageError("t", `t must be a whole number from 0 to ${alphasCumprod.length - 1}, got ${t}`);
+      throw new UsageError("t", `t must be a whole number from 0 to ${alphasCumprod.length - 1}, got ${String(t)}`);
     if (x0.length !== noise.length) throw new ShapeError("forward process", "noise", `[${x0.length}]`, [noise.length]);
     const [own, others] = weights(Math.sqrt(a), Math.sqrt(1 - a));
     return Float32Array.from(x0, (value, i) => own * value + others * noise[i]!);

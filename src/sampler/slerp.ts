@@ -1,5 +1,7 @@
 /** Spherical interpolation of latents, in float64. */
+
 import { ShapeError } from "../runtime/errors.ts";
+import { checkKind } from "../runtime/options.ts";
 
 /** Above this |cos θ| the two points count as parallel and are interpolated linearly. */
 const parallel = 0.9995;
@@ -12,6 +14,7 @@ const parallel = 0.9995;
  * @param u 0 gives a, 1 gives b
  */
 export function slerp(a: ArrayLike<number>, b: ArrayLike<number>, u: number): Float64Array {
+  for (const [name, vector] of Object.entries({ a, b })) checkKind("slerp", name, "numbers", vector);
   if (a.length !== b.length) throw new ShapeError("slerp", "b", `[${a.length}]`, [b.length]);
   const norm = Math.sqrt(dot(a, a) * dot(b, b));
   const cosine = norm > 0 ? Math.max(-1, Math.min(1, dot(a, b) / norm)) : 1;

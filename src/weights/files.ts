@@ -14,6 +14,8 @@ export type PathAndFile = readonly [path: string, file: File];
  * @throws UsageError when there are no files or something else is among them, FileError when two have the same path.
  */
 export function fileListSource(files: Iterable<File | PathAndFile>): ModelSource {
+  if (typeof Object(files)[Symbol.iterator] !== "function")
+    throw new UsageError("source", "the list of files must hold File objects, or pairs [path, File]");
   const byPath = new Map<string, File>();
   for (const entry of files) {
     const [given, file] = Array.isArray(entry) ? (entry as unknown as PathAndFile) : [undefined, entry as File];

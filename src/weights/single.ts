@@ -1,5 +1,6 @@
 /** One file of weights as a model, with the configuration that belongs to it or was named for it. */
 
+import { checkKind } from "../runtime/options.ts";
 import { CONFIG_NAMES } from "./config.ts";
 import { type ConfigPlace, delegating, type ModelSource } from "./source.ts";
 
@@ -22,6 +23,8 @@ export function configsOf(file: string, remote = false): string[] {
  * @param file in `source`, at its root
  */
 export function singleFileSource(source: ModelSource, file: string): ModelSource {
+  checkKind("singleFileSource", "source", "a source of files", source);
+  checkKind("singleFileSource", "file", "a text", file);
   const beside = source.remote ? BESIDE.slice(0, 1) : BESIDE;
   const hidden = (path: string) => path !== file && !beside.includes(path);
   return {

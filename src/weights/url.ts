@@ -4,8 +4,9 @@
  * What cannot be read rightly is an error here, never other bytes than those asked for.
  */
 
-import { FileError } from "../runtime/errors.ts";
+import { FileError, UsageError } from "../runtime/errors.ts";
 import { checkOptions, type OptionNames } from "../runtime/options.ts";
+import { shown } from "../runtime/printable.ts";
 import {
   contentLength,
   isEncoded,
@@ -39,6 +40,8 @@ const TEXT = /\.(json|ya?ml)$/;
  */
 export function urlSource(url: string | URL, options: { fetch?: Fetch } = {}): ModelSource {
   checkOptions("urlSource", options, urlNames);
+  if (!URL.canParse(Object(url).href ?? (typeof url === "string" ? url : "")))
+    throw new UsageError("url", `urlSource: ${shown(url)} is no web address`);
   return serverSource(url, options, new Map());
 }
 

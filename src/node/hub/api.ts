@@ -6,7 +6,9 @@
  * nothing twice and shows no bytes. Nor does it get the token, of which it would refuse all that do not begin with `hf_`, and which it
  * would send to whatever host a list of several pages names as its next one.
  */
+
 import { DdimError, FileError } from "../../runtime/errors.ts";
+import { said } from "../../runtime/printable.ts";
 import type { HubId } from "../../weights/hub.ts";
 import { type Answer, answered, type Fetch, Requests } from "../../weights/requests.ts";
 import { tooLong } from "../../weights/source.ts";
@@ -78,11 +80,9 @@ export class HubClient {
     } catch (cause) {
       signal?.throwIfAborted();
       if (cause instanceof DdimError) throw cause;
-      throw new FileError(
-        name,
-        `${this.endpoint.host} does not answer as the Hugging Face Hub does (${(cause as Error).message})`,
-        { cause },
-      );
+      throw new FileError(name, `${this.endpoint.host} does not answer as the Hugging Face Hub does (${said(cause)})`, {
+        cause,
+      });
     }
   }
 

@@ -4,7 +4,7 @@
  */
 
 import { FileError } from "../../runtime/errors.ts";
-import { checkOptions, type OptionNames } from "../../runtime/options.ts";
+import { checkKind, checkOptions, type OptionNames } from "../../runtime/options.ts";
 import { DTYPE_BITS, type Dtype } from "../dtype.ts";
 import { layOut } from "../encode.ts";
 import { checkPath, label } from "../path.ts";
@@ -40,6 +40,8 @@ export async function pickleSource(
   options: PickleOptions = {},
 ): Promise<PickleSource> {
   checkOptions("pickleSource", options, pickleNames);
+  checkKind("pickleSource", "source", "a source of files", source);
+  checkKind("pickleSource", "path", "a text", path);
   const { weights = "plain", signal } = options;
   const file = label(source, checkPath(source, path));
   const bytes = await fileBytes(source, path, signal);
