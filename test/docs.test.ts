@@ -60,7 +60,17 @@ test("the commands that pages name exist, with the flags they are shown with", (
 
 test("the flags that pages name by themselves exist", () => {
   const known = new Set(program.commands.flatMap((one) => [one, ...one.commands]).flatMap(flags));
-  const others = ["--ignore-scripts", "--runs", "--reader", "--tests", "--quick", "--html"];
+  const others = [
+    "--ignore-scripts",
+    "--runs",
+    "--only",
+    "--tries",
+    "--from",
+    "--reader",
+    "--tests",
+    "--quick",
+    "--html",
+  ];
   for (const page of pages.filter((page) => !page.startsWith("bench"))) {
     const named = codeLines(text(page)).filter((line) => /^--[a-z]/.test(line));
     for (const word of named.map((line) => bare(line.split(/\s/)[0]!)))
