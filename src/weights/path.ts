@@ -27,14 +27,14 @@ export function decoded(part: string): string {
 
 /**
  * Checks that `path` names something inside the folder it is relative to: forward slashes only, no empty, `.` or `..`
- * segment, not absolute, no URL scheme or drive letter, no control characters.
+ * segment, not absolute, no URL scheme, no segment that begins with a drive letter, no control characters.
  *
  * @throws FileError naming the source and the path.
  */
 export function checkPath(source: { readonly name: string }, path: string): string {
   const segments = path.split("/");
   const inside =
-    segments.every((segment) => segment !== "" && segment !== "." && segment !== "..") &&
+    segments.every((segment) => segment !== "" && segment !== "." && segment !== ".." && !/^[A-Za-z]:/.test(segment)) &&
     !path.includes("\\") &&
     !/^[A-Za-z][A-Za-z0-9+.-]*:/.test(path) &&
     !hasControlCharacter(path);

@@ -21,6 +21,8 @@ const ESCAPES = [
   "..\\secret",
   "unet\\..\\..\\secret",
   "C:/secret",
+  "a/C:",
+  "a/C:secret",
   "C:secret",
   "file:///etc/passwd",
   "https://example.com/x",
