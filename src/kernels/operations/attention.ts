@@ -1,14 +1,8 @@
 /** Attention: one streaming kernel, or two products with the softmax between them. */
 import { ceilDiv } from "../../runtime/values.ts";
+import { type AttentionInit, pixels } from "../attention/contract.ts";
 import { attention as streaming } from "../attention/streaming.ts";
-import {
-  type AttentionInit,
-  attentionMethod,
-  attentionScores,
-  attentionSoftmax,
-  attentionValues,
-  pixels,
-} from "../software/attentionProducts.ts";
+import { attentionMethod, attentionScores, attentionSoftmax, attentionValues } from "../software/attentionProducts.ts";
 import { columnBlocks } from "../software/outerProduct.ts";
 import { hwc } from "./node.ts";
 import { defineOp } from "./operation.ts";

@@ -5,23 +5,17 @@
  * `tiled`, for GPUs, fetches a tile of pixels with its border into workgroup memory; `rows`, for software adapters, lets a
  * thread make four neighbours of a line from the same fetches; `direct` is the plain loop.
  */
-import { type Codegen, defineKernel, type Flags, linearGrid } from "../../runtime/kernel.ts";
+import { type Codegen, defineKernel, type Flags } from "../../runtime/kernel.ts";
 import { channelGroups, type Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import { depthwiseTiled } from "../gpu/depthwiseTiled.ts";
-import { LINE_INDEX, mainInLine } from "../parts/threads.ts";
+import { inLine } from "../parts/threads.ts";
 import { depthwiseRows } from "../software/depthwiseRows.ts";
 import { bias, packed, type WeightSpec } from "../weights.ts";
 import { hwc } from "./node.ts";
 import { defineOp } from "./operation.ts";
 
-function direct(k: Codegen<Flags>): string {
-  return wgsl`
-${k.header}
-${mainInLine(k.workgroup)} {
-  ${k.prelude}
-  let i = ${LINE_INDEX};
-  if (i >= N * H * W * C4) { return; }
+const direct = (k: Codegen<Flags>): string => wgsl`
   let c4 = i % C4;
   let ox = i / C4 % W;
   let oy = i / (C4 * W) % H;
@@ -36,23 +30,12 @@ ${mainInLine(k.workgroup)} {
       }
     }
   }
-  ${k.store("y", "i", "acc")}
-}`;
-}
+  ${k.store("y", "i", "acc")}`;
 
 export const depthwiseKernel = defineKernel<Flags>({
   name: "depthwiseConv2d",
   tensors: { x: "in N H W C", w: "in *", bias: "in C", y: "out N H W C" },
-  variants: [
-    depthwiseTiled,
-    depthwiseRows,
-    {
-      name: "direct",
-      workgroup: (target) => (target.software ? 32 : 64),
-      grid: (d, batch, wg) => linearGrid(batch * (d.H as number) * (d.W as number) * (d.C4 as number), wg),
-      wgsl: direct,
-    },
-  ],
+  variants: [depthwiseTiled, depthwiseRows, ...inLine("N H W C4", { body: direct })],
   cost(d, batch) {
     const elements = batch * (d.H as number) * (d.W as number) * (d.C4 as number) * 4;
     return { flops: 2 * elements * (d.KH as number) * (d.KW as number), bytes: 8 * elements };

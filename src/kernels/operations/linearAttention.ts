@@ -6,27 +6,20 @@
  * `linearAttentionPartial` sums chunks of tokens, under each chunk's own largest key; `linearAttentionContext` adds the chunks
  * in order; `linearAttentionValues` reads the context for every pixel.
  */
-import { type Codegen, defineKernel, type Flags, linearGrid } from "../../runtime/kernel.ts";
-import { ceilDiv, type Value } from "../../runtime/values.ts";
+import { type Codegen, defineKernel, type Flags } from "../../runtime/kernel.ts";
+import { ceilDiv } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
+import { type AttentionInit, pixels } from "../attention/contract.ts";
 import { partialShared } from "../gpu/linearAttentionShared.ts";
-import { LINE_INDEX, mainInLine } from "../parts/threads.ts";
-import { pixels } from "../software/attentionProducts.ts";
+import { costOf, inLine } from "../parts/threads.ts";
 import { hwc } from "./node.ts";
 import { defineOp } from "./operation.ts";
 
 /** Tokens of a chunk. */
 const CHUNK = 256;
 
-export interface LinearAttentionInit {
-  /** [H, W, heads·headDim] from its first vec4 on, a segment per head. */
-  readonly q: Value;
-  /** Keys and values, of as many tokens as there are; in the same form, from vec4 `kGroup` and `vGroup` on. */
-  readonly kv: Value;
-  readonly heads: number;
-  readonly headDim: number;
-  readonly kGroup: number;
-  readonly vGroup: number;
+/** `kv` has keys and values of as many tokens as there are, in the form of `q`. */
+export interface LinearAttentionInit extends AttentionInit {
   /** Of the result. */
   readonly scale: number;
 }
@@ -34,11 +27,6 @@ export interface LinearAttentionInit {
 function partial(k: Codegen<Flags>): string {
   const key = k.load("kv", "(first + token) * CK4 + KO + head * D4 + d / 4u");
   return wgsl`
-${k.header}
-${mainInLine(k.workgroup)} {
-  ${k.prelude}
-  let i = ${LINE_INDEX};
-  if (i >= N * CHUNKS * R * P4) { return; }
   let e4 = i % P4;
   let row = i / P4 % R;
   let chunk = i / (P4 * R) % CHUNKS;
@@ -56,8 +44,7 @@ ${mainInLine(k.workgroup)} {
     sum += p;
     acc += p * ${k.load("kv", "(first + token) * CK4 + VO + head * D4 + min(e4, D4 - 1u)")};
   }
-  ${k.store("partial", "i", "select(acc, vec4f(largest, sum, 0.0, 0.0), e4 == D4)")}
-}`;
+  ${k.store("partial", "i", "select(acc, vec4f(largest, sum, 0.0, 0.0), e4 == D4)")}`;
 }
 
 /**
@@ -67,15 +54,7 @@ ${mainInLine(k.workgroup)} {
 export const linearAttentionPartial = defineKernel<Flags>({
   name: "linearAttentionPartial",
   tensors: { kv: "in N HK WK CK", partial: "out N CHUNKS R P" },
-  variants: [
-    partialShared(CHUNK),
-    {
-      name: "direct",
-      workgroup: (target) => (target.software ? 32 : 64),
-      grid: (d, batch, wg) => linearGrid(batch * (d.CHUNKS as number) * (d.R as number) * (d.P4 as number), wg),
-      wgsl: partial,
-    },
-  ],
+  variants: [partialShared(CHUNK), ...inLine("N CHUNKS R P4", { body: partial })],
   cost(d, batch) {
     const sums = batch * (d.LK as number) * (d.R as number);
     return { flops: 2 * sums * (d.D as number), bytes: 8 * sums };
@@ -86,17 +65,8 @@ export const linearAttentionPartial = defineKernel<Flags>({
 export const linearAttentionContext = defineKernel<Flags>({
   name: "linearAttentionContext",
   tensors: { partial: "in N CHUNKS R P", context: "out N 1 R E" },
-  variants: [
-    {
-      name: "direct",
-      workgroup: (target) => (target.software ? 32 : 64),
-      grid: (d, batch, wg) => linearGrid(batch * (d.R as number) * (d.E4 as number), wg),
-      wgsl: (k) => wgsl`
-${k.header}
-${mainInLine(k.workgroup)} {
-  ${k.prelude}
-  let i = ${LINE_INDEX};
-  if (i >= N * R * E4) { return; }
+  variants: inLine("N R E4", {
+    body: (k) => wgsl`
   let e4 = i % E4;
   let row = i / E4 % R;
   let n = i / (E4 * R);
@@ -113,14 +83,9 @@ ${mainInLine(k.workgroup)} {
     sum += keep * own.y;
     acc += keep * ${k.load("partial", "at + e4")};
   }
-  ${k.store("context", "i", "acc / sum")}
-}`,
-    },
-  ],
-  cost(d, batch) {
-    const sums = batch * (d.CHUNKS as number) * (d.R as number) * (d.P4 as number) * 4;
-    return { flops: 2 * sums, bytes: 4 * sums };
-  },
+  ${k.store("context", "i", "acc / sum")}`,
+  }),
+  cost: costOf("N CHUNKS R P4", { flops: 8, bytes: 16 }),
 });
 
 /** Extra scalars: HEADS, D, SCALE. */
@@ -128,18 +93,9 @@ export const linearAttentionValues = defineKernel<Flags>({
   name: "linearAttentionValues",
   tensors: { q: "in N H W CQ", context: "in N 1 R E", y: "out N H W C" },
   floats: ["SCALE"],
-  variants: [
-    {
-      name: "direct",
-      workgroup: (target) => (target.software ? 32 : 64),
-      grid: (d, batch, wg) => linearGrid(batch * (d.H as number) * (d.W as number) * (d.HEADS as number), wg),
-      // The channels' weights are made again for every vec4 of the result: those of wide heads would not fit registers.
-      wgsl: (k) => wgsl`
-${k.header}
-${mainInLine(k.workgroup)} {
-  ${k.prelude}
-  let i = ${LINE_INDEX};
-  if (i >= N * H * W * HEADS) { return; }
+  variants: inLine("N H W HEADS", {
+    // The channels' weights are made again for every vec4 of the result: those of wide heads would not fit registers.
+    body: (k) => wgsl`
   let head = i % HEADS;
   let pixel = i / HEADS;
   let n = pixel / (H * W);
@@ -155,10 +111,8 @@ ${mainInLine(k.workgroup)} {
       acc += exp(${k.load("q", "base + d / 4u")}[d % 4u] - largest) * ${k.load("context", "rows + d * E4 + e4")};
     }
     ${k.store("y", "pixel * C4 + head * E4 + e4", "acc * (SCALE / sum)")}
-  }
-}`,
-    },
-  ],
+  }`,
+  }),
   cost(d, batch) {
     const outputs = batch * (d.H as number) * (d.W as number) * (d.C as number);
     return { flops: 2 * outputs * (d.D as number), bytes: 8 * outputs };

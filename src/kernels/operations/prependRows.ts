@@ -2,10 +2,10 @@
  * Learned tokens before those of an image: keys and values that attention finds beside the pixels' own
  * (denoising-diffusion-pytorch's mem_kv).
  */
-import { defineKernel, linearGrid } from "../../runtime/kernel.ts";
+import { defineKernel } from "../../runtime/kernel.ts";
 import { channelGroups, channelPositions, type Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
-import { LINE_INDEX, mainInLine } from "../parts/threads.ts";
+import { costOf, inLine } from "../parts/threads.ts";
 import { type ParamRef, table } from "../weights.ts";
 import { hwc } from "./node.ts";
 import { defineOp } from "./operation.ts";
@@ -14,26 +14,15 @@ import { defineOp } from "./operation.ts";
 export const prependRowsKernel = defineKernel({
   name: "prependRows",
   tensors: { x: "in N H W X", rows: "in M R", y: "out N 1 L C" },
-  variants: [
-    {
-      name: "direct",
-      workgroup: (target) => (target.software ? 32 : 64),
-      grid: (d, batch, wg) => linearGrid(batch * (d.L as number) * (d.C4 as number), wg),
-      wgsl: (k) => wgsl`
-${k.header}
-${mainInLine(k.workgroup)} {
-  ${k.prelude}
-  let i = ${LINE_INDEX};
-  if (i >= N * L * C4) { return; }
+  variants: inLine("N L C4", {
+    body: (k) => wgsl`
   let c = i % C4;
   let token = i / C4 % L;
   let n = i / (L * C4);
   if (token < M) { ${k.store("y", "i", k.load("rows", "token * R4 + c"))} }
-  else { ${k.store("y", "i", k.load("x", "(n * H * W + token - M) * X4 + XO + c"))} }
-}`,
-    },
-  ],
-  cost: (d, batch) => ({ flops: 0, bytes: 32 * batch * (d.L as number) * (d.C4 as number) }),
+  else { ${k.store("y", "i", k.load("x", "(n * H * W + token - M) * X4 + XO + c"))} }`,
+  }),
+  cost: costOf("N L C4", { flops: 0, bytes: 32 }),
 });
 
 export const prependRows = defineOp({

@@ -6,12 +6,12 @@
  * `direct`: a thread per pixel. `shared`, for GPUs: a workgroup per pixel, so that neighbouring threads read neighbouring
  * channels.
  */
-import { type Codegen, defineKernel, type Flags, linearGrid } from "../../runtime/kernel.ts";
+import { type Codegen, defineKernel, type Flags } from "../../runtime/kernel.ts";
 import { channelGroups, type Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import type { EmbRef } from "../conv2d/node.ts";
 import { rmsNormShared } from "../gpu/rmsNormShared.ts";
-import { LINE_INDEX, mainInLine } from "../parts/threads.ts";
+import { costOf, inLine } from "../parts/threads.ts";
 import { type ParamRef, vector } from "../weights.ts";
 import { defineOp } from "./operation.ts";
 
@@ -23,41 +23,25 @@ export function storeNormed(k: Codegen<Flags>): string {
   return k.store("y", "base + c", `${value} * (1.0 + ${row("0u")}) + ${row("C4")}`);
 }
 
-function direct(k: Codegen<Flags>): string {
-  return wgsl`
-${k.header}
-${mainInLine(k.workgroup)} {
-  ${k.prelude}
-  let pixel = ${LINE_INDEX};
-  if (pixel >= N * H * W) { return; }
-  let base = pixel * C4;
-  let n = pixel / (H * W);
+const direct = (k: Codegen<Flags>): string => wgsl`
+  let base = i * C4;
+  let n = i / (H * W);
   var squares = vec4f();
   for (var c = 0u; c < C4; c++) {
     let v = ${k.load("x", "base + c")};
     squares += v * v;
   }
   let inverse = sqrt(f32(C)) / max(sqrt(dot(squares, vec4f(1.0))), 1e-12);
-  for (var c = 0u; c < C4; c++) { ${storeNormed(k)} }
-}`;
-}
+  for (var c = 0u; c < C4; c++) { ${storeNormed(k)} }`;
 
 export const rmsNormKernel = defineKernel<Flags>({
   name: "rmsNorm",
   tensors: { x: "in N H W C", gamma: "in C", emb: "in? *", y: "out N H W C" },
   variants: [
     rmsNormShared(storeNormed),
-    {
-      name: "direct",
-      workgroup: (target) => target.lanes || 32,
-      grid: (d, batch, wg) => linearGrid(batch * (d.H as number) * (d.W as number), wg),
-      wgsl: direct,
-    },
+    ...inLine("N H W", { workgroup: (target) => target.lanes || 32, body: direct }),
   ],
-  cost(d, batch) {
-    const elements = batch * (d.H as number) * (d.W as number) * (d.C as number);
-    return { flops: 6 * elements, bytes: 8 * elements };
-  },
+  cost: costOf("N H W C", { flops: 6, bytes: 8 }),
 });
 
 export const rmsNorm = defineOp({

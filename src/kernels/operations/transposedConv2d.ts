@@ -4,22 +4,16 @@
  *
  * `quad`, for GPUs: a thread makes four outputs that read the same inputs; `direct`: an output a thread.
  */
-import { type Codegen, defineKernel, type Flags, linearGrid } from "../../runtime/kernel.ts";
+import { type Codegen, defineKernel, type Flags } from "../../runtime/kernel.ts";
 import { channelGroups, type Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import { transposedQuad } from "../gpu/transposedQuad.ts";
-import { LINE_INDEX, mainInLine } from "../parts/threads.ts";
+import { inLine } from "../parts/threads.ts";
 import { bias, packed, type WeightSpec } from "../weights.ts";
 import { hwc } from "./node.ts";
 import { defineOp } from "./operation.ts";
 
-function direct(k: Codegen<Flags>): string {
-  return wgsl`
-${k.header}
-${mainInLine(k.workgroup)} {
-  ${k.prelude}
-  let i = ${LINE_INDEX};
-  if (i >= N * HO * WO * O4) { return; }
+const direct = (k: Codegen<Flags>): string => wgsl`
   let o4 = i % O4;
   let ox = i / O4 % WO;
   let oy = i / (O4 * WO) % HO;
@@ -39,23 +33,13 @@ ${mainInLine(k.workgroup)} {
       }
     }
   }
-  ${k.store("y", "i", "acc")}
-}`;
-}
+  ${k.store("y", "i", "acc")}`;
 
 /** Extra scalars: SIDE of the kernel, STRIDE, PAD. */
 export const transposedKernel = defineKernel<Flags>({
   name: "transposedConv2d",
   tensors: { x: "in N H W C", w: "in *", bias: "in O", y: "out N HO WO O" },
-  variants: [
-    transposedQuad,
-    {
-      name: "direct",
-      workgroup: (target) => (target.software ? 32 : 64),
-      grid: (d, batch, wg) => linearGrid(batch * (d.HO as number) * (d.WO as number) * (d.O4 as number), wg),
-      wgsl: direct,
-    },
-  ],
+  variants: [transposedQuad, ...inLine("N HO WO O4", { body: direct })],
   cost(d, batch) {
     const [inputs, outputs] = [(d.C4 as number) * 4, (d.O4 as number) * 4];
     const [small, large] = [(d.H as number) * (d.W as number), (d.HO as number) * (d.WO as number)];

@@ -17,21 +17,12 @@ import {
   type Grid,
   type Target,
 } from "../../runtime/kernel.ts";
-import { ceilDiv, padded4, type Value } from "../../runtime/values.ts";
+import { ceilDiv, padded4 } from "../../runtime/values.ts";
 import { range, wgsl } from "../../runtime/wgsl.ts";
+import { type AttentionInit, pixels } from "../attention/contract.ts";
 import { costOf } from "../parts/threads.ts";
 import { accumulators, eachResult, outerProduct } from "./outerProduct.ts";
 import { SUBGROUPS } from "./subgroups.ts";
-
-/** Heads are segments of equal size; `k` starts at channel group `kGroup` of `kv`, `v` at `vGroup`, `q` at 0. */
-export interface AttentionInit {
-  readonly q: Value;
-  readonly kv: Value;
-  readonly heads: number;
-  readonly headDim: number;
-  readonly kGroup: number;
-  readonly vGroup: number;
-}
 
 /** Queries per workgroup of the products. */
 const QUERIES = 32;
@@ -40,8 +31,6 @@ const QUERIES = 32;
 const MOST_BYTES = 64 * 2 ** 20;
 /** Operations per image below which one dispatch of a simple kernel is quicker than three. */
 const LEAST_FLOPS = 1e6;
-
-export const pixels = ({ shape }: Value): number => (shape[0] as number) * (shape[1] as number);
 
 /** Beyond so many times that, the simple kernel is out of the question. */
 const FAR = 100;
