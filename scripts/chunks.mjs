@@ -28,8 +28,8 @@ const LAZY = {
   // As deep in dist/ as in src/, since it names files of weights/ by their places relative to itself.
   shipped: ["weights/shipped"],
 };
-/** Single modules that only the entry for kernels loads; what they import is in the chunks above. */
-const OWN = { networks: "kernels/compile" };
+/** Modules that only the entry for kernels and lazy chunks load; what they import is in the chunks above. */
+const OWN = { networks: ["kernels/arrays", "kernels/compile"] };
 /** Loaded as well, but made of others. */
 const COMPOSED = { madeUp: ["pipeline/madeUp"] };
 
@@ -71,7 +71,7 @@ function assign(info, ending) {
   const core = reach(info, ids(["index"]), { except: lazyRoots });
   const node = reach(info, ids(["node/index"]), { lazily: true });
   const cli = reach(info, ids(["cli/main"]), { lazily: true });
-  const own = new Map(Object.entries(OWN).map(([name, module]) => [join(ROOT, "src", module + ending), name]));
+  const own = new Map(Object.entries(OWN).flatMap(([name, modules]) => ids(modules).map((id) => [id, name])));
   return (id) => {
     if (own.has(id)) return own.get(id) ?? null;
     const part = parts.find(({ modules }) => modules.has(id));

@@ -7,10 +7,9 @@ import { checkOptions, type OptionNames } from "../runtime/options.ts";
 import { runPaced } from "../runtime/pacer.ts";
 import { Program } from "../runtime/program.ts";
 import { channelGroups, channelPositions, unitCount, type Value } from "../runtime/values.ts";
+import { inputsOf, loadArrays } from "./arrays.ts";
 import type { Graph } from "./graph.ts";
-import { loadWeights, type ParamPiece } from "./load.ts";
-import { fold, lowerGraph } from "./lower.ts";
-import { operationOf } from "./operations/table.ts";
+import { lowerGraph } from "./lower.ts";
 import { targetFor } from "./target.ts";
 
 /** Arrays by name; of images, `[images, H, W, C]` with the channels last. */
@@ -24,14 +23,6 @@ export interface CompileOptions {
 const OPTIONS: OptionNames<CompileOptions> = { images: "a number" };
 
 const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-
-/** What a graph reads and no operation of it makes. */
-function inputsOf(graph: Graph): Value[] {
-  const nodes = fold(graph);
-  const made = new Set(nodes.map((node) => node.y));
-  const read = nodes.flatMap((node) => operationOf(node).reads(node));
-  return [...new Set([...read, ...graph.outputs].flatMap((value) => (value && !made.has(value) ? [value] : [])))];
-}
 
 /** @throws UsageError for anything but an f32 array of that many numbers under every one of the names, and no others */
 function checkArrays(what: string, arrays: Arrays, sizes: ReadonlyMap<string, number>): void {
@@ -59,13 +50,6 @@ function checkParams(graph: Graph, params: Arrays): void {
   });
   if (missing.length + unexpected.length + mismatched.length > 0)
     throw new WeightError("params", missing, unexpected, mismatched);
-}
-
-async function* piecesOf(params: Arrays): AsyncGenerator<ParamPiece> {
-  for (const [name, { buffer, byteOffset, byteLength }] of Object.entries(params)) {
-    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
-    yield { name, dtype: "f32", offset: 0, total: byteLength, bytes };
-  }
 }
 
 /** Where the channels of a pixel lie, of how many numbers. */
@@ -191,17 +175,19 @@ export async function compileGraph(
     throw new UsageError("images", `images must be a whole number from 1 to 65535, got ${images}`);
   const outputs = [...new Set(graph.outputs)];
   if (outputs.length === 0) throw new UsageError("graph", "the graph has no output: graph.output(value) names one");
-  const inputs = inputsOf(graph);
+  const target = targetFor(device);
+  const lowered = lowerGraph(graph, target);
+  // An output that no operation makes is an input as well.
+  const made = new Set(graph.nodes.map((node) => node.y));
+  const inputs = [...new Set([...inputsOf(lowered), ...outputs.filter((value) => !made.has(value))])];
   for (const { name, dtype } of [...inputs, ...outputs])
     if ([inputs, outputs].some((values) => values.filter((value) => value.name === name).length > 1))
       throw new UsageError("graph", `two inputs, or two outputs, of the graph are called ${name}`);
     else if (dtype !== "f32")
       throw new UsageError("graph", `${name} is ${dtype}; inputs and outputs of a graph must be f32`);
   checkParams(graph, params);
-  const target = targetFor(device);
-  const { calls, weights } = lowerGraph(graph, target);
-  const decode = ({ bytes }: ParamPiece) => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-  const loaded = await loadWeights(device, target, weights, piecesOf(params), decode);
+  const { calls, weights } = lowered;
+  const loaded = await loadArrays(device, target, weights, Object.entries(params));
   try {
     const ends = [...new Set([...inputs, ...outputs])];
     const program = await Program.create(device, { label: "graph", calls, batch: images, external: loaded, ends });

@@ -4,12 +4,11 @@
  */
 import { type Device, isShort } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
-import { createValueArray, type GpuArray } from "../runtime/memory.ts";
+import type { GpuArray } from "../runtime/memory.ts";
 import { Pacer } from "../runtime/pacer.ts";
 import { Program } from "../runtime/program.ts";
 import { TEXTURE_WIDTH, unitBytes, unitCount, type Value } from "../runtime/values.ts";
-import { loadWeights, type ParamPiece } from "./load.ts";
-import type { Lowered } from "./lower.ts";
+import { inputsOf, loadArrays } from "./arrays.ts";
 import type { Choice } from "./methods.ts";
 import { isPacked, type Weight } from "./weights.ts";
 
@@ -34,23 +33,9 @@ function noise(count: number): Float32Array<ArrayBuffer> {
   return data;
 }
 
-async function* noiseFor(weights: readonly Weight[]): AsyncGenerator<ParamPiece> {
-  for (const { name, shape } of weights.filter(isPacked).flatMap(({ params }) => params)) {
-    const { buffer, byteLength } = noise(shape.reduce((a, b) => a * b, 1));
-    yield { name, dtype: "f32", offset: 0, total: byteLength, bytes: new Uint8Array(buffer) };
-  }
-}
-
-/** Values that are read but made by nobody: the input. */
-function inputsOf({ calls, weights }: Lowered): Value[] {
-  const known = new Set(weights.map(({ value }) => value));
-  const inputs: Value[] = [];
-  for (const { bound } of calls)
-    for (const { value, access } of bound) {
-      if (access === "in" && !known.has(value)) inputs.push(value);
-      known.add(value);
-    }
-  return inputs;
+function* noiseFor(weights: readonly Weight[]): Generator<[string, Float32Array]> {
+  for (const { name, shape } of weights.filter(isPacked).flatMap(({ params }) => params))
+    yield [name, noise(shape.reduce((a, b) => a * b, 1))];
 }
 
 function fill(device: Device, value: Value, { object }: GpuArray): void {
@@ -91,20 +76,13 @@ class Candidate {
   static async create(device: Device, target: Target, choice: Choice, method: string): Promise<Candidate> {
     const lowered = choice.lower(method);
     const { calls, weights } = lowered;
-    const decode = ({ bytes }: ParamPiece) => new Float32Array(bytes.buffer);
-    const external = await loadWeights(device, target, weights, noiseFor(weights), decode);
+    const external = await loadArrays(device, target, weights, noiseFor(weights));
     const owned = [...external.values()];
     try {
-      await device.allocate(`${choice.key} by ${method}`, () => {
-        for (const value of inputsOf(lowered)) {
-          const array = createValueArray(device, value);
-          owned.push(array);
-          external.set(value, array);
-          fill(device, value, array);
-        }
-      });
-      const init = { label: `tuning ${method}`, calls, batch: 1, external };
-      return new Candidate(device, method, await Program.create(device, init), owned);
+      const ends = inputsOf(lowered);
+      const program = await Program.create(device, { label: `tuning ${method}`, calls, batch: 1, external, ends });
+      for (const value of ends) fill(device, value, program.storage.get(value) as GpuArray);
+      return new Candidate(device, method, program, owned);
     } catch (error) {
       for (const { object } of owned) device.release(object);
       throw error;

@@ -1,5 +1,5 @@
 /** Runs kernel calls of the self-test on its inputs, and says how well a result agrees. */
-import { loadWeights, type ParamPiece } from "../../kernels/load.ts";
+import { loadArrays } from "../../kernels/arrays.ts";
 import type { Lowered } from "../../kernels/lower.ts";
 import { targetFor } from "../../kernels/target.ts";
 import type { Device } from "../../runtime/device.ts";
@@ -28,18 +28,12 @@ export interface Job extends Lowered {
   readonly params?: Readonly<Record<string, Float32Array>>;
 }
 
-async function* piecesOf(params: Readonly<Record<string, Float32Array>>): AsyncGenerator<ParamPiece> {
-  for (const [name, { buffer, byteLength }] of Object.entries(params))
-    yield { name, dtype: "f32", offset: 0, total: byteLength, bytes: new Uint8Array(buffer) };
-}
-
 /** Runs calls and reads outputs back; nothing stays allocated. */
 export async function run(
   device: Device,
   { calls, weights, batch, inputs, outputs, params = {} }: Job,
 ): Promise<ArrayBuffer[]> {
-  const decode = ({ bytes }: ParamPiece) => new Float32Array(bytes.buffer);
-  const external = await loadWeights(device, targetFor(device), weights, piecesOf(params), decode);
+  const external = await loadArrays(device, targetFor(device), weights, Object.entries(params));
   let program: Program | undefined;
   let frame: GpuArray | undefined;
   try {
