@@ -7,7 +7,7 @@
 import type { Device } from "../runtime/device.ts";
 import type { Target } from "../runtime/kernel.ts";
 import type { GpuArray } from "../runtime/memory.ts";
-import type { Value } from "../runtime/values.ts";
+import { channelPositions, type Value } from "../runtime/values.ts";
 import { Packing } from "./load.ts";
 import { packScalars, packWeights } from "./pack.ts";
 import { packWinograd } from "./software/winograd/pack.ts";
@@ -38,9 +38,9 @@ export function sourceOf(
     if (weight.form.block !== form.block || (weight.form.kind !== form.kind && weight.form.kind !== "packed")) continue;
     for (const [j, other] of weight.form.places.entries()) {
       if (weight.params[j]?.name !== name || other.outputs.join() !== place.outputs.join()) continue;
-      const there = positionChannels(other.inputs, other.first);
+      const there = channelPositions(other.inputs);
       const inputs = positionChannels(place.inputs, place.first).map((channel) =>
-        channel === NO_CHANNEL ? channel : there.indexOf(channel) >>> 0,
+        channel === NO_CHANNEL ? channel : (there[channel - other.first] ?? NO_CHANNEL),
       );
       const wanted = place.inputs.reduce((a, b) => a + b, 0);
       if (inputs.filter((position) => position !== NO_CHANNEL).length === wanted) return { weight, i: j, inputs };

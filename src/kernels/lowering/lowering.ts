@@ -1,7 +1,7 @@
 /** What all parts of the lowering share: the calls so far, the weights they want, and where values lie. */
 import type { KernelCall, Target } from "../../runtime/kernel.ts";
 import { channelGroups, type DType, makeValue, type Value } from "../../runtime/values.ts";
-import type { ConvNode } from "../conv2d/node.ts";
+import type { ConvNode, EmbRef } from "../conv2d/node.ts";
 import { usesSubgroups } from "../software/subgroups.ts";
 import { keyOf, type Weight } from "../weights.ts";
 
@@ -44,13 +44,18 @@ export class Lowering {
 /** Segments of several values side by side. */
 export const segmentsOf = (values: readonly Value[] = []): number[] => values.flatMap((v) => [...v.segments]);
 
+/** Where a layer's embedding lies in its table: E4 vec4s of an entry, the layer's from EO on. */
+export const embPlace = (emb?: EmbRef) => ({
+  E4: emb ? channelGroups(emb.table.segments) : 0,
+  EO: emb?.group ?? 0,
+});
+
 export function convScalars({ kernel, stride, emb, residual, scale }: ConvNode) {
   return {
     KH: kernel[0],
     KW: kernel[1],
     STRIDE: stride,
-    E4: emb ? channelGroups(emb.table.segments) : 0,
-    EO: emb?.group ?? 0,
+    ...embPlace(emb),
     USE_EMB: emb ? 1 : 0,
     USE_RESIDUAL: residual ? 1 : 0,
     SCALE: scale,

@@ -7,7 +7,7 @@ import type { NodeBase, View } from "../operations/node.ts";
 import type { Activation } from "../parts/activations.ts";
 import { fillsVectors, groupNormSubgroups, normalise } from "../software/groupNorm.ts";
 import { type ParamRef, positions, vector } from "../weights.ts";
-import { type Lowering, segmentsOf } from "./lowering.ts";
+import { embPlace, type Lowering, segmentsOf } from "./lowering.ts";
 
 /** A GroupNorm over the channels of its sources together. */
 export interface NormNode extends NodeBase {
@@ -53,8 +53,7 @@ export class Norms {
 
   #normScalars({ sources, groups, eps, emb }: NormNode) {
     const [h, w] = sources[0].shape as [number, number];
-    const entry = { E4: emb ? channelGroups(emb.table.segments) : 0, EO: emb?.group ?? 0 };
-    return { GROUPS: groups, EPS: eps, PIXELS: h * w, ...entry };
+    return { GROUPS: groups, EPS: eps, PIXELS: h * w, ...embPlace(emb) };
   }
 
   /** A norm's view written out, and behind it the sources of a shortcut. */

@@ -1,6 +1,8 @@
 /** Adds a slice of the time-embedding table to every pixel of any value; where a convolution made it, `addEmb` costs nothing. */
-import { channelGroups, type Value } from "../../runtime/values.ts";
+
+import type { Value } from "../../runtime/values.ts";
 import type { EmbRef } from "../conv2d/node.ts";
+import { embPlace } from "../lowering/lowering.ts";
 import { elementwise } from "../parts/elementwise.ts";
 import { defineOp } from "./operation.ts";
 
@@ -19,7 +21,6 @@ export const addVector = defineOp({
   },
   reads: ({ x }) => [x],
   lower({ target, calls }, { label, x, emb, y }) {
-    const place = { E4: channelGroups(emb.table.segments), EO: emb.group };
-    calls.push(addVectorKernel.lower(target, label, { x, emb: emb.table, y }, {}, place));
+    calls.push(addVectorKernel.lower(target, label, { x, emb: emb.table, y }, {}, embPlace(emb)));
   },
 });

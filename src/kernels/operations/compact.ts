@@ -24,8 +24,7 @@ const compactKernel = elementwise({
 export const compact = defineOp({
   name: "compact",
   build(graph, label, x: Value) {
-    const whole = x.segments.slice(0, -1).every((width) => width % 4 === 0);
-    return { x, y: whole && x.segments.length === 1 ? x : graph.value(`${label}.compact`, hwc(x)) };
+    return { x, y: x.segments.length === 1 ? x : graph.value(`${label}.compact`, hwc(x)) };
   },
   reads: ({ x }) => [x],
   lower(ctx, { label, x, y }) {

@@ -7,10 +7,11 @@
  * channels.
  */
 import { type Codegen, defineKernel, type Flags } from "../../runtime/kernel.ts";
-import { channelGroups, type Value } from "../../runtime/values.ts";
+import type { Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
 import type { EmbRef } from "../conv2d/node.ts";
 import { rmsNormShared } from "../gpu/rmsNormShared.ts";
+import { embPlace } from "../lowering/lowering.ts";
 import { costOf, inLine } from "../parts/threads.ts";
 import { type ParamRef, vector } from "../weights.ts";
 import { defineOp } from "./operation.ts";
@@ -53,8 +54,7 @@ export const rmsNorm = defineOp({
   reads: ({ x }) => [x],
   params: ({ gamma }) => [gamma],
   lower(ctx, { label, x, gamma, emb, y }) {
-    const place = { E4: emb ? channelGroups(emb.table.segments) : 0, EO: emb?.group ?? 0 };
     const tensors = { x, gamma: ctx.weight(vector(gamma)), emb: emb?.table, y };
-    ctx.calls.push(rmsNormKernel.lower(ctx.target, label, tensors, {}, place));
+    ctx.calls.push(rmsNormKernel.lower(ctx.target, label, tensors, {}, embPlace(emb)));
   },
 });

@@ -3,25 +3,17 @@
  * thirds of the channels y = x/max(‖x‖, 1e-12)·scale, of the last third, the values, y = x.
  */
 import { defineKernel } from "../../runtime/kernel.ts";
-import { ceilDiv, type Value } from "../../runtime/values.ts";
+import type { Value } from "../../runtime/values.ts";
 import { wgsl } from "../../runtime/wgsl.ts";
+import { costOf, inGrid } from "../parts/threads.ts";
 import { defineOp } from "./operation.ts";
 
 export const unitChannelsKernel = defineKernel({
   name: "unitChannels",
   tensors: { x: "in N H W C", y: "out N H W C" },
   floats: ["Q", "K"],
-  variants: [
-    {
-      name: "direct",
-      workgroup: (target) => (target.software ? 32 : 64),
-      grid: (d, batch, wg) => [ceilDiv(d.C4 as number, wg), batch, 1],
-      wgsl: (k) => wgsl`
-${k.header}
-@compute @workgroup_size(${k.workgroup})
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  ${k.prelude}
-  if (id.x >= C4) { return; }
+  variants: inGrid(["C4", "N"], {
+    body: (k) => wgsl`
   let base = id.y * H * W * C4 + id.x;
   var squares = vec4f();
   for (var pixel = 0u; pixel < H * W; pixel++) {
@@ -32,14 +24,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   for (var pixel = 0u; pixel < H * W; pixel++) {
     let at = base + pixel * C4;
     ${k.store("y", "at", `${k.load("x", "at")} * inverse`)}
-  }
-}`,
-    },
-  ],
-  cost(d, batch) {
-    const elements = batch * (d.H as number) * (d.W as number) * (d.C4 as number) * 4;
-    return { flops: 3 * elements, bytes: 12 * elements };
-  },
+  }`,
+  }),
+  cost: costOf("N H W C4", { flops: 12, bytes: 48 }),
 });
 
 export const unitChannels = defineOp({

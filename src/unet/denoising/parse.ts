@@ -207,7 +207,7 @@ export async function parseDenoising(
   return {
     spec,
     naming: denoisingNaming(weights),
-    scheduler: spec.out_channels === 2 * spec.in_channels && json.learned_variance ? { ...schedule } : schedule,
+    scheduler: schedule,
     classEmbedder: null,
     reading: JSON.stringify(traits),
     warnings,

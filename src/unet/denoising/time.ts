@@ -9,13 +9,6 @@ function fourierFeatures(t: number, frequencies: Float32Array): number[] {
   return [t, ...angles.map(Math.sin), ...angles.map(Math.cos)];
 }
 
-/** Sines, then cosines of t·theta^(−i/(half − 1)); for theta 10000 they are those of the first DDPM. */
-function sinusoids(t: number, dim: number, theta: number): number[] {
-  const half = dim / 2;
-  const angles = Array.from({ length: half }, (_, i) => t * Math.exp((-Math.log(theta) * i) / (half - 1)));
-  return [...angles.map(Math.sin), ...angles.map(Math.cos)];
-}
-
 /** @param frequencies learned ones; 0: there are none */
 export function timeInputs(
   dim: number,
@@ -28,5 +21,5 @@ export function timeInputs(
       inputs: 2 * frequencies + 1,
       vector: (t, table) => fourierFeatures(t, table as Float32Array),
     };
-  return { type: "positional", inputs: dim, theta, vector: (t) => sinusoids(t, dim, theta) };
+  return { type: "positional", inputs: dim, theta };
 }

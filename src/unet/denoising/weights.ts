@@ -1,5 +1,7 @@
 /** Where the parameters of these networks are in their checkpoints, and what is made of them as they are read. */
+
 import type { Naming } from "../../network/naming.ts";
+import { padded4 } from "../../runtime/values.ts";
 import { Checkpoint } from "../../weights/checkpoint.ts";
 import { decodeFloats } from "../../weights/convert.ts";
 import type { ExpectedTensor, TensorSource } from "../../weights/match.ts";
@@ -41,7 +43,7 @@ const byToken =
   (linear: boolean): Change =>
   (values, [, heads = 1, a = 1, b = 1]) => {
     const [tokens, width] = linear ? [b, a] : [a, b];
-    const stored = Math.ceil(width / 4) * 4;
+    const stored = padded4(width);
     const out = new Float32Array(tokens * 2 * heads * stored);
     for (let h = 0; h < 2 * heads; h++)
       for (let t = 0; t < tokens; t++)
