@@ -107,8 +107,7 @@ export class Autoencoder {
     private readonly options: AutoencoderOptions = {},
   ) {
     checkOptions("Autoencoder", options, autoencoderNames);
-    checkKind("Autoencoder", "model", "an object", model);
-    checkKind("Autoencoder", "model.spec", "an object", model.spec);
+    checkKind("Autoencoder", "model.spec", "an object", Object(model).spec);
     checkKind("Autoencoder", "device", "a device", device);
     this.spec = model.spec;
     this.dtype = options.dtype ?? "f32";

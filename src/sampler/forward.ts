@@ -20,10 +20,9 @@ type Forward = (
 const mixture =
   (weights: (signal: number, deviation: number) => readonly [x0: number, noise: number]): Forward =>
   (x0, noise, t, schedule) => {
-    for (const [name, data] of Object.entries({ x0, noise })) checkKind("forward process", name, "numbers", data);
-    checkKind("forward process", "schedule", "an object", schedule);
-    const { alphasCumprod } = schedule;
-    checkKind("forward process", "alphasCumprod", "numbers", alphasCumprod);
+    const { alphasCumprod }: typeof schedule = Object(schedule);
+    for (const [name, data] of Object.entries({ x0, noise, alphasCumprod }))
+      checkKind("forward process", name, "numbers", data);
     const a = alphasCumprod[t];
     if (a === undefined)
       throw new UsageError("t", `t must be a whole number from 0 to ${alphasCumprod.length - 1}, got ${String(t)}`);
